@@ -1,0 +1,44 @@
+package fanout
+
+import "sync/atomic"
+
+// Counters count packets and requests. Tracks may share one.
+type Counters struct {
+	Forwarded   atomic.Uint64 // packets handed to a sink, retransmissions not among them
+	Withheld    atomic.Uint64 // packets dropped because the edge was cut when its turn came; paused edges cost no count
+	Held        atomic.Uint64 // packets not sent, since the edge waits for a keyframe
+	Replayed    atomic.Uint64 // packets that had overtaken a keyframe's first one; also among Forwarded
+	BeforeStart atomic.Uint64 // packets dropped because they are older than the edge's start
+	SinkErrors  atomic.Uint64 // packets and sender reports that a sink refused
+
+	Duplicates     atomic.Uint64 // packets of the sender that had come before, or came too late to tell
+	OutOfRun       atomic.Uint64 // packets of the sender far off its sequence numbers
+	SourceRestarts atomic.Uint64 // new runs of sequence numbers begun by senders
+
+	KeyframeRequests          atomic.Uint64 // sent to senders, repetitions among them
+	KeyframeRequestsCoalesced atomic.Uint64 // wishes that an earlier request serves too
+	KeyframeRequestsDeferred  atomic.Uint64 // wishes that waited for the minimum interval
+	PLIIgnored                atomic.Uint64 // PLIs of receivers that the stream is withheld from
+
+	NACKAnswered atomic.Uint64 // packets sent again
+	NACKIgnored  atomic.Uint64 // sequence numbers asked for and not sent again
+}
+
+// tally counts one burst without touching shared memory per packet.
+type tally struct {
+	forwarded, withheld, held, replayed, beforeStart, sinkErrors uint64
+}
+
+func (t *tally) addTo(c *Counters) {
+	for _, x := range [...]struct {
+		counter *atomic.Uint64
+		n       uint64
+	}{
+		{&c.Forwarded, t.forwarded}, {&c.Withheld, t.withheld}, {&c.Held, t.held},
+		{&c.Replayed, t.replayed}, {&c.BeforeStart, t.beforeStart}, {&c.SinkErrors, t.sinkErrors},
+	} {
+		if x.n != 0 {
+			x.counter.Add(x.n)
+		}
+	}
+}

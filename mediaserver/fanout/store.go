@@ -1,0 +1,43 @@
+package fanout
+
+import "github.com/nagi-rtc/nagi/mediaserver/forwarding"
+
+// storeSize is how many of the sender's numbers the store reaches back. No packet
+// later than that gets past forwarding.Source's rule for late packets, save one run
+// of numbers apart, so every packet's copy can be recognised.
+const storeSize = forwarding.MaxMisorder
+
+// store keeps one sender's last packets, once for all receivers: to answer NACKs,
+// to recognise copies, and to replay what overtook a keyframe's first packet.
+type store struct {
+	slots    [storeSize]stored
+	arrivals uint64
+}
+
+// stored is one packet. Its payload's memory is used again for a later packet.
+type stored struct {
+	packet  forwarding.Packet
+	arrival uint64 // counted from 1; 0: the slot is empty
+	payload []byte
+}
+
+// add copies the packet in; false if it is there already, or too old to tell.
+func (s *store) add(p forwarding.Packet, payload []byte) (arrival uint64, ok bool) {
+	slot := &s.slots[p.SequenceNumber%storeSize]
+	if slot.arrival != 0 && slot.packet.SequenceNumber >= p.SequenceNumber {
+		return 0, false
+	}
+	s.arrivals++
+	slot.packet, slot.arrival = p, s.arrivals
+	slot.payload = append(slot.payload[:0], payload...)
+	return s.arrivals, true
+}
+
+// get is the packet with the sender's extended number, nil if it is not there.
+func (s *store) get(sequenceNumber uint64) *stored {
+	slot := &s.slots[sequenceNumber%storeSize]
+	if slot.arrival == 0 || slot.packet.SequenceNumber != sequenceNumber {
+		return nil
+	}
+	return slot
+}
