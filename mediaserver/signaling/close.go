@@ -1,0 +1,85 @@
+package signaling
+
+import "fmt"
+
+// Close codes. Sora's own errors go with the application code 4490; SDKs hand
+// code and reason to the application alike.
+const (
+	CodeNormal    = 1000 // RFC 6455 section 7.4.1: the purpose is fulfilled
+	CodeGoingAway = 1001 // RFC 6455 section 7.4.1: the server goes down
+	CodeError     = 4490
+)
+
+// Reasons of closes that are no error: code 1000.
+const (
+	ReasonTypeDisconnect  = "TYPE-DISCONNECT"  // the client asked for it
+	ReasonDisconnectedAPI = "DISCONNECTED-API" // somebody asked the server for it
+)
+
+// ReasonShutdown goes with code 1001, so that SDKs report an abnormal end and
+// applications connect again.
+const ReasonShutdown = "SHUTDOWN"
+
+// Reasons that go with code 4490. docs/signaling.md explains each.
+const (
+	ReasonFailureJSONDecode     = "FAILURE-JSON-DECODE"
+	ReasonInvalidJSON           = "INVALID-JSON"
+	ReasonMissingType           = "MISSING-TYPE"
+	ReasonUnknownType           = "UNKNOWN-TYPE"
+	ReasonUnexpectedType        = "UNEXPECTED-TYPE"
+	ReasonBinaryMessage         = "BINARY-MESSAGE"
+	ReasonMessageTooLarge       = "MESSAGE-TOO-LARGE"
+	ReasonInvalidRole           = "INVALID-ROLE"
+	ReasonInvalidChannelID      = "INVALID-CHANNEL-ID"
+	ReasonInvalidClientID       = "INVALID-CLIENT-ID"
+	ReasonInvalidBundleID       = "INVALID-BUNDLE-ID"
+	ReasonInvalidAudioFormat    = "INVALID-AUDIO-FORMAT"
+	ReasonInvalidVideoFormat    = "INVALID-VIDEO-FORMAT"
+	ReasonInvalidMetadata       = "INVALID-METADATA"
+	ReasonUnknownCodecType      = "UNKNOWN-CODEC-TYPE"
+	ReasonLegacyStream          = "LEGACY-STREAM-NOT-SUPPORTED"
+	ReasonSimulcast             = "SIMULCAST-NOT-SUPPORTED"
+	ReasonSpotlight             = "SPOTLIGHT-NOT-SUPPORTED"
+	ReasonForwardingFilter      = "FORWARDING-FILTER-NOT-SUPPORTED"
+	ReasonInvalidSDP            = "INVALID-SDP"
+	ReasonConnectWaitTimeout    = "CONNECT-WAIT-TIMEOUT-ERROR"
+	ReasonAnswerTimeout         = "ANSWER-TIMEOUT-ERROR"
+	ReasonConnectionWaitTimeout = "CONNECTION-CREATED-WAIT-TIMEOUT-ERROR"
+	ReasonReAnswerTimeout       = "RE-ANSWER-TIMEOUT-ERROR"
+	ReasonPongTimeout           = "PONG-TIMEOUT-ERROR"
+	ReasonSlowClient            = "SLOW-CLIENT"
+	ReasonTransportFailed       = "TRANSPORT-FAILED"
+	ReasonInternalError         = "INTERNAL-ERROR"
+)
+
+// reasonDropped is what Leave hears when the client's socket is gone without a
+// close of ours.
+const reasonDropped = "WEBSOCKET-DROPPED"
+
+// CloseError is why a client is dismissed, in the words that it is told.
+type CloseError struct {
+	Code   int
+	Reason string
+	// Detail is for the log: which field was wrong and how to mend it.
+	Detail string
+}
+
+// Error returns code, reason and detail.
+func (e *CloseError) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("closed with %d %s", e.Code, e.Reason)
+	}
+
+	return fmt.Sprintf("closed with %d %s: %s", e.Code, e.Reason, e.Detail)
+}
+
+// refuse makes a CloseError with the application code.
+func refuse(reason, detail string, arguments ...any) *CloseError {
+	return &CloseError{Code: CodeError, Reason: reason, Detail: fmt.Sprintf(detail, arguments...)}
+}
+
+// CloseTransportFailed is what a client is closed with when its media transport
+// has failed or ended.
+func CloseTransportFailed() (code int, reason string) {
+	return CodeError, ReasonTransportFailed
+}

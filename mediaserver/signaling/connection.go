@@ -1,0 +1,231 @@
+package signaling
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// maxCandidates that one client may send; each costs the server memory and
+// connectivity checks. A browser with many networks sends some dozens.
+const maxCandidates = 256
+
+// errDropped ends a connection whose socket is gone.
+var errDropped = errors.New("the WebSocket is gone")
+
+// phase is how far the handshake of one connection is.
+type phase int
+
+const (
+	awaitingConnect phase = iota
+	awaitingAnswer
+	established
+)
+
+// connection is one WebSocket from its handshake to its end. Three goroutines
+// share it: run owns the state below, read decodes frames for it, write drains
+// the queue. ctx ends, with the cause, as soon as the end is decided.
+type connection struct {
+	config  Config
+	metrics *metrics
+	socket  *websocket.Conn
+	log     *slog.Logger
+
+	ctx      context.Context
+	end      context.CancelCauseFunc
+	incoming chan Message
+	outgoing chan []byte
+	queued   atomic.Int64 // bytes in outgoing
+
+	renegotiate chan struct{}
+	connected   chan struct{}
+
+	// Owned by run.
+	phase      phase
+	session    Session
+	reoffer    reofferState
+	candidates int
+	timers     timers
+}
+
+// reofferState keeps at most one re-offer in flight; what is asked meanwhile is
+// one more re-offer, whatever the number of requests.
+type reofferState struct {
+	wanted, outstanding bool
+}
+
+var _ Client = (*connection)(nil)
+
+func newConnection(ctx context.Context, config Config, metrics *metrics, socket *websocket.Conn) *connection {
+	ctx, end := context.WithCancelCause(ctx)
+
+	return &connection{
+		config:      config,
+		metrics:     metrics,
+		socket:      socket,
+		log:         config.Log,
+		ctx:         ctx,
+		end:         end,
+		incoming:    make(chan Message),
+		outgoing:    make(chan []byte, config.QueueLength),
+		renegotiate: make(chan struct{}, 1),
+		connected:   make(chan struct{}, 1),
+	}
+}
+
+// run serves the client to its end and returns when nothing of it is left.
+func (c *connection) run() {
+	var goroutines sync.WaitGroup
+	goroutines.Go(c.read)
+	goroutines.Go(c.write)
+
+	c.timers = newTimers(c.config)
+	for c.ctx.Err() == nil {
+		c.serveOne()
+	}
+	c.timers.stop()
+
+	reason := c.logEnd()
+	c.metrics.closed(reason)
+	// The closing handshake goes on meanwhile: a client that does not answer it
+	// must not stay in the channel for that.
+	if c.session != nil {
+		c.session.Leave(reason)
+	}
+	goroutines.Wait()
+}
+
+// serveOne waits for one event and acts on it.
+func (c *connection) serveOne() {
+	select {
+	case <-c.ctx.Done():
+	case message := <-c.incoming:
+		c.receive(message)
+	case <-c.renegotiate:
+		c.reoffer.wanted = true
+		c.sendReoffer()
+	case <-c.connected:
+		c.timers.handshake.Stop()
+	case <-c.timers.ping.C:
+		c.send(pingMessage{Type: "ping"})
+	case <-c.timers.pong.C:
+		c.end(refuse(ReasonPongTimeout, "no pong for %v", c.config.PongTimeout))
+	case <-c.timers.handshake.C:
+		c.end(refuse(c.timers.handshakeReason, "the client took too long"))
+	case <-c.timers.reAnswer.C:
+		c.end(refuse(ReasonReAnswerTimeout, "no re-answer for %v", c.config.AnswerTimeout))
+	}
+}
+
+func (c *connection) logEnd() (reason string) {
+	var told *CloseError
+	switch cause := context.Cause(c.ctx); {
+	case !errors.As(cause, &told):
+		c.log.Debug("signalling ended", "cause", cause)
+		return reasonDropped
+	case told.Code == CodeError:
+		c.log.Warn("client closed", "code", told.Code, "reason", told.Reason, "detail", told.Detail)
+	default:
+		c.log.Debug("signalling ended", "code", told.Code, "reason", told.Reason)
+	}
+
+	return told.Reason
+}
+
+// Notify queues a message; see Client.
+func (c *connection) Notify(message any) {
+	c.send(message)
+	// Data is there in the newcomer's own copy only.
+	if created, ok := message.(ConnectionCreated); ok && created.Data != nil {
+		signal(c.connected)
+	}
+}
+
+// Renegotiate asks for a re-offer; see Client.
+func (c *connection) Renegotiate() { signal(c.renegotiate) }
+
+// Close dismisses the client; see Client.
+func (c *connection) Close(code int, reason string) {
+	c.end(&CloseError{Code: code, Reason: reason})
+}
+
+// signal marks an event that may be marked already.
+func signal(event chan<- struct{}) {
+	select {
+	case event <- struct{}{}:
+	default:
+	}
+}
+
+// timers of one connection.
+type timers struct {
+	// handshake runs until media is connected; handshakeReason is what a client
+	// is told that lets it run out.
+	handshake       *time.Timer
+	handshakeReason string
+	reAnswer        *time.Timer
+	ping            *time.Ticker
+	pong            *time.Timer
+}
+
+func newTimers(config Config) timers {
+	t := timers{
+		handshake:       time.NewTimer(config.ConnectTimeout),
+		handshakeReason: ReasonConnectWaitTimeout,
+		reAnswer:        time.NewTimer(config.AnswerTimeout),
+		ping:            time.NewTicker(config.PingInterval),
+		pong:            time.NewTimer(config.PongTimeout),
+	}
+	// These three wait for the offer: some SDKs do not answer a ping before it.
+	t.reAnswer.Stop()
+	t.ping.Stop()
+	t.pong.Stop()
+
+	return t
+}
+
+func (t *timers) await(duration time.Duration, reason string) {
+	t.handshakeReason = reason
+	t.handshake.Reset(duration)
+}
+
+func (t *timers) stop() {
+	t.handshake.Stop()
+	t.reAnswer.Stop()
+	t.ping.Stop()
+	t.pong.Stop()
+}
+
+// closeErrorOf finds what to tell the client, with reason for errors that do not
+// say.
+func closeErrorOf(err error, reason string) *CloseError {
+	var told *CloseError
+	if errors.As(err, &told) {
+		return told
+	}
+
+	return refuse(reason, "%v", err)
+}
+
+// pingMessage keeps the connection alive. Stats would make clients send theirs,
+// which nobody reads.
+type pingMessage struct {
+	Type  string `json:"type"`
+	Stats bool   `json:"stats"`
+}
+
+// send marshals and queues a message.
+func (c *connection) send(message any) {
+	text, err := json.Marshal(message)
+	if err != nil {
+		c.end(refuse(ReasonInternalError, "marshalling a message: %v", err))
+		return
+	}
+	c.enqueue(text)
+}

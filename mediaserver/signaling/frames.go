@@ -1,0 +1,131 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/coder/websocket"
+)
+
+// maxQueuedBytes that may wait for a slow client, beside the limit on messages:
+// offers of large channels are large.
+const maxQueuedBytes = 8 << 20
+
+// read decodes frames until the socket or the connection ends. Its reads have no
+// deadline of their own: ending one of them would cut the socket without a
+// closing handshake. Closing the socket ends them.
+func (c *connection) read() {
+	// The limit is enforced here, to close with a reason in Sora's manner.
+	c.socket.SetReadLimit(-1)
+	for {
+		message, err := c.readMessage()
+		if err != nil {
+			c.end(err)
+			return
+		}
+		select {
+		case c.incoming <- message:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *connection) readMessage() (Message, error) {
+	kind, reader, err := c.socket.Reader(context.WithoutCancel(c.ctx))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDropped, err)
+	}
+	if kind != websocket.MessageText {
+		return nil, refuse(ReasonBinaryMessage, "send JSON in text frames")
+	}
+	text, err := io.ReadAll(io.LimitReader(reader, c.config.MaxMessageSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDropped, err)
+	}
+	if int64(len(text)) > c.config.MaxMessageSize {
+		return nil, refuse(ReasonMessageTooLarge, "the message is larger than %d bytes", c.config.MaxMessageSize)
+	}
+
+	return Decode(text)
+}
+
+// enqueue never blocks: callers hold a channel's lock.
+func (c *connection) enqueue(text []byte) {
+	if c.ctx.Err() != nil {
+		return
+	}
+	if c.queued.Add(int64(len(text))) <= maxQueuedBytes {
+		select {
+		case c.outgoing <- text:
+			return
+		default:
+		}
+	}
+	c.end(refuse(ReasonSlowClient, "the client does not take its messages"))
+}
+
+// write drains the queue until the connection ends, then sends what is left and
+// closes the socket.
+func (c *connection) write() {
+	for {
+		select {
+		case text := <-c.outgoing:
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.config.WriteTimeout)
+			if err := c.writeText(ctx, text); err != nil {
+				c.end(err)
+			}
+			cancel()
+		case <-c.ctx.Done():
+			c.closeSocket()
+			return
+		}
+	}
+}
+
+// writeText cuts the socket when ctx ends before the network has taken the text.
+func (c *connection) writeText(ctx context.Context, text []byte) error {
+	c.queued.Add(-int64(len(text)))
+	if err := c.socket.Write(ctx, websocket.MessageText, text); err != nil {
+		return fmt.Errorf("%w: %w", errDropped, err)
+	}
+
+	return nil
+}
+
+// closeSocket says good-bye if there is somebody to say it to.
+func (c *connection) closeSocket() {
+	var told *CloseError
+	if !errors.As(context.Cause(c.ctx), &told) {
+		c.logClose(c.socket.CloseNow())
+		return
+	}
+	if told.Reason != ReasonSlowClient {
+		c.flush()
+	}
+	c.logClose(c.socket.Close(websocket.StatusCode(told.Code), told.Reason))
+}
+
+// flush sends what was queued before the end, within one write's time in all.
+func (c *connection) flush() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.config.WriteTimeout)
+	defer cancel()
+	for {
+		select {
+		case text := <-c.outgoing:
+			if c.writeText(ctx, text) != nil {
+				return // The socket is gone, and Close will notice.
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (c *connection) logClose(err error) {
+	if err != nil {
+		c.config.Log.Debug("closing a WebSocket", "error", err)
+	}
+}

@@ -1,0 +1,195 @@
+package signaling
+
+import "errors"
+
+// protocolVersion is what offers say: the Sora whose signalling this resembles,
+// not Nagi's own version.
+const protocolVersion = "2025.1.0"
+
+// offerMessage is the first offer. Simulcast, spotlight and data channels are not
+// served, so their fields are constants.
+type offerMessage struct {
+	Type         string         `json:"type"`
+	SDP          string         `json:"sdp"`
+	Version      string         `json:"version"`
+	ChannelID    string         `json:"channel_id"`
+	ConnectionID string         `json:"connection_id"`
+	ClientID     string         `json:"client_id"`
+	BundleID     string         `json:"bundle_id"`
+	SessionID    string         `json:"session_id"`
+	Config       offerConfig    `json:"config"`
+	MID          offerMID       `json:"mid"`
+	Metadata     map[string]any `json:"metadata"`
+
+	Audio          bool   `json:"audio"`
+	AudioCodecType string `json:"audio_codec_type,omitempty"`
+	AudioBitRate   int    `json:"audio_bit_rate,omitempty"`
+	Video          bool   `json:"video"`
+	VideoCodecType string `json:"video_codec_type,omitempty"`
+	VideoBitRate   int    `json:"video_bit_rate,omitempty"`
+
+	Multistream               bool `json:"multistream"`
+	Simulcast                 bool `json:"simulcast"`
+	SimulcastMulticodec       bool `json:"simulcast_multicodec"`
+	Spotlight                 bool `json:"spotlight"`
+	DataChannelSignaling      bool `json:"data_channel_signaling"`
+	IgnoreDisconnectWebSocket bool `json:"ignore_disconnect_websocket"`
+}
+
+// offerConfig is an RTCConfiguration. The server's candidates are in the SDP, so
+// no ICE server is needed; SDKs insist on the array.
+type offerConfig struct {
+	ICEServers []struct{} `json:"iceServers"`
+}
+
+type offerMID struct {
+	Audio string `json:"audio,omitempty"`
+	Video string `json:"video,omitempty"`
+}
+
+type reofferMessage struct {
+	Type string `json:"type"`
+	SDP  string `json:"sdp"`
+}
+
+// receive acts on one message of the client, or ends the connection when it may
+// not come now.
+func (c *connection) receive(message Message) {
+	switch m := message.(type) {
+	case Disconnect:
+		c.log.Debug("client disconnects", "reason", m.Reason)
+		c.end(&CloseError{Code: CodeNormal, Reason: ReasonTypeDisconnect})
+	case Connect:
+		if c.expects("connect", c.phase == awaitingConnect) {
+			c.join(m)
+		}
+	case Answer:
+		switch {
+		case m.Re && c.expects("re-answer", c.reoffer.outstanding):
+			c.takeReAnswer(m.SDP)
+		case !m.Re && c.expects("answer", c.phase == awaitingAnswer):
+			c.takeAnswer(m.SDP)
+		}
+	case Candidate:
+		if c.expects("candidate", c.phase != awaitingConnect) {
+			c.takeCandidate(m)
+		}
+	case Pong:
+		if c.expects("pong", c.phase != awaitingConnect) {
+			c.timers.pong.Reset(c.config.PongTimeout)
+		}
+	}
+}
+
+func (c *connection) expects(kind string, expected bool) bool {
+	if !expected {
+		c.end(refuse(ReasonUnexpectedType, "%s is not expected now", kind))
+	}
+
+	return expected
+}
+
+// join takes the client into its channel and sends the offer.
+func (c *connection) join(request Connect) {
+	c.log = c.log.With("channel", request.ChannelID)
+	session, err := c.config.Channels.Join(c.ctx, request, c)
+	if err != nil {
+		c.end(closeErrorOf(err, ReasonInternalError))
+		return
+	}
+	c.session = session
+
+	offer, err := session.Offer(c.ctx)
+	if err != nil {
+		c.end(closeErrorOf(err, ReasonInternalError))
+		return
+	}
+	c.log = c.log.With("connection", offer.ConnectionID)
+	c.log.Debug("offer made", "client", offer.ClientID, "role", request.Role, "library", request.SoraClient)
+	c.send(newOfferMessage(request, offer))
+
+	c.phase = awaitingAnswer
+	c.timers.await(c.config.AnswerTimeout, ReasonAnswerTimeout)
+	c.timers.ping.Reset(c.config.PingInterval)
+	c.timers.pong.Reset(c.config.PongTimeout)
+}
+
+func newOfferMessage(request Connect, offer Offer) offerMessage {
+	message := offerMessage{
+		Type:         "offer",
+		SDP:          offer.SDP,
+		Version:      protocolVersion,
+		ChannelID:    offer.ChannelID,
+		ConnectionID: offer.ConnectionID,
+		ClientID:     offer.ClientID,
+		BundleID:     offer.BundleID,
+		SessionID:    offer.SessionID,
+		Config:       offerConfig{ICEServers: []struct{}{}},
+		MID:          offerMID{Audio: offer.AudioMID, Video: offer.VideoMID},
+		Metadata:     map[string]any{},
+		Multistream:  true,
+	}
+	if audio := request.Audio; audio != nil {
+		message.Audio, message.AudioCodecType, message.AudioBitRate = true, audio.CodecType, audio.BitRate
+	}
+	if video := request.Video; video != nil {
+		message.Video, message.VideoCodecType, message.VideoBitRate = true, video.CodecType, video.BitRate
+	}
+
+	return message
+}
+
+func (c *connection) takeAnswer(sdp string) {
+	// Before the answer is applied: it may bring media up, and the news of that
+	// must find this timer running.
+	c.timers.await(c.config.MediaTimeout, ReasonConnectionWaitTimeout)
+	if err := c.session.Answer(c.ctx, sdp); err != nil {
+		c.end(closeErrorOf(err, ReasonInvalidSDP))
+		return
+	}
+	c.phase = established
+	c.sendReoffer()
+}
+
+func (c *connection) takeReAnswer(sdp string) {
+	c.timers.reAnswer.Stop()
+	if err := c.session.Answer(c.ctx, sdp); err != nil {
+		c.end(closeErrorOf(err, ReasonInvalidSDP))
+		return
+	}
+	c.reoffer.outstanding = false
+	c.sendReoffer()
+}
+
+// sendReoffer sends a re-offer if one is wanted and may go now.
+func (c *connection) sendReoffer() {
+	if !c.reoffer.wanted || c.reoffer.outstanding || c.phase != established {
+		return
+	}
+	// Wishes from here on may be in this offer or not, so they count again.
+	c.reoffer = reofferState{outstanding: true}
+	sdp, err := c.session.Reoffer(c.ctx)
+	if err != nil {
+		c.end(closeErrorOf(err, ReasonInternalError))
+		return
+	}
+	c.metrics.reoffers.Inc()
+	c.timers.reAnswer.Reset(c.config.AnswerTimeout)
+	c.send(reofferMessage{Type: "re-offer", SDP: sdp})
+}
+
+// errTooManyCandidates says why a candidate was dropped.
+var errTooManyCandidates = errors.New("the client has sent too many")
+
+// takeCandidate drops what cannot be used: one odd candidate of many must not
+// end a connection.
+func (c *connection) takeCandidate(m Candidate) {
+	err := errTooManyCandidates
+	if c.candidates++; c.candidates <= maxCandidates {
+		err = c.session.Candidate(m.Candidate, m.SDPMid, m.SDPMLineIndex)
+	}
+	if err != nil {
+		c.metrics.candidatesDropped.Inc()
+		c.log.Debug("candidate dropped", "error", err)
+	}
+}

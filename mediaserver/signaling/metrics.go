@@ -1,0 +1,42 @@
+package signaling
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of one Server.
+type metrics struct {
+	connections       prometheus.Gauge
+	closes            *prometheus.CounterVec
+	reoffers          prometheus.Counter
+	candidatesDropped prometheus.Counter
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "nagi_signaling_connections",
+			Help: "Open signalling WebSockets, those without a connect message among them.",
+		}),
+		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nagi_signaling_closes_total",
+			Help: "Signalling WebSockets that ended, by close reason.",
+		}, []string{"reason"}),
+		reoffers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_signaling_reoffers_total",
+			Help: "Re-offers sent.",
+		}),
+		candidatesDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_signaling_candidates_dropped_total",
+			Help: "ICE candidates of clients that were malformed or too many.",
+		}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.connections, m.closes, m.reoffers, m.candidatesDropped)
+	}
+
+	return m
+}
+
+// closed counts an end. Reasons come from this package's constants and, through
+// Client.Close, from the server's own code; never from a client, so that the
+// label stays bounded.
+func (m *metrics) closed(reason string) { m.closes.WithLabelValues(reason).Inc() }

@@ -1,0 +1,195 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is what a Server needs. A zero duration, size or count means the
+// default that is named.
+type Config struct {
+	// Channels takes the clients in.
+	Channels Channels
+	// ConnectTimeout is how long a socket may stay without a connect message: 30 s.
+	ConnectTimeout time.Duration
+	// AnswerTimeout is how long a client may take to answer an offer or a
+	// re-offer: 30 s.
+	AnswerTimeout time.Duration
+	// MediaTimeout is how long after the answer media may take to connect: 30 s.
+	MediaTimeout time.Duration
+	// PingInterval is the time between pings: 5 s.
+	PingInterval time.Duration
+	// PongTimeout is how long a client may stay without a pong: 60 s.
+	PongTimeout time.Duration
+	// WriteTimeout is how long the network may take to accept one message: 10 s.
+	WriteTimeout time.Duration
+	// QueueLength is how many messages may wait for a slow client: 256.
+	QueueLength int
+	// MaxMessageSize of an incoming message, in bytes: 1 MiB.
+	MaxMessageSize int64
+	// Log receives what clients are closed for; slog.Default if nil.
+	Log *slog.Logger
+	// Registerer takes the package's metrics; nil: they are not exported.
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.ConnectTimeout, 30*time.Second)
+	setDefault(&c.AnswerTimeout, 30*time.Second)
+	setDefault(&c.MediaTimeout, 30*time.Second)
+	setDefault(&c.PingInterval, 5*time.Second)
+	setDefault(&c.PongTimeout, 60*time.Second)
+	setDefault(&c.WriteTimeout, 10*time.Second)
+	setDefault(&c.QueueLength, 256)
+	setDefault(&c.MaxMessageSize, 1<<20)
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+
+	return c
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}
+
+// Server is the /signaling endpoint: a handler that takes WebSockets.
+type Server struct {
+	config  Config
+	metrics *metrics
+
+	mu          sync.Mutex
+	connections map[*connection]struct{}
+	down        bool
+	handlers    sync.WaitGroup
+}
+
+var _ http.Handler = (*Server)(nil)
+
+// NewServer makes a Server. It has no goroutines but those of its requests;
+// Shutdown ends them.
+func NewServer(config Config) *Server {
+	config = config.withDefaults()
+
+	return &Server{
+		config:      config,
+		metrics:     newMetrics(config.Registerer),
+		connections: make(map[*connection]struct{}),
+	}
+}
+
+// ServeHTTP takes one WebSocket and returns when it is gone and its connection
+// has left the channel. A request that is no WebSocket handshake gets 426, one
+// during Shutdown 503.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Clients come from pages of any origin: applications live elsewhere than
+	// the media server. The origin protects cookies and the like, and there are
+	// none here: a channel is open to whoever reaches the port, with or without
+	// a browser.
+	options := &websocket.AcceptOptions{InsecureSkipVerify: true}
+
+	if !s.enter() {
+		http.Error(w, "the media server is shutting down; connect again", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.handlers.Done()
+
+	socket, err := websocket.Accept(w, r, options)
+	if err != nil {
+		s.config.Log.Debug("WebSocket handshake refused", "remote", r.RemoteAddr, "error", err)
+		return // Accept has answered.
+	}
+	// The request's context says nothing about a hijacked socket.
+	c := newConnection(context.WithoutCancel(r.Context()), s.config, s.metrics, socket)
+	if !s.add(c) {
+		c.end(&CloseError{Code: CodeGoingAway, Reason: ReasonShutdown})
+	}
+	defer s.remove(c)
+	c.run()
+}
+
+// enter counts a handler, unless the server goes down.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	if s.down {
+		return false
+	}
+	s.handlers.Add(1)
+
+	return true
+}
+
+func (s *Server) add(c *connection) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.connections[c] = struct{}{}
+	s.metrics.connections.Inc()
+
+	return !s.down
+}
+
+func (s *Server) remove(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	delete(s.connections, c)
+	s.metrics.connections.Dec()
+}
+
+// Shutdown refuses new clients, closes all others with 1001 SHUTDOWN and returns
+// when every one has left its channel. When ctx ends before, sockets are cut
+// without the closing handshake and the error says so.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.down = true
+	for c := range s.connections {
+		c.end(&CloseError{Code: CodeGoingAway, Reason: ReasonShutdown})
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.handlers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+
+	s.cut()
+	<-done
+
+	return fmt.Errorf("closing the WebSockets took too long, some were cut: %w", context.Cause(ctx))
+}
+
+// cut drops every socket. CloseNow waits, so no lock is held.
+func (s *Server) cut() {
+	s.mu.Lock()
+	sockets := make([]*websocket.Conn, 0, len(s.connections))
+	for c := range s.connections {
+		sockets = append(sockets, c.socket)
+	}
+	s.mu.Unlock()
+
+	for _, socket := range sockets {
+		if err := socket.CloseNow(); err != nil && !errors.Is(err, context.Canceled) {
+			s.config.Log.Debug("cutting a WebSocket", "error", err)
+		}
+	}
+}

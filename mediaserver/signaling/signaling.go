@@ -1,0 +1,96 @@
+// Package signaling speaks the server's side of Sora's WebSocket protocol. It
+// knows neither RTP nor SDP: what the messages mean for media is the business of
+// a Channels. docs/signaling.md lists messages, limits and close reasons.
+package signaling
+
+import (
+	"context"
+	"encoding/json"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+// Channels lets clients into channels.
+type Channels interface {
+	// Join makes a connection for client. It may return a *CloseError, which is
+	// what the client is told then. The client's methods may be called from now
+	// on until the session's Leave has returned.
+	Join(ctx context.Context, request Connect, client Client) (Session, error)
+}
+
+// Session is one connection in its channel. Apart from Leave, which may overlap
+// with nothing else, its methods are called one after another.
+type Session interface {
+	// Offer makes the first offer.
+	Offer(ctx context.Context) (Offer, error)
+	// Reoffer makes a later offer; the one before has been answered.
+	Reoffer(ctx context.Context) (sdp string, err error)
+	// Answer takes the answer to the latest offer. An error that is no
+	// *CloseError means that the SDP was unfit.
+	Answer(ctx context.Context, sdp string) error
+	// Candidate takes one ICE candidate, maybe before the answer, maybe empty
+	// (the last one), maybe without an m-line (the first one is meant). A
+	// candidate that gives an error is dropped and counted.
+	Candidate(candidate string, sdpMid *string, sdpMLineIndex *uint16) error
+	// Leave is called once, as soon as the client is lost or dismissed, with the
+	// close reason. It blocks until the connection has left the channel.
+	Leave(reason string)
+}
+
+// Client is what a channel may tell a client. No method blocks or fails, so all
+// may be called with locks held: messages are queued, and a client that lets the
+// queue overflow is closed.
+type Client interface {
+	// Notify sends a message such as ConnectionCreated, which must marshal to a
+	// JSON object whose type is notify.
+	Notify(message any)
+	// Renegotiate asks for a re-offer as soon as none is outstanding. Any number
+	// of calls until then make one re-offer.
+	Renegotiate()
+	// Close dismisses the client. The first call counts; messages sent before it
+	// go out first.
+	Close(code int, reason string)
+}
+
+// Connect is a client's first message, validated.
+type Connect struct {
+	Role      forwardingv1.Role
+	ChannelID string
+	// ClientID and BundleID are empty where the client left the choice to the
+	// server: the connection id then.
+	ClientID string
+	BundleID string
+	// Audio and Video are nil where the client turned that kind off.
+	Audio *Media
+	Video *Media
+	// Metadata is what the client offers for its authentication, nil if nothing.
+	Metadata json.RawMessage
+	// NotifyMetadata is what the others shall be shown with its notifications,
+	// nil if nothing.
+	NotifyMetadata json.RawMessage
+	// SoraClient names the client's library, for logs only.
+	SoraClient string
+}
+
+// Media is what a client wants of one kind.
+type Media struct {
+	// CodecType is the codec in the protocol's spelling, VP8 or OPUS; never empty.
+	CodecType string
+	// BitRate is in kbit/s, 0 where the client named none.
+	BitRate int
+}
+
+// Offer is what a session says in the first offer.
+type Offer struct {
+	// SDP holds all candidates of the server.
+	SDP          string
+	ChannelID    string
+	ConnectionID string
+	ClientID     string
+	BundleID     string
+	SessionID    string
+	// AudioMID and VideoMID are the m-lines that the client is to send on, empty
+	// where there is none.
+	AudioMID string
+	VideoMID string
+}
