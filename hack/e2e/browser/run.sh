@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs the browser tests: headless Chromium with the unmodified sora-js-sdk, the
+# embedded page, and the documented HTTPie lines, all against the programs that
+# `make build` left in bin/. Installs Chromium and httpie from Debian's packages
+# when they are absent, which needs root, and the SDK from npm.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+need=()
+command -v chromium >/dev/null || need+=(chromium)
+command -v http >/dev/null || need+=(httpie)
+command -v npm >/dev/null || need+=(npm)
+if [ ${#need[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "the browser tests need ${need[*]}: install them, or run this as root on Debian" >&2
+    exit 1
+  fi
+  echo "installing ${need[*]}" >&2
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >&2
+fi
+
+# The SDK asks for a newer Node.js than this step does: only its browser bundle is used.
+npm ci --no-audit --no-fund --engine-strict=false --loglevel=error
+
+exec go test -count=1 -timeout 10m -v ./...

@@ -1,0 +1,211 @@
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// standstill is for how long a paused sender's picture is watched.
+const standstill = 3 * time.Second
+
+// newBrowser starts a headless Chromium with a made-up camera and microphone and
+// returns a function that opens a tab.
+func newBrowser(t *testing.T) (openTab func(url string) context.Context) {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox,
+		chromedp.Flag("use-fake-device-for-media-stream", true),
+		chromedp.Flag("use-fake-ui-for-media-stream", true),
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+	)
+	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	browser, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	if _, err := chromedp.Run(browser, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("starting Chromium: %v", err)
+	}
+
+	return func(url string) context.Context {
+		t.Helper()
+		tab, cancel := chromedp.NewContext(browser)
+		t.Cleanup(cancel)
+		if _, err := chromedp.Run(tab, chromedp.Navigate(url)); err != nil {
+			t.Fatalf("opening %s: %v", url, err)
+		}
+
+		return tab
+	}
+}
+
+// evaluate runs an expression in a tab, waits for its promise and decodes what
+// it gives.
+func evaluate(t *testing.T, tab context.Context, expression string, result any) error {
+	t.Helper()
+	answer, err := chromedp.Run(tab, chromedp.Evaluate[string](
+		fmt.Sprintf("(async () => JSON.stringify((await (%s)) ?? null))()", expression), chromedp.EvalAwaitPromise))
+	if err != nil {
+		return fmt.Errorf("%s: %w", expression, err)
+	}
+
+	return json.Unmarshal([]byte(answer), result)
+}
+
+// sdkTab is a tab in which the SDK has joined a channel.
+type sdkTab struct {
+	tab          context.Context
+	connectionID string
+}
+
+// media is what one receiver got of one kind from one sender.
+type media struct {
+	PacketsReceived, PacketsLost, FramesDecoded, KeyFramesDecoded int
+}
+
+// received returns what the tab got, by sender and kind.
+func (s sdkTab) received(t *testing.T) map[string]map[string]media {
+	t.Helper()
+	var result map[string]map[string]media
+	if err := evaluate(t, s.tab, "received()", &result); err != nil {
+		t.Fatal(err)
+	}
+
+	return result
+}
+
+// goesOn tells whether the tab decodes more than it had decoded before.
+func (s sdkTab) goesOn(t *testing.T, sender string, before map[string]map[string]media) error {
+	t.Helper()
+	now := s.received(t)
+	if now[sender]["video"].FramesDecoded <= before[sender]["video"].FramesDecoded {
+		return fmt.Errorf("%s decodes no more video of %s: %+v", s.connectionID, sender, now[sender])
+	}
+
+	return s.audioGoesOn(t, sender, before, now)
+}
+
+func (s sdkTab) audioGoesOn(t *testing.T, sender string, before, now map[string]map[string]media) error {
+	t.Helper()
+	if now[sender]["audio"].PacketsReceived <= before[sender]["audio"].PacketsReceived {
+		return fmt.Errorf("%s gets no more audio of %s: %+v", s.connectionID, sender, now[sender])
+	}
+
+	return nil
+}
+
+// TestSDKStopsDecodingExactlyThePausedSender is the promise of the API, seen
+// with the SDK that its users have.
+func TestSDKStopsDecodingExactlyThePausedSender(t *testing.T) {
+	const channelID = "browser-sdk"
+	files := http.NewServeMux()
+	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "sdk.html") })
+	files.HandleFunc("GET /sora.js", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, "node_modules/sora-js-sdk/dist/sora.js")
+	})
+	server := httptest.NewServer(files)
+	t.Cleanup(server.Close)
+
+	openTab := newBrowser(t)
+	var tabs []sdkTab
+	for _, clientID := range []string{"alice", "bob", "carol"} {
+		s := sdkTab{tab: openTab(server.URL)}
+		eventually(t, "the SDK is loaded", func() error {
+			var ready bool
+			if err := evaluate(t, s.tab, "window.ready", &ready); err != nil || !ready {
+				return fmt.Errorf("not loaded: %w", err)
+			}
+
+			return nil
+		})
+		join := fmt.Sprintf("join(%q, %q, %q)", signalingURL, channelID, clientID)
+		if err := evaluate(t, s.tab, join, &s.connectionID); err != nil {
+			t.Fatalf("%s cannot join: %v", clientID, err)
+		}
+		tabs = append(tabs, s)
+	}
+	alice, bob, carol := tabs[0], tabs[1], tabs[2]
+
+	for _, receiver := range tabs {
+		for _, sender := range tabs {
+			if sender.connectionID != receiver.connectionID {
+				eventually(t, "everybody gets everybody", func() error { return receiver.goesOn(t, sender.connectionID, nil) })
+			}
+		}
+	}
+
+	edge := map[string]string{
+		"channel_id": channelID, "recv_connection_id": alice.connectionID, "send_connection_id": bob.connectionID,
+	}
+	for round := range 2 {
+		pausedBobResumes(t, round, edge, alice, bob, carol)
+	}
+}
+
+func pausedBobResumes(t *testing.T, round int, edge map[string]string, alice, bob, carol sdkTab) {
+	t.Helper()
+	var echo map[string]string
+	if err := call("Sora_20200401.PauseRtpStream", edge, &echo); err != nil {
+		t.Fatal(err)
+	}
+
+	// What was on its way or in the decoder when the answer came may still be
+	// decoded; then the picture stands still.
+	last := -1
+	eventually(t, "the picture stands still", func() error {
+		frames := alice.received(t)[bob.connectionID]["video"].FramesDecoded
+		if frames != last {
+			last = frames
+
+			return fmt.Errorf("round %d: %d frames decoded", round, frames)
+		}
+
+		return nil
+	})
+	before := alice.received(t)
+	bobBefore, carolBefore := bob.received(t), carol.received(t)
+	watched := time.Now()
+	eventually(t, "the others go on", func() error {
+		now := alice.received(t)
+		if got, want := now[bob.connectionID]["video"], before[bob.connectionID]["video"]; got != want {
+			t.Fatalf("round %d: the paused video went on: %+v, then %+v", round, want, got)
+		}
+		if left := standstill - time.Since(watched); left > 0 {
+			return fmt.Errorf("%v left to watch", left)
+		}
+		if err := alice.audioGoesOn(t, bob.connectionID, before, now); err != nil {
+			return err
+		}
+		if err := alice.goesOn(t, carol.connectionID, before); err != nil {
+			return err
+		}
+		if err := carol.goesOn(t, bob.connectionID, carolBefore); err != nil {
+			return err
+		}
+
+		return bob.goesOn(t, alice.connectionID, bobBefore)
+	})
+
+	if err := call("Sora_20200401.ResumeRtpStream", edge, &echo); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the picture moves again", func() error { return alice.goesOn(t, bob.connectionID, before) })
+
+	for _, event := range []string{"rtp-stream.paused", "rtp-stream.resumed"} {
+		var told []map[string]any
+		if err := evaluate(t, alice.tab, fmt.Sprintf("notified(%q)", event), &told); err != nil {
+			t.Fatal(err)
+		}
+		if len(told) != round+1 || told[round]["send_connection_id"] != bob.connectionID {
+			t.Errorf("round %d: alice was told %s: %v", round, event, told)
+		}
+	}
+}
