@@ -1,0 +1,26 @@
+package rtc
+
+import "errors"
+
+var (
+	// ErrClosed is returned by whatever is asked of a closed peer, engine or downlink.
+	ErrClosed = errors.New("closed")
+	// ErrAnswerOutstanding is returned by Offer while the offer before has no answer (RFC 3264 section 4).
+	ErrAnswerOutstanding = errors.New("the last offer has not been answered yet")
+	// ErrNoOffer is returned by Answer when there is no offer to answer.
+	ErrNoOffer = errors.New("no offer waits for an answer")
+	// ErrDescriptionTooLarge is returned by Answer for more than MaxDescriptionBytes.
+	ErrDescriptionTooLarge = errors.New("session description too large")
+	// ErrInvalidAnswer is returned by Answer for a description that is malformed or does not fit the offer. The peer
+	// cannot be used after it and has to be closed.
+	ErrInvalidAnswer = errors.New("invalid answer")
+	// ErrInvalidCandidate is returned by AddCandidate for a malformed candidate, or for too many of them.
+	ErrInvalidCandidate = errors.New("invalid ICE candidate")
+	// ErrNotBound is returned by a downlink's writes before it is negotiated.
+	ErrNotBound = errors.New("downlink not negotiated yet")
+
+	// ErrICEFailed is what OnClosed gets when no path to the client is left, or the DTLS handshake failed.
+	ErrICEFailed = errors.New("ICE or DTLS failed")
+	// ErrClosedByClient is what OnClosed gets when the client ended DTLS.
+	ErrClosedByClient = errors.New("closed by the client")
+)
