@@ -87,6 +87,7 @@ type RtpStreamPauseSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255",message="recvConnectionID is longer than 255 bytes in UTF-8: shorten it"
 	RecvConnectionID *string `json:"recvConnectionID,omitempty"`
 
 	// recvClientID names the client all of whose connections stop receiving,
@@ -105,6 +106,7 @@ type RtpStreamPauseSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255",message="sendConnectionID is longer than 255 bytes in UTF-8: shorten it"
 	SendConnectionID *string `json:"sendConnectionID,omitempty"`
 
 	// sendClientID names the client the streams of all of whose connections are
@@ -135,6 +137,7 @@ type RtpStreamPauseSpec struct {
 	// +kubebuilder:validation:Format=date-time
 	// +kubebuilder:validation:MaxLength=40
 	// +kubebuilder:validation:Pattern=`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1970-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59.999999999Z')",message="expiresAt must be a date and time in the years 1970 to 9999 in UTC, such as 2026-12-01T09:00:00Z: correct it, or remove it for a pause without an end"
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 
 	// deleteAfterDisconnect deletes this object once a connection that it names
@@ -147,6 +150,7 @@ type RtpStreamPauseSpec struct {
 	// +kubebuilder:validation:Format=duration
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(h|m|s))+$`
+	// +kubebuilder:validation:XValidation:rule="self >= duration('0s') && self <= duration('999999h')",message="deleteAfterDisconnect must be from 0s to 999999h, such as 60s or 1h30m: correct it, or remove it to keep the object"
 	DeleteAfterDisconnect *metav1.Duration `json:"deleteAfterDisconnect,omitempty"`
 }
 
@@ -176,6 +180,11 @@ type RtpStreamPauseStatus struct {
 	// absent while all of them are there or have never been seen.
 	//
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:Pattern=`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1970-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59.999999999Z')",message="disconnectedAt must be a date and time in the years 1970 to 9999 in UTC: correct it"
 	DisconnectedAt *metav1.Time `json:"disconnectedAt,omitempty"`
 
 	// conditions are Ready and Enforced.
@@ -183,6 +192,8 @@ type RtpStreamPauseStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(c, c.lastTransitionTime >= timestamp('1970-01-01T00:00:00Z') && c.lastTransitionTime <= timestamp('9999-12-31T23:59:59.999999999Z'))",message="lastTransitionTime must be a date and time in the years 1970 to 9999 in UTC, such as 2026-12-01T09:00:00Z: correct it"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 

@@ -1,0 +1,71 @@
+package v1alpha1_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/hack/controlplane"
+)
+
+const namespace = "default"
+
+// One API server serves the whole package; TestMain alone sets these.
+var (
+	plane *controlplane.ControlPlane
+	api   client.Client
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	if plane, err = controlplane.Start(); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return 1, err
+	}
+	plane.Config.QPS = -1
+	plain, err := client.New(plane.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		return 1, err
+	}
+	// As strict as kubectl: an unknown field is an error.
+	api = client.WithFieldValidation(plain, metav1.FieldValidationStrict)
+
+	return m.Run(), nil
+}
+
+// pause makes an object with the given spec, in YAML, that no Go type has
+// touched: what a person or a GitOps tool sends.
+func pause(t testing.TB, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	document := "metadata: {namespace: " + namespace + "}\nspec: " + strings.TrimSpace(spec) + "\n"
+	if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
+		t.Fatalf("the test's own YAML: %v\n%s", err, document)
+	}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPause"))
+	object.SetName(name)
+
+	return object
+}
