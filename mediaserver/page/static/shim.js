@@ -1,0 +1,55 @@
+// Calls of the shim, which speaks Sora's HTTP API.
+
+const explanations = {
+  "CHANNEL-NOT-FOUND": "The channel has no connections any more.",
+  "CONNECTION-NOT-FOUND": "One of the two is not in the channel any more.",
+  "SAME-CONNECTION": "Nobody receives their own video.",
+  "ROLE-MISMATCH": "That receiver does not receive, or that sender does not send.",
+  "STILL-PAUSED": "Another pause object still pauses this video; whoever made it must delete it",
+  "FORBIDDEN": "The shim may not create or delete pauses in its namespace.",
+  "NOT-CONFIRMED": "The pause is stored, but no media server has confirmed it in time. Asking again is harmless.",
+  "KUBERNETES-UNAVAILABLE": "The shim cannot reach Kubernetes.",
+};
+
+export class Shim {
+  #url;
+
+  constructor(url) { this.#url = url; }
+
+  pause(channel, receiver, sender) { return this.#edge("PauseRtpStream", channel, receiver, sender); }
+
+  resume(channel, receiver, sender) { return this.#edge("ResumeRtpStream", channel, receiver, sender); }
+
+  listPauses(channel) { return this.#post("Sora_20200401.ListPauseRtpStreams", { channel_id: channel }); }
+
+  #edge(operation, channel, receiver, sender) {
+    return this.#post(`Sora_20200401.${operation}`, {
+      channel_id: channel, recv_connection_id: receiver, send_connection_id: sender,
+    });
+  }
+
+  // #post returns the response's JSON; its errors can be shown to people.
+  async #post(target, body) {
+    let response;
+    try {
+      response = await fetch(this.#url, {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-sora-target": target },
+        body: JSON.stringify(body),
+      });
+    } catch {
+      throw new Error(`The shim at ${this.#url} gave no answer to this page. Is it running with --cors-origin=${location.origin}?`);
+    }
+    const text = await response.text();
+    if (response.ok) return text ? JSON.parse(text) : null;
+    throw new Error(explain(response.status, text));
+  }
+}
+
+function explain(status, text) {
+  let error = {};
+  try { error = JSON.parse(text) ?? {}; } catch { /* an empty body, or not the shim's */ }
+  const type = error.error_type ?? error.type ?? `HTTP ${status}`;
+  const reason = error.error_reason ? `: ${typeof error.error_reason === "string" ? error.error_reason : JSON.stringify(error.error_reason)}` : "";
+  return `${explanations[type] ?? "The shim refused"}${reason} (${type})`;
+}

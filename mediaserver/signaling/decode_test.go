@@ -1,0 +1,158 @@
+package signaling
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+func connectText(more string) string {
+	return `{"type":"connect","role":"sendrecv","channel_id":"sora"` + more + `}`
+}
+
+func TestDecode(t *testing.T) {
+	mid, index := "1", uint16(1)
+	vp8, opus := &Media{CodecType: "VP8"}, &Media{CodecType: "OPUS"}
+	plain := Connect{Role: forwardingv1.Role_ROLE_SENDRECV, ChannelID: "sora", Audio: opus, Video: vp8}
+	with := func(change func(*Connect)) Connect {
+		c := plain
+		change(&c)
+
+		return c
+	}
+	longest := strings.Repeat("凪", 85) // 255 bytes
+
+	for name, test := range map[string]struct {
+		text string
+		want Message
+	}{
+		"connect":            {connectText(""), plain},
+		"everything ignored": {connectText(`,"sdp":"","sora_client":null,"environment":1,"libwebrtc":"x","new":{"a":[]},"data_channel_signaling":true,"multistream":true,"simulcast":false,"spotlight":false,"forwarding_filters":[]`), plain},
+		"keys are exact":     {connectText(`,"CLIENT_ID":"x","Video":false`), plain},
+		"recvonly":           {`{"type":"connect","role":"recvonly","channel_id":"sora"}`, with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_RECVONLY })},
+		"sendonly":           {`{"type":"connect","role":"sendonly","channel_id":"sora"}`, with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_SENDONLY })},
+		"longest ids": {`{"type":"connect","role":"sendrecv","channel_id":"` + longest + `","client_id":"` + longest + `","bundle_id":"b"}`, with(func(c *Connect) {
+			c.ChannelID, c.ClientID, c.BundleID = longest, longest, "b"
+		})},
+		"audio off":          {connectText(`,"audio":false,"video":true`), with(func(c *Connect) { c.Audio = nil })},
+		"video off":          {connectText(`,"audio":{},"video":false`), with(func(c *Connect) { c.Video = nil })},
+		"codecs":             {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) { c.Audio, c.Video = &Media{"OPUS", 6}, &Media{"VP8", 50000} })},
+		"metadata":           {connectText(`,"metadata":{"access_token": "x"},"signaling_notify_metadata":[1, 2]`), with(func(c *Connect) { c.Metadata, c.NotifyMetadata = []byte(`{"access_token":"x"}`), []byte("[1,2]") })},
+		"client's name":      {connectText(`,"sora_client":"Sora JavaScript SDK"`), with(func(c *Connect) { c.SoraClient = "Sora JavaScript SDK" })},
+		"answer":             {`{"type":"answer","sdp":"v=0"}`, Answer{SDP: "v=0"}},
+		"re-answer":          {`{"type":"re-answer","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
+		"update":             {`{"type":"update","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
+		"candidate":          {`{"type":"candidate","candidate":"candidate:1","sdpMid":"1","sdpMLineIndex":1,"usernameFragment":"x"}`, Candidate{"candidate:1", &mid, &index}},
+		"candidate, no line": {`{"type":"candidate","candidate":"","sdpMid":null}`, Candidate{}},
+		"pong":               {`{"type":"pong","stats":[{}]}`, Pong{}},
+		"disconnect":         {`{"type":"disconnect","reason":"NO-ERROR"}`, Disconnect{"NO-ERROR"}},
+		"disconnect, bare":   {`{"type":"disconnect","reason":7}`, Disconnect{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Decode([]byte(test.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("decoded (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// refused are texts with the reason that their sender is closed with.
+var refused = map[string]string{
+	"":                              ReasonFailureJSONDecode,
+	"hello":                         ReasonFailureJSONDecode,
+	"{\"type\":\"pong\"":            ReasonFailureJSONDecode,
+	"\"\xff\"":                      ReasonFailureJSONDecode,
+	"null":                          ReasonInvalidJSON,
+	"[]":                            ReasonInvalidJSON,
+	"7":                             ReasonInvalidJSON,
+	"{}":                            ReasonMissingType,
+	`{"type":null}`:                 ReasonMissingType,
+	`{"type":1}`:                    ReasonMissingType,
+	`{"Type":"pong"}`:               ReasonMissingType,
+	`{"type":"offer","sdp":"v=0"}`:  ReasonUnknownType,
+	`{"type":"CONNECT"}`:            ReasonUnknownType,
+	`{"type":"answer"}`:             ReasonInvalidJSON,
+	`{"type":"answer","sdp":""}`:    ReasonInvalidJSON,
+	`{"type":"re-answer","sdp":{}}`: ReasonInvalidJSON,
+	`{"type":"candidate"}`:          ReasonInvalidJSON,
+	`{"type":"candidate","candidate":"","sdpMid":0}`:                                       ReasonInvalidJSON,
+	`{"type":"candidate","candidate":"","sdpMLineIndex":-1}`:                               ReasonInvalidJSON,
+	`{"type":"candidate","candidate":"","sdpMLineIndex":"0"}`:                              ReasonInvalidJSON,
+	`{"type":"connect","channel_id":"sora"}`:                                               ReasonInvalidRole,
+	`{"type":"connect","role":"upstream","channel_id":"sora"}`:                             ReasonInvalidRole,
+	`{"type":"connect","role":"sendrecv"}`:                                                 ReasonInvalidChannelID,
+	`{"type":"connect","role":"sendrecv","channel_id":""}`:                                 ReasonInvalidChannelID,
+	`{"type":"connect","role":"sendrecv","channel_id":1}`:                                  ReasonInvalidChannelID,
+	`{"type":"connect","role":"sendrecv","channel_id":"` + strings.Repeat("x", 256) + `"}`: ReasonInvalidChannelID,
+	connectText(`,"client_id":""`):                                                         ReasonInvalidClientID,
+	connectText(`,"client_id":{}`):                                                         ReasonInvalidClientID,
+	connectText(`,"client_id":"` + strings.Repeat("凪", 86) + `"`):                          ReasonInvalidClientID,
+	connectText(`,"bundle_id":""`):                                                         ReasonInvalidBundleID,
+	connectText(`,"audio":1`):                                                              ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"codec_type":1}`):                                               ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"bit_rate":5}`):                                                 ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"codec_type":"PCMU"}`):                                          ReasonUnknownCodecType,
+	connectText(`,"video":"VP8"`):                                                          ReasonInvalidVideoFormat,
+	connectText(`,"video":{"bit_rate":0}`):                                                 ReasonInvalidVideoFormat,
+	connectText(`,"video":{"bit_rate":1.5}`):                                               ReasonInvalidVideoFormat,
+	connectText(`,"video":{"bit_rate":1e99}`):                                              ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"VP9"}`):                                           ReasonUnknownCodecType,
+	connectText(`,"video":{"codec_type":"vp8"}`):                                           ReasonUnknownCodecType,
+	connectText(`,"multistream":false`):                                                    ReasonLegacyStream,
+	connectText(`,"multistream":"no"`):                                                     ReasonInvalidJSON,
+	connectText(`,"simulcast":true`):                                                       ReasonSimulcast,
+	connectText(`,"spotlight":true`):                                                       ReasonSpotlight,
+	connectText(`,"spotlight":1`):                                                          ReasonInvalidJSON,
+	connectText(`,"forwarding_filter":{"action":"block"}`):                                 ReasonForwardingFilter,
+	connectText(`,"forwarding_filters":[{"action":"block"}]`):                              ReasonForwardingFilter,
+	connectText(`,"metadata":"` + strings.Repeat("x", 16<<10) + `"`):                       ReasonInvalidMetadata,
+	connectText(`,"signaling_notify_metadata":"` + strings.Repeat("x", 16<<10) + `"`):      ReasonInvalidMetadata,
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for text, reason := range refused {
+		message, err := Decode([]byte(text))
+		var told *CloseError
+		if !errors.As(err, &told) || told.Code != CodeError || told.Reason != reason {
+			t.Errorf("%.80q gives %v and %v, want %s", text, message, err, reason)
+		}
+	}
+}
+
+// FuzzDecode: any bytes give a message or a reason that fits a close frame.
+func FuzzDecode(f *testing.F) {
+	for text := range refused {
+		f.Add([]byte(text))
+	}
+	f.Add([]byte(connectText(`,"client_id":"x","audio":{"bit_rate":32},"metadata":{},"signaling_notify_metadata":{"a":[1]}`)))
+	f.Add([]byte(`{"type":"answer","sdp":"v=0"}`))
+	f.Add([]byte(`{"type":"candidate","candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0}`))
+	f.Add([]byte(`{"type":"pong"}`))
+	f.Add([]byte(`{"type":"disconnect"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		message, err := Decode(text)
+		if err != nil {
+			var told *CloseError
+			if !errors.As(err, &told) || told.Code != CodeError || told.Reason == "" || len(told.Reason) > 123 {
+				t.Fatalf("%q gives %v", text, err)
+			}
+
+			return
+		}
+		c, ok := message.(Connect)
+		if !ok {
+			return
+		}
+		if len(c.ChannelID) < 1 || len(c.ChannelID) > 255 || len(c.ClientID) > 255 || len(c.BundleID) > 255 || c.Role == forwardingv1.Role_ROLE_UNSPECIFIED {
+			t.Fatalf("%q passes as %+v", text, c)
+		}
+	})
+}

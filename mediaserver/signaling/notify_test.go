@@ -1,0 +1,43 @@
+package signaling
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+func TestNotifications(t *testing.T) {
+	at := time.Date(2026, 12, 1, 18, 0, 0, 120_003_999, time.FixedZone("JST", 9*3600))
+	member := Member{Role: Role(forwardingv1.Role_ROLE_SENDRECV), ClientID: "c", BundleID: "b", ConnectionID: "i", Audio: true, Metadata: json.RawMessage(`{"n":1}`)}
+	var counts Counts
+	for _, role := range []forwardingv1.Role{1, 2, 3, 3} {
+		counts.Add(role)
+	}
+	state := ConnectionState{Member: member, ChannelID: "sora", SessionID: "s", Minutes: 2, Counts: counts}
+	stream := RTPStream{Timestamp: at, ChannelID: "sora", RecvConnectionID: "r", SendConnectionID: "s", StreamID: "s", Kinds: []Kind{Kind(forwardingv1.Kind_KIND_VIDEO), Kind(forwardingv1.Kind_KIND_AUDIO)}}
+
+	const (
+		time   = `"timestamp":"2026-12-01T09:00:00.120003Z"`
+		mjson  = `"role":"sendrecv","client_id":"c","bundle_id":"b","connection_id":"i","audio":true,"video":false,"metadata":{"n":1}`
+		sjson  = mjson + `,"channel_id":"sora","session_id":"s","minutes":2,"channel_connections":4,"channel_sendrecv_connections":1,"channel_sendonly_connections":1,"channel_recvonly_connections":2`
+		stjson = `"channel_id":"sora","recv_connection_id":"r","send_connection_id":"s","stream_id":"s","kinds":["video","audio"]`
+	)
+	for _, test := range []struct {
+		message any
+		want    string
+	}{
+		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Member{member}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[{` + mjson + `}]}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Member{}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[]}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `}`},
+		{ConnectionDestroyed{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.destroyed",` + time + `,` + sjson + `}`},
+		{RTPStreamPaused(stream), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `}`},
+		{RTPStreamResumed(stream), `{"type":"notify","event_type":"rtp-stream.resumed",` + time + `,` + stjson + `}`},
+	} {
+		got, err := json.Marshal(test.message)
+		if err != nil || string(got) != test.want {
+			t.Errorf("%T marshals with error %v to\n%s, want\n%s", test.message, err, got, test.want)
+		}
+	}
+}
