@@ -1,0 +1,181 @@
+// Command shim serves Sora's HTTP API for pausing RTP streams on top of
+// RtpStreamPause objects.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+	"github.com/nagi-rtc/nagi/cmd/shim/live"
+	"github.com/nagi-rtc/nagi/cmd/shim/sora"
+)
+
+// maxHeaderBytes is ample for the one header that matters.
+const maxHeaderBytes = 64 << 10
+
+// writeTimeout bounds, beyond the waits of a request itself, how long a client
+// may take its response in.
+const writeTimeout = 30 * time.Second
+
+type options struct {
+	kubeconfig, namespace, listen, metricsListen, corsOrigin string
+	managers                                                 []string
+	pauseTimeout                                             time.Duration
+}
+
+func main() {
+	log := ops.NewLogger(os.Stderr)
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, pflag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(context.Background(), o, log)
+	}
+	if err != nil {
+		log.Error("shim ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+func parse(arguments []string) (options, error) {
+	var o options
+	flags := pflag.NewFlagSet("shim", pflag.ContinueOnError)
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file with the API server's address and credentials; empty: $KUBECONFIG, ~/.kube/config or, in a pod, the ServiceAccount")
+	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses are served")
+	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "host:port of the HTTP API, which knows no authentication")
+	flags.StringVar(&o.corsOrigin, "cors-origin", "", "the one origin whose pages may call, such as http://127.0.0.1:5000; empty: none")
+	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced before the answer is 503")
+	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9302", "host:port of /metrics, /healthz and /readyz")
+	if err := flags.Parse(arguments); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag: the shim takes flags only, --help lists them", flags.Arg(0))
+	}
+	if o.pauseTimeout <= 0 {
+		return o, fmt.Errorf("--pause-timeout=%v: give a positive duration such as 5s", o.pauseTimeout)
+	}
+	if o.namespace == "" {
+		return o, errors.New("--namespace is empty: name the namespace of the tenant")
+	}
+	if err := sora.CheckOrigin(o.corsOrigin); err != nil {
+		return o, fmt.Errorf("--cors-origin: %w", err)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, o options, log *slog.Logger) error {
+	objects, err := newClient(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	replicas, err := live.NewReplicas(o.managers, log)
+	if err != nil {
+		return err
+	}
+	registry := ops.NewRegistry()
+	handler, err := sora.New(sora.Config{
+		Namespace: o.namespace, Client: objects, Replicas: replicas, PauseTimeout: o.pauseTimeout,
+		CORSOrigin: o.corsOrigin, Log: log, Registerer: registry,
+	})
+	if err != nil {
+		return err
+	}
+
+	metricsListener, err := ops.Listen(ctx, log, ops.Metrics, o.metricsListen)
+	if err != nil {
+		return err
+	}
+	listener, err := ops.Listen(ctx, log, ops.HTTP, o.listen)
+	if err != nil {
+		return errors.Join(err, metricsListener.Close())
+	}
+	if ops.RequireLoopback(ops.HTTP, listener.Addr().String()) != nil {
+		log.Warn("the HTTP API knows no authentication and is reachable from other machines: let the network keep strangers out", "address", listener.Addr().String())
+	}
+
+	// Requests in flight are answered after SIGTERM too, so the connections to the
+	// managers end only after the server.
+	replicasContext, endReplicas := context.WithCancel(context.WithoutCancel(ctx))
+	replicasEnded := make(chan struct{})
+	go func() {
+		defer close(replicasEnded)
+		// Run returns nil only.
+		_ = replicas.Run(replicasContext)
+	}()
+	defer func() {
+		endReplicas()
+		<-replicasEnded
+	}()
+
+	return ops.Run(ctx,
+		func(ctx context.Context) error {
+			return ops.Serve(ctx, newServer(handler, o.pauseTimeout, log), listener)
+		},
+		func(ctx context.Context) error {
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, replicas.Known), ReadHeaderTimeout: 10 * time.Second}, metricsListener)
+		},
+	)
+}
+
+func newServer(handler http.Handler, pauseTimeout time.Duration, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		WriteTimeout:      sora.DefaultBodyTimeout + pauseTimeout + writeTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// OPTIONS * is as wrong a path as any other.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// newClient makes a client without a cache and without a rate limit of its own:
+// the API server's priority and fairness decides who waits.
+func newClient(kubeconfig string) (client.Client, error) {
+	config, err := restConfig(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w; give a kubeconfig with --kubeconfig", err)
+	}
+	config.QPS = -1
+	config.UserAgent = "nagi-shim"
+
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("register the RtpStreamPause type: %w", err)
+	}
+	// Known beforehand, so that no discovery can fail or needs a right.
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
+	mapper.Add(v1alpha1.GroupVersion.WithKind("RtpStreamPause"), meta.RESTScopeNamespace)
+	objects, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("make a client of the API server at %s: %w", config.Host, err)
+	}
+	return objects, nil
+}
+
+// restConfig follows kubectl's order: the flag, $KUBECONFIG, the home directory,
+// then the pod's ServiceAccount.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+}

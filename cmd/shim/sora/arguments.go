@@ -1,0 +1,146 @@
+package sora
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// decodeObject reads body as one JSON value (RFC 8259). object is nil when that
+// value is no object. Text that could be read in two ways is an error: repeated
+// keys, invalid UTF-8, lone surrogates.
+func decodeObject(body []byte) (object map[string]json.RawMessage, err error) {
+	switch {
+	case !utf8.Valid(body):
+		return nil, errors.New("not UTF-8")
+	case !json.Valid(body):
+		return nil, errors.New("not JSON, more than one value, or nested over 10,000 deep")
+	case hasLoneSurrogate(body):
+		return nil, errors.New("lone surrogate in a \\u escape")
+	}
+
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	first, err := decoder.Token()
+	if err != nil {
+		return nil, err
+	}
+	if first != json.Delim('{') {
+		return nil, nil
+	}
+	object = map[string]json.RawMessage{}
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := key.(string)
+		if _, repeated := object[name]; repeated {
+			return nil, fmt.Errorf("key %q occurs twice", name)
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return nil, err
+		}
+		object[name] = value
+	}
+	return object, nil
+}
+
+// hasLoneSurrogate looks for \u escapes that are half a character. encoding/json
+// would make U+FFFD of them, and two different ids would become one. body is
+// valid JSON, so that a backslash only occurs in strings.
+func hasLoneSurrogate(body []byte) bool {
+	for i := 0; i < len(body); i++ {
+		if body[i] != '\\' {
+			continue
+		}
+		i++
+		if body[i] != 'u' {
+			continue
+		}
+		first := escapedUnit(body[i-1:])
+		i += 4
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		if utf16.DecodeRune(first, escapedUnit(body[i+1:])) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// escapedUnit reads the UTF-16 unit of an escape \uXXXX at the start of text, 0
+// when there is none.
+func escapedUnit(text []byte) rune {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return 0
+	}
+	unit, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(unit)
+}
+
+// schema is the JSON schema of an operation's arguments: an object in which each
+// of the named properties is a required string. They are all that the API has,
+// so that a schema library would add more rules than it would save.
+type schema struct {
+	// required is in alphabetical order, in which Sora checks.
+	required []string
+}
+
+// check returns the arguments, or the first violation in the order and the terms
+// of jesse, the validator below Sora: present properties' types first, then
+// absent properties, then the type of the whole.
+func (s schema) check(body []byte, object map[string]json.RawMessage) (map[string]string, *failure) {
+	if object == nil {
+		return nil, violation(s.json(), "wrong_type", json.RawMessage(body), []string{})
+	}
+	arguments := make(map[string]string, len(s.required))
+	for _, name := range s.required {
+		value, present := object[name]
+		if !present {
+			continue
+		}
+		// Looked at before decoding: null decodes into a string without an error.
+		if value[0] != '"' {
+			return nil, violation(stringType(), "wrong_type", value, []string{name})
+		}
+		var text string
+		if err := json.Unmarshal(value, &text); err != nil {
+			return nil, violation(stringType(), "wrong_type", value, []string{name})
+		}
+		arguments[name] = text
+	}
+	for _, name := range s.required {
+		if _, present := arguments[name]; !present {
+			return nil, violation(s.json(), "missing_required_property", name, []string{})
+		}
+	}
+	return arguments, nil
+}
+
+// json is the schema as a document, which error messages quote.
+func (s schema) json() map[string]any {
+	properties := map[string]any{}
+	for _, name := range s.required {
+		properties[name] = stringType()
+	}
+	return map[string]any{"properties": properties, "required": s.required, "type": "object"}
+}
+
+func stringType() map[string]any { return map[string]any{"type": "string"} }
+
+func violation(schema map[string]any, kind string, data any, path []string) *failure {
+	return &failure{status: http.StatusBadRequest, name: invalidJSON, reason: []any{map[string]any{
+		"invalid": "data", "schema": schema, "error": kind, "data": data, "path": path,
+	}}}
+}

@@ -1,0 +1,45 @@
+package sora
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+)
+
+// CheckOrigin tells what is wrong with an origin for CORS: one origin such as
+// http://127.0.0.1:5000, without a path and without a trailing slash. Empty
+// turns CORS off.
+func CheckOrigin(origin string) error {
+	if origin == "" {
+		return nil
+	}
+	const want = "write one origin such as http://127.0.0.1:5000"
+	parsed, err := url.Parse(origin)
+	switch {
+	case err != nil:
+		return fmt.Errorf("CORS origin %q: %w; %s", origin, err, want)
+	case parsed.Scheme != "http" && parsed.Scheme != "https":
+		return fmt.Errorf("CORS origin %q does not start with http:// or https://; %s", origin, want)
+	case parsed.Path == "/":
+		return fmt.Errorf("CORS origin %q ends with a slash; browsers send none: remove it", origin)
+	case parsed.Path != "":
+		return fmt.Errorf("CORS origin %q has the path %s; an origin has none: remove it", origin, parsed.Path)
+	case parsed.Hostname() == "" || origin != parsed.Scheme+"://"+parsed.Host:
+		return fmt.Errorf("CORS origin %q is not a scheme, a host and at most a port; %s", origin, want)
+	}
+	for _, c := range origin {
+		if c == ',' || c == '*' || c <= ' ' || c > '~' {
+			return fmt.Errorf("CORS origin %q is not one origin in ASCII; %s", origin, want)
+		}
+	}
+	return nil
+}
+
+// setCORS adds the four documented headers. The origin is the configured one,
+// whatever the request's is.
+func setCORS(header http.Header, origin string) {
+	header["access-control-allow-headers"] = []string{"Origin, X-Requested-With, Content-Type, Accept, x-sora-target"}
+	header["access-control-allow-methods"] = []string{"POST, OPTIONS"}
+	header["access-control-allow-origin"] = []string{origin}
+	header["access-control-max-age"] = []string{"1000"}
+}
