@@ -1,0 +1,253 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestClip(t *testing.T) {
+	c, err := loadClip()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total := len(clipVideo) + len(clipAudio); total > 1<<20 {
+		t.Errorf("the clip has %d bytes, more than 1 MiB", total)
+	}
+	if c.frameDuration != 40*time.Millisecond {
+		t.Errorf("a frame lasts %s, want 40ms", c.frameDuration)
+	}
+	sinceKeyframe, spanning := 0, 0
+	for i, f := range c.frames {
+		if sinceKeyframe++; f.keyframe {
+			sinceKeyframe = 0
+		}
+		if time.Duration(sinceKeyframe)*c.frameDuration >= time.Second {
+			t.Errorf("frame %d is a second or more after the last keyframe", i)
+		}
+		if len(f.data) > maxPacketBytes {
+			spanning++
+		} else if f.keyframe {
+			t.Errorf("keyframe %d fits into one packet", i)
+		}
+	}
+	if spanning < len(c.frames)/2 {
+		t.Errorf("%d of %d frames span several packets, want most", spanning, len(c.frames))
+	}
+	if video, audio := time.Duration(len(c.frames))*c.frameDuration, time.Duration(len(c.audio))*opusFrameDuration; (video - audio).Abs() > 100*time.Millisecond {
+		t.Errorf("video lasts %s, audio %s", video, audio)
+	}
+	if at := c.nextKeyframe(1); at != 25 {
+		t.Errorf("the keyframe after frame 1 is %d, want 25", at)
+	}
+	if at := c.nextKeyframe(len(c.frames) - 1); at != 0 {
+		t.Errorf("the keyframe after the last frame is %d, want 0", at)
+	}
+}
+
+func TestPublishes(t *testing.T) {
+	s := newServer(t)
+	b := join(t, s, Config{Role: SendOnly, ChannelID: "sora", ClientID: "client"})
+	connect := receive(t, s.messages, "connect")
+	if connect.Type != "connect" || connect.Role != SendOnly || connect.ChannelID != "sora" || connect.ClientID != "client" {
+		t.Errorf("the bot began with %+v", connect)
+	}
+
+	// Video on one SSRC, audio on the other; the first packets of both begin a frame.
+	video := collect(t, s, 96, 200)
+	checkVideo(t, video)
+
+	s.requestKeyframe(video[0].SSRC)
+	deadline := time.After(10 * time.Second)
+	for b.Published().KeyframeRequests == 0 {
+		select {
+		case <-s.packets:
+		case <-deadline:
+			t.Fatal("the bot did not count the PLI")
+		}
+	}
+	before := b.Published()
+	for first := false; !first; {
+		packet := receive(t, s.packets, "a keyframe after the PLI")
+		first = packet.PayloadType == 96 && isKeyframeStart(packet.Payload)
+	}
+	if after := b.Published(); after.Frames > before.Frames+3 {
+		t.Errorf("the keyframe came %d frames after the PLI", after.Frames-before.Frames)
+	}
+
+	leave(t, b)
+	if goodbye := receive(t, s.messages, "disconnect"); goodbye.Type != "disconnect" || goodbye.Reason != "NO-ERROR" {
+		t.Errorf("the bot left with %+v", goodbye)
+	}
+	if !errors.Is(b.Err(), ErrClosed) {
+		t.Errorf("after Leave, Err is %v", b.Err())
+	}
+}
+
+// collect returns the next n packets of a payload type.
+func collect(t *testing.T, s *server, payloadType uint8, n int) []*rtp.Packet {
+	t.Helper()
+	var all []*rtp.Packet
+	for len(all) < n {
+		if packet := receive(t, s.packets, "RTP"); packet.PayloadType == payloadType {
+			all = append(all, packet)
+		}
+	}
+	return all
+}
+
+func checkVideo(t *testing.T, packets []*rtp.Packet) {
+	t.Helper()
+	if !isKeyframeStart(packets[0].Payload) {
+		t.Error("the first video packet does not begin a keyframe")
+	}
+	for i, packet := range packets {
+		if size := packet.MarshalSize(); size > maxPacketBytes {
+			t.Errorf("packet %d has %d bytes", i, size)
+		}
+		if i == 0 {
+			continue
+		}
+		before := packets[i-1]
+		if packet.SequenceNumber != before.SequenceNumber+1 {
+			t.Errorf("packet %d has number %d after %d", i, packet.SequenceNumber, before.SequenceNumber)
+		}
+		step := uint32(0)
+		if before.Marker {
+			step = videoClockRate / 25
+		}
+		if packet.Timestamp-before.Timestamp != step {
+			t.Errorf("packet %d: the timestamp went on by %d, want %d", i, packet.Timestamp-before.Timestamp, step)
+		}
+	}
+}
+
+func TestReceives(t *testing.T) {
+	s := newServer(t)
+	var mu sync.Mutex
+	var observed []uint16
+	b := join(t, s, Config{ChannelID: "sora", Observer: func(p Packet) {
+		mu.Lock()
+		defer mu.Unlock()
+		observed = append(observed, p.Header.SequenceNumber)
+	}})
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "video", "SENDER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
+		t.Fatal(err)
+	}
+	socket := receive(t, s.socket, "the socket")
+	if answer := receive(t, s.answers, "answer"); answer.Type != "answer" {
+		t.Errorf("an offer got %q", answer.Type)
+	}
+	s.write(t.Context(), socket, map[string]any{"type": "re-offer", "sdp": s.offer()})
+	if answer := receive(t, s.answers, "re-answer"); answer.Type != "re-answer" {
+		t.Errorf("a re-offer got %q", answer.Type)
+	}
+	s.write(t.Context(), socket, map[string]any{"type": "ping"})
+	for receive(t, s.messages, "pong").Type != "pong" {
+	}
+	s.write(t.Context(), socket, map[string]any{
+		"type": "notify", "event_type": EventStreamPaused,
+		"recv_connection_id": "SELF", "send_connection_id": "SENDER", "kinds": []string{"video"},
+	})
+
+	// A keyframe of two packets, then one frame of one; the middle packet twice.
+	for _, p := range []rtp.Packet{
+		{Header: rtp.Header{Version: 2, SequenceNumber: 65534, Timestamp: 1000}, Payload: []byte{0x10, 0x00, 1, 2}},
+		{Header: rtp.Header{Version: 2, SequenceNumber: 65535, Timestamp: 1000, Marker: true}, Payload: []byte{0x00, 3, 4}},
+		{Header: rtp.Header{Version: 2, SequenceNumber: 0, Timestamp: 4600, Marker: true}, Payload: []byte{0x10, 0x01, 5}},
+	} {
+		if err := track.WriteRTP(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	stream := await(ctx, t, func() (Stream, bool) {
+		stream, ok := b.Stream("SENDER", Video)
+		return stream, ok && stream.Packets == 3 && stream.Paused
+	})
+	if stream.Frames != 2 || stream.Keyframes != 1 || stream.LastSequenceNumber != 0 || stream.Bytes != 10 {
+		t.Errorf("counted %+v", stream)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(observed) != 3 || observed[0] != 65534 {
+		t.Errorf("the observer saw %v", observed)
+	}
+	b.Drop()
+}
+
+func TestJoinFails(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := Join(ctx, Config{URL: "ws://127.0.0.1:1/signaling", ChannelID: "sora"})
+	if err == nil || !strings.Contains(err.Error(), "is the media server running there?") {
+		t.Errorf("Join without a server: %v", err)
+	}
+}
+
+// join makes the bot a member as a media server does: connected, then created.
+func join(t *testing.T, s *server, config Config) *Bot {
+	t.Helper()
+	config.URL = s.url()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s.work.Go(func() {
+		select {
+		case <-s.connected:
+		case <-ctx.Done():
+			return
+		}
+		socket := <-s.socket
+		s.write(ctx, socket, map[string]any{"type": "notify", "event_type": EventConnectionCreated, "connection_id": "SELF"})
+		s.socket <- socket
+	})
+	b, err := Join(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.ConnectionID() != "SELF" || b.ClientID() != "client" {
+		t.Errorf("the bot takes itself for %q, client %q", b.ConnectionID(), b.ClientID())
+	}
+	return b
+}
+
+func leave(t *testing.T, b *Bot) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+	defer cancel()
+	if err := b.Leave(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// await polls until the condition holds.
+func await[T any](ctx context.Context, t *testing.T, condition func() (T, bool)) T {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		value, ok := condition()
+		if ok {
+			return value
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain; last seen: %+v", value)
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	videoClockRate = 90000
+	audioClockRate = 48000
+
+	// maxPacketBytes is the size of the biggest RTP packet, header included: what
+	// browsers use, so that SRTP and tunnels still fit an Ethernet frame.
+	maxPacketBytes = 1200
+	rtpHeaderBytes = 12
+)
+
+// Published is what a bot has sent.
+type Published struct {
+	VideoPackets, AudioPackets uint64
+	Frames, Keyframes          uint64
+	// KeyframeRequests counts the PLIs and FIRs that arrived.
+	KeyframeRequests uint64
+}
+
+// publisher sends the clip over and over from the moment that media can flow.
+type publisher struct {
+	peer  *peer
+	clip  *clip
+	video *webrtc.TrackLocalStaticRTP
+	audio *webrtc.TrackLocalStaticRTP
+	once  sync.Once
+
+	keyframeWanted                      atomic.Bool
+	videoPackets, audioPackets          atomic.Uint64
+	frames, keyframes, keyframeRequests atomic.Uint64
+}
+
+// newPublisher gives the peer connection its two tracks; to be called before the
+// first offer is taken, so that pion puts them on the server's uplink m-lines.
+func newPublisher(p *peer) (*publisher, error) {
+	c, err := loadClip()
+	if err != nil {
+		return nil, err
+	}
+	pub := &publisher{peer: p, clip: c}
+	if pub.audio, err = pub.addTrack(webrtc.MimeTypeOpus, "audio"); err != nil {
+		return nil, err
+	}
+	if pub.video, err = pub.addTrack(webrtc.MimeTypeVP8, "video"); err != nil {
+		return nil, err
+	}
+	return pub, nil
+}
+
+func (pub *publisher) addTrack(mimeType, id string) (*webrtc.TrackLocalStaticRTP, error) {
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mimeType}, id, "nagi-bot")
+	if err != nil {
+		return nil, fmt.Errorf("make the %s track: %w", id, err)
+	}
+	transceiver, err := pub.peer.connection.AddTransceiverFromTrack(track,
+		webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+	if err != nil {
+		return nil, fmt.Errorf("add the %s track: %w", id, err)
+	}
+	pub.peer.bot.run(func() { pub.readFeedback(transceiver.Sender()) })
+	return track, nil
+}
+
+// begin starts publishing, at the first call only.
+func (pub *publisher) begin() {
+	pub.once.Do(func() {
+		bot := pub.peer.bot
+		bot.run(func() { pub.publishVideo(bot.ctx) })
+		bot.run(func() { pub.publishAudio(bot.ctx) })
+	})
+}
+
+func (pub *publisher) published() Published {
+	return Published{
+		VideoPackets: pub.videoPackets.Load(), AudioPackets: pub.audioPackets.Load(),
+		Frames: pub.frames.Load(), Keyframes: pub.keyframes.Load(),
+		KeyframeRequests: pub.keyframeRequests.Load(),
+	}
+}
+
+// readFeedback takes keyframe requests; NACKs are answered below, by pion's
+// responder, which needs somebody to read.
+func (pub *publisher) readFeedback(sender *webrtc.RTPSender) {
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
+			return
+		}
+		if err != nil {
+			if pub.peer.bot.ctx.Err() != nil {
+				return
+			}
+			pub.peer.bot.log.Debug("RTCP not read", "error", err)
+			continue
+		}
+		for _, packet := range packets {
+			switch packet.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				pub.keyframeRequests.Add(1)
+				pub.keyframeWanted.Store(true)
+			}
+		}
+	}
+}
+
+func (pub *publisher) publishVideo(ctx context.Context) {
+	payloader := &codecs.VP8Payloader{EnablePictureID: true}
+	header := rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()} //nolint:gosec // No secret.
+	step := uint32(pub.clip.frameDuration * videoClockRate / time.Second)
+	index := 0
+	every(ctx, pub.clip.frameDuration, func() {
+		if pub.keyframeWanted.Swap(false) {
+			index = pub.clip.nextKeyframe(index)
+		}
+		frame := pub.clip.frames[index]
+		payloads := payloader.Payload(maxPacketBytes-rtpHeaderBytes, frame.data)
+		for i, payload := range payloads {
+			header.Marker = i == len(payloads)-1
+			pub.write(pub.video, &header, payload, &pub.videoPackets)
+		}
+		pub.frames.Add(1)
+		if frame.keyframe {
+			pub.keyframes.Add(1)
+		}
+		header.Timestamp += step
+		index = (index + 1) % len(pub.clip.frames)
+	})
+}
+
+func (pub *publisher) publishAudio(ctx context.Context) {
+	header := rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()} //nolint:gosec // No secret.
+	step := uint32(opusFrameDuration * audioClockRate / time.Second)
+	index := 0
+	every(ctx, opusFrameDuration, func() {
+		// RFC 7587 section 4.2: the marker begins a talkspurt.
+		header.Marker = pub.audioPackets.Load() == 0
+		pub.write(pub.audio, &header, pub.clip.audio[index], &pub.audioPackets)
+		header.Timestamp += step
+		index = (index + 1) % len(pub.clip.audio)
+	})
+}
+
+// write sends one packet and counts it.
+func (pub *publisher) write(track *webrtc.TrackLocalStaticRTP, header *rtp.Header, payload []byte, count *atomic.Uint64) {
+	err := track.WriteRTP(&rtp.Packet{Header: *header, Payload: payload})
+	header.SequenceNumber++
+	if err != nil {
+		pub.peer.bot.log.Debug("packet not sent", "error", err)
+		return
+	}
+	count.Add(1)
+}
+
+// every calls f at once and then each interval, by a schedule that does not
+// drift, until ctx ends. A process that was held up catches up, unless by more
+// than a second: then it goes on from now.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	due := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		f()
+		due = due.Add(interval)
+		if time.Since(due) > time.Second {
+			due = time.Now()
+		}
+		timer.Reset(time.Until(due))
+	}
+}

@@ -1,0 +1,177 @@
+package bot
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+)
+
+// Kind is a kind of media, in the spelling of SDP.
+type Kind string
+
+// The kinds of media.
+const (
+	Audio Kind = "audio"
+	Video Kind = "video"
+)
+
+// Packet is one RTP packet that arrived. Header and Payload are valid only
+// during the call that hands it over.
+type Packet struct {
+	// SenderConnectionID is the connection that published it: the id of the
+	// MediaStream.
+	SenderConnectionID string
+	Kind               Kind
+	// Arrived is when it was read from the peer connection.
+	Arrived time.Time
+	Header  *rtp.Header
+	Payload []byte
+	// KeyframeStart: it is the first packet of a VP8 keyframe.
+	KeyframeStart bool
+}
+
+// Stream is what has arrived of one kind from one sender.
+type Stream struct {
+	SenderConnectionID string
+	Kind               Kind
+	SSRC               uint32
+	// Packets and Bytes (of payload) count every arrival, retransmissions too.
+	Packets, Bytes uint64
+	// Frames counts timestamps that went beyond all earlier ones; Keyframes
+	// counts the first packets of VP8 keyframes.
+	Frames, Keyframes uint64
+	// LastSequenceNumber is the highest that arrived; meaningless without packets.
+	LastSequenceNumber uint16
+	// LastArrival is when the last packet arrived; zero without packets.
+	LastArrival time.Time
+	// Paused: the server said last that this stream is paused.
+	Paused bool
+
+	timestamp uint32 // The highest that arrived.
+}
+
+type streamKey struct {
+	sender string
+	kind   Kind
+}
+
+// streams counts what arrives.
+type streams struct {
+	observer func(Packet)
+
+	mu      sync.Mutex
+	byKey   map[streamKey]*Stream
+	closed  bool
+	readers sync.WaitGroup
+}
+
+func newStreams(observer func(Packet)) *streams {
+	return &streams{observer: observer, byKey: map[streamKey]*Stream{}}
+}
+
+// receive reads a track until it ends. It is called on a goroutine that pion
+// starts.
+func (s *streams) receive(track *webrtc.TrackRemote) {
+	key := streamKey{track.StreamID(), Kind(track.Kind().String())}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.readers.Add(1)
+	defer s.readers.Done()
+	if s.byKey[key] == nil {
+		s.byKey[key] = &Stream{SenderConnectionID: key.sender, Kind: key.kind}
+	}
+	s.byKey[key].SSRC = uint32(track.SSRC())
+	s.mu.Unlock()
+
+	buffer := make([]byte, 1<<16)
+	header := &rtp.Header{}
+	for {
+		n, _, err := track.Read(buffer)
+		if err != nil {
+			return
+		}
+		size, err := header.Unmarshal(buffer[:n])
+		if err != nil {
+			continue
+		}
+		s.take(key, header, payloadOf(header, buffer[size:n]))
+	}
+}
+
+// payloadOf cuts the padding off.
+func payloadOf(header *rtp.Header, rest []byte) []byte {
+	if !header.Padding || len(rest) == 0 {
+		return rest
+	}
+	return rest[:max(len(rest)-int(rest[len(rest)-1]), 0)]
+}
+
+func (s *streams) take(key streamKey, header *rtp.Header, payload []byte) {
+	packet := Packet{
+		SenderConnectionID: key.sender, Kind: key.kind, Arrived: time.Now(),
+		Header: header, Payload: payload,
+		KeyframeStart: key.kind == Video && isKeyframeStart(payload),
+	}
+	s.mu.Lock()
+	s.byKey[key].count(packet)
+	s.mu.Unlock()
+	if s.observer != nil {
+		s.observer(packet)
+	}
+}
+
+func (s *Stream) count(p Packet) {
+	first := s.Packets == 0
+	s.Packets++
+	s.Bytes += uint64(len(p.Payload))
+	s.LastArrival = p.Arrived
+	if p.KeyframeStart {
+		s.Keyframes++
+	}
+	if first || int32(p.Header.Timestamp-s.timestamp) > 0 {
+		s.timestamp = p.Header.Timestamp
+		s.Frames++
+	}
+	if first || int16(p.Header.SequenceNumber-s.LastSequenceNumber) > 0 {
+		s.LastSequenceNumber = p.Header.SequenceNumber
+	}
+}
+
+// isKeyframeStart tells whether a VP8 RTP payload begins a keyframe: S=1 and
+// PID=0 in the descriptor (RFC 7741 section 4.2), bit 0 of the frame tag 0
+// (RFC 6386 section 9.1).
+func isKeyframeStart(payload []byte) bool {
+	var descriptor codecs.VP8Packet
+	data, err := descriptor.Unmarshal(payload)
+	return err == nil && descriptor.S == 1 && descriptor.PID == 0 && isKeyframe(data)
+}
+
+func (s *streams) snapshot() []Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Stream, 0, len(s.byKey))
+	for _, stream := range s.byKey {
+		all = append(all, *stream)
+	}
+	slices.SortFunc(all, func(a, b Stream) int {
+		return cmp.Or(cmp.Compare(a.SenderConnectionID, b.SenderConnectionID), cmp.Compare(a.Kind, b.Kind))
+	})
+	return all
+}
+
+// wait returns when no track is read any longer. The peer connection must have
+// been closed.
+func (s *streams) wait() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.readers.Wait()
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Makes the clip that the synthetic clients publish: clip.ivf (VP8) and clip.ogg
+# (Opus). Needs ffmpeg with libvpx and libopus (Debian: apt-get install ffmpeg).
+# Both are committed, so nobody needs to run this in order to build.
+#
+# Usage: hack/clip/make.sh [output directory]
+set -eu
+
+out=${1:-$(dirname "$0")/../../cmd/nagi/bot/clip}
+seconds=10
+rate=25 # divides the 90 kHz of RTP's video clock
+
+command -v ffmpeg >/dev/null || { echo "ffmpeg is not installed: apt-get install ffmpeg" >&2; exit 1; }
+mkdir -p "$out"
+
+# A keyframe each second (-g, no scene-cut ones), so that a bot never needs more
+# than a jump to answer a keyframe request; one temporal layer and no hidden
+# frames (-auto-alt-ref 0), so that each IVF frame is one picture; intermediate
+# frames big enough to span RTP packets.
+ffmpeg -hide_banner -loglevel error -y \
+	-f lavfi -i "testsrc2=size=640x360:rate=$rate:duration=$seconds" \
+	-vf "noise=alls=4:allf=t:all_seed=1" \
+	-c:v libvpx -b:v 700k -minrate 700k -maxrate 700k -bufsize 350k \
+	-g $rate -keyint_min $rate -auto-alt-ref 0 -lag-in-frames 0 -error-resilient 0 \
+	-deadline good -cpu-used 1 -threads 1 -pix_fmt yuv420p \
+	-fflags +bitexact -flags:v +bitexact -f ivf "$out/clip.ivf"
+
+# One packet per Ogg page (-page_duration), so that a reader of pages is enough.
+# A quiet A-major chord that breathes once every five seconds; every partial has
+# a whole number of periods in the clip, so that the loop is not heard.
+ffmpeg -hide_banner -loglevel error -y \
+	-f lavfi -i "aevalsrc='0.06*(sin(2*PI*220*t)+0.6*sin(2*PI*277*t)+0.5*sin(2*PI*330*t))*(0.7+0.3*cos(2*PI*0.2*t))':sample_rate=48000:duration=$seconds" \
+	-c:a libopus -b:a 32k -vbr off -frame_duration 20 -application audio -ac 1 \
+	-page_duration 20000 -fflags +bitexact -flags:a +bitexact -f ogg "$out/clip.ogg"
+
+ls -l "$out"
