@@ -120,7 +120,14 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	t.refresh()
 	t.change.Unlock()
 	if withheld == 0 {
-		t.askKeyframe()
+		// Behind a walk that knows nothing of the edge yet, or a keyframe in it would
+		// pass for the answer to the edge's wish.
+		t.walk.Lock()
+		wanted := e.wantsKeyframe()
+		t.walk.Unlock()
+		if wanted {
+			t.askKeyframe()
+		}
 	}
 	return e
 }
