@@ -1,0 +1,217 @@
+package fanout_test
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pion/rtp"
+	"go.uber.org/goleak"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// recorder is a receiver that keeps what it gets.
+type recorder struct {
+	mu      sync.Mutex
+	numbers []uint16
+	bytes   []byte // the first byte of each payload, 0 for none
+	reports [][2]uint32
+	err     error
+	gate    chan struct{} // if set, each packet waits for it
+	entered chan struct{}
+	count   atomic.Int64
+}
+
+func (r *recorder) WriteRTP(sequenceNumber uint16, _ uint32, _ bool, payload []byte) error {
+	if r.gate != nil {
+		r.entered <- struct{}{}
+		<-r.gate
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.err
+	}
+	r.numbers = append(r.numbers, sequenceNumber)
+	r.bytes = append(r.bytes, append(slices.Clone(payload), 0)[0])
+	r.count.Add(1)
+	return nil
+}
+
+func (r *recorder) WriteSenderReport(_ uint64, rtpTime uint32, packets, octets uint32) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reports = append(r.reports, [2]uint32{packets, octets})
+	_ = rtpTime
+	return nil
+}
+
+func (r *recorder) SSRC() uint32 { return 1 }
+
+func (r *recorder) got() ([]uint16, []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.numbers), slices.Clone(r.bytes)
+}
+
+// The payloads' first byte: 'K' begins a keyframe.
+func startsKeyframe(payload []byte) bool { return len(payload) > 0 && payload[0] == 'K' }
+
+func newVideo(t testing.TB, request func()) *fanout.Track {
+	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: request})
+	t.Cleanup(track.Close)
+	return track
+}
+
+func newAudio(t testing.TB) *fanout.Track {
+	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO})
+	t.Cleanup(track.Close)
+	return track
+}
+
+func packet(number uint16, payload string, marker bool) *rtp.Packet {
+	return &rtp.Packet{Header: rtp.Header{Version: 2, SSRC: 9, SequenceNumber: number, Marker: marker}, Payload: []byte(payload)}
+}
+
+func pause(e *fanout.Edge) fanout.Change {
+	return fanout.Change{Edge: e, Withhold: forwarding.Paused}
+}
+
+func resume(e *fanout.Edge) fanout.Change {
+	return fanout.Change{Edge: e, Release: forwarding.Paused}
+}
+
+func wantBytes(t *testing.T, r *recorder, want string) []uint16 {
+	t.Helper()
+	numbers, bytes := r.got()
+	if string(bytes) != want {
+		t.Fatalf("got payloads %q, want %q", bytes, want)
+	}
+	return numbers
+}
+
+// Hazard 10: packets that overtook the keyframe's first one, in the same burst or an
+// earlier one, follow it; those behind it in the burst are not sent twice.
+func TestReorderedKeyframeIsWhole(t *testing.T) {
+	for name, bursts := range map[string][][]*rtp.Packet{
+		"one burst": {{packet(2, "b", false), packet(3, "c", true), packet(1, "K", false), packet(4, "d", true)}},
+		"several":   {{packet(3, "c", true), packet(0, "x", true)}, {packet(2, "b", false)}, {packet(1, "K", false)}, {packet(4, "d", true)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			track, sink := newVideo(t, func() {}), &recorder{}
+			track.AddEdge(sink, 0)
+			for _, b := range bursts {
+				track.ReceiveRTP(b)
+			}
+			numbers := wantBytes(t, sink, "Kbcd")
+			for i, n := range numbers {
+				if n != numbers[0]+uint16(i) {
+					t.Errorf("numbers %v", numbers)
+				}
+			}
+		})
+	}
+}
+
+func TestCopiesAreDropped(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	track.AddEdge(sink, 0)
+	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true), packet(2, "y", true)})
+	wantBytes(t, sink, "Kb")
+	if n := track.Counters().Duplicates.Load(); n != 2 {
+		t.Errorf("%d duplicates counted, want 2", n)
+	}
+}
+
+// Padding makes no phantom loss: its number goes out without payload.
+func TestPaddingKeepsNumbersContiguous(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	track.AddEdge(sink, 0)
+	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true), packet(2, "", false), packet(3, "b", true)})
+	numbers := wantBytes(t, sink, "K\x00b")
+	if numbers[2] != numbers[0]+2 {
+		t.Errorf("numbers %v", numbers)
+	}
+}
+
+func TestNewSourceContinues(t *testing.T) {
+	var requests atomic.Int64
+	track, sink := newVideo(t, func() { requests.Add(1) }), &recorder{}
+	track.AddEdge(sink, 0)
+	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
+	other := func(number uint16, payload string) *rtp.Packet {
+		p := packet(number, payload, true)
+		p.SSRC = 10
+		return p
+	}
+	track.ReceiveRTP([]*rtp.Packet{other(40000, "x"), packet(3, "late", true), other(40001, "K"), other(40002, "c")})
+	numbers := wantBytes(t, sink, "KbKc")
+	if numbers[3] != numbers[0]+3 {
+		t.Errorf("numbers %v: not contiguous", numbers)
+	}
+}
+
+func TestNACK(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	e := track.AddEdge(sink, 0)
+	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", false), packet(2, "b", false), packet(4, "d", false)})
+	n := wantBytes(t, sink, "Kbd")
+	for range 5 { // sent again three times at most
+		e.ReceiveNACK([]uint16{n[1]})
+	}
+	e.ReceiveNACK([]uint16{n[1] + 1, n[2] + 1, n[0] - 1}) // never received; never sent
+	wantBytes(t, sink, "Kbdbbb")
+	if last, _ := e.LastSequenceNumber(); last != n[2] {
+		t.Errorf("last number %d, want %d", last, n[2])
+	}
+	fanout.Apply([]fanout.Change{pause(e)})
+	e.ReceiveNACK(n) // hazard 4
+	fanout.Apply([]fanout.Change{resume(e)})
+	e.ReceiveNACK(n)
+	track.ReceiveRTP([]*rtp.Packet{packet(5, "e", true), packet(6, "K", true)})
+	e.ReceiveNACK(n)
+	numbers := wantBytes(t, sink, "KbdbbbK")
+	if numbers[6] != n[2]+2 {
+		t.Errorf("after a half frame: number %d, want %d", numbers[6], n[2]+2)
+	}
+	e.Remove()
+	e.Remove()
+	e.ReceiveNACK(numbers[6:])
+	track.ReceiveRTP([]*rtp.Packet{packet(7, "f", true)})
+	wantBytes(t, sink, "KbdbbbK")
+}
+
+func TestSinkErrorsStopNobodyElse(t *testing.T) {
+	track, broken, sink := newVideo(t, func() {}), &recorder{err: errors.New("gone")}, &recorder{}
+	e := track.AddEdge(broken, 0)
+	track.AddEdge(sink, 0)
+	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
+	wantBytes(t, sink, "Kb")
+	if n := track.Counters().SinkErrors.Load(); n != 2 {
+		t.Errorf("%d errors counted, want 2", n)
+	}
+	if n, ok := e.LastSequenceNumber(); ok {
+		t.Errorf("last number %d of a sink that took nothing", n)
+	}
+}
+
+// Hazard 13: reports go on during a pause, and count what this receiver got.
+func TestSenderReports(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	e := track.AddEdge(sink, 0)
+	track.ReceiveRTP([]*rtp.Packet{packet(1, "K23", true)})
+	track.ReceiveSenderReport(1, 2)
+	fanout.Apply([]fanout.Change{pause(e)})
+	track.ReceiveRTP([]*rtp.Packet{packet(2, "K23", true)})
+	track.ReceiveSenderReport(3, 4)
+	if want := [][2]uint32{{1, 3}, {1, 3}}; !slices.Equal(sink.reports, want) {
+		t.Errorf("reports %v, want %v", sink.reports, want)
+	}
+}
