@@ -1,0 +1,143 @@
+package channel
+
+import (
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/rtc"
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+)
+
+// defaultVideoBitRate is what a sender may use when its connect names no rate,
+// in bit/s: enough for a browser to reach the rate that its picture size asks
+// for.
+const defaultVideoBitRate = 5_000_000
+
+// defaultAudioBitRate is the same for audio, in bit/s.
+const defaultAudioBitRate = 128_000
+
+// member is a connection in its channel. connection, client, peer, tracks and
+// wants never change; the channel's mutex guards the rest.
+type member struct {
+	connection *forwardingv1.Connection
+	request    signaling.Connect
+	client     signaling.Client
+	peer       *rtc.Peer
+	// tracks are the streams that the member's role lets it send.
+	tracks map[forwardingv1.Kind]*fanout.Track
+	// wants are the kinds that it would receive.
+	wants kinds
+
+	// sends are the kinds that its answer says it sends.
+	sends kinds
+	// connected: its media transport is up and everybody has been told.
+	connected bool
+}
+
+func newMember(request signaling.Connect, client signaling.Client) *member {
+	m := &member{
+		connection: newConnection(request),
+		request:    request,
+		client:     client,
+		tracks:     make(map[forwardingv1.Kind]*fanout.Track),
+	}
+	if request.Audio != nil {
+		m.wants |= kindsOf(forwardingv1.Kind_KIND_AUDIO)
+	}
+	if request.Video != nil {
+		m.wants |= kindsOf(forwardingv1.Kind_KIND_VIDEO)
+	}
+
+	return m
+}
+
+func newConnection(request signaling.Connect) *forwardingv1.Connection {
+	id := signaling.NewID()
+	c := &forwardingv1.Connection{
+		ConnectionId: id,
+		ClientId:     request.ClientID,
+		BundleId:     request.BundleID,
+		SessionId:    signaling.NewID(),
+		Role:         request.Role,
+		CreatedTime:  timestamppb.New(time.Now()),
+	}
+	if c.ClientId == "" {
+		c.ClientId = id
+	}
+	if c.BundleId == "" {
+		c.BundleId = id
+	}
+	if request.Audio != nil {
+		c.Audio = &forwardingv1.AudioCodec{CodecType: request.Audio.CodecType, BitRate: uint32(request.Audio.BitRate)}
+	}
+	if request.Video != nil {
+		c.Video = &forwardingv1.VideoCodec{CodecType: request.Video.CodecType, BitRate: uint32(request.Video.BitRate)}
+	}
+
+	return c
+}
+
+func (m *member) id() string { return m.connection.GetConnectionId() }
+
+// connect makes the member's tracks and its peer connection, whose events go to
+// events.
+func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, log *slog.Logger) error {
+	config := rtc.PeerConfig{
+		OnConnected:         events.mediaConnected,
+		OnClosed:            events.mediaClosed,
+		OnNegotiationNeeded: m.client.Renegotiate,
+	}
+	if m.connection.Sends() {
+		config.Audio = m.uplink(forwardingv1.Kind_KIND_AUDIO, m.request.Audio, metrics, log)
+		config.Video = m.uplink(forwardingv1.Kind_KIND_VIDEO, m.request.Video, metrics, log)
+	}
+
+	var err error
+	m.peer, err = engine.NewPeer(config)
+
+	return err
+}
+
+// events is who hears of a member's transport.
+type events interface {
+	mediaConnected()
+	mediaClosed(error)
+}
+
+func (m *member) uplink(kind forwardingv1.Kind, media *signaling.Media, metrics *metrics, log *slog.Logger) *rtc.Uplink {
+	if media == nil {
+		return nil
+	}
+
+	config := fanout.Config{Kind: kind, Counters: metrics.fanout, Log: log}
+	bitRate := defaultAudioBitRate
+	if kind == forwardingv1.Kind_KIND_VIDEO {
+		config.KeyframeStart = forwarding.VP8KeyframeStart
+		config.RequestKeyframe = func() { m.peer.RequestKeyframe() }
+		bitRate = defaultVideoBitRate
+	}
+	if media.BitRate > 0 {
+		bitRate = media.BitRate * 1000
+	}
+	track := fanout.NewTrack(config)
+	m.tracks[kind] = track
+
+	return &rtc.Uplink{MaxBitRate: bitRate, Receiver: track}
+}
+
+// close ends the member's transport and streams and waits for them.
+func (m *member) close(log *slog.Logger) {
+	if m.peer != nil {
+		if err := m.peer.Close(); err != nil {
+			log.Warn("closing a peer connection", "connection", m.id(), "error", err)
+		}
+	}
+	for _, track := range m.tracks {
+		track.Close()
+	}
+}

@@ -1,0 +1,68 @@
+package channel
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+)
+
+type metrics struct {
+	connections  prometheus.Gauge
+	withoutTable *prometheus.CounterVec
+	fanout       *fanout.Counters
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "nagi_channel_connections",
+			Help: "Connections in all channels of this media server.",
+		}),
+		withoutTable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nagi_channel_without_table_total",
+			Help: "Channels whose wait for the first table ended without one, by what was done then.",
+		}, []string{"policy"}),
+		fanout: &fanout.Counters{},
+	}
+	registerer.MustRegister(m.connections, m.withoutTable)
+	for _, counter := range fanoutCounters(m.fanout) {
+		registerer.MustRegister(counter)
+	}
+
+	return m
+}
+
+// fanoutCounters shows the counters of the packet path, which count without
+// labels or locks.
+func fanoutCounters(c *fanout.Counters) []prometheus.Collector {
+	var collectors []prometheus.Collector
+	for _, counter := range []struct {
+		name, help string
+		value      *atomic.Uint64
+	}{
+		{"packets_forwarded", "RTP packets sent to receivers, retransmissions not among them.", &c.Forwarded},
+		{"packets_withheld", "RTP packets that met an edge in the moment of its cut; a paused edge costs no packet.", &c.Withheld},
+		{"packets_held", "RTP packets not sent because the receiver waits for a keyframe.", &c.Held},
+		{"packets_replayed", "RTP packets sent after the keyframe start that they had overtaken.", &c.Replayed},
+		{"packets_before_start", "RTP packets not sent because they are older than the receiver's start.", &c.BeforeStart},
+		{"send_errors", "RTP packets and sender reports that a receiver's transport refused.", &c.SinkErrors},
+		{"duplicates", "RTP packets that a sender sent twice, or too late to tell.", &c.Duplicates},
+		{"packets_out_of_run", "RTP packets far off their sender's sequence numbers.", &c.OutOfRun},
+		{"source_restarts", "New runs of sequence numbers begun by senders.", &c.SourceRestarts},
+		{"keyframe_requests", "Keyframe requests sent to senders.", &c.KeyframeRequests},
+		{"keyframe_requests_coalesced", "Wishes for a keyframe that an earlier request served too.", &c.KeyframeRequestsCoalesced},
+		{"keyframe_requests_deferred", "Wishes for a keyframe that waited for the minimum interval.", &c.KeyframeRequestsDeferred},
+		{"pli_ignored", "Keyframe requests of receivers that the stream is withheld from.", &c.PLIIgnored},
+		{"nack_answered", "RTP packets sent again.", &c.NACKAnswered},
+		{"nack_ignored", "Sequence numbers asked for and not sent again.", &c.NACKIgnored},
+	} {
+		collectors = append(collectors, prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: "nagi_fanout_" + counter.name + "_total", Help: counter.help},
+			func() float64 { return float64(counter.value.Load()) },
+		))
+	}
+
+	return collectors
+}

@@ -1,0 +1,120 @@
+package channel
+
+import (
+	"time"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+)
+
+// connected tells everybody whose transport is up, the newcomer too, that the
+// newcomer's is.
+func (ch *channel) connected(newcomer *member) {
+	if newcomer.connected || ch.closed || !ch.has(newcomer) {
+		return
+	}
+
+	before := []signaling.Member{}
+	for _, m := range ch.members {
+		if m.connected {
+			before = append(before, m.describe())
+		}
+	}
+	newcomer.connected = true
+
+	now := time.Now()
+	created := signaling.ConnectionCreated{Timestamp: now, ConnectionState: ch.state(newcomer, now)}
+	for _, m := range ch.members {
+		switch {
+		case m == newcomer:
+			own := created
+			own.Data = before
+			m.client.Notify(own)
+		case m.connected:
+			m.client.Notify(created)
+		}
+	}
+	for _, e := range ch.edges {
+		e.tell(ch.id)
+	}
+}
+
+// tellLeft tells the others that a member, whose coming they were told of, has
+// left.
+func (ch *channel) tellLeft(gone *member) {
+	if !gone.connected {
+		return
+	}
+	gone.connected = false
+
+	now := time.Now()
+	destroyed := signaling.ConnectionDestroyed{Timestamp: now, ConnectionState: ch.state(gone, now)}
+	for _, m := range ch.members {
+		if m.connected {
+			m.client.Notify(destroyed)
+		}
+	}
+}
+
+// state describes a member with the counts of those who are connected now.
+func (ch *channel) state(m *member, now time.Time) signaling.ConnectionState {
+	state := signaling.ConnectionState{
+		Member:    m.describe(),
+		ChannelID: ch.id,
+		SessionID: m.connection.GetSessionId(),
+		Minutes:   int(now.Sub(m.connection.GetCreatedTime().AsTime()) / time.Minute),
+	}
+	for _, other := range ch.members {
+		if other.connected {
+			state.Add(other.connection.GetRole())
+		}
+	}
+
+	return state
+}
+
+func (m *member) describe() signaling.Member {
+	return signaling.Member{
+		Role:         signaling.Role(m.connection.GetRole()),
+		ClientID:     m.connection.GetClientId(),
+		BundleID:     m.connection.GetBundleId(),
+		ConnectionID: m.id(),
+		Audio:        m.request.Audio != nil,
+		Video:        m.request.Video != nil,
+		Metadata:     m.request.NotifyMetadata,
+	}
+}
+
+// tell brings what the receiver was told about the edge to what is so. Nobody is
+// told of a connection that it has not been told to exist.
+func (e *edge) tell(channelID string) {
+	if !e.receiver.connected || !e.sender.connected || e.paused == e.told {
+		return
+	}
+
+	about := signaling.RTPStream{
+		Timestamp:        time.Now(),
+		ChannelID:        channelID,
+		RecvConnectionID: e.receiver.id(),
+		SendConnectionID: e.sender.id(),
+		StreamID:         e.sender.id(),
+	}
+	if paused := e.paused &^ e.told; paused != 0 {
+		about.Kinds = spelled(paused.list())
+		e.receiver.client.Notify(signaling.RTPStreamPaused(about))
+	}
+	if resumed := e.told &^ e.paused; resumed != 0 {
+		about.Kinds = spelled(resumed.list())
+		e.receiver.client.Notify(signaling.RTPStreamResumed(about))
+	}
+	e.told = e.paused
+}
+
+func spelled(list []forwardingv1.Kind) []signaling.Kind {
+	spelled := make([]signaling.Kind, len(list))
+	for i, kind := range list {
+		spelled[i] = signaling.Kind(kind)
+	}
+
+	return spelled
+}

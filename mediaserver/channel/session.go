@@ -1,0 +1,99 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+)
+
+// session is what signalling does for one member.
+type session struct {
+	registry *Registry
+	channel  *channel
+	member   *member
+	log      *slog.Logger
+	leave    sync.Once
+}
+
+var _ signaling.Session = (*session)(nil)
+
+// Offer makes the first offer. Everybody who sends already is in it.
+func (s *session) Offer(context.Context) (signaling.Offer, error) {
+	sdp, err := s.member.peer.Offer()
+	if err != nil {
+		return signaling.Offer{}, fmt.Errorf("making the offer: %w", err)
+	}
+	audioMID, videoMID := s.member.peer.UplinkMIDs()
+
+	return signaling.Offer{
+		SDP:          sdp,
+		ChannelID:    s.channel.id,
+		ConnectionID: s.member.id(),
+		ClientID:     s.member.connection.GetClientId(),
+		BundleID:     s.member.connection.GetBundleId(),
+		SessionID:    s.member.connection.GetSessionId(),
+		AudioMID:     audioMID,
+		VideoMID:     videoMID,
+	}, nil
+}
+
+// Reoffer makes a later offer, with the streams as they are now.
+func (s *session) Reoffer(context.Context) (string, error) {
+	sdp, err := s.member.peer.Offer()
+	if err != nil {
+		return "", fmt.Errorf("making a re-offer: %w", err)
+	}
+
+	return sdp, nil
+}
+
+// Answer takes the client's answer to the latest offer and announces what it
+// sends: from the SDP, not from the first packet, since a first packet may come
+// late.
+func (s *session) Answer(_ context.Context, sdp string) error {
+	if err := s.member.peer.Answer(sdp); err != nil {
+		return fmt.Errorf("applying the answer: %w", err)
+	}
+
+	s.channel.mu.Lock()
+	defer s.channel.mu.Unlock()
+
+	return s.channel.announce(s.member, s.member.peer.Sends())
+}
+
+// Candidate takes one of the client's ICE candidates.
+func (s *session) Candidate(candidate string, sdpMid *string, sdpMLineIndex *uint16) error {
+	return s.member.peer.AddCandidate(candidate, sdpMid, sdpMLineIndex)
+}
+
+// Leave takes the member out of its channel and returns when nothing of it is
+// left.
+func (s *session) Leave(reason string) {
+	s.leave.Do(func() {
+		s.log.Info("connection left", "connection", s.member.id(), "reason", reason)
+		s.channel.mu.Lock()
+		s.channel.remove(s.member)
+		s.channel.mu.Unlock()
+
+		s.member.close(s.log)
+		s.registry.forget(s.channel)
+	})
+}
+
+// mediaConnected tells everybody in the channel of the new member.
+func (s *session) mediaConnected() {
+	s.channel.mu.Lock()
+	defer s.channel.mu.Unlock()
+
+	s.channel.connected(s.member)
+}
+
+// mediaClosed ends the signalling of a client whose transport is gone; Leave
+// follows from there.
+func (s *session) mediaClosed(err error) {
+	s.log.Info("media transport closed", "connection", s.member.id(), "error", err)
+	s.member.client.Close(signaling.CloseTransportFailed())
+}
