@@ -18,7 +18,7 @@ import (
 
 // Each round draws a batch, so that one typed list judges many objects, as an
 // informer's does.
-const batch = 16
+const batch = 8
 
 // One accepted object that the Go types cannot read would fail the typed list
 // of every informer, and with it every pause of the namespace. And what the Go

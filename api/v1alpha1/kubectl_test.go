@@ -40,6 +40,15 @@ func TestKubectlAppliesTheSamples(t *testing.T) {
 	kubectl(t, "delete", "-k", samples)
 }
 
+func TestKubectlAppliesTheDefault(t *testing.T) {
+	out := kubectl(t, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", filepath.Join("..", "..", "config", "default"))
+	for _, want := range []string{"rtpstreampauses.rtp.nagi.dev", "nagi-shim"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is not among what is applied:\n%s", want, out)
+		}
+	}
+}
+
 func TestKubectlPrintsColumns(t *testing.T) {
 	for name, test := range map[string]struct {
 		spec string

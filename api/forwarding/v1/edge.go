@@ -1,3 +1,6 @@
+// Package forwardingv1 is the protocol between controllers and media servers,
+// with the rules that both sides must read alike: which edges are live, and
+// which of them a pause names.
 package forwardingv1
 
 import (

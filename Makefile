@@ -1,0 +1,101 @@
+# `make help` lists what there is. Go, make and git are all that it needs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ROOT := $(CURDIR)
+TOOLS := $(ROOT)/bin/tools
+
+# The race detector needs cgo, and cgo a C compiler.
+RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: build controlplane ## Start the whole system on this machine, with two synthetic clients; Ctrl-C ends it.
+	@exec bin/nagi
+
+.PHONY: build
+build: ## Build every program into bin/.
+	@go build -o bin/ ./cmd/...
+
+.PHONY: controlplane
+controlplane: ## Get etcd, kube-apiserver and kubectl: downloaded, else built (5 minutes, once).
+	@hack/controlplane/assets.sh >/dev/null
+
+##@ Check
+
+.PHONY: test
+test: build ## Vet and test every package, with real processes; needs no browser and no root.
+	@$(if $(RACE),:,echo 'no C compiler: testing without the race detector' >&2)
+	@go vet ./...
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && go test $(RACE) -timeout 20m ./...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Lint the Go code and the protocol.
+	@$(TOOLS)/golangci-lint run
+	@$(TOOLS)/buf lint
+
+.PHONY: verify
+verify: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/controller-gen ## Fail when generated code, manifests or go.mod are not what their sources make.
+	@hack/verify.sh
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s).
+	@hack/fuzz.sh "$(or $(FUZZTIME),10s)"
+
+.PHONY: e2e-browser
+e2e-browser: build controlplane ## Test with Chromium, sora-js-sdk and HTTPie (installs them: root, Debian).
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
+
+##@ Generate
+
+.PHONY: generate
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/controller-gen ## Make the Go code of the protocol and of the API types.
+	@$(TOOLS)/buf generate
+	@$(TOOLS)/controller-gen object paths=./api/...
+
+.PHONY: manifests
+manifests: $(TOOLS)/controller-gen ## Make the CRD and the roles in config/.
+	@$(TOOLS)/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	@$(TOOLS)/controller-gen rbac:roleName=nagi-manager paths=./controllers/... paths=./cmd/manager/... output:rbac:artifacts:config=config/rbac/manager
+	@$(TOOLS)/controller-gen rbac:roleName=nagi-shim paths=./cmd/shim/... output:rbac:artifacts:config=config/rbac/shim
+
+.PHONY: tools
+tools: $(addprefix $(TOOLS)/,buf protoc-gen-go protoc-gen-go-grpc controller-gen golangci-lint) ## Build the tools that the other targets use, at their pinned versions.
+
+##@ Clean
+
+.PHONY: clean
+clean: ## Remove the built programs; tools and control plane stay.
+	@find bin -maxdepth 1 -type f -delete 2>/dev/null || true
+	@find . -name rapid -path '*/testdata/*' -type d -prune -exec rm -r {} +
+
+.PHONY: clean-all
+clean-all: clean ## Remove all of bin/; the control plane takes 5 minutes to build again.
+	@rm -rf bin
+
+# Each tool is built from the module that pins it, and again when that changes.
+build-tool = @echo 'building $(notdir $@)' >&2 && cd $(dir $<) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@
+
+$(TOOLS)/protoc-gen-go: hack/tools/go.mod hack/tools/go.sum
+	$(build-tool) google.golang.org/protobuf/cmd/protoc-gen-go
+
+$(TOOLS)/protoc-gen-go-grpc: hack/tools/go.mod hack/tools/go.sum
+	$(build-tool) google.golang.org/grpc/cmd/protoc-gen-go-grpc
+
+$(TOOLS)/controller-gen: hack/tools/go.mod hack/tools/go.sum
+	$(build-tool) sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(TOOLS)/buf: hack/tools/buf/go.mod hack/tools/buf/go.sum
+	$(build-tool) github.com/bufbuild/buf/cmd/buf
+
+$(TOOLS)/golangci-lint: hack/tools/lint/go.mod hack/tools/lint/go.sum
+	$(build-tool) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
