@@ -3,6 +3,7 @@ package rtc
 import (
 	"errors"
 
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -70,6 +71,28 @@ func (p *Peer) vacate(l *line) error {
 	l.occupied = false
 
 	return nil
+}
+
+// markFreeLines says recvonly of the lines that the client knows to be free, where inactive would be expected. Both mean
+// that nothing comes, and both are answered by inactive. But a client made with Pion stops a line's receiver for good when
+// it hears inactive a second time, and would never see the stream that the line serves next.
+func (p *Peer) markFreeLines(offer *sdp.SessionDescription) {
+	free := make(map[string]bool)
+	for _, l := range p.lines {
+		if l.free() {
+			free[l.transceiver.Mid()] = true
+		}
+	}
+	for _, media := range offer.MediaDescriptions {
+		if mid, _ := media.Attribute(sdp.AttrKeyMID); !free[mid] {
+			continue
+		}
+		for i := range media.Attributes {
+			if media.Attributes[i].Key == sdp.AttrKeyInactive {
+				media.Attributes[i].Key = sdp.AttrKeyRecvOnly
+			}
+		}
+	}
 }
 
 // linesOffered notes what an offer being made tells the client.

@@ -41,21 +41,25 @@ func (p *Peer) Offer() (string, error) {
 	if err := p.pc.SetLocalDescription(offer); err != nil {
 		return "", fmt.Errorf("apply the offer: %w", err)
 	}
-	p.offered, p.outstanding = true, true
-	p.linesOffered()
 	select {
 	case <-gathered:
 	case <-p.closing:
 		return "", fmt.Errorf("offer: %w", ErrClosed)
 	}
 
-	description := p.pc.LocalDescription()
 	p.offer = &sdp.SessionDescription{}
-	if err := p.offer.UnmarshalString(description.SDP); err != nil {
+	if err := p.offer.UnmarshalString(p.pc.LocalDescription().SDP); err != nil {
 		return "", fmt.Errorf("read the offer: %w", err)
 	}
+	p.markFreeLines(p.offer)
+	description, err := p.offer.Marshal()
+	if err != nil {
+		return "", fmt.Errorf("write the offer: %w", err)
+	}
+	p.offered, p.outstanding = true, true
+	p.linesOffered()
 
-	return description.SDP, nil
+	return string(description), nil
 }
 
 // ensureMedia gives an offer that would have no m-line an unused data channel: without any m-line there is nothing for ICE

@@ -1,0 +1,253 @@
+package rtc
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+	"go.uber.org/goleak"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 15 * time.Second
+
+func newEngine(t testing.TB) *Engine {
+	t.Helper()
+	socket, err := udp.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := New(Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Errorf("close the engine: %v", err)
+		}
+	})
+
+	return engine
+}
+
+// client is the other end: Pion with its own settings, no interceptors, so that the tests see and send every packet.
+type client struct {
+	pc           *webrtc.PeerConnection
+	audio, video *webrtc.TrackLocalStaticRTP
+	senders      []*webrtc.RTPSender
+	early        []*webrtc.TrackLocalStaticRTP // added with the first offer
+	streams      chan stream
+	connected    chan struct{}
+}
+
+type stream struct {
+	track    *webrtc.TrackRemote
+	receiver *webrtc.RTPReceiver
+}
+
+func newClient(t testing.TB, audio, video bool) *client {
+	t.Helper()
+	media := &webrtc.MediaEngine{}
+	if err := media.RegisterDefaultCodecs(); err != nil {
+		t.Fatal(err)
+	}
+	settings := webrtc.SettingEngine{LoggerFactory: loggers{quiet()}}
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings),
+		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pc.GracefulClose() })
+
+	c := &client{pc: pc, streams: make(chan stream, 200), connected: make(chan struct{})}
+	if audio {
+		c.audio = c.localTrack(t, webrtc.MimeTypeOpus, "audio")
+	}
+	if video {
+		c.video = c.localTrack(t, webrtc.MimeTypeVP8, "video")
+	}
+	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		if state == webrtc.PeerConnectionStateConnected {
+			close(c.connected)
+		}
+	})
+	pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) { c.streams <- stream{track, receiver} })
+
+	return c
+}
+
+func (c *client) localTrack(t testing.TB, mime, id string) *webrtc.TrackLocalStaticRTP {
+	t.Helper()
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mime}, id, "local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.early = append(c.early, track)
+
+	return track
+}
+
+// answer applies an offer as the browser SDKs do: tracks are added after the remote description is set.
+func (c *client) answer(t testing.TB, offer string) string {
+	t.Helper()
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		t.Fatalf("client: apply the offer: %v\n%s", err, offer)
+	}
+	for _, track := range c.early {
+		sender, err := c.pc.AddTrack(track)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.senders = append(c.senders, sender)
+	}
+	c.early = nil
+	answer, err := c.pc.CreateAnswer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gathered := webrtc.GatheringCompletePromise(c.pc)
+	if err := c.pc.SetLocalDescription(answer); err != nil {
+		t.Fatal(err)
+	}
+	<-gathered
+
+	return c.pc.LocalDescription().SDP
+}
+
+// negotiate does one offer and answer, and returns the offer.
+func negotiate(t testing.TB, peer *Peer, c *client) string {
+	t.Helper()
+	offer, err := peer.Offer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := peer.Answer(c.answer(t, offer)); err != nil {
+		t.Fatal(err)
+	}
+
+	return offer
+}
+
+// recorder is an uplink's receiver.
+type recorder struct {
+	mu      sync.Mutex
+	packets []rtp.Packet
+	reports chan [2]uint64
+}
+
+func newRecorder() *recorder { return &recorder{reports: make(chan [2]uint64, 100)} }
+
+func (r *recorder) ReceiveRTP(burst []*rtp.Packet) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, packet := range burst {
+		r.packets = append(r.packets, *packet.Clone())
+	}
+}
+
+func (r *recorder) ReceiveSenderReport(ntpTime uint64, rtpTime uint32) {
+	r.reports <- [2]uint64{ntpTime, uint64(rtpTime)}
+}
+
+func (r *recorder) received() []rtp.Packet {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	return append([]rtp.Packet(nil), r.packets...)
+}
+
+// fed records a downlink's feedback.
+type fed struct {
+	bound chan struct{}
+	nacks chan []uint16
+	plis  chan struct{}
+}
+
+func newFed() *fed {
+	return &fed{make(chan struct{}), make(chan []uint16, 100), make(chan struct{}, 100)}
+}
+
+func (f *fed) Bound()                 { close(f.bound) }
+func (f *fed) ReceiveNACK(n []uint16) { f.nacks <- n }
+func (f *fed) ReceivePLI()            { f.plis <- struct{}{} }
+
+func within[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(patience):
+		t.Fatalf("no %s within %v", what, patience)
+	}
+	panic("unreachable")
+}
+
+// until repeats an action, for what may be lost on the way, until a condition holds.
+func until(t testing.TB, what string, holds func() bool, again func()) {
+	t.Helper()
+	deadline := time.After(patience)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !holds() {
+		again()
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// readStream gets the next stream the client is sent, while the downlink sends numbered packets.
+func readStream(t testing.TB, c *client, d *Downlink, first uint16) (stream, []*rtp.Packet) {
+	t.Helper()
+	const count = 20
+	for i := range uint16(count) {
+		if err := d.WriteRTP(first+i, 3000*uint32(i), true, []byte(fmt.Sprintf("\x10payload %d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := within(t, "stream at the client", c.streams)
+	packets := make([]*rtp.Packet, 0, count)
+	_ = s.track.SetReadDeadline(time.Now().Add(patience))
+	for range count {
+		packet, _, err := s.track.ReadRTP()
+		if err != nil {
+			t.Fatalf("client reads packet %d: %v", len(packets), err)
+		}
+		packets = append(packets, packet)
+	}
+
+	return s, packets
+}
+
+// rtcpOf gives the client's incoming RTCP about a stream it sends.
+func rtcpOf(c *client, sender *webrtc.RTPSender) <-chan rtcp.Packet {
+	packets := make(chan rtcp.Packet, 1000)
+	go func() {
+		defer close(packets)
+		for {
+			batch, _, err := sender.ReadRTCP()
+			if err != nil {
+				return
+			}
+			for _, packet := range batch {
+				packets <- packet
+			}
+		}
+	}()
+
+	return packets
+}
