@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strings"
 	"time"
 )
 
@@ -78,13 +79,13 @@ func Handler(config Config) (http.Handler, error) {
 // signalling and the shim only. ws: and wss: are named because not every browser
 // takes 'self' for WebSockets too.
 func contentSecurityPolicy(shim *url.URL) string {
-	// A URL's host may hold what would end the directive; its origin form may not.
-	origin := (&url.URL{Scheme: shim.Scheme, Host: url.PathEscape(shim.Hostname())}).String()
-	if shim.Port() != "" {
-		origin += ":" + shim.Port()
-	}
-	if bytes.ContainsRune([]byte(shim.Hostname()), ':') { // IPv6 is not expressible in CSP.
-		origin = shim.Scheme + ":"
+	origin := shim.Scheme + ":" // CSP cannot express an IPv6 address.
+	if host := shim.Hostname(); !strings.Contains(host, ":") {
+		// A URL's host may hold a semicolon, which would end the directive.
+		origin += "//" + url.PathEscape(host)
+		if shim.Port() != "" {
+			origin += ":" + shim.Port()
+		}
 	}
 
 	return "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob: mediastream:; " +

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -73,15 +74,27 @@ func (c *connection) write() {
 	for {
 		select {
 		case text := <-c.outgoing:
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.config.WriteTimeout)
-			if err := c.writeText(ctx, text); err != nil {
-				c.end(err)
-			}
-			cancel()
+			c.writeInTime(text)
 		case <-c.ctx.Done():
 			c.closeSocket()
 			return
 		}
+	}
+}
+
+// writeInTime ends the connection when the network does not take the text in time.
+// The cause is set before the write is given up: that cuts the socket, which the
+// reader would call a dropped one.
+func (c *connection) writeInTime(text []byte) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.ctx))
+	defer cancel()
+	late := time.AfterFunc(c.config.WriteTimeout, func() {
+		c.end(refuse(ReasonSlowClient, "the network did not take a message within %v", c.config.WriteTimeout))
+		cancel()
+	})
+	defer late.Stop()
+	if err := c.writeText(ctx, text); err != nil {
+		c.end(err)
 	}
 }
 

@@ -24,7 +24,8 @@ export class Signaling extends EventTarget {
   }
 
   leave() {
-    this.#send({ type: "disconnect", reason: "NO-ERROR" });
+    if (this.#socket.readyState === WebSocket.OPEN) this.#send({ type: "disconnect", reason: "NO-ERROR" });
+    else this.#socket.close();
     this.peer?.close();
   }
 
