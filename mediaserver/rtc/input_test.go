@@ -1,0 +1,188 @@
+package rtc
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+func TestBadAnswersAreRefused(t *testing.T) {
+	good := func(answer string) string { return answer }
+	for name, c := range map[string]struct {
+		change func(answer string) string
+		want   error
+	}{
+		"empty":          {func(string) string { return "" }, ErrInvalidAnswer},
+		"no SDP":         {func(string) string { return "{\"a\":1}" }, ErrInvalidAnswer},
+		"cut off":        {func(a string) string { return a[:len(a)/2] }, ErrInvalidAnswer},
+		"too large":      {func(a string) string { return a + strings.Repeat("a=x\r\n", MaxDescriptionBytes/5) }, ErrDescriptionTooLarge},
+		"an m-line less": {func(a string) string { return a[:strings.LastIndex(a, "m=")] }, ErrInvalidAnswer},
+		"wrong mid":      {func(a string) string { return strings.ReplaceAll(a, "a=mid:1", "a=mid:7") }, ErrInvalidAnswer},
+		"wrong media":    {func(a string) string { return strings.ReplaceAll(a, "m=video", "m=audio") }, ErrInvalidAnswer},
+		"no ICE":         {func(a string) string { return strings.ReplaceAll(a, "a=ice-ufrag", "a=x-ufrag") }, ErrInvalidAnswer},
+		"no fingerprint": {func(a string) string { return strings.ReplaceAll(a, "a=fingerprint", "a=x-print") }, ErrInvalidAnswer},
+		"other codec":    {func(a string) string { return strings.ReplaceAll(a, "SAVPF 96", "SAVPF 101") }, ErrInvalidAnswer},
+		"good":           {good, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newConnection(t, newEngine(t), true)
+			if err := p.peer.Answer("v=0\r\no=- 0 0 IN IP4 0\r\ns=-\r\nt=0 0\r\n"); !errors.Is(err, ErrNoOffer) {
+				t.Errorf("answer to nothing: %v", err)
+			}
+			offer, err := p.peer.Offer()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.peer.Answer(c.change(p.client.answer(t, offer))); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if err := p.peer.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	c := newConnection(t, newEngine(t), true)
+	offer, err := c.peer.Offer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := c.client.answer(t, offer)
+	// What the answer has of candidates is trickled instead, before the answer and without a mid.
+	var kept []string
+	for line := range strings.Lines(answer) {
+		candidate, ok := strings.CutPrefix(line, "a=candidate:")
+		if !ok {
+			kept = append(kept, line)
+
+			continue
+		}
+		if err := c.peer.AddCandidate("candidate:"+strings.TrimSpace(candidate), nil, nil); err != nil {
+			t.Errorf("candidate %q: %v", candidate, err)
+		}
+	}
+	mid, index := "0", uint16(0)
+	for _, candidate := range []string{
+		"", "candidate:1 1 udp 2113937151 0f0f0f0f-0000-4000-8000-000000000000.local 50000 typ host",
+		"candidate:1 1 tcp 1518280447 127.0.0.1 9 typ host tcptype active", "candidate:1 1 sctp 1 127.0.0.1 9 typ strange",
+	} {
+		if err := c.peer.AddCandidate(candidate, &mid, &index); err != nil {
+			t.Errorf("candidate %q: %v", candidate, err)
+		}
+	}
+	for _, candidate := range []string{"garbage", "candidate:", "candidate:1 1 udp x 127.0.0.1 9 typ host", strings.Repeat("a ", 5000)} {
+		if err := c.peer.AddCandidate(candidate, nil, nil); candidate != "candidate:" && !errors.Is(err, ErrInvalidCandidate) {
+			t.Errorf("candidate %.40q: %v", candidate, err)
+		}
+	}
+	if err := c.peer.Answer(strings.Join(kept, "")); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "connection", c.connected)
+	if err := c.peer.AddCandidate("", nil, nil); err != nil {
+		t.Errorf("empty candidate after the answer: %v", err)
+	}
+	var last error
+	for range maxCandidates {
+		last = c.peer.AddCandidate("", nil, nil)
+	}
+	if !errors.Is(last, ErrInvalidCandidate) {
+		t.Errorf("more than %d candidates: %v", maxCandidates, last)
+	}
+}
+
+func TestStrangeDatagramsAreDropped(t *testing.T) {
+	engine := newEngine(t)
+	c := connect(t, engine, true)
+	d, _ := bind(t, c, "SENDER")
+
+	conn, err := net.Dial("udp", engine.mux.local.String()) //nolint:noctx // A datagram socket connects at once.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // Nothing to lose.
+	random := rand.New(rand.NewPCG(1, 2))
+	stun := append([]byte{0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
+	fixed := [][]byte{
+		{}, {0}, stun, append(stun, 0, 6, 0, 200, 1, 2, 3, 4), // a username longer than the message
+		append(stun, 0, 6, 0, 4, 'x', ':', 'y', 'z'),                               // an unknown one
+		{22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 1, 0, 0, 28},                 // DTLS
+		{0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 1, 2}, {0x81, 206, 0, 2, 0, 0, 0}, // RTP, RTCP
+	}
+	send := func() {
+		for _, datagram := range fixed {
+			_, _ = conn.Write(datagram)
+		}
+		datagram := make([]byte, random.IntN(1400))
+		for i := range datagram {
+			datagram[i] = byte(random.Uint32())
+		}
+		_, _ = conn.Write(datagram)
+	}
+	until(t, "1000 datagrams dropped", func() bool { return engine.Stats().StrangeDatagrams > 1000 }, func() {
+		for range 50 {
+			send()
+		}
+	})
+	if s, _ := readStream(t, c.client, d, 1); s.track.StreamID() != "SENDER" {
+		t.Errorf("stream %q", s.track.StreamID())
+	}
+}
+
+func TestAnnouncedAddresses(t *testing.T) {
+	for name, c := range map[string]struct {
+		listen string
+		public []netip.Addr
+		want   []string
+	}{
+		"loopback":        {"127.0.0.1:0", nil, []string{" 127.0.0.1 "}},
+		"public":          {"127.0.0.1:0", []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}, []string{" 192.0.2.7 ", " 2001:db8::7 "}},
+		"every interface": {"0.0.0.0:0", nil, []string{" "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			socket, err := udp.Listen(c.listen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			engine, err := New(Config{Socket: socket, PublicAddresses: c.public})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer engine.Close() //nolint:errcheck // The offer is what is looked at.
+			offer, err := newConnection(t, engine, true).peer.Offer()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, address := range c.want {
+				if !strings.Contains(offer, "a=candidate") || !strings.Contains(offer, address) {
+					t.Errorf("no candidate %q:\n%s", address, offer)
+				}
+			}
+			if c.public != nil && strings.Contains(offer, " 127.0.0.1 ") {
+				t.Errorf("the private address is announced too:\n%s", offer)
+			}
+			for _, unreachable := range []string{" 0.0.0.0 ", " :: "} {
+				for line := range strings.Lines(offer) {
+					if strings.HasPrefix(line, "a=candidate") && strings.Contains(line, unreachable) {
+						t.Errorf("candidate %s", line)
+					}
+				}
+			}
+		})
+	}
+	socket, err := udp.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close() //nolint:errcheck // Nothing was written.
+	if _, err := New(Config{Socket: socket, PublicAddresses: []netip.Addr{netip.IPv4Unspecified()}}); err == nil {
+		t.Error("an unspecified public address was accepted")
+	}
+}
