@@ -25,6 +25,8 @@ func decodeObject(body []byte) (object map[string]json.RawMessage, err error) {
 	}
 
 	decoder := json.NewDecoder(bytes.NewReader(body))
+	// Numbers may be larger than any float64.
+	decoder.UseNumber()
 	first, err := decoder.Token()
 	if err != nil {
 		return nil, err
