@@ -1,0 +1,86 @@
+// Command mediaserver is the SFU: it takes clients in by signalling, forwards
+// their media, and withholds what RtpStreamPause objects pause.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+	"github.com/nagi-rtc/nagi/mediaserver/page"
+	"github.com/nagi-rtc/nagi/mediaserver/rtc"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+func main() {
+	log := ops.NewLogger(os.Stderr)
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, pflag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(context.Background(), o, log)
+	}
+	if err != nil {
+		log.Error("mediaserver ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends or the process is told to end.
+func run(ctx context.Context, o options, log *slog.Logger) error {
+	registry := ops.NewRegistry()
+	pageHandler, err := page.Handler(page.Config{ShimURL: o.shimURL})
+	if err != nil {
+		return fmt.Errorf("--shim-url: %w", err)
+	}
+	engine, err := listenMedia(o, log)
+	if err != nil {
+		return err
+	}
+	sfu := newServer(o, engine, registry, log)
+	listener, err := ops.Listen(ctx, log, ops.Signaling, o.listen)
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	metricsListener, err := ops.Listen(ctx, log, ops.Metrics, o.metricsListen)
+	if err != nil {
+		return errors.Join(err, listener.Close(), engine.Close())
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("/signaling", sfu.signaling)
+	mux.Handle("/", pageHandler)
+	return ops.Run(ctx,
+		sfu.run,
+		serve(mux, listener),
+		serve(ops.Handler(registry, sfu.ready), metricsListener),
+	)
+}
+
+func serve(handler http.Handler, listener net.Listener) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return ops.Serve(ctx, &http.Server{Handler: handler}, listener)
+	}
+}
+
+// listenMedia opens the media socket and starts the engine on it.
+func listenMedia(o options, log *slog.Logger) (*rtc.Engine, error) {
+	socket, err := udp.Listen(o.mediaListen)
+	if err != nil {
+		return nil, fmt.Errorf("--media-listen=%s: %w", o.mediaListen, err)
+	}
+	ops.Announce(log, ops.Media, net.UDPAddrFromAddrPort(socket.Addr()))
+	engine, err := rtc.New(rtc.Config{Socket: socket, PublicAddresses: o.publicAddresses, Log: log})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the media engine: %w", err), socket.Close())
+	}
+	return engine, nil
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nagi-rtc/nagi/mediaserver/channel"
+	"github.com/nagi-rtc/nagi/mediaserver/tables"
+)
+
+type options struct {
+	namespace, name                    string
+	managers                           []string
+	listen, mediaListen, metricsListen string
+	publicAddresses                    []netip.Addr
+	tableWait                          time.Duration
+	withoutTable                       channel.WithoutTable
+	shimURL                            string
+}
+
+func parse(arguments []string) (options, error) {
+	var o options
+	var publicAddresses []string
+	var withoutTable string
+	flags := pflag.NewFlagSet("mediaserver", pflag.ContinueOnError)
+	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses act here")
+	flags.StringVar(&o.name, "name", "", "name of this media server, unique in its namespace and stable over restarts; empty: the host's name")
+	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:5000", "host:port of signalling (/signaling) and of the page (/)")
+	flags.StringVar(&o.mediaListen, "media-listen", "127.0.0.1:5004", "host:port of the one UDP socket for all media")
+	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP address under which clients reach the media socket, when it is not one of this machine's; may be repeated")
+	flags.DurationVar(&o.tableWait, "table-wait", 2*time.Second, "how long the media of new edges is held while the channel's pauses are not known yet")
+	flags.StringVar(&withoutTable, "without-table", string(channel.Forward), "what becomes of that media afterwards: forward or hold")
+	flags.StringVar(&o.shimURL, "shim-url", "http://127.0.0.1:3000", "where browsers that have the page open reach the shim")
+	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9303", "host:port of /metrics, /healthz and /readyz")
+	if err := flags.Parse(arguments); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag: the media server takes flags only, --help lists them", flags.Arg(0))
+	}
+	o.withoutTable = channel.WithoutTable(withoutTable)
+	var err error
+	if o.publicAddresses, err = parseAddresses(publicAddresses); err != nil {
+		return o, err
+	}
+	if o.name == "" {
+		if o.name, err = os.Hostname(); err != nil {
+			return o, fmt.Errorf("ask for the host's name: %w; name the media server with --name", err)
+		}
+	}
+	return o, o.check()
+}
+
+func (o options) check() error {
+	if o.namespace == "" {
+		return errors.New("--namespace is empty: name the namespace of the tenant")
+	}
+	if err := tables.ParseManagers(o.managers); err != nil {
+		return fmt.Errorf("--managers: %w", err)
+	}
+	for flag, address := range map[string]string{"--listen": o.listen, "--media-listen": o.mediaListen, "--metrics-listen": o.metricsListen} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("%s: %w; write host:port, such as 127.0.0.1:0", flag, err)
+		}
+	}
+	if o.tableWait < 0 {
+		return fmt.Errorf("--table-wait=%v: give 0 or a positive duration such as 2s", o.tableWait)
+	}
+	if o.withoutTable != channel.Forward && o.withoutTable != channel.Hold {
+		return fmt.Errorf("--without-table=%s: write %s or %s", o.withoutTable, channel.Forward, channel.Hold)
+	}
+	return nil
+}
+
+func parseAddresses(texts []string) ([]netip.Addr, error) {
+	addresses := make([]netip.Addr, 0, len(texts))
+	for _, text := range texts {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" || address.IsUnspecified() || address.IsMulticast() {
+			return nil, fmt.Errorf("--public-address=%s: write one IP address that clients can reach, without port or zone", text)
+		}
+		addresses = append(addresses, address.Unmap())
+	}
+	return addresses, nil
+}
