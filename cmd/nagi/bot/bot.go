@@ -146,7 +146,9 @@ func (b *Bot) ClientID() string { return b.clientID }
 func (b *Bot) Streams() []Stream {
 	streams := b.streams.snapshot()
 	for i := range streams {
-		streams[i].Paused = b.notices.paused(b.connectionID, streams[i].SenderConnectionID, streams[i].Kind)
+		sender := streams[i].SenderConnectionID
+		streams[i].Paused = b.notices.paused(b.connectionID, sender, streams[i].Kind)
+		streams[i].Gone = b.notices.gone(sender)
 	}
 	return streams
 }

@@ -50,6 +50,7 @@ type notices struct {
 	grown   chan struct{} // Closed and replaced at every addition.
 	ending  bool
 	pauses  map[pausedStream]bool
+	left    map[string]bool // Connections that were destroyed.
 }
 
 // pausedStream is an edge and a kind that the server said is paused.
@@ -59,7 +60,7 @@ type pausedStream struct {
 }
 
 func newNotices() *notices {
-	return &notices{grown: make(chan struct{}), pauses: map[pausedStream]bool{}}
+	return &notices{grown: make(chan struct{}), pauses: map[pausedStream]bool{}, left: map[string]bool{}}
 }
 
 func (l *notices) add(n Notification) {
@@ -69,6 +70,9 @@ func (l *notices) add(n Notification) {
 	if len(l.log) > maxNotices {
 		l.log = slices.Delete(l.log, 0, 1)
 		l.dropped++
+	}
+	if n.EventType == EventConnectionDestroyed {
+		l.left[n.ConnectionID] = true
 	}
 	if n.EventType == EventStreamPaused || n.EventType == EventStreamResumed {
 		for _, kind := range n.Kinds {
@@ -84,6 +88,12 @@ func (l *notices) paused(receiver, sender string, kind Kind) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.pauses[pausedStream{receiver, sender, kind}]
+}
+
+func (l *notices) gone(connectionID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.left[connectionID]
 }
 
 // expectEnd notes that the server was asked to close the socket.

@@ -51,6 +51,8 @@ type Stream struct {
 	LastArrival time.Time
 	// Paused: the server said last that this stream is paused.
 	Paused bool
+	// Gone: the server said that the sender has left.
+	Gone bool
 
 	timestamp uint32 // The highest that arrived.
 }

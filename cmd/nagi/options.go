@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+// options are what the command line says.
+type options struct {
+	help            bool
+	channel         string
+	bots            int
+	verbose         bool
+	publicAddresses []string
+	listeners       listeners
+}
+
+// listeners are the addresses (host:port) that the system listens on.
+type listeners struct {
+	signaling, media, shim, manager                 string
+	managerMetrics, shimMetrics, mediaServerMetrics string
+}
+
+// listenerFlag ties an address to its flag.
+type listenerFlag struct {
+	address                       *string
+	network, flag, value, purpose string
+}
+
+func (l *listeners) flags() []listenerFlag {
+	return []listenerFlag{
+		{&l.signaling, "tcp", "signaling-listen", "127.0.0.1:5000", "signalling (/signaling) and the page (/)"},
+		{&l.media, "udp", "media-listen", "127.0.0.1:5004", "media, all of it on this one UDP port"},
+		{&l.shim, "tcp", "shim-listen", "127.0.0.1:3000", "Sora's HTTP API"},
+		{&l.manager, "tcp", "manager-listen", "127.0.0.1:7300", "the manager's gRPC services"},
+		{&l.managerMetrics, "tcp", "manager-metrics-listen", "127.0.0.1:9301", "the manager's metrics"},
+		{&l.shimMetrics, "tcp", "shim-metrics-listen", "127.0.0.1:9302", "the shim's metrics"},
+		{&l.mediaServerMetrics, "tcp", "mediaserver-metrics-listen", "127.0.0.1:9303", "the media server's metrics"},
+	}
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	set := pflag.NewFlagSet("nagi", pflag.ContinueOnError)
+	set.SortFlags = false
+	set.StringVar(&o.channel, "channel", "sora", "channel that the synthetic clients join")
+	set.IntVar(&o.bots, "bots", 2, "how many synthetic clients join; two or more to see a pause")
+	set.BoolVar(&o.verbose, "verbose", false, "write what the programs log to stderr, instead of to files")
+	set.StringSliceVar(&o.publicAddresses, "public-address", nil, "IP address that browsers on other machines reach the media server by; may be given several times")
+	for _, l := range o.listeners.flags() {
+		set.StringVar(l.address, l.flag, l.value, "address for "+l.purpose+"; port 0 picks a free one")
+	}
+	if err := set.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			o.help = true
+			return o, nil
+		}
+		return o, err
+	}
+	switch {
+	case set.NArg() > 0:
+		return o, fmt.Errorf("unknown argument %q: nagi takes flags only, see nagi --help", set.Arg(0))
+	case o.bots < 0:
+		return o, fmt.Errorf("--bots=%d: give 0 or more", o.bots)
+	case o.channel == "" || len(o.channel) > 255:
+		return o, errors.New("--channel: give 1 to 255 bytes")
+	}
+	return o, nil
+}
+
+// resolve makes sure that every address is free, and picks the ports that were
+// left open. Finding that out before anything runs gives one clear error instead
+// of a half-started system.
+func (l *listeners) resolve(ctx context.Context) error {
+	var problems []error
+	for _, f := range l.flags() {
+		address, err := tryAddress(ctx, f.network, *f.address)
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			_, port, _ := net.SplitHostPort(*f.address)
+			problems = append(problems, fmt.Errorf("%s port %s, for %s, is already taken: end the program that has it, or give another address with --%s (port 0 picks a free one)", f.network, port, f.purpose, f.flag))
+		case err != nil:
+			problems = append(problems, fmt.Errorf("--%s=%s cannot be listened on: %w", f.flag, *f.address, err))
+		default:
+			*f.address = address
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// tryAddress listens on an address for a moment and returns it with its port.
+func tryAddress(ctx context.Context, network, address string) (string, error) {
+	var config net.ListenConfig
+	if network == "udp" {
+		conn, err := config.ListenPacket(ctx, network, address)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = conn.Close() }()
+		return conn.LocalAddr().String(), nil
+	}
+	conn, err := config.Listen(ctx, network, address)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.Addr().String(), nil
+}
+
+// isTerminal tells whether a file is a screen whose lines can be drawn again.
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+}
