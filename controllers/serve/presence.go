@@ -140,6 +140,7 @@ func (p *presence) complete(s *stream, now time.Time) {
 
 		return
 	}
+	server.complete = now
 	channels := p.hostedBy(server)
 	for _, channelID := range channels {
 		if p.channels[channelID][server].reportedBy != s {
