@@ -96,7 +96,7 @@ func (s *Subscriber) subscribe(ctx context.Context, address string) error {
 			cancel(err)
 		}
 	}()
-	err = stream.read(cancel)
+	err = stream.read(ctx, cancel)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}

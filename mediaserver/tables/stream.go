@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -244,7 +245,7 @@ func (st *stream) heldVersion(channelID string) (version uint64, reported bool) 
 }
 
 // read hands what the replica says to the subscriber until the stream ends.
-func (st *stream) read(cancel context.CancelCauseFunc) error {
+func (st *stream) read(ctx context.Context, cancel context.CancelCauseFunc) error {
 	watchdog := time.AfterFunc(silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 	for {
@@ -263,7 +264,12 @@ func (st *stream) read(cancel context.CancelCauseFunc) error {
 		}
 		if bad, ok := errors.AsType[*malformed](err); ok {
 			st.subscriber.metrics.malformed.WithLabelValues(bad.reason).Inc()
-			st.subscriber.config.Log.Warn("dropped a message of a manager", "manager", st.address, "reason", bad.reason, "detail", bad.detail)
+			level := slog.LevelWarn
+			if bad.reason == notHosted {
+				// Usually the channel ended while its table was under way.
+				level = slog.LevelDebug
+			}
+			st.subscriber.config.Log.Log(ctx, level, "dropped a message of a manager", "manager", st.address, "reason", bad.reason, "detail", bad.detail)
 		}
 	}
 }

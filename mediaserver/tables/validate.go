@@ -6,6 +6,9 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
+// notHosted is the one reason that is no fault of the replica's.
+const notHosted = "not_hosted"
+
 // malformed is why a message of a replica was dropped.
 type malformed struct {
 	// reason is one of a few words: the metric's label.

@@ -41,7 +41,7 @@ func (s *Subscriber) offered(st *stream, table *forwardingv1.Table) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := st.reported[table.GetChannelId()]; !ok {
-		return &malformed{"not_hosted", "the table's channel is not hosted here"}
+		return &malformed{notHosted, "the table's channel is not hosted here"}
 	}
 	st.version, st.versionKnown = table.GetVersion(), true
 	s.noteStale(st, table.GetStale())

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestFlagsAreChecked(t *testing.T) {
+	for argument, want := range map[string]string{
+		"--namespace=":                     "--namespace",
+		"--managers=nowhere":               "--managers",
+		"--managers=":                      "--managers",
+		"--listen=5000":                    "--listen",
+		"--media-listen=x":                 "--media-listen",
+		"--metrics-listen=x":               "--metrics-listen",
+		"--table-wait=-1s":                 "--table-wait",
+		"--without-table=drop":             "--without-table",
+		"--public-address=media.example":   "--public-address",
+		"--public-address=192.0.2.1:5004":  "--public-address",
+		"--public-address=0.0.0.0":         "--public-address",
+		"extra":                            "no flag",
+		"--public-address=192.0.2.1,::1":   "",
+		"--table-wait=0s":                  "",
+		"--without-table=hold":             "",
+		"--managers=a.example:1,[::1]:300": "",
+	} {
+		_, err := parse([]string{argument})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want one with %q", argument, err, want)
+		}
+	}
+}
+
+// manager answers every report with an empty table and hands on the reports.
+type manager struct {
+	forwardingv1.UnimplementedForwardingServer
+	reports chan *forwardingv1.ChannelReport
+}
+
+func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse]) error {
+	for {
+		request, err := call.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		response := &forwardingv1.SubscribeResponse{}
+		switch {
+		case request.GetReport() != nil:
+			m.reports <- request.GetReport()
+			response.Message = &forwardingv1.SubscribeResponse_Table{
+				Table: &forwardingv1.Table{ChannelId: request.GetReport().GetChannelId(), Version: 1},
+			}
+		case request.GetComplete() != nil:
+			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1}}
+		default:
+			continue
+		}
+		if err := call.Send(response); err != nil {
+			return err
+		}
+	}
+}
+
+// addresses is a log that hands on what listens where.
+type addresses struct{ found chan [2]string }
+
+func (a addresses) Write(line []byte) (int, error) {
+	var what, address string
+	for _, field := range strings.Fields(string(line)) {
+		if value, ok := strings.CutPrefix(field, "what="); ok {
+			what = value
+		}
+		if value, ok := strings.CutPrefix(field, "address="); ok {
+			address = value
+		}
+	}
+	if what != "" {
+		a.found <- [2]string{what, address}
+	}
+	return len(line), nil
+}
+
+// A client joins and the process is told to end: the client is told why, and the
+// manager learns that the channel is empty.
+func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manager{reports: make(chan *forwardingv1.ChannelReport, 16)}
+	grpcServer := grpc.NewServer()
+	forwardingv1.RegisterForwardingServer(grpcServer, m)
+	go func() { _ = grpcServer.Serve(listener) }()
+	defer grpcServer.Stop()
+
+	o, err := parse([]string{
+		"--managers=" + listener.Addr().String(), "--name=sfu-0",
+		"--listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := addresses{found: make(chan [2]string, 16)}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, o, slog.New(slog.NewTextHandler(log, nil))) }()
+	at := make(map[string]string)
+	for len(at) < 3 {
+		found := receive(t, log.found)
+		at[found[0]] = found[1]
+	}
+
+	waitReady(t, "http://"+at[ops.Metrics]+"/readyz")
+	socket, response, err := websocket.Dial(t.Context(), "ws://"+at[ops.Signaling]+"/signaling", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.CloseNow() }()
+	if response.Body != nil {
+		_ = response.Body.Close()
+	}
+	connect := `{"type":"connect","role":"sendrecv","channel_id":"sora","sora_client":"test","multistream":true,"audio":true,"video":true}`
+	if err := socket.Write(t.Context(), websocket.MessageText, []byte(connect)); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, err := socket.Read(t.Context()); err != nil || !strings.Contains(string(message), `"offer"`) {
+		t.Fatalf("the first message is %s, error %v; want an offer", message, err)
+	}
+	if report := receive(t, m.reports); report.GetChannelId() != "sora" || len(report.GetConnections()) != 1 {
+		t.Errorf("reported %v, want one connection in sora", report)
+	}
+
+	end()
+	for err == nil {
+		_, _, err = socket.Read(t.Context())
+	}
+	if websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("the client was closed with %v, want 1001", err)
+	}
+	if err := receive(t, ended); err != nil {
+		t.Errorf("the graceful end: %v", err)
+	}
+	var last *forwardingv1.ChannelReport
+	for len(m.reports) > 0 {
+		last = <-m.reports
+	}
+	if last == nil || len(last.GetConnections()) != 0 {
+		t.Errorf("the manager's last report is %v, want an empty channel", last)
+	}
+}
+
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(20 * time.Second):
+		t.Fatal(fmt.Sprintf("waited 20 s for a %T", *new(T)))
+		panic("unreachable")
+	}
+}
+
+// waitReady asks until the probe says ready.
+func waitReady(t *testing.T, url string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not ready within 10 s")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
