@@ -21,6 +21,9 @@ const (
 	grace = 250 * time.Millisecond
 	// askInterval is the pause between two questions to one replica within grace.
 	askInterval = 25 * time.Millisecond
+	// maxChannelBytes is the longest name a channel can have; nobody is in a
+	// longer one, and managers refuse the question.
+	maxChannelBytes = 255
 	// answerTimeout bounds the wait while no replica has answered at all.
 	answerTimeout = 2 * time.Second
 )
@@ -69,6 +72,9 @@ type answer struct {
 }
 
 func (r *Replicas) ask(ctx context.Context, namespace, channelID string, wanted []string) (Channel, error) {
+	if channelID == "" || len(channelID) > maxChannelBytes {
+		return Channel{}, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	var asking sync.WaitGroup
 	defer asking.Wait()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
@@ -19,7 +21,7 @@ const retryInterval = 100 * time.Millisecond
 // WaitEnforced returns nil once one replica says that the pause with the uid
 // acts on every matching edge. It waits until ctx ends, whose error it returns
 // then together with what the replicas last failed with; replicas that come back
-// meanwhile are asked again.
+// meanwhile are asked again. It ends early with ErrWithdrawn.
 func (r *Replicas) WaitEnforced(ctx context.Context, namespace, uid string) error {
 	views := r.views()
 	if len(views) == 0 {
@@ -33,11 +35,15 @@ func (r *Replicas) WaitEnforced(ctx context.Context, namespace, uid string) erro
 	var waiting sync.WaitGroup
 	for replica, view := range views {
 		waiting.Go(func() {
-			if err := waitReplica(ctx, view, request); err != nil {
+			err := waitReplica(ctx, view, request)
+			switch status.Code(err) {
+			case codes.OK:
+				cancel(errEnforced)
+			case codes.NotFound, codes.FailedPrecondition:
+				cancel(fmt.Errorf("%w: %w", ErrWithdrawn, err))
+			default:
 				failures <- fmt.Errorf("manager replica %s: %w", replica, err)
-				return
 			}
-			cancel(errEnforced)
 		})
 	}
 	waiting.Wait()
@@ -53,14 +59,19 @@ func (r *Replicas) WaitEnforced(ctx context.Context, namespace, uid string) erro
 	return err
 }
 
+// ErrWithdrawn is returned for a pause that was deleted or has expired: it will
+// never act.
+var ErrWithdrawn = errors.New("the pause was withdrawn while it was waited for")
+
 // errEnforced is the cause with which the first positive answer ends the others.
 var errEnforced = errors.New("enforced")
 
 func waitReplica(ctx context.Context, view forwardingv1.ViewClient, request *forwardingv1.WaitEnforcedRequest) error {
 	for {
 		_, err := view.WaitEnforced(ctx, request, grpc.WaitForReady(true))
-		if err == nil {
-			return nil
+		switch status.Code(err) {
+		case codes.OK, codes.NotFound, codes.FailedPrecondition:
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -199,6 +199,9 @@ func TestNotConfirmed(t *testing.T) {
 	if len(found) != 1 {
 		t.Fatalf("%d objects after an unconfirmed pause", len(found))
 	}
+	s.views[1].set(func(v *view) { v.withdrawn = true })
+	s.expectFailure(pauseTarget, body, http.StatusServiceUnavailable, notConfirmed, "deleted by somebody else")
+	s.views[1].set(func(v *view) { v.withdrawn = false })
 	// One replica's word is enough, and the object of the first try is shared.
 	s.views[1].set(func(v *view) { v.holding = false })
 	s.views[0].set(func(v *view) { v.failing = true })
@@ -336,7 +339,7 @@ func TestStillPaused(t *testing.T) {
 			spec.RecvConnectionID, spec.ExpiresAt = nil, &metav1.Time{Time: time.Unix(1, 0)}
 		}, nil, false},
 		"other-edge":    {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.RecvConnectionID = new(carol) }, nil, false},
-		"held-finalize": {nil, []string{"example.org/hold"}, true},
+		"held-finalize": {nil, []string{"example.org/hold"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			channel := t.Name()

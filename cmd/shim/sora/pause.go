@@ -41,7 +41,12 @@ func (h *Handler) pause(ctx context.Context, arguments map[string]string) (any, 
 	committed := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, h.config.PauseTimeout)
 	defer cancel()
-	if err := h.config.Replicas.WaitEnforced(waiting, h.config.Namespace, string(uid)); err != nil {
+	err = h.config.Replicas.WaitEnforced(waiting, h.config.Namespace, string(uid))
+	if errors.Is(err, live.ErrWithdrawn) {
+		return nil, fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed,
+			"the pause was deleted by somebody else before it was confirmed; repeat the request if it is still wanted", "name", e.name()), err)
+	}
+	if err != nil {
 		// What the replicas said is for the operator's log, not for the client.
 		return nil, fmt.Errorf("wait for %s: %w", e.name(), errors.Join(explained(http.StatusServiceUnavailable, notConfirmed,
 			fmt.Sprintf("the pause is stored, but no media server confirmed it in %v; it acts as soon as one can, and repeating the request is harmless", h.config.PauseTimeout),

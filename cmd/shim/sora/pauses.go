@@ -164,9 +164,9 @@ func pausesVideo(pause *v1alpha1.RtpStreamPause) bool {
 }
 
 // inForce tells whether the object acts at the time now. One that is being
-// deleted still does, until it is gone.
+// deleted does not: a finalizer of somebody else keeps no stream paused.
 func inForce(pause *v1alpha1.RtpStreamPause, now time.Time) bool {
-	return pause.Spec.ExpiresAt == nil || now.Before(pause.Spec.ExpiresAt.Time)
+	return pause.DeletionTimestamp == nil && (pause.Spec.ExpiresAt == nil || now.Before(pause.Spec.ExpiresAt.Time))
 }
 
 func isID(id *string, want string) bool { return id != nil && *id == want }

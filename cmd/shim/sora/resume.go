@@ -66,8 +66,7 @@ func (p pauses) deleteExact(ctx context.Context, e edge) (deleted bool, others [
 			}
 			deleted = true
 		}
-		// A finalizer keeps a deleted object, and what it does, in place.
-		if (!exact || len(pause.Finalizers) > 0) && inForce(pause, now) && pausesVideo(pause) && mayName(pause, e) {
+		if !exact && inForce(pause, now) && pausesVideo(pause) && mayName(pause, e) {
 			others = append(others, pause)
 		}
 	}

@@ -70,7 +70,9 @@ type view struct {
 	failing  bool
 	// holding keeps WaitEnforced from answering.
 	holding bool
-	asked   chan struct{}
+	// withdrawn ends WaitEnforced as a deletion does.
+	withdrawn bool
+	asked     chan struct{}
 }
 
 func (v *view) Connections(_ context.Context, request *forwardingv1.ConnectionsRequest) (*forwardingv1.ConnectionsResponse, error) {
@@ -88,11 +90,13 @@ func (v *view) Connections(_ context.Context, request *forwardingv1.ConnectionsR
 
 func (v *view) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
 	v.mu.Lock()
-	holding, failing := v.holding, v.failing
+	holding, failing, withdrawn := v.holding, v.failing, v.withdrawn
 	v.mu.Unlock()
 	switch {
 	case failing:
 		return nil, status.Error(codes.Unavailable, "starting")
+	case withdrawn:
+		return nil, status.Error(codes.NotFound, "deleted")
 	case holding:
 		<-ctx.Done()
 		return nil, ctx.Err()
