@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -135,13 +136,41 @@ func (l heardListerWatcher) WatchWithContext(ctx context.Context, options metav1
 		return nil, err //nolint:wrapcheck // The reflector reads the error's kind.
 	}
 
-	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
-		if e.Type != watch.Error {
-			l.heard()
-		}
+	h := &heardWatch{Interface: w, heard: l.heard, events: make(chan watch.Event), stopped: make(chan struct{})}
+	go h.pass()
 
-		return e, true
-	}), nil
+	return h, nil
+}
+
+// heardWatch passes events on. Unlike apimachinery's filter it ends when it is
+// stopped though nobody takes the event at hand.
+type heardWatch struct {
+	watch.Interface
+	heard   func()
+	events  chan watch.Event
+	stopped chan struct{}
+	once    sync.Once
+}
+
+func (h *heardWatch) ResultChan() <-chan watch.Event { return h.events }
+
+func (h *heardWatch) Stop() {
+	h.once.Do(func() { close(h.stopped) })
+	h.Interface.Stop()
+}
+
+func (h *heardWatch) pass() {
+	defer close(h.events)
+	for event := range h.Interface.ResultChan() {
+		if event.Type != watch.Error {
+			h.heard()
+		}
+		select {
+		case h.events <- event:
+		case <-h.stopped:
+			return
+		}
+	}
 }
 
 func (s *store) heard() { s.heardNanos.Store(int64(time.Since(s.began))) }
