@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+)
+
+// member is a bot in a channel that remembers every packet that arrived.
+type member struct {
+	*bot.Bot
+
+	mu      sync.Mutex
+	packets map[stream][]arrival
+}
+
+type stream struct {
+	sender string // A connection id.
+	kind   bot.Kind
+}
+
+// arrival is what is remembered of one RTP packet.
+type arrival struct {
+	at            time.Time
+	ssrc          uint32
+	sequence      uint16
+	timestamp     uint32
+	marker        bool
+	keyframeStart bool
+}
+
+// join adds a client to a channel; it leaves when the test ends.
+func join(t *testing.T, channel, clientID string, role bot.Role) *member {
+	t.Helper()
+	m := &member{packets: map[stream][]arrival{}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	b, err := bot.Join(ctx, bot.Config{
+		URL: running.signalingURL, ChannelID: channel, ClientID: clientID, Role: role, Observer: m.observe,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Bot = b
+	t.Cleanup(func() { m.leave(t) })
+	return m
+}
+
+// leave says goodbye; it may be called more than once, and after Drop.
+func (m *member) leave(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	if err := m.Leave(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func (m *member) observe(p bot.Packet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := stream{p.SenderConnectionID, p.Kind}
+	m.packets[key] = append(m.packets[key], arrival{
+		at: p.Arrived, ssrc: p.Header.SSRC, sequence: p.Header.SequenceNumber,
+		timestamp: p.Header.Timestamp, marker: p.Header.Marker, keyframeStart: p.KeyframeStart,
+	})
+}
+
+// edge is what a pause acts on.
+type edge struct{ receiver, sender *member }
+
+// arrivals returns all packets of one kind that came over the edge so far.
+func (e edge) arrivals(kind bot.Kind) []arrival {
+	e.receiver.mu.Lock()
+	defer e.receiver.mu.Unlock()
+	all := e.receiver.packets[stream{e.sender.ConnectionID(), kind}]
+	return all[:len(all):len(all)] // Only ever appended to.
+}
+
+// awaitMore waits until n more packets of that kind have come over the edge.
+func (e edge) awaitMore(t *testing.T, kind bot.Kind, n int) {
+	t.Helper()
+	e.awaitTotal(t, kind, len(e.arrivals(kind))+n)
+}
+
+// awaitTotal waits until n packets of that kind have come over the edge.
+func (e edge) awaitTotal(t *testing.T, kind bot.Kind, n int) {
+	t.Helper()
+	await(t, "packets of "+string(kind), func() (int, bool) {
+		count := len(e.arrivals(kind))
+		return count, count >= n
+	})
+}
+
+// awaitFlow waits until media of both kinds comes over the edge.
+func (e edge) awaitFlow(t *testing.T) {
+	t.Helper()
+	e.awaitMore(t, bot.Video, 20)
+	e.awaitMore(t, bot.Audio, 10)
+}
+
+// await returns the condition's value once it holds, and fails the test when it
+// does not in time.
+func await[T any](t *testing.T, what string, condition func() (T, bool)) T {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		value, ok := condition()
+		if ok {
+			return value
+		}
+		select {
+		case <-ticker.C:
+		case <-deadline.C:
+			t.Fatalf("waited for %s in vain; last seen: %+v", what, value)
+		}
+	}
+}

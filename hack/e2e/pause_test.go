@@ -1,0 +1,246 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+)
+
+// meeting is a channel of three that receive each other: the tests pause what
+// alice receives from bob.
+type meeting struct {
+	channel           string
+	alice, bob, carol *member
+}
+
+func newMeeting(t *testing.T) *meeting {
+	t.Helper()
+	channel := channelOf(t)
+	return &meeting{
+		channel: channel,
+		alice:   join(t, channel, "alice", bot.SendRecv),
+		bob:     join(t, channel, "bob", bot.SendRecv),
+		carol:   join(t, channel, "carol", bot.SendRecv),
+	}
+}
+
+// channelOf is a channel, and a name for objects, that no other test uses.
+func channelOf(t *testing.T) string {
+	t.Helper()
+	return strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+}
+
+func (m *meeting) paused() edge { return edge{m.alice, m.bob} }
+
+// door is a way to pause an edge and to let it go on.
+type door struct {
+	name  string
+	kinds []bot.Kind // Those paused; video if empty.
+	// reference is an edge that the pause leaves alone; carol from bob if nil.
+	reference func(*meeting) edge
+	// close pauses and returns the object's uid; open lets go on.
+	close func(*testing.T, *meeting) types.UID
+	open  func(*testing.T, *meeting)
+}
+
+// object is a door that creates and deletes an object.
+func object(name string, spec func(*meeting) v1alpha1.RtpStreamPauseSpec) door {
+	return door{
+		name: name,
+		close: func(t *testing.T, m *meeting) types.UID {
+			of := spec(m)
+			of.ChannelID = m.channel
+			return createPause(t, m.channel, of).UID
+		},
+		open: func(t *testing.T, m *meeting) { deletePause(t, newPause(m.channel, v1alpha1.RtpStreamPauseSpec{})) },
+	}
+}
+
+func byConnectionID(m *meeting) v1alpha1.RtpStreamPauseSpec {
+	return v1alpha1.RtpStreamPauseSpec{
+		RecvConnectionID: new(m.alice.ConnectionID()), SendConnectionID: new(m.bob.ConnectionID()),
+	}
+}
+
+func byClientID(*meeting) v1alpha1.RtpStreamPauseSpec {
+	return v1alpha1.RtpStreamPauseSpec{RecvClientID: new("alice"), SendClientID: new("bob")}
+}
+
+func doors() []door {
+	openReceivers := object("from the sender to everybody", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		return v1alpha1.RtpStreamPauseSpec{SendConnectionID: new(m.bob.ConnectionID())}
+	})
+	openReceivers.reference = func(m *meeting) edge { return edge{m.alice, m.carol} }
+
+	openSenders := object("from everybody to the receiver", func(*meeting) v1alpha1.RtpStreamPauseSpec {
+		return v1alpha1.RtpStreamPauseSpec{RecvClientID: new("alice")}
+	})
+	audio := object("audio alone", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		spec := byConnectionID(m)
+		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindAudio}
+		return spec
+	})
+	audio.kinds = []bot.Kind{bot.Audio}
+
+	both := object("audio and video", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		spec := byClientID(m)
+		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindVideo, v1alpha1.KindAudio}
+		return spec
+	})
+	both.kinds = []bot.Kind{bot.Audio, bot.Video}
+
+	return []door{
+		{name: "the shim", close: pauseByShim, open: resumeByShim},
+		object("an object by connection ids", byConnectionID),
+		object("an object by client ids", byClientID),
+		openReceivers, openSenders, audio, both,
+		{name: "expiry", close: pauseWithExpiry, open: expire},
+	}
+}
+
+func pauseByShim(t *testing.T, m *meeting) types.UID {
+	t.Helper()
+	mustPost(t, "Sora_20200401.PauseRtpStream", edgeBody(m.channel, m.alice, m.bob))
+	pauses := pausesOf(t, m.channel)
+	if len(pauses) != 1 {
+		t.Fatalf("the shim made %d objects, want 1", len(pauses))
+	}
+	return pauses[0].UID
+}
+
+func resumeByShim(t *testing.T, m *meeting) {
+	t.Helper()
+	mustPost(t, "Sora_20200401.ResumeRtpStream", edgeBody(m.channel, m.alice, m.bob))
+	if pauses := pausesOf(t, m.channel); len(pauses) != 0 {
+		t.Errorf("after the resume %d objects are left", len(pauses))
+	}
+}
+
+func pauseWithExpiry(t *testing.T, m *meeting) types.UID {
+	t.Helper()
+	spec := byConnectionID(m)
+	spec.ChannelID = m.channel
+	spec.ExpiresAt = new(metav1.NewTime(time.Now().Add(time.Hour)))
+	return createPause(t, m.channel, spec).UID
+}
+
+// expire moves the expiry to the next whole second but one, and proves that the
+// media waits for it.
+func expire(t *testing.T, m *meeting) {
+	t.Helper()
+	pause := &v1alpha1.RtpStreamPause{}
+	if err := running.api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: m.channel}, pause); err != nil {
+		t.Fatal(err)
+	}
+	at := metav1.NewTime(time.Now().Truncate(time.Second).Add(2 * time.Second))
+	before := pause.DeepCopy()
+	pause.Spec.ExpiresAt = &at
+	if err := running.api.Patch(t.Context(), pause, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	count := len(m.paused().arrivals(bot.Video))
+	m.paused().awaitMore(t, bot.Video, 1)
+	if first := m.paused().arrivals(bot.Video)[count]; first.at.Before(at.Time) {
+		t.Errorf("video went on %s before the pause expired", at.Sub(first.at))
+	}
+	awaitReady(t, pause, v1alpha1.ReasonExpired)
+}
+
+// TestPauseAndResume proves, for every way to pause, what stops, what goes on and
+// how it resumes.
+func TestPauseAndResume(t *testing.T) {
+	for _, d := range doors() {
+		t.Run(d.name, func(t *testing.T) {
+			m := newMeeting(t)
+			reference := edge{m.carol, m.bob}
+			if d.reference != nil {
+				reference = d.reference(m)
+			}
+			kinds := d.kinds
+			if len(kinds) == 0 {
+				kinds = []bot.Kind{bot.Video}
+			}
+			w := watchEdge(t, m.paused(), reference, kinds...)
+
+			uid := d.close(t, m)
+			w.provePaused(t, waitEnforced(t, uid))
+			awaitNotification(t, m, bot.EventStreamPaused, kinds)
+
+			w.proveSilence(t)
+			d.open(t, m)
+			w.proveResumed(t)
+			awaitNotification(t, m, bot.EventStreamResumed, kinds)
+			proveContiguous(t, "video of the edge that was never paused", reference.arrivals(bot.Video))
+		})
+	}
+}
+
+// awaitNotification waits until alice is told about bob's stream.
+func awaitNotification(t *testing.T, m *meeting, event string, kinds []bot.Kind) {
+	t.Helper()
+	told := await(t, "notify "+event, func() (bot.Notification, bool) {
+		for _, n := range m.alice.Notifications() {
+			if n.EventType == event && n.SendConnectionID == m.bob.ConnectionID() {
+				return n, true
+			}
+		}
+		return bot.Notification{}, false
+	})
+	if told.ChannelID != m.channel || told.RecvConnectionID != m.alice.ConnectionID() ||
+		told.StreamID != m.bob.ConnectionID() || fmt.Sprint(told.Kinds) != fmt.Sprint(kinds) {
+		t.Errorf("alice was told %s, want the edge with kinds %v", told.Raw, kinds)
+	}
+}
+
+// TestManyCuts pauses and resumes one edge again and again, so that cuts fall
+// between frames and inside them, and proves each cut and each restart.
+func TestManyCuts(t *testing.T) {
+	m := newMeeting(t)
+	spec := byConnectionID(m)
+	spec.ChannelID = m.channel
+	insideFrame, betweenFrames := 0, 0
+	for range 12 {
+		w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+		pause := createPause(t, m.channel, spec)
+		w.provePaused(t, waitEnforced(t, pause.UID))
+		if all := m.paused().arrivals(bot.Video); all[len(all)-1].marker {
+			betweenFrames++
+		} else {
+			insideFrame++
+		}
+		deletePause(t, pause)
+		w.proveResumed(t)
+	}
+	t.Logf("%d cuts inside a frame, %d between frames", insideFrame, betweenFrames)
+	if requests := m.bob.Published().KeyframeRequests; requests > 40 {
+		t.Errorf("the sender was asked for %d keyframes", requests)
+	}
+}
+
+// TestUnion proves that an edge stays paused until the last object that pauses it
+// is gone.
+func TestUnion(t *testing.T) {
+	m := newMeeting(t)
+	w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+	first, second := byConnectionID(m), byClientID(m)
+	first.ChannelID, second.ChannelID = m.channel, m.channel
+	one, two := createPause(t, m.channel+"-1", first), createPause(t, m.channel+"-2", second)
+	w.provePaused(t, waitEnforced(t, one.UID))
+	waitEnforced(t, two.UID)
+
+	deletePause(t, one)
+	// A resume would show within the keyframe that passes over the reference edge.
+	w.reference.awaitMore(t, bot.Video, enoughVideo)
+	w.proveSilence(t)
+
+	deletePause(t, two)
+	w.proveResumed(t)
+}

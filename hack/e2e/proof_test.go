@@ -1,0 +1,210 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+)
+
+// watch looks at one edge from before a pause until after it, beside an edge
+// that is never paused meanwhile.
+type watch struct {
+	edge, reference edge
+	paused          []bot.Kind
+	began           map[bot.Kind]int // Packets of the edge when the watch began.
+	cut             map[bot.Kind]int // Packets of the edge when it was proven paused.
+	since           time.Time
+}
+
+// Amounts of media that must pass the reference edge before "nothing came" or
+// "all came" is believed: more than a second, hence at least one keyframe.
+const (
+	enoughVideo = 120
+	enoughAudio = 60
+)
+
+func enough(kind bot.Kind) int {
+	if kind == bot.Audio {
+		return enoughAudio
+	}
+	return enoughVideo
+}
+
+// watchEdge begins the watch, with media flowing over both edges.
+func watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *watch {
+	t.Helper()
+	watched.awaitFlow(t)
+	reference.awaitFlow(t)
+	return &watch{
+		edge: watched, reference: reference, paused: kinds,
+		began: map[bot.Kind]int{
+			bot.Audio: len(watched.arrivals(bot.Audio)),
+			bot.Video: len(watched.arrivals(bot.Video)),
+		},
+		cut: map[bot.Kind]int{}, since: time.Now(),
+	}
+}
+
+// provePaused proves that the last packet that the receiver gets of each paused
+// kind is the acknowledged one, while the reference edge goes on.
+func (w *watch) provePaused(t *testing.T, enforced *forwardingv1.WaitEnforcedResponse) {
+	t.Helper()
+	for _, kind := range w.paused {
+		acknowledged := streamOf(t, enforced, w.edge, kind)
+		if acknowledged.LastSequenceNumber == nil {
+			t.Fatalf("%s: the acknowledgement says that no packet ever left", kind)
+		}
+		last := uint16(acknowledged.GetLastSequenceNumber())
+		// The acknowledgement may be faster than the packets before it.
+		await(t, "the acknowledged last packet", func() (uint16, bool) {
+			highest := highest(w.edge.arrivals(kind))
+			return highest, highest == last
+		})
+		w.cut[kind] = len(w.edge.arrivals(kind))
+		if ssrc := w.edge.arrivals(kind)[0].ssrc; ssrc != acknowledged.GetSsrc() {
+			t.Errorf("%s: the acknowledgement names SSRC %d, the stream has %d", kind, acknowledged.GetSsrc(), ssrc)
+		}
+	}
+	for _, kind := range w.paused {
+		w.reference.awaitMore(t, kind, enough(kind))
+	}
+	w.proveSilence(t)
+}
+
+// proveSilence proves that nothing came over the edge since provePaused saw its
+// last packet.
+func (w *watch) proveSilence(t *testing.T) {
+	t.Helper()
+	for _, kind := range w.paused {
+		all := w.edge.arrivals(kind)
+		if late := len(all) - w.cut[kind]; late != 0 {
+			t.Errorf("%s: %d packets came after the acknowledged last one, number %d; the next was %+v",
+				kind, late, highest(all[:w.cut[kind]]), all[w.cut[kind]])
+		}
+	}
+}
+
+// proveResumed proves how the paused kinds went on, and that the other kind never
+// stopped.
+func (w *watch) proveResumed(t *testing.T) {
+	t.Helper()
+	for _, kind := range w.paused {
+		w.edge.awaitTotal(t, kind, w.cut[kind]+enough(kind))
+		w.proveRestart(t, kind)
+	}
+	w.proveOthersUntouched(t)
+}
+
+// proveRestart proves that the first packet after the pause is the start of a
+// keyframe (of video), that the numbers are contiguous, but for exactly one
+// missing where the pause cut a frame, and that time went on meanwhile.
+func (w *watch) proveRestart(t *testing.T, kind bot.Kind) {
+	t.Helper()
+	all := w.edge.arrivals(kind)
+	last, first := all[w.cut[kind]-1], all[w.cut[kind]]
+	step := uint16(1)
+	if kind == bot.Video && !last.marker {
+		step = 2
+	}
+	if first.sequence != last.sequence+step {
+		t.Errorf("%s: number %d followed %d (end of a frame: %t), want %d", kind, first.sequence, last.sequence, last.marker, last.sequence+step)
+	}
+	if kind == bot.Video && !first.keyframeStart {
+		t.Errorf("the first video packet after the pause, number %d, begins no keyframe", first.sequence)
+	}
+	proveContiguous(t, string(kind)+" after the pause", all[w.cut[kind]:])
+
+	clockRate := time.Duration(90000)
+	if kind == bot.Audio {
+		clockRate = 48000
+	}
+	media := time.Duration(first.timestamp-last.timestamp) * time.Second / clockRate
+	if elapsed := first.at.Sub(last.at); (media - elapsed).Abs() > 500*time.Millisecond {
+		t.Errorf("%s: the timestamps went on by %s over a pause of %s", kind, media, elapsed)
+	}
+}
+
+// proveOthersUntouched proves that of the kinds that are not paused no packet is
+// missing, and that audio came as evenly as over the reference edge.
+func (w *watch) proveOthersUntouched(t *testing.T) {
+	t.Helper()
+	until := time.Now()
+	for _, kind := range []bot.Kind{bot.Audio, bot.Video} {
+		if _, paused := w.cut[kind]; paused {
+			continue
+		}
+		// One before the watch began, so that the first gap counts too.
+		all := w.edge.arrivals(kind)[w.began[kind]-1:]
+		proveContiguous(t, "unpaused "+string(kind), all)
+		if len(all) < 10 {
+			t.Errorf("of %s, which is not paused, only %d packets came", kind, len(all))
+		}
+		if kind != bot.Audio {
+			continue
+		}
+		gap := largestGap(all, w.since, until)
+		reference := largestGap(w.reference.arrivals(kind), w.since, until)
+		t.Logf("largest gap between audio packets: %s; never paused: %s", gap, reference)
+		if gap > 2*reference {
+			t.Errorf("audio: the largest gap is %s, over the edge that is never paused %s", gap, reference)
+		}
+	}
+}
+
+func proveContiguous(t *testing.T, what string, all []arrival) {
+	t.Helper()
+	for i := 1; i < len(all); i++ {
+		if all[i].sequence != all[i-1].sequence+1 {
+			t.Errorf("%s: number %d followed %d", what, all[i].sequence, all[i-1].sequence)
+		}
+	}
+}
+
+func largestGap(all []arrival, since, until time.Time) time.Duration {
+	var largest time.Duration
+	for i := 1; i < len(all); i++ {
+		if all[i].at.After(since) && all[i].at.Before(until) {
+			largest = max(largest, all[i].at.Sub(all[i-1].at))
+		}
+	}
+	return largest
+}
+
+// highest is the highest sequence number, in RTP's circular order; 0 of none.
+func highest(all []arrival) uint16 {
+	if len(all) == 0 {
+		return 0
+	}
+	number := all[0].sequence
+	for _, a := range all[1:] {
+		if int16(a.sequence-number) > 0 {
+			number = a.sequence
+		}
+	}
+	return number
+}
+
+// streamOf finds what was acknowledged of one kind on one edge.
+func streamOf(t *testing.T, enforced *forwardingv1.WaitEnforcedResponse, e edge, kind bot.Kind) *forwardingv1.StreamAcknowledgement {
+	t.Helper()
+	want := forwardingv1.Kind_KIND_VIDEO
+	if kind == bot.Audio {
+		want = forwardingv1.Kind_KIND_AUDIO
+	}
+	for _, by := range enforced.GetMediaServers() {
+		for _, acknowledged := range by.GetEdges() {
+			if acknowledged.GetRecvConnectionId() != e.receiver.ConnectionID() || acknowledged.GetSendConnectionId() != e.sender.ConnectionID() {
+				continue
+			}
+			for _, s := range acknowledged.GetStreams() {
+				if s.GetKind() == want {
+					return s
+				}
+			}
+		}
+	}
+	t.Fatalf("no acknowledgement of %s from %s to %s in %v", kind, e.sender.ConnectionID(), e.receiver.ConnectionID(), enforced)
+	return nil
+}
