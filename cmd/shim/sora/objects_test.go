@@ -419,7 +419,7 @@ func TestListChannelConnections(t *testing.T) {
 }
 
 func TestForbidden(t *testing.T) {
-	user, err := server.Environment.AddUser(envtest.User{Name: "nobody", Groups: []string{"nobodies"}}, &rest.Config{})
+	user, err := apiServer(t).Environment.AddUser(envtest.User{Name: "nobody", Groups: []string{"nobodies"}}, &rest.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,7 +442,7 @@ func TestKubernetesUnavailable(t *testing.T) {
 
 // unreachable is a client whose every request fails on its way.
 func unreachable(t testing.TB) client.Client {
-	nowhere := rest.CopyConfig(server.Config)
+	nowhere := &rest.Config{Host: "http://127.0.0.1:1"}
 	refusing := errors.New("connection refused by the test's network")
 	nowhere.Wrap(func(http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(*http.Request) (*http.Response, error) { return nil, refusing })

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,19 +38,32 @@ const (
 	carol = "G8AN156DSD3DBBN4P15VJ74QRW"
 )
 
-// server is the one API server of this package's tests.
-var server *controlplane.ControlPlane
+// startServer starts the one API server of this package's tests when the first
+// test needs it: fuzzing does not.
+var startServer = sync.OnceValues(func() (*controlplane.ControlPlane, error) { return controlplane.Start() })
+
+// started is set once startServer was called.
+var started atomic.Bool
+
+func apiServer(t testing.TB) *controlplane.ControlPlane {
+	t.Helper()
+	started.Store(true)
+	server, err := startServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
 
 func TestMain(m *testing.M) {
-	var err error
-	if server, err = controlplane.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := m.Run()
-	if err := server.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
+	if started.Load() {
+		if server, err := startServer(); err == nil {
+			if err := server.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 	// The API server's clients share one HTTP/2 connection, which client-go keeps.
@@ -179,7 +193,7 @@ func newClient(t testing.TB, config *rest.Config) client.Client {
 // newShim starts a shim in front of as many replicas.
 func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 	t.Helper()
-	s := &shim{t: t, objects: newClient(t, server.Config)}
+	s := &shim{t: t, objects: newClient(t, apiServer(t).Config)}
 	var managers []string
 	for range replicaCount {
 		v, address := listenView(t)
