@@ -13,6 +13,10 @@ import (
 // showInterval is the time between two looks at the counters.
 const showInterval = time.Second
 
+// headingInterval is how many looks apart the heading is repeated where nothing
+// is drawn over.
+const headingInterval = 20
+
 // show prints what each bot receives, once per second, until ctx ends: on a
 // screen always in the same place, elsewhere line after line.
 func (s *system) show(ctx context.Context, out *os.File) error {
@@ -21,15 +25,19 @@ func (s *system) show(ctx context.Context, out *os.File) error {
 	defer ticker.Stop()
 	rates := newRates()
 	drawn := 0
-	for {
+	for looks := 0; ; looks++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
 			lines := rates.lines(s.bots, now)
 			text := strings.Join(lines, "")
-			if redraw {
+			switch {
+			case redraw:
 				text = overdraw(drawn, lines)
+			case looks%headingInterval != 0 && len(lines) == drawn && drawn > 0:
+				// Nobody came or left: the heading is still in sight.
+				text = strings.Join(lines[1:], "")
 			}
 			if _, err := out.WriteString(text); err != nil {
 				return fmt.Errorf("print what arrives: %w", err)

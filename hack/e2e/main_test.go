@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // running is the system that all tests share, each in channels of its own. Set
@@ -20,6 +22,8 @@ var running *system
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
+	// envtest would else complain of having nowhere to log to.
+	ctrl.SetLogger(logr.Discard())
 	dir, err := os.MkdirTemp("", "nagi-e2e-")
 	if err != nil {
 		return failed(err)

@@ -8,12 +8,12 @@ import (
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
 
-// watch looks at one edge from before a pause until after it, beside an edge
+// observation looks at one edge from before a pause until after it, beside an edge
 // that is never paused meanwhile.
-type watch struct {
+type observation struct {
 	edge, reference edge
 	paused          []bot.Kind
-	began           map[bot.Kind]int // Packets of the edge when the watch began.
+	began           map[bot.Kind]int // Packets of the edge when the observation began.
 	cut             map[bot.Kind]int // Packets of the edge when it was proven paused.
 	since           time.Time
 }
@@ -32,12 +32,12 @@ func enough(kind bot.Kind) int {
 	return enoughVideo
 }
 
-// watchEdge begins the watch, with media flowing over both edges.
-func watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *watch {
+// watchEdge begins the observation, with media flowing over both edges.
+func watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *observation {
 	t.Helper()
 	watched.awaitFlow(t)
 	reference.awaitFlow(t)
-	return &watch{
+	return &observation{
 		edge: watched, reference: reference, paused: kinds,
 		began: map[bot.Kind]int{
 			bot.Audio: len(watched.arrivals(bot.Audio)),
@@ -49,7 +49,7 @@ func watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *watch 
 
 // provePaused proves that the last packet that the receiver gets of each paused
 // kind is the acknowledged one, while the reference edge goes on.
-func (w *watch) provePaused(t *testing.T, enforced *forwardingv1.WaitEnforcedResponse) {
+func (w *observation) provePaused(t *testing.T, enforced *forwardingv1.WaitEnforcedResponse) {
 	t.Helper()
 	for _, kind := range w.paused {
 		acknowledged := streamOf(t, enforced, w.edge, kind)
@@ -75,7 +75,7 @@ func (w *watch) provePaused(t *testing.T, enforced *forwardingv1.WaitEnforcedRes
 
 // proveSilence proves that nothing came over the edge since provePaused saw its
 // last packet.
-func (w *watch) proveSilence(t *testing.T) {
+func (w *observation) proveSilence(t *testing.T) {
 	t.Helper()
 	for _, kind := range w.paused {
 		all := w.edge.arrivals(kind)
@@ -88,7 +88,7 @@ func (w *watch) proveSilence(t *testing.T) {
 
 // proveResumed proves how the paused kinds went on, and that the other kind never
 // stopped.
-func (w *watch) proveResumed(t *testing.T) {
+func (w *observation) proveResumed(t *testing.T) {
 	t.Helper()
 	for _, kind := range w.paused {
 		w.edge.awaitTotal(t, kind, w.cut[kind]+enough(kind))
@@ -100,7 +100,7 @@ func (w *watch) proveResumed(t *testing.T) {
 // proveRestart proves that the first packet after the pause is the start of a
 // keyframe (of video), that the numbers are contiguous, but for exactly one
 // missing where the pause cut a frame, and that time went on meanwhile.
-func (w *watch) proveRestart(t *testing.T, kind bot.Kind) {
+func (w *observation) proveRestart(t *testing.T, kind bot.Kind) {
 	t.Helper()
 	all := w.edge.arrivals(kind)
 	last, first := all[w.cut[kind]-1], all[w.cut[kind]]
@@ -128,14 +128,14 @@ func (w *watch) proveRestart(t *testing.T, kind bot.Kind) {
 
 // proveOthersUntouched proves that of the kinds that are not paused no packet is
 // missing, and that audio came as evenly as over the reference edge.
-func (w *watch) proveOthersUntouched(t *testing.T) {
+func (w *observation) proveOthersUntouched(t *testing.T) {
 	t.Helper()
 	until := time.Now()
 	for _, kind := range []bot.Kind{bot.Audio, bot.Video} {
 		if _, paused := w.cut[kind]; paused {
 			continue
 		}
-		// One before the watch began, so that the first gap counts too.
+		// One before the observation began, so that the first gap counts too.
 		all := w.edge.arrivals(kind)[w.began[kind]-1:]
 		proveContiguous(t, "unpaused "+string(kind), all)
 		if len(all) < 10 {

@@ -125,16 +125,17 @@ func (pub *publisher) publishVideo(ctx context.Context) {
 	header := rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()} //nolint:gosec // No secret.
 	step := uint32(pub.clip.frameDuration * videoClockRate / time.Second)
 	index := 0
+	spread := pub.clip.frameDuration * 3 / 4
 	every(ctx, pub.clip.frameDuration, func() {
 		if pub.keyframeWanted.Swap(false) {
 			index = pub.clip.nextKeyframe(index)
 		}
 		frame := pub.clip.frames[index]
 		payloads := payloader.Payload(maxPacketBytes-rtpHeaderBytes, frame.data)
-		for i, payload := range payloads {
+		pace(ctx, spread, len(payloads), func(i int) {
 			header.Marker = i == len(payloads)-1
-			pub.write(pub.video, &header, payload, &pub.videoPackets)
-		}
+			pub.write(pub.video, &header, payloads[i], &pub.videoPackets)
+		})
 		pub.frames.Add(1)
 		if frame.keyframe {
 			pub.keyframes.Add(1)
@@ -166,6 +167,24 @@ func (pub *publisher) write(track *webrtc.TrackLocalStaticRTP, header *rtp.Heade
 		return
 	}
 	count.Add(1)
+}
+
+// pace calls f n times, evenly over a span of time, unless ctx ends. Encoders in
+// use hand a frame's packets to a pacer, so that it is normal for a receiver to
+// have got half of a frame.
+func pace(ctx context.Context, span time.Duration, n int, f func(i int)) {
+	began := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for i := range n {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		f(i)
+		timer.Reset(time.Until(began.Add(span * time.Duration(i+1) / time.Duration(n))))
+	}
 }
 
 // every calls f at once and then each interval, by a schedule that does not
