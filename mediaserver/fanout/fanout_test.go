@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pion/rtp"
 	"go.uber.org/goleak"
@@ -21,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type recorder struct {
 	mu      sync.Mutex
 	numbers []uint16
+	times   []uint32
 	bytes   []byte // the first byte of each payload, 0 for none
 	reports [][2]uint32
 	err     error
@@ -29,7 +32,7 @@ type recorder struct {
 	count   atomic.Int64
 }
 
-func (r *recorder) WriteRTP(sequenceNumber uint16, _ uint32, _ bool, payload []byte) error {
+func (r *recorder) WriteRTP(sequenceNumber uint16, timestamp uint32, _ bool, payload []byte) error {
 	if r.gate != nil {
 		r.entered <- struct{}{}
 		<-r.gate
@@ -40,6 +43,7 @@ func (r *recorder) WriteRTP(sequenceNumber uint16, _ uint32, _ bool, payload []b
 		return r.err
 	}
 	r.numbers = append(r.numbers, sequenceNumber)
+	r.times = append(r.times, timestamp)
 	r.bytes = append(r.bytes, append(slices.Clone(payload), 0)[0])
 	r.count.Add(1)
 	return nil
@@ -156,6 +160,31 @@ func TestNewSourceContinues(t *testing.T) {
 	if numbers[3] != numbers[0]+3 {
 		t.Errorf("numbers %v: not contiguous", numbers)
 	}
+}
+
+// Hazard 12: the silence before a sender comes back under the SSRC that it had left
+// stays in the timeline, though the first packet of it is not believed yet.
+func TestSilenceBeforeANewRunStaysInTheTimeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		track, sink := newVideo(t, func() {}), &recorder{}
+		defer track.Close()
+		track.AddEdge(sink, 0)
+		send := func(ssrc uint32, number uint16) {
+			p := packet(number, "K", true)
+			p.SSRC = ssrc
+			track.ReceiveRTP([]*rtp.Packet{p})
+		}
+		send(1, 100)
+		send(2, 100)
+		time.Sleep(10 * time.Second)
+		send(1, 200)
+		time.Sleep(20 * time.Millisecond)
+		send(1, 201)
+		wantBytes(t, sink, "KKK")
+		if ticks := sink.times[2] - sink.times[1]; ticks < 10*90_000 {
+			t.Errorf("%d ticks of 90 kHz for 10 s", ticks)
+		}
+	})
 }
 
 func TestNACK(t *testing.T) {

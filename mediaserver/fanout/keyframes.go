@@ -130,9 +130,11 @@ func (k *keyframes) repeat() {
 		// A wish since then may be the first after the last edge gave up waiting.
 		k.inFlight = k.inFlight && wishes != k.wishes
 	}
-	send := wanted && k.inFlight
+	// The request may have been answered and a new one sent meanwhile.
+	now := time.Now()
+	send := wanted && k.inFlight && !now.Before(k.due)
 	if send {
-		k.sending(time.Now())
+		k.sending(now)
 	}
 	k.mu.Unlock()
 	if send {

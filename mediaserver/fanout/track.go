@@ -63,7 +63,7 @@ type Track struct {
 
 	walk    sync.Mutex // guards all that follows, and the edges' states
 	source  forwarding.Source
-	arrived time.Time // of the last burst
+	arrived time.Time // when the last packet that belongs to a run came
 	store   store
 	burst   []arrival // memory used again
 }
@@ -171,22 +171,22 @@ func (t *Track) ReceiveRTP(burst []*rtp.Packet) {
 // takeIn stores the burst and collects in t.burst what is to be forwarded.
 func (t *Track) takeIn(burst []*rtp.Packet) (keyframe, restarted bool) {
 	now := time.Now()
-	sinceLast := now.Sub(t.arrived)
-	t.arrived = now
 	t.burst = t.burst[:0]
 	for _, p := range burst {
-		source, a, ok := t.source.Receive(p.SSRC, p.SequenceNumber, p.Timestamp, sinceLast)
+		source, a, ok := t.source.Receive(p.SSRC, p.SequenceNumber, p.Timestamp, now.Sub(t.arrived))
 		t.source = source
 		if !ok {
 			t.counters.OutOfRun.Add(1)
 			continue
 		}
+		// Not by packets that are refused, or the time before the first packet of a new
+		// run, which comes twice, would be lost from the timeline.
+		t.arrived = now
 		if a.Restarted {
 			restarted = true
 			t.counters.SourceRestarts.Add(1)
-			t.config.Log.Info("sender began a new run of sequence numbers", "ssrc", p.SSRC, "sequenceNumber", p.SequenceNumber)
+			t.config.Log.Debug("sender began a new run of sequence numbers", "ssrc", p.SSRC, "sequenceNumber", p.SequenceNumber)
 		}
-		sinceLast = 0
 		facts := forwarding.Packet{
 			SequenceNumber: a.SequenceNumber, Timestamp: a.Timestamp, Marker: p.Marker,
 			Empty: len(p.Payload) == 0, KeyframeStart: t.keyframeStart(p.Payload, a.Newest),
