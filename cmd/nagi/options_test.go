@@ -1,0 +1,70 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+)
+
+func TestParseOptions(t *testing.T) {
+	o, err := parseOptions([]string{"--bots=3", "--channel=lobby", "--public-address=192.0.2.1,2001:db8::1"})
+	if err != nil || o.bots != 3 || o.channel != "lobby" || len(o.publicAddresses) != 2 || o.listeners.shim != "127.0.0.1:3000" {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	for _, args := range [][]string{
+		{"--bots=-1"}, {"--channel="}, {"--channel=" + strings.Repeat("x", 256)}, {"start"}, {"--unknown"},
+	} {
+		if _, err := parseOptions(args); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	o, err := parseOptions(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range o.listeners.flags() {
+		*f.address = "127.0.0.1:0"
+	}
+	if err := o.listeners.resolve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range o.listeners.flags() {
+		if _, port, err := net.SplitHostPort(*f.address); err != nil || port == "0" {
+			t.Errorf("--%s became %s", f.flag, *f.address)
+		}
+	}
+}
+
+func TestResolveTellsWhatIsTaken(t *testing.T) {
+	tcp, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tcp.Close() }()
+	udp, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = udp.Close() }()
+
+	l := listeners{
+		signaling: "nonsense", media: udp.LocalAddr().String(), shim: tcp.Addr().String(), manager: "127.0.0.1:0",
+		managerMetrics: "127.0.0.1:0", shimMetrics: "127.0.0.1:0", mediaServerMetrics: "127.0.0.1:0",
+	}
+	_, udpPort, _ := net.SplitHostPort(l.media)
+	_, tcpPort, _ := net.SplitHostPort(l.shim)
+	err = l.resolve(t.Context())
+	if err == nil {
+		t.Fatal("taken ports are resolved")
+	}
+	for _, want := range []string{
+		"udp port " + udpPort, "--media-listen", "tcp port " + tcpPort, "--shim-listen", "--signaling-listen=nonsense",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not tell %q: %v", want, err)
+		}
+	}
+}
