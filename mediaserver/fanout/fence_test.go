@@ -3,9 +3,10 @@ package fanout_test
 import (
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/pion/rtp"
 
@@ -13,115 +14,215 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 )
 
-// Apply waits for the packet that is being written when it is called.
-func TestFenceWaitsForTheWalk(t *testing.T) {
-	track := newVideo(t, func() {})
-	sink := &recorder{gate: make(chan struct{}), entered: make(chan struct{}, 1)}
-	e := track.AddEdge(sink, 0)
-	var done sync.WaitGroup
-	done.Go(func() { track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true)}) })
-	<-sink.entered
-	applied := make(chan struct{})
-	done.Go(func() { fanout.Apply([]fanout.Change{pause(e)}); close(applied) })
-	select {
-	case <-applied:
-		t.Fatal("Apply returned while a packet was being written")
-	case <-time.After(20 * time.Millisecond): // it blocks, so no wait proves more
-	}
-	close(sink.gate)
-	<-applied
-	done.Wait()
-	if sink.count.Load() != 1 {
-		t.Error("the packet in hand was lost")
+// Apply and Remove wait for the packet that is being written when they are called,
+// be it a fresh one or one sent again.
+func TestFenceWaitsForThePacketInHand(t *testing.T) {
+	for name, test := range map[string]struct {
+		write func(*fanout.Track, *fanout.Edge)
+		cut   func(*fanout.Edge)
+	}{
+		"a burst, a pause":    {burst, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
+		"a burst, a removal":  {burst, (*fanout.Edge).Remove},
+		"a resend, a pause":   {resend, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
+		"a resend, a removal": {resend, (*fanout.Edge).Remove},
+	} {
+		t.Run(name, func(t *testing.T) {
+			track, sink := newVideo(t, func() {}), &recorder{}
+			e := track.AddEdge(sink, 0)
+			track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true)})
+			sink.gate, sink.entered = make(chan struct{}), make(chan struct{}, 1)
+			var writing, cutting sync.WaitGroup
+			writing.Go(func() { test.write(track, e) })
+			<-sink.entered
+			var returned atomic.Bool
+			cutting.Go(func() {
+				test.cut(e)
+				returned.Store(true)
+				if sink.count.Load() != 2 {
+					t.Error("the fence was passed while a packet was being written")
+				}
+			})
+			for !returned.Load() && !waitsForLock() {
+				runtime.Gosched()
+			}
+			close(sink.gate)
+			cutting.Wait()
+			writing.Wait()
+			if last, ok := e.LastSequenceNumber(); !ok || last != sink.numbers[0] && last != sink.numbers[1] {
+				t.Errorf("last number %d of %v", last, sink.numbers)
+			}
+		})
 	}
 }
 
-// TestFenceUnderStress: after Apply has withheld an edge, nothing is written on it,
-// whatever the sender, the receivers' feedback and other Applies do meanwhile.
+func burst(track *fanout.Track, _ *fanout.Edge) {
+	track.ReceiveRTP([]*rtp.Packet{packet(2, "x", true)})
+}
+
+func resend(_ *fanout.Track, e *fanout.Edge) {
+	last, _ := e.LastSequenceNumber()
+	e.ReceiveNACK([]uint16{last})
+}
+
+// waitsForLock tells whether some goroutine waits for a lock in this package: the
+// condition that a time to wait could only guess at.
+func waitsForLock() bool {
+	stacks := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(stack, "[sync.Mutex.Lock") && strings.Contains(stack, "mediaserver/fanout.(*") {
+			return true
+		}
+	}
+	return false
+}
+
+// guarded is a receiver that itself notices each packet written on it while
+// nothing may be, from the beginning of the writing to its end.
+type guarded struct {
+	shut   atomic.Bool
+	leaked atomic.Int64
+}
+
+func (g *guarded) WriteRTP(uint16, uint32, bool, []byte) error {
+	before := g.shut.Load()
+	runtime.Gosched() // a write takes its time
+	if before || g.shut.Load() {
+		g.leaked.Add(1)
+	}
+	return nil
+}
+
+func (*guarded) WriteSenderReport(uint64, uint32, uint32, uint32) error { return nil }
+
+func (*guarded) SSRC() uint32 { return 1 }
+
+// crowd is what acts on a track at the same time.
+type crowd struct {
+	video, audio *fanout.Track
+	bursts       atomic.Int64 // walked
+	stop         chan struct{}
+}
+
+// TestFenceUnderStress: after Apply has withheld an edge, or Remove has removed it,
+// nothing is written on it, whatever the sender, the receivers' feedback and other
+// changes do meanwhile.
 func TestFenceUnderStress(t *testing.T) {
 	const receivers, rounds = 8, 100
-	video, audio := newVideo(t, func() {}), newAudio(t)
-	stop := make(chan struct{})
+	c := &crowd{video: newVideo(t, func() {}), audio: newAudio(t), stop: make(chan struct{})}
 	var senders, users sync.WaitGroup
 	var audioSinks []*recorder
 	for range receivers {
-		sink, heard := &recorder{}, &recorder{}
-		e := video.AddEdge(sink, 0)
-		audio.AddEdge(heard, 0)
+		sink, heard := &guarded{}, &recorder{}
+		e := c.video.AddEdge(sink, 0)
+		c.audio.AddEdge(heard, 0)
 		audioSinks = append(audioSinks, heard)
-		users.Go(func() { toggle(t, e, sink, rounds) })
-		// Another reason by another goroutine: it may let through less, never more.
-		users.Go(func() {
+		users.Go(func() { c.toggle(t, e, sink, rounds) })
+		users.Go(func() { // another reason by another goroutine: it may let through less, never more
 			for range rounds {
 				fanout.Apply([]fanout.Change{{Edge: e, Withhold: forwarding.NoTable}})
 				fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.NoTable}})
 			}
 		})
-		senders.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					if last, ok := e.LastSequenceNumber(); ok {
-						e.ReceiveNACK([]uint16{last, last - 1, last - uint16(rand.IntN(20))})
-					}
-					e.ReceivePLI()
-				}
-			}
-		})
+		users.Go(func() { c.comeAndGo(t, rounds/10) })
+		senders.Go(func() { c.complain(e) })
 	}
-	var spoken int
-	senders.Go(func() {
-		for n := uint16(0); ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				payload := "d"
-				if n%7 == 0 {
-					payload = "K"
-				}
-				video.ReceiveRTP([]*rtp.Packet{packet(2*n, payload, false), packet(2*n+1, "m", n%3 == 0)})
-				if spoken < 20_000 {
-					audio.ReceiveRTP([]*rtp.Packet{packet(n, "a", false)})
-					spoken++
-				}
-			}
-		}
-	})
+	spoken := 0
+	senders.Go(func() { spoken = c.send() })
 	users.Wait()
-	close(stop)
+	close(c.stop)
 	senders.Wait()
 	for _, heard := range audioSinks { // hazard 23: the pauses of video leave audio alone
 		numbers, _ := heard.got()
-		for i, n := range numbers {
-			if n != numbers[0]+uint16(i) {
-				t.Fatalf("audio number %d missing", numbers[0]+uint16(i))
-			}
-		}
+		wantContiguous(t, numbers)
 		if len(numbers) != spoken {
 			t.Errorf("%d audio packets of %d", len(numbers), spoken)
 		}
 	}
 }
 
-func toggle(t *testing.T, e *fanout.Edge, sink *recorder, rounds int) {
+func (c *crowd) stopped() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// send is the sender. It returns how many packets of audio it sent.
+func (c *crowd) send() (spoken int) {
+	for n := uint16(0); !c.stopped(); n++ {
+		payload := "d"
+		if n%7 == 0 {
+			payload = "K"
+		}
+		c.video.ReceiveRTP([]*rtp.Packet{packet(2*n, payload, false), packet(2*n+1, "m", n%3 == 0)})
+		c.bursts.Add(1)
+		if spoken < 20_000 {
+			c.audio.ReceiveRTP([]*rtp.Packet{packet(n, "a", false)})
+			spoken++
+		}
+	}
+	return spoken
+}
+
+// complain is a receiver that asks for packets and keyframes all the time.
+func (c *crowd) complain(e *fanout.Edge) {
+	for !c.stopped() {
+		if last, ok := e.LastSequenceNumber(); ok {
+			e.ReceiveNACK([]uint16{last, last - 1, last - uint16(rand.IntN(20))})
+		}
+		e.ReceivePLI()
+		runtime.Gosched()
+	}
+}
+
+// watch holds that nothing is written while the sender's next two bursts go by, so
+// that at least one whole walk falls into that time.
+func (c *crowd) watch(t *testing.T, e *fanout.Edge, sink *guarded) {
+	sink.shut.Store(true)
+	last, _ := e.LastSequenceNumber()
+	for until := c.bursts.Load() + 2; c.bursts.Load() < until; {
+		e.ReceiveNACK([]uint16{last, last - 1})
+		runtime.Gosched()
+	}
+	if later, _ := e.LastSequenceNumber(); later != last || sink.leaked.Load() != 0 {
+		t.Errorf("written after the fence: %d packets, up to number %d instead of %d", sink.leaked.Load(), later, last)
+	}
+}
+
+func (c *crowd) toggle(t *testing.T, e *fanout.Edge, sink *guarded, rounds int) {
 	for range rounds {
 		fanout.Apply([]fanout.Change{pause(e)})
-		last, _ := e.LastSequenceNumber()
-		count := sink.count.Load()
-		fanout.Apply(nil)
-		e.ReceiveNACK([]uint16{last, last - 1})
-		for range 20 { // chances for something to be written
-			runtime.Gosched()
-		}
-		if later, _ := e.LastSequenceNumber(); later != last || sink.count.Load() != count {
-			t.Errorf("written after the fence: %d packets, up to number %d instead of %d", sink.count.Load()-count, later, last)
-		}
+		c.watch(t, e, sink)
+		sink.shut.Store(false)
 		fanout.Apply([]fanout.Change{resume(e)})
 		if rand.IntN(4) == 0 {
 			fanout.Apply([]fanout.Change{pause(e), resume(e)})
+		}
+	}
+}
+
+func (c *crowd) comeAndGo(t *testing.T, rounds int) {
+	for range rounds {
+		sink := &guarded{}
+		e := c.video.AddEdge(sink, forwarding.Unnegotiated)
+		fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+		for until := c.bursts.Load() + 2; c.bursts.Load() < until; {
+			runtime.Gosched()
+		}
+		e.Remove()
+		c.watch(t, e, sink)
+		fanout.Apply([]fanout.Change{resume(e)}) // too late for it
+		c.watch(t, e, sink)
+	}
+}
+
+func wantContiguous(t *testing.T, numbers []uint16) {
+	t.Helper()
+	for i, n := range numbers {
+		if n != numbers[0]+uint16(i) {
+			t.Fatalf("number %d missing", numbers[0]+uint16(i))
 		}
 	}
 }
@@ -162,11 +263,7 @@ func TestThousandToggles(t *testing.T) {
 		}
 	}
 	numbers, _ = heard.got()
-	for i, n := range numbers {
-		if n != numbers[0]+uint16(i) {
-			t.Fatalf("audio number %d missing", numbers[0]+uint16(i))
-		}
-	}
+	wantContiguous(t, numbers)
 	if len(numbers) != int(a) {
 		t.Errorf("%d audio packets of %d", len(numbers), a)
 	}
