@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -56,7 +56,7 @@ type manager struct {
 func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse]) error {
 	for {
 		request, err := call.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -175,7 +175,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	case value := <-from:
 		return value
 	case <-time.After(20 * time.Second):
-		t.Fatal(fmt.Sprintf("waited 20 s for a %T", *new(T)))
+		t.Fatalf("waited 20 s for a %T", *new(T))
 		panic("unreachable")
 	}
 }

@@ -43,7 +43,9 @@ func Serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-served
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
 	if err != nil {
 		return fmt.Errorf("end HTTP on %s: %w", listener.Addr(), err)
 	}

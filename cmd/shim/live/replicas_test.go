@@ -103,7 +103,7 @@ func serve(t *testing.T, r *replica) string {
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
-		<-served
+		_ = <-served
 	})
 	return listener.Addr().String()
 }

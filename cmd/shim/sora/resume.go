@@ -34,7 +34,7 @@ func (h *Handler) resume(ctx context.Context, arguments map[string]string) (any,
 	channel, err := h.config.Replicas.ChannelWith(ctx, h.config.Namespace, e.channel, e.recv, e.send)
 	switch {
 	case errors.Is(err, live.ErrNoReplica):
-		err = stillPausedUnseen(others, e, err)
+		err = stillPausedUnseen(others, err)
 	case err != nil:
 		return nil, err
 	default:
@@ -101,7 +101,7 @@ func stillPausedIn(channel live.Channel, others []*v1alpha1.RtpStreamPause, e ed
 }
 
 // stillPausedUnseen decides while no manager tells who is connected.
-func stillPausedUnseen(others []*v1alpha1.RtpStreamPause, e edge, cause error) error {
+func stillPausedUnseen(others []*v1alpha1.RtpStreamPause, cause error) error {
 	for _, pause := range others {
 		if pause.Spec.RecvClientID == nil && pause.Spec.SendClientID == nil {
 			return pausedBy(pause)

@@ -157,7 +157,7 @@ func listenView(t testing.TB) (*view, string) {
 	go func() { served <- grpcServer.Serve(listener) }()
 	t.Cleanup(func() {
 		grpcServer.Stop()
-		<-served
+		_ = <-served
 	})
 	return v, listener.Addr().String()
 }
@@ -224,7 +224,7 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 	t.Cleanup(func() {
 		httpServer.Close()
 		cancel()
-		<-ended
+		_ = <-ended
 	})
 	s.url, s.address = httpServer.URL, httpServer.Listener.Addr().String()
 	return s
