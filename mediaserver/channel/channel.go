@@ -8,6 +8,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
 
 // channel is one channel of this media server: its members, the edges between
@@ -25,8 +26,9 @@ type channel struct {
 	closed  bool
 
 	// table is nil until the first one arrives. It is replaced, never changed.
-	table           *forwardingv1.Table
-	acknowledgement *forwardingv1.Acknowledgement
+	table *forwardingv1.Table
+	// effects are what the table does since the fence was passed last.
+	effects []pauseEffect
 	// waitEnds is when the wait for the first table ends.
 	waitEnds   time.Time
 	waitEnded  bool
@@ -44,22 +46,28 @@ func newChannel(id string, config Config, metrics *metrics, log *slog.Logger) *c
 	}
 }
 
+// lock locks the channel; false, and not locked, when it has ended.
+func (ch *channel) lock() bool {
+	ch.mu.Lock()
+	if ch.closed {
+		ch.mu.Unlock()
+
+		return false
+	}
+
+	return true
+}
+
 // add lets a member in: its edges from everybody who sends already are made, so
 // that the first offer carries them, and all of it is reported.
-func (ch *channel) add(m *member) error {
+func (ch *channel) add(m *member) {
 	ch.members = append(ch.members, m)
 	ch.metrics.connections.Inc()
 	for _, other := range ch.members {
-		if err := ch.link(m, other); err != nil {
-			return err
-		}
-		if err := ch.link(other, m); err != nil {
-			return err
-		}
+		ch.link(m, other)
+		ch.link(other, m)
 	}
 	ch.reconcile()
-
-	return nil
 }
 
 // remove takes a member out with all its edges. The edges of others with it
@@ -84,26 +92,23 @@ func (ch *channel) remove(m *member) {
 
 // announce links a sender to all its receivers for the kinds that its answer
 // says it sends.
-func (ch *channel) announce(sender *member, sends []forwardingv1.Kind) error {
+func (ch *channel) announce(sender *member, sends []forwardingv1.Kind) {
 	if !ch.has(sender) {
-		return nil
+		return
 	}
 	sender.sends = kindsOf(sends...)
 	for _, receiver := range ch.members {
-		if err := ch.link(receiver, sender); err != nil {
-			return err
-		}
+		ch.link(receiver, sender)
 	}
 	ch.reconcile()
-
-	return nil
 }
 
 // link brings the streams of one edge to what both ends negotiated. It makes the
-// edge only where it is live.
-func (ch *channel) link(receiver, sender *member) error {
+// edge only where it is live. What fails is the receiver's transport, so that the
+// receiver has to go; the sender and the others know nothing of it.
+func (ch *channel) link(receiver, sender *member) {
 	if !forwardingv1.LiveEdge(receiver.connection, sender.connection) {
-		return nil
+		return
 	}
 	names := pair{receiver: receiver.id(), sender: sender.id()}
 	e := ch.edges[names]
@@ -112,13 +117,20 @@ func (ch *channel) link(receiver, sender *member) error {
 		ch.edges[names] = e
 	}
 
-	return e.negotiate(sender.sends&receiver.wants, ch.log)
+	if err := e.negotiate(sender.sends&receiver.wants, ch.bound, ch.log); err != nil {
+		ch.log.Error("dismissing a receiver that cannot be offered a stream", "connection", receiver.id(), "error", err)
+		receiver.client.Close(signaling.CodeError, signaling.ReasonInternalError)
+	}
 }
 
+// bound has the acknowledgement sent again when a stream was negotiated: it has
+// an SSRC now.
+func (ch *channel) bound() { ch.config.Changed(ch.id) }
+
 // reconcile brings every edge to what table, time and members ask for, and
-// returns when the fence has passed; then it renews the acknowledgement, tells
-// receivers what changed for them, and arms the timer for the next change that
-// time alone will bring.
+// returns when the fence has passed; then it tells receivers what changed for
+// them, has report and acknowledgement sent, and arms the timer for the next
+// change that time alone will bring.
 func (ch *channel) reconcile() {
 	if ch.closed {
 		return
@@ -134,9 +146,7 @@ func (ch *channel) reconcile() {
 	}
 	fanout.Apply(changes)
 
-	if ch.table != nil {
-		ch.acknowledgement = ch.acknowledge(effects)
-	}
+	ch.effects = effects
 	for _, e := range ch.edges {
 		e.tell(ch.id)
 	}
@@ -161,11 +171,11 @@ func (ch *channel) holds(now time.Time) bool {
 	return ch.config.WithoutTable == Hold
 }
 
-// acknowledge puts what the pauses do into words, each paused stream with the
-// last sequence number that left.
-func (ch *channel) acknowledge(effects []pauseEffect) *forwardingv1.Acknowledgement {
+// acknowledge puts what the table does into words, each paused stream with the
+// last sequence number that left. There must be a table.
+func (ch *channel) acknowledge() *forwardingv1.Acknowledgement {
 	acknowledgement := &forwardingv1.Acknowledgement{ChannelId: ch.id, Version: ch.table.GetVersion()}
-	for _, effect := range effects {
+	for _, effect := range ch.effects {
 		pause := &forwardingv1.PauseAcknowledgement{
 			Uid:        effect.pause.GetUid(),
 			Generation: effect.pause.GetGeneration(),

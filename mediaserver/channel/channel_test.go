@@ -153,6 +153,12 @@ func TestEverythingIsHeldUntilTheTableComes(t *testing.T) {
 		t.Errorf("acknowledged %v; want one edge of which nothing ever left", edges)
 	}
 
+	eventually(t, "the paused stream's SSRC is known", func() bool {
+		edges := s.registry.Acknowledgement(channelID).GetPauses()[0].GetEdges()
+
+		return edges[0].GetStreams()[0].GetSsrc() != 0
+	})
+
 	s.apply()
 	eventually(t, "the paused stream begins", comes(a, b, bot.Video))
 }

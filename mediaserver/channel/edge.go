@@ -29,7 +29,7 @@ type stream struct {
 }
 
 // negotiate brings the edge's streams to the wanted kinds.
-func (e *edge) negotiate(wanted kinds, log *slog.Logger) error {
+func (e *edge) negotiate(wanted kinds, bound func(), log *slog.Logger) error {
 	for kind, s := range e.streams {
 		if !wanted.has(kind) {
 			s.remove(log)
@@ -40,7 +40,7 @@ func (e *edge) negotiate(wanted kinds, log *slog.Logger) error {
 		if e.streams[kind] != nil {
 			continue
 		}
-		s, err := e.newStream(kind)
+		s, err := e.newStream(kind, bound)
 		if err != nil {
 			return err
 		}
@@ -52,13 +52,13 @@ func (e *edge) negotiate(wanted kinds, log *slog.Logger) error {
 
 // newStream makes a stream that is held: the reconciliation that follows every
 // change decides whether a table says more.
-func (e *edge) newStream(kind forwardingv1.Kind) (*stream, error) {
+func (e *edge) newStream(kind forwardingv1.Kind, bound func()) (*stream, error) {
 	downlink, err := e.receiver.peer.AddDownlink(e.sender.id(), kind)
 	if err != nil {
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
 	}
 	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|forwarding.NoTable)
-	downlink.Attach(&feedback{Edge: forward})
+	downlink.Attach(&feedback{Edge: forward, bound: bound})
 
 	return &stream{downlink: downlink, forward: forward, withheld: forwarding.NoTable}, nil
 }
@@ -125,9 +125,12 @@ func (s *stream) remove(log *slog.Logger) {
 // feedback is what comes back from the receiver of a stream.
 type feedback struct {
 	*fanout.Edge
+
+	bound func()
 }
 
 // Bound lets the stream begin: packets can reach the receiver now.
 func (f *feedback) Bound() {
 	fanout.Apply([]fanout.Change{{Edge: f.Edge, Release: forwarding.Unnegotiated}})
+	f.bound()
 }

@@ -79,29 +79,40 @@ func (r *Registry) Join(_ context.Context, request signaling.Connect, client sig
 
 		return nil, fmt.Errorf("making a peer connection for channel %q: %w", request.ChannelID, err)
 	}
-	if err := r.enter(s); err != nil {
-		s.Leave(signaling.ReasonInternalError)
-
-		return nil, fmt.Errorf("joining channel %q: %w", request.ChannelID, err)
-	}
+	s.channel = r.lockOrOpen(request.ChannelID, s.log)
+	s.channel.add(s.member)
+	s.channel.mu.Unlock()
 	s.log.Info("connection joined", "connection", s.member.id(), "role", request.Role)
 
 	return s, nil
 }
 
-func (r *Registry) enter(s *session) error {
-	r.mu.Lock()
-	ch := r.channels[s.member.request.ChannelID]
-	if ch == nil {
-		ch = newChannel(s.member.request.ChannelID, r.config, r.metrics, s.log)
-		r.channels[ch.id] = ch
+// lockOrOpen returns the channel locked; it begins now if nobody is in it.
+func (r *Registry) lockOrOpen(channelID string, log *slog.Logger) *channel {
+	for {
+		r.mu.Lock()
+		ch := r.channels[channelID]
+		if ch == nil {
+			ch = newChannel(channelID, r.config, r.metrics, log)
+			r.channels[channelID] = ch
+		}
+		r.mu.Unlock()
+		if ch.lock() {
+			return ch
+		}
 	}
-	s.channel = ch
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	r.mu.Unlock()
+}
 
-	return ch.add(s.member)
+// lock returns the channel locked, nil when it is not hosted.
+func (r *Registry) lock(channelID string) *channel {
+	for {
+		r.mu.Lock()
+		ch := r.channels[channelID]
+		r.mu.Unlock()
+		if ch == nil || ch.lock() {
+			return ch
+		}
+	}
 }
 
 // forget drops a channel that nobody is in any more, with its table.
@@ -115,13 +126,6 @@ func (r *Registry) forget(ch *channel) {
 		delete(r.channels, ch.id)
 		ch.close()
 	}
-}
-
-func (r *Registry) lookup(channelID string) *channel {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-
-	return r.channels[channelID]
 }
 
 // Hosted returns the ids of all channels with a connection in them.
@@ -141,8 +145,7 @@ func (r *Registry) Hosted() []string {
 // Report returns the connections of a channel, none when it is not hosted.
 func (r *Registry) Report(channelID string) *forwardingv1.ChannelReport {
 	report := &forwardingv1.ChannelReport{ChannelId: channelID}
-	if ch := r.lookup(channelID); ch != nil {
-		ch.mu.Lock()
+	if ch := r.lock(channelID); ch != nil {
 		defer ch.mu.Unlock()
 		report.Connections = ch.connections()
 	}
@@ -153,15 +156,11 @@ func (r *Registry) Report(channelID string) *forwardingv1.ChannelReport {
 // Apply makes a table the one in force and returns when it is: then every edge
 // that it pauses has been fenced. A channel that is not hosted ignores it.
 func (r *Registry) Apply(table *forwardingv1.Table) {
-	ch := r.lookup(table.GetChannelId())
+	ch := r.lock(table.GetChannelId())
 	if ch == nil {
 		return
 	}
-	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	if ch.closed {
-		return
-	}
 
 	ch.table = table
 	ch.reconcile()
@@ -170,12 +169,14 @@ func (r *Registry) Apply(table *forwardingv1.Table) {
 // Acknowledgement returns what the channel's table does now, nil before the
 // first table.
 func (r *Registry) Acknowledgement(channelID string) *forwardingv1.Acknowledgement {
-	ch := r.lookup(channelID)
+	ch := r.lock(channelID)
 	if ch == nil {
 		return nil
 	}
-	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	if ch.table == nil {
+		return nil
+	}
 
-	return ch.acknowledgement
+	return ch.acknowledge()
 }

@@ -61,7 +61,9 @@ func (s *session) Answer(_ context.Context, sdp string) error {
 	s.channel.mu.Lock()
 	defer s.channel.mu.Unlock()
 
-	return s.channel.announce(s.member, s.member.peer.Sends())
+	s.channel.announce(s.member, s.member.peer.Sends())
+
+	return nil
 }
 
 // Candidate takes one of the client's ICE candidates.

@@ -25,7 +25,7 @@ func TestEdgeInvariants(t *testing.T) {
 			last     = int64(first) - 1 // the highest number, extended
 			lastIn   uint64
 			whole    = true // it ended a frame
-			any      bool
+			sent     bool
 			cut      = true
 			startIn  uint64
 			startOut int64
@@ -54,10 +54,10 @@ func TestEdgeInvariants(t *testing.T) {
 			}
 			if cut {
 				want := last + 1
-				if any && kind == forwarding.Video && !whole {
+				if sent && kind == forwarding.Video && !whole {
 					want++
 				}
-				if out != want || kind == forwarding.Video && (!awaited || !p.KeyframeStart) || any && p.SequenceNumber <= lastIn {
+				if out != want || kind == forwarding.Video && (!awaited || !p.KeyframeStart) || sent && p.SequenceNumber <= lastIn {
 					t.Fatalf("start with %+v as %d, want %d", p, out, want)
 				}
 				startIn, startOut, cut = p.SequenceNumber, out, false
@@ -70,7 +70,7 @@ func TestEdgeInvariants(t *testing.T) {
 			}
 			byOut[out] = p.SequenceNumber
 			if out >= last {
-				last, lastIn, any = out, p.SequenceNumber, true
+				last, lastIn, sent = out, p.SequenceNumber, true
 				if !p.Empty {
 					whole = p.Marker
 				}
@@ -78,8 +78,8 @@ func TestEdgeInvariants(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
-				if got, ok := e.LastSequenceNumber(); ok != any || ok && got != uint16(last) {
-					t.Fatalf("LastSequenceNumber() = %d, %v; want %d, %v", got, ok, uint16(last), any)
+				if got, ok := e.LastSequenceNumber(); ok != sent || ok && got != uint16(last) {
+					t.Fatalf("LastSequenceNumber() = %d, %v; want %d, %v", got, ok, uint16(last), sent)
 				}
 				if e.Withheld() != reasons {
 					t.Fatalf("withheld by %b, want %b", e.Withheld(), reasons)

@@ -76,7 +76,7 @@ func (s Source) Receive(ssrc uint32, sequenceNumber uint16, timestamp uint32, si
 	case ssrc == s.ssrc && s.plausible(sequenceNumber):
 		s.candidate = candidate{}
 		return s.goOn(sequenceNumber, timestamp)
-	case ssrc != s.ssrc && !(s.changed && ssrc == s.former), s.candidate == candidate{true, ssrc, sequenceNumber}:
+	case ssrc != s.ssrc && (!s.changed || ssrc != s.former), s.candidate == candidate{true, ssrc, sequenceNumber}:
 		return s.restart(ssrc, sequenceNumber, timestamp, sinceLast)
 	}
 	s.candidate = candidate{true, ssrc, sequenceNumber + 1}

@@ -1,0 +1,77 @@
+package channel
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/rtc"
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// dismissals is a client that keeps why it was closed.
+type dismissals struct{ reasons []string }
+
+func (d *dismissals) Notify(any)                 {}
+func (d *dismissals) Renegotiate()               {}
+func (d *dismissals) Close(_ int, reason string) { d.reasons = append(d.reasons, reason) }
+
+// TestAReceiverWhoseTransportIsGoneHarmsNobodyElse: the sender announces itself
+// at the moment that one receiver's transport has ended and its leaving is still
+// under way.
+func TestAReceiverWhoseTransportIsGoneHarmsNobodyElse(t *testing.T) {
+	socket, err := udp.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := rtc.New(rtc.Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	registry := New(Config{
+		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
+		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	join := func() (*session, *dismissals) {
+		t.Helper()
+		client := &dismissals{}
+		s, err := registry.Join(t.Context(), signaling.Connect{
+			ChannelID: "sora", Role: forwardingv1.Role_ROLE_SENDRECV, Video: &signaling.Media{CodecType: "VP8"},
+		}, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Leave("test") })
+
+		return s.(*session), client
+	}
+	sender, sendersClient := join()
+	broken, brokenClient := join()
+	whole, wholeClient := join()
+	if err := broken.member.peer.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	ch := sender.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.announce(sender.member, []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO})
+
+	if len(brokenClient.reasons) != 1 || brokenClient.reasons[0] != signaling.ReasonInternalError {
+		t.Errorf("the broken receiver was dismissed for %q", brokenClient.reasons)
+	}
+	if len(sendersClient.reasons)+len(wholeClient.reasons) != 0 {
+		t.Errorf("dismissed too: sender %q, whole receiver %q", sendersClient.reasons, wholeClient.reasons)
+	}
+	if e := ch.edges[pair{receiver: whole.member.id(), sender: sender.member.id()}]; len(e.streams) != 1 {
+		t.Errorf("the whole receiver got %d streams, want the sender's video", len(e.streams))
+	}
+}
