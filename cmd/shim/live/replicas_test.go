@@ -103,7 +103,9 @@ func serve(t *testing.T, r *replica) string {
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
-		_ = <-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return listener.Addr().String()
 }

@@ -157,7 +157,9 @@ func listenView(t testing.TB) (*view, string) {
 	go func() { served <- grpcServer.Serve(listener) }()
 	t.Cleanup(func() {
 		grpcServer.Stop()
-		_ = <-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return v, listener.Addr().String()
 }
@@ -224,7 +226,9 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 	t.Cleanup(func() {
 		httpServer.Close()
 		cancel()
-		_ = <-ended
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 	})
 	s.url, s.address = httpServer.URL, httpServer.Listener.Addr().String()
 	return s
