@@ -2,6 +2,7 @@ package sora
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
