@@ -68,7 +68,7 @@ func (s *system) run(ctx context.Context) error {
 		err = cause
 	}
 	failed := err != nil && !errors.Is(err, errInterrupted)
-	stopErr := s.stop()
+	stopErr := s.stop(context.WithoutCancel(ctx))
 	if !failed {
 		err = nil
 	}
@@ -231,7 +231,7 @@ func (s *system) joinBots(ctx context.Context) error {
 
 // stop ends the parts in the reverse order of their start, so that each can say
 // goodbye to those that it needs.
-func (s *system) stop() error {
+func (s *system) stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping = true
 	children := s.children
@@ -239,10 +239,10 @@ func (s *system) stop() error {
 
 	var problems []error
 	for _, b := range s.bots {
-		problems = append(problems, stopping(b.Leave))
+		problems = append(problems, stopping(ctx, b.Leave))
 	}
 	for i := len(children) - 1; i >= 0; i-- {
-		problems = append(problems, stopping(children[i].Stop))
+		problems = append(problems, stopping(ctx, children[i].Stop))
 	}
 	s.watchers.Wait()
 	for _, file := range s.files {
@@ -251,8 +251,9 @@ func (s *system) stop() error {
 	return errors.Join(problems...)
 }
 
-func stopping(stop func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), stopTimeout, fmt.Errorf("it took longer than %s", stopTimeout))
+// stopping gives one part its time to end.
+func stopping(ctx context.Context, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, fmt.Errorf("it took longer than %s", stopTimeout))
 	defer cancel()
 	return stop(ctx)
 }

@@ -72,12 +72,17 @@ func (m *member) observe(p bot.Packet) {
 // edge is what a pause acts on.
 type edge struct{ receiver, sender *member }
 
+// arrivals returns all packets of one kind that came from a sender so far.
+func (m *member) arrivals(senderConnectionID string, kind bot.Kind) []arrival {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := m.packets[stream{senderConnectionID, kind}]
+	return all[:len(all):len(all)] // Only ever appended to.
+}
+
 // arrivals returns all packets of one kind that came over the edge so far.
 func (e edge) arrivals(kind bot.Kind) []arrival {
-	e.receiver.mu.Lock()
-	defer e.receiver.mu.Unlock()
-	all := e.receiver.packets[stream{e.sender.ConnectionID(), kind}]
-	return all[:len(all):len(all)] // Only ever appended to.
+	return e.receiver.arrivals(e.sender.ConnectionID(), kind)
 }
 
 // awaitMore waits until n more packets of that kind have come over the edge.

@@ -141,7 +141,7 @@ func (b *Bot) WaitNotification(ctx context.Context, match func(Notification) boo
 		case <-ctx.Done():
 			return Notification{}, fmt.Errorf("no such notification among %d: %w", next, context.Cause(ctx))
 		case <-b.ctx.Done():
-			return Notification{}, context.Cause(b.ctx)
+			return Notification{}, b.Err()
 		}
 	}
 }
