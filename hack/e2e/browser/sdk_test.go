@@ -15,6 +15,10 @@ import (
 // standstill is for how long a paused sender's picture is watched.
 const standstill = 3 * time.Second
 
+// fullRate is what a browser sends of a 640x360 picture when nothing holds it
+// back, in bit/s; it begins at 300,000.
+const fullRate = 1_000_000
+
 // newBrowser starts a headless Chromium with a made-up camera and microphone and
 // returns a function that opens a tab.
 func newBrowser(t *testing.T) (openTab func(url string) context.Context) {
@@ -141,6 +145,18 @@ func TestSDKStopsDecodingExactlyThePausedSender(t *testing.T) {
 			}
 		}
 	}
+
+	eventually(t, "bob sends at the full rate of his picture", func() error {
+		var bitsPerSecond int
+		if err := evaluate(t, bob.tab, "allowed()", &bitsPerSecond); err != nil {
+			return err
+		}
+		if bitsPerSecond < fullRate {
+			return fmt.Errorf("%d bit/s", bitsPerSecond)
+		}
+
+		return nil
+	})
 
 	edge := map[string]string{
 		"channel_id": channelID, "recv_connection_id": alice.connectionID, "send_connection_id": bob.connectionID,
