@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
@@ -41,7 +42,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--shim-url: %w", err)
 	}
-	engine, err := listenMedia(o, log)
+	engine, err := listenMedia(o, registry, log)
 	if err != nil {
 		return err
 	}
@@ -72,13 +73,13 @@ func serve(handler http.Handler, listener net.Listener) func(context.Context) er
 }
 
 // listenMedia opens the media socket and starts the engine on it.
-func listenMedia(o options, log *slog.Logger) (*rtc.Engine, error) {
+func listenMedia(o options, registry prometheus.Registerer, log *slog.Logger) (*rtc.Engine, error) {
 	socket, err := udp.Listen(o.mediaListen)
 	if err != nil {
 		return nil, fmt.Errorf("--media-listen=%s: %w", o.mediaListen, err)
 	}
 	ops.Announce(log, ops.Media, net.UDPAddrFromAddrPort(socket.Addr()))
-	engine, err := rtc.New(rtc.Config{Socket: socket, PublicAddresses: o.publicAddresses, Log: log})
+	engine, err := rtc.New(rtc.Config{Socket: socket, PublicAddresses: o.publicAddresses, Log: log, Registerer: registry})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the media engine: %w", err), socket.Close())
 	}

@@ -29,7 +29,19 @@ func checkAnswer(offer, answer *sdp.SessionDescription) error {
 	return nil
 }
 
+// maxSSRCLines of one m-line: a browser writes four for each SSRC, and Pion compares each with each.
+const maxSSRCLines = 64
+
 func checkMedia(offered, answered *sdp.MediaDescription) error {
+	ssrcs := 0
+	for _, attribute := range answered.Attributes {
+		if attribute.Key == sdp.AttrKeySSRC || attribute.Key == sdp.AttrKeySSRCGroup {
+			ssrcs++
+		}
+	}
+	if ssrcs > maxSSRCLines {
+		return fmt.Errorf("%d lines of a=ssrc, %d are allowed", ssrcs, maxSSRCLines)
+	}
 	if answered.MediaName.Media != offered.MediaName.Media {
 		return fmt.Errorf("%q answered, %q offered", answered.MediaName.Media, offered.MediaName.Media)
 	}
@@ -79,6 +91,34 @@ func sending(answer *sdp.SessionDescription, media *sdp.MediaDescription) bool {
 	}
 
 	return true
+}
+
+func declaresSSRC(media *sdp.MediaDescription) bool {
+	_, ok := media.Attribute(sdp.AttrKeySSRC)
+
+	return ok
+}
+
+// dropCandidates takes the candidates out of an answer that cannot be used or are too many.
+func dropCandidates(answer *sdp.SessionDescription) (dropped int) {
+	for _, media := range answer.MediaDescriptions {
+		kept := 0
+		media.Attributes = slices.DeleteFunc(media.Attributes, func(attribute sdp.Attribute) bool {
+			if !attribute.IsICECandidate() {
+				return false
+			}
+			if kept < maxCandidates && checkCandidate(attribute.Value) == nil {
+				kept++
+
+				return false
+			}
+			dropped++
+
+			return true
+		})
+	}
+
+	return dropped
 }
 
 func unknownCandidate(err error) bool {

@@ -56,6 +56,13 @@ type stream struct {
 
 func newClient(t testing.TB, audio, video bool) *client {
 	t.Helper()
+
+	return newClientOn(t, nil, audio, video)
+}
+
+// newClientOn makes a client on a socket of the test's, or on its own ones.
+func newClientOn(t testing.TB, mux ice.UDPMux, audio, video bool) *client {
+	t.Helper()
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
@@ -63,6 +70,9 @@ func newClient(t testing.TB, audio, video bool) *client {
 	settings := webrtc.SettingEngine{LoggerFactory: loggers{quiet()}}
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	if mux != nil {
+		settings.SetICEUDPMux(mux)
+	}
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings),
 		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{})
@@ -102,6 +112,14 @@ func (c *client) localTrack(t testing.TB, mime, id string) *webrtc.TrackLocalSta
 // answer applies an offer as the browser SDKs do: tracks are added after the remote description is set.
 func (c *client) answer(t testing.TB, offer string) string {
 	t.Helper()
+	c.prepare(t, offer)
+
+	return c.finish(t)
+}
+
+// prepare is the first half of answer; the client has its senders after it.
+func (c *client) prepare(t testing.TB, offer string) {
+	t.Helper()
 	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		t.Fatalf("client: apply the offer: %v\n%s", err, offer)
 	}
@@ -113,6 +131,10 @@ func (c *client) answer(t testing.TB, offer string) string {
 		c.senders = append(c.senders, sender)
 	}
 	c.early = nil
+}
+
+func (c *client) finish(t testing.TB) string {
+	t.Helper()
 	answer, err := c.pc.CreateAnswer(nil)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@
 package rtc
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -24,6 +25,7 @@ import (
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/webrtc/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
@@ -35,12 +37,19 @@ type Config struct {
 	// PublicAddresses are announced in candidates, with the socket's port, instead of the addresses the socket listens on:
 	// what clients reach when a NAT or a load balancer stands before the server.
 	PublicAddresses []netip.Addr
-	Log             *slog.Logger
+	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it counts
+	// as gone: 30 s if zero.
+	SilenceTimeout time.Duration
+	Log            *slog.Logger
+	// Registerer takes the package's metrics; nil: they are not exported.
+	Registerer prometheus.Registerer
 }
 
 // Engine makes peers that share one socket and one DTLS certificate.
 type Engine struct {
-	api         *webrtc.API
+	media       *webrtc.MediaEngine
+	registry    *interceptor.Registry
+	settings    webrtc.SettingEngine
 	mux         *mux
 	certificate webrtc.Certificate
 	log         *slog.Logger
@@ -69,12 +78,10 @@ func New(config Config) (*Engine, error) {
 	}
 
 	engine := &Engine{certificate: *certificate, log: log, peers: make(map[*Peer]struct{})}
-	media, err := newMediaEngine()
-	if err != nil {
+	if engine.media, err = newMediaEngine(); err != nil {
 		return nil, err
 	}
-	registry, err := newRegistry(loggers{log})
-	if err != nil {
+	if engine.registry, err = newRegistry(loggers{log}); err != nil {
 		return nil, err
 	}
 	engine.mux = &mux{
@@ -86,13 +93,24 @@ func New(config Config) (*Engine, error) {
 		announced: announced,
 		local:     config.Socket.LocalAddr(),
 	}
-	engine.api = webrtc.NewAPI(
-		webrtc.WithMediaEngine(media),
-		webrtc.WithInterceptorRegistry(registry),
-		webrtc.WithSettingEngine(newSettings(engine.mux, loggers{log})),
-	)
+	engine.settings = newSettings(engine.mux, cmp.Or(config.SilenceTimeout, defaultSilenceTimeout), loggers{log})
+	if config.Registerer != nil {
+		engine.register(config.Registerer)
+	}
 
 	return engine, nil
+}
+
+// newAPI is for one peer: Pion lets the buffers of incoming streams be chosen there only.
+func (e *Engine) newAPI(incoming *streams) *webrtc.API {
+	settings := e.settings
+	settings.BufferFactory = incoming.open
+
+	return webrtc.NewAPI(
+		webrtc.WithMediaEngine(e.media),
+		webrtc.WithInterceptorRegistry(e.registry),
+		webrtc.WithSettingEngine(settings),
+	)
 }
 
 // Close closes the peers that are left, and the socket.
@@ -164,8 +182,17 @@ func newRegistry(logs loggers) (*interceptor.Registry, error) {
 	return registry, nil
 }
 
-func newSettings(mux *mux, logs loggers) webrtc.SettingEngine {
+const (
+	defaultSilenceTimeout = 30 * time.Second
+	// disconnectedTimeout and keepaliveInterval are Pion's defaults.
+	disconnectedTimeout = 5 * time.Second
+	keepaliveInterval   = 2 * time.Second
+)
+
+func newSettings(mux *mux, silence time.Duration, logs loggers) webrtc.SettingEngine {
 	settings := webrtc.SettingEngine{LoggerFactory: logs}
+	disconnected := min(disconnectedTimeout, silence/2)
+	settings.SetICETimeouts(disconnected, silence-disconnected, min(keepaliveInterval, disconnected/2))
 	settings.SetICEUDPMux(mux)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	settings.SetIncludeLoopbackCandidate(true)

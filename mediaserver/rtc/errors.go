@@ -21,6 +21,8 @@ var (
 
 	// ErrICEFailed is what OnClosed gets when no path to the client is left, or the DTLS handshake failed.
 	ErrICEFailed = errors.New("ICE or DTLS failed")
+	// ErrTooManyStreams is what OnClosed gets when the client's packets name more SSRCs than any client has use for.
+	ErrTooManyStreams = errors.New("packets of too many SSRCs")
 	// ErrClosedByClient is what OnClosed gets when the client ended DTLS.
 	ErrClosedByClient = errors.New("closed by the client")
 )

@@ -40,6 +40,7 @@ func (p *Peer) place(d *Downlink, kind webrtc.RTPCodecType) error {
 		return err
 	}
 	d.sender = transceiver.Sender()
+	p.expectFeedback(d.sender)
 	d.line = &line{transceiver: transceiver, kind: kind, transport: d.sender.Transport(), occupied: true}
 	p.lines = append(p.lines, d.line)
 
@@ -49,10 +50,11 @@ func (p *Peer) place(d *Downlink, kind webrtc.RTPCodecType) error {
 // reuse gives a free m-line a new sender, and so a new SSRC: what is late of the stream before must not be taken for
 // this one's.
 func (p *Peer) reuse(l *line, d *Downlink, t *track) error {
-	sender, err := p.engine.api.NewRTPSender(t, l.transport)
+	sender, err := p.api.NewRTPSender(t, l.transport)
 	if err != nil {
 		return err
 	}
+	p.expectFeedback(sender)
 	if err := l.transceiver.SetSender(sender, t); err != nil {
 		return errors.Join(err, sender.Stop())
 	}
@@ -61,6 +63,13 @@ func (p *Peer) reuse(l *line, d *Downlink, t *track) error {
 	l.occupied = true
 
 	return nil
+}
+
+// expectFeedback says that the client may send RTCP about a stream of ours.
+func (p *Peer) expectFeedback(sender *webrtc.RTPSender) {
+	for _, encoding := range sender.GetParameters().Encodings {
+		p.incoming.expect(uint32(encoding.SSRC))
+	}
 }
 
 // vacate stops sending on a line. It is called with the negotiation locked.

@@ -95,14 +95,23 @@ func (p *Peer) Answer(description string) error {
 	if err := checkAnswer(p.offer, answer); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
 	}
+	if dropped := dropCandidates(answer); dropped > 0 {
+		p.engine.counters.candidates.Add(uint64(dropped))
+		usable, err := answer.Marshal()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
+		}
+		description = string(usable)
+	}
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: description}); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
 	}
 	p.outstanding = false
 	p.linesAnswered()
 	p.noteSends(answer)
+	p.addEarlyCandidates()
 
-	return p.addEarlyCandidates()
+	return nil
 }
 
 // UplinkMIDs are the mids of the uplinks' m-lines, empty where there is none. They are known from the first offer on.
@@ -118,7 +127,8 @@ func (p *Peer) UplinkMIDs() (audio, video string) {
 }
 
 // Sends are the kinds that the client's last answer says it sends, audio before video. The SDP is asked, not RTP: a
-// receiver would otherwise learn of a stream only after its first packets are gone.
+// receiver would otherwise learn of a stream only after its first packets are gone. A kind without a=ssrc (RFC 5576) is not
+// among them: packets are told apart by it, since no MID extension is offered.
 func (p *Peer) Sends() []forwardingv1.Kind {
 	if sends := p.sends.Load(); sends != nil {
 		return append([]forwardingv1.Kind(nil), *sends...)
@@ -134,6 +144,8 @@ func (p *Peer) noteSends(answer *sdp.SessionDescription) {
 		mid, _ := media.Attribute(sdp.AttrKeyMID)
 		switch {
 		case mid == "" || !sending(answer, media):
+		case !declaresSSRC(media):
+			p.log.Info("a client sends without a=ssrc in its answer; its media is dropped", "mid", mid)
 		case mid == audio:
 			sends = append(sends, forwardingv1.Kind_KIND_AUDIO)
 		case mid == video:
@@ -168,17 +180,17 @@ func (p *Peer) AddCandidate(candidate string, sdpMid *string, sdpMLineIndex *uin
 	return p.addCandidate(init)
 }
 
-func (p *Peer) addEarlyCandidates() error {
+// addEarlyCandidates adds what came before the first answer. One that cannot be used is no reason to refuse the answer.
+func (p *Peer) addEarlyCandidates() {
 	p.answered = true
 	candidates := p.candidates
 	p.candidates = nil
 	for _, candidate := range candidates {
 		if err := p.addCandidate(candidate); err != nil {
-			return err
+			p.engine.counters.candidates.Add(1)
+			p.log.Debug("early candidate dropped", "error", err)
 		}
 	}
-
-	return nil
 }
 
 func (p *Peer) addCandidate(candidate webrtc.ICECandidateInit) error {

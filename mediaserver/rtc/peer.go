@@ -21,7 +21,7 @@ type PeerConfig struct {
 	Audio, Video *Uplink
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
-	// OnClosed is called at most once, with ErrICEFailed or ErrClosedByClient, and not on account of Close.
+	// OnClosed is called at most once, with ErrICEFailed, ErrClosedByClient or ErrTooManyStreams, and not on account of Close.
 	OnClosed func(err error)
 	// OnNegotiationNeeded is called whenever an offer would differ from the one made last; not before the first.
 	OnNegotiationNeeded func()
@@ -31,10 +31,12 @@ type PeerConfig struct {
 type Peer struct {
 	engine *Engine
 	config PeerConfig
+	api    *webrtc.API
 	pc     *webrtc.PeerConnection
 	log    *slog.Logger
 	ssrc   uint32 // of our RTCP feedback
 
+	incoming       *streams
 	stateChanged   chan struct{}
 	keyframeWanted chan struct{}
 
@@ -58,7 +60,9 @@ type Peer struct {
 
 // NewPeer makes a peer. It sends nothing before Offer and Answer.
 func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
-	pc, err := e.api.NewPeerConnection(webrtc.Configuration{
+	incoming := newStreams()
+	api := e.newAPI(incoming)
+	pc, err := api.NewPeerConnection(webrtc.Configuration{
 		Certificates:              []webrtc.Certificate{e.certificate},
 		BundlePolicy:              webrtc.BundlePolicyMaxBundle,
 		RTPHeaderEncryptionPolicy: webrtc.RTPHeaderEncryptionPolicyDisable,
@@ -67,8 +71,9 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 		return nil, fmt.Errorf("make a peer connection: %w", err)
 	}
 	peer := &Peer{
-		engine: e, config: config, pc: pc, log: e.log,
+		engine: e, config: config, api: api, pc: pc, log: e.log,
 		ssrc:           rand.Uint32()>>1 + 1,
+		incoming:       incoming,
 		stateChanged:   make(chan struct{}, 1),
 		keyframeWanted: make(chan struct{}, 1),
 		closing:        make(chan struct{}),

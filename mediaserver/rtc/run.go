@@ -22,6 +22,12 @@ func (p *Peer) run() {
 			return
 		case <-p.stateChanged:
 			connected, ended = p.follow(connected, ended)
+		case <-p.incoming.flooded:
+			if !ended && !p.isClosing() {
+				ended = true
+				p.engine.counters.streamFloods.Add(1)
+				p.end(ErrTooManyStreams)
+			}
 		case <-ticker.C:
 			if connected && !ended {
 				p.sendEstimate()
