@@ -34,7 +34,11 @@ func Listen(address string) (*Socket, error) {
 		return nil, fmt.Errorf("media address %q: %w; give host:port, for example 127.0.0.1:5004", address, err)
 	}
 
-	conn, err := net.ListenUDP("udp", local)
+	network := "udp"
+	if local.IP.To4() != nil {
+		network = "udp4" // Go would listen on IPv6 too for 0.0.0.0.
+	}
+	conn, err := net.ListenUDP(network, local)
 	if err != nil {
 		return nil, fmt.Errorf("listen for media on udp %s: %w; is another media server running there?", address, err)
 	}

@@ -80,3 +80,12 @@ func TestListenRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestWildcardFamilies(t *testing.T) {
+	if address := listen(t, "0.0.0.0:0").Addr().Addr(); address != netip.IPv4Unspecified() {
+		t.Errorf("0.0.0.0 listens on %v, which is not IPv4 alone", address)
+	}
+	if address := listen(t, "[::]:0").Addr().Addr(); address != netip.IPv6Unspecified() {
+		t.Errorf("[::] listens on %v, which is not both families", address)
+	}
+}
