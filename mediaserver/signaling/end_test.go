@@ -140,7 +140,7 @@ func TestShutdown(t *testing.T) {
 		t.Error(err)
 	}
 
-	if response := f.get(); response.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("a late client gets %s", response.Status)
+	if status := f.get(); status != http.StatusServiceUnavailable {
+		t.Errorf("a late client gets %d", status)
 	}
 }

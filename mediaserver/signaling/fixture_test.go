@@ -261,8 +261,8 @@ func (f *fixture) established() (*peer, *seat) {
 	return p, s
 }
 
-// get asks for the endpoint as something that is no WebSocket client.
-func (f *fixture) get() *http.Response {
+// get asks for the endpoint as something that is no WebSocket client, and returns the status.
+func (f *fixture) get() int {
 	f.Helper()
 	request, err := http.NewRequestWithContext(f.Context(), http.MethodGet, f.url, nil)
 	if err != nil {
@@ -276,5 +276,5 @@ func (f *fixture) get() *http.Response {
 		f.Error(err)
 	}
 
-	return response
+	return response.StatusCode
 }

@@ -80,7 +80,7 @@ func TestRefusedInChannel(t *testing.T) {
 
 func TestNoWebSocket(t *testing.T) {
 	f := start(t, Config{})
-	if response := f.get(); response.StatusCode != http.StatusUpgradeRequired {
-		t.Errorf("a plain GET gets %s", response.Status)
+	if status := f.get(); status != http.StatusUpgradeRequired {
+		t.Errorf("a plain GET gets %d", status)
 	}
 }
