@@ -54,7 +54,7 @@ func Start(spec Spec) (*Child, error) {
 	c.command.WaitDelay = outputDelay
 	c.command.SysProcAttr = processAttributes()
 	if err := c.command.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w; `make build` makes it", spec.Name, err)
+		return nil, fmt.Errorf("run %s: %w; `make build` makes the programs", spec.Path, err)
 	}
 	go func() {
 		defer close(c.done)
