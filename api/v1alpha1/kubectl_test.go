@@ -42,7 +42,7 @@ func TestKubectlAppliesTheSamples(t *testing.T) {
 
 func TestKubectlAppliesTheDefault(t *testing.T) {
 	out := kubectl(t, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", filepath.Join("..", "..", "config", "default"))
-	for _, want := range []string{"rtpstreampauses.rtp.nagi.dev", "nagi-shim"} {
+	for _, want := range []string{"rtpstreampauses.rtp.nagi.dev", "nagi-manager", "nagi-shim"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%s is not among what is applied:\n%s", want, out)
 		}

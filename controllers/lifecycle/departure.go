@@ -62,7 +62,10 @@ func (r *reconciler) unreported(object *v1alpha1.RtpStreamPause, now time.Time) 
 	switch lost := r.inOffice.Add(r.mediaServerLost); {
 	case !complete.IsZero():
 		return complete, time.Time{}
-	case known || now.Before(lost):
+	case known:
+		// Its report, or its being given up, brings this pause back.
+		return time.Time{}, time.Time{}
+	case now.Before(lost):
 		return time.Time{}, lost
 	default:
 		return lost, time.Time{}

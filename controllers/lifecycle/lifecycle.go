@@ -65,9 +65,9 @@ type Lifecycle struct {
 	metrics *metrics
 }
 
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=default,resources=leases,verbs=get;create;update
+
 // New prepares a lifecycle; Run runs it.
-//
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=nagi-system,resources=leases,verbs=get;create;update
 func New(config Config) (*Lifecycle, error) {
 	setDefault(&config.MediaServerLost, 10*time.Minute)
 	setDefault(&config.LeaseDuration, 15*time.Second)
@@ -154,7 +154,7 @@ func (l *Lifecycle) campaign(ctx context.Context) error {
 	}()
 	select {
 	case term := <-won:
-		l.term(term)
+		l.term(term) //nolint:contextcheck // It is derived from ctx, by the elector.
 	case <-ended:
 	}
 	<-ended

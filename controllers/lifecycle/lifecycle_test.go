@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -21,7 +22,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -53,13 +56,14 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
+	closeIdle()
 	if err := plane.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
-			goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop")); err != nil {
+		// klog's daemon belongs to the process.
+		if err := goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -67,22 +71,57 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// closeIdle closes the connections to the API server, which clients of equal
+// credentials share and keep.
+func closeIdle() {
+	if transport, err := rest.TransportFor(plane.Config); err == nil {
+		utilnet.CloseIdleConnectionsFor(transport)
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
 type replica struct {
-	address string
-	stop    func()
+	address  string
+	stop     func()
+	registry *prometheus.Registry
+}
+
+// counted returns the value of a counter or gauge of the replica.
+func (r *replica) counted(t *testing.T, name string) float64 {
+	t.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			m := family.GetMetric()[0]
+
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+
+	return 0
 }
 
 // startReplica runs what cmd/manager runs, with a short lease.
 func startReplica(t *testing.T, namespaces ...string) *replica {
 	t.Helper()
+
+	return startReplicaAs(t, plane.Config, namespaces...)
+}
+
+func startReplicaAs(t *testing.T, api *rest.Config, namespaces ...string) *replica {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	registry := prometheus.NewRegistry()
-	server, err := serve.New(t.Context(), serve.Config{REST: plane.Config, Namespaces: namespaces, Log: log, Registerer: registry, MediaServerLost: 3 * time.Second})
+	server, err := serve.New(t.Context(), serve.Config{REST: api, Namespaces: namespaces, Log: log, Registerer: registry, MediaServerLost: 3 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	elected, err := lifecycle.New(lifecycle.Config{
-		REST: plane.Config, Knowledge: server, LeaseNamespace: namespaces[0], Log: log, Registerer: registry, MediaServerLost: 3 * time.Second,
+		REST: api, Knowledge: server, LeaseNamespace: namespaces[0], Log: log, Registerer: registry, MediaServerLost: 3 * time.Second,
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond,
 	})
 	if err != nil {
@@ -97,7 +136,7 @@ func startReplica(t *testing.T, namespaces ...string) *replica {
 	go func() { done <- server.Run(ctx, listener) }()
 	go func() { done <- elected.Run(ctx) }()
 	stopped := false
-	r := &replica{address: listener.Addr().String(), stop: func() {
+	r := &replica{address: listener.Addr().String(), registry: registry, stop: func() {
 		if stopped {
 			return
 		}

@@ -33,14 +33,17 @@ const (
 	// fieldOwner is the field manager of the status.
 	fieldOwner = "nagi-manager"
 	// conflictRetry is when to compute again what was computed from an object that
-	// has changed since; the watch brings the change within that time, mostly.
-	conflictRetry = 50 * time.Millisecond
+	// has changed since. The watch brings the change, and with it the next try, long
+	// before, unless it is broken; then asking more often would only conflict more.
+	conflictRetry = time.Second
+	// soonestWake keeps a clock that is slightly off from spinning.
+	soonestWake = 50 * time.Millisecond
 )
 
-// reconciler writes status, expires and collects during one term of office.
-//
-// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=list;watch;delete
 // +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses/status,verbs=patch
+
+// reconciler writes status, expires and collects during one term of office.
 type reconciler struct {
 	knowledge       Knowledge
 	client          client.Client
@@ -111,7 +114,7 @@ func after(now, next time.Time) reconcile.Result {
 		return reconcile.Result{}
 	}
 
-	return reconcile.Result{RequeueAfter: max(next.Sub(now), conflictRetry)}
+	return reconcile.Result{RequeueAfter: max(next.Sub(now), soonestWake)}
 }
 
 // write applies the status to the very object that it was computed from: without

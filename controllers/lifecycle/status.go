@@ -96,8 +96,9 @@ func receiverRole(object *v1alpha1.RtpStreamPause, servers []tables.MediaServer)
 	return ""
 }
 
-// conditions words the verdict. Messages hold no times and no counters that move
-// by themselves, since each change is a write.
+// conditions words the verdict. Messages hold no times and no numbers of edges:
+// each change is a write, and a pause of an open side has as many edges as there
+// are connections.
 func conditions(verdict tables.Verdict, streaming int) (ready, enforced metav1.Condition) {
 	var state, withheld metav1.ConditionStatus
 	var message string
@@ -140,7 +141,7 @@ func list(servers []tables.Hosted) string {
 
 			break
 		}
-		words = append(words, fmt.Sprintf("media server %q (%d of %d edges acknowledged)", s.MediaServer.Name, s.Acknowledged, s.Matched))
+		words = append(words, fmt.Sprintf("media server %q", s.MediaServer.Name))
 	}
 
 	return strings.Join(words, ", ")

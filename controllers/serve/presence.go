@@ -26,8 +26,11 @@ type presence struct {
 }
 
 type mediaServer struct {
-	name      string
-	stream    *stream // nil: out of touch
+	name   string
+	stream *stream // nil: out of touch
+	// lostSince is when the last stream ended whose report was complete; what the
+	// present one has not reported again is out of touch since then. Zero once its
+	// report is complete.
 	lostSince time.Time
 	complete  time.Time // when the present stream's report was complete; zero: not yet
 }
@@ -43,6 +46,11 @@ type acknowledged struct {
 	after time.Duration
 }
 
+// inTouch tells that the media server's present stream reported the channel.
+func (h *hosted) inTouch(server *mediaServer) bool {
+	return server.stream != nil && h.reportedBy == server.stream
+}
+
 func newPresence(changed func(string), learned func(string) time.Time) *presence {
 	return &presence{
 		changed: changed, learned: learned,
@@ -53,8 +61,9 @@ func newPresence(changed func(string), learned func(string) time.Time) *presence
 }
 
 // connect makes s the stream of its media server and returns the stream that it
-// replaces; nil when there is none.
-func (p *presence) connect(s *stream) *stream {
+// replaces; nil when there is none. A media server that only said its name may
+// have been restarted: what it said before counts again once it is reported.
+func (p *presence) connect(s *stream, now time.Time) *stream {
 	p.mu.Lock()
 	server := p.mediaServers[s.mediaServer]
 	if server == nil {
@@ -62,7 +71,10 @@ func (p *presence) connect(s *stream) *stream {
 		p.mediaServers[s.mediaServer] = server
 	}
 	older := server.stream
-	server.stream, server.lostSince, server.complete = s, time.Time{}, time.Time{}
+	if older != nil && server.lostSince.IsZero() {
+		server.lostSince = now
+	}
+	server.stream, server.complete = s, time.Time{}
 	channels := p.hostedBy(server)
 	p.mu.Unlock()
 	p.allChanged(channels)
@@ -79,7 +91,9 @@ func (p *presence) disconnect(s *stream, now time.Time) {
 
 		return
 	}
-	server.stream, server.lostSince, server.complete = nil, now, time.Time{}
+	if server.stream, server.complete = nil, (time.Time{}); server.lostSince.IsZero() || p.reportedAny(s) {
+		server.lostSince = now
+	}
 	channels := p.hostedBy(server)
 	p.mu.Unlock()
 	p.allChanged(channels)
@@ -140,7 +154,7 @@ func (p *presence) complete(s *stream, now time.Time) {
 
 		return
 	}
-	server.complete = now
+	server.complete, server.lostSince = now, time.Time{}
 	channels := p.hostedBy(server)
 	for _, channelID := range channels {
 		if p.channels[channelID][server].reportedBy != s {
@@ -195,19 +209,42 @@ func (p *presence) acknowledge(s *stream, a *forwardingv1.Acknowledgement, now t
 func (p *presence) forget(now time.Time, after time.Duration) {
 	p.mu.Lock()
 	var channels []string
+	removed := false
 	for name, server := range p.mediaServers {
-		if server.stream != nil || now.Sub(server.lostSince) < after {
+		if server.lostSince.IsZero() || now.Sub(server.lostSince) < after {
 			continue
 		}
 		for _, channelID := range p.hostedBy(server) {
-			p.replace(server, channelID, nil, server.lostSince.Add(after))
-			channels = append(channels, channelID)
+			if !p.channels[channelID][server].inTouch(server) {
+				p.replace(server, channelID, nil, server.lostSince.Add(after))
+				channels = append(channels, channelID)
+			}
 		}
-		delete(p.mediaServers, name)
+		if server.stream == nil {
+			delete(p.mediaServers, name)
+			removed = true
+		}
 	}
 	maps.DeleteFunc(p.departed, func(_ string, at time.Time) bool { return now.Sub(at) > after+departuresKept })
 	p.mu.Unlock()
 	p.allChanged(channels)
+	if removed {
+		// A status may name it whose connections no replica has seen here.
+		p.changed("")
+	}
+}
+
+// reportedAny tells whether a channel is known from the stream.
+func (p *presence) reportedAny(s *stream) bool {
+	for _, servers := range p.channels {
+		for _, h := range servers {
+			if h.reportedBy == s {
+				return true
+			}
+		}
+	}
+
+	return false
 }
 
 func (p *presence) hostedBy(server *mediaServer) []string {
@@ -235,8 +272,12 @@ func (p *presence) of(channelID, uid string) []tables.MediaServer {
 	var result []tables.MediaServer
 	for server, h := range p.channels[channelID] {
 		entry := h.acknowledgements[uid]
+		var lostSince time.Time
+		if !h.inTouch(server) {
+			lostSince = server.lostSince
+		}
 		result = append(result, tables.MediaServer{
-			Name: server.name, LostSince: server.lostSince, Connections: h.connections,
+			Name: server.name, LostSince: lostSince, Connections: h.connections,
 			Acknowledgement: entry.pause, AcknowledgedAfter: entry.after,
 		})
 	}

@@ -29,9 +29,10 @@ import (
 )
 
 const (
-	// maxMessageBytes bounds what a media server may send at once: a report of
-	// some ten thousand connections.
-	maxMessageBytes = 4 << 20
+	// maxMessageBytes bounds one message in either direction, as media servers and
+	// shims do: a report of some hundred thousand connections, or a table of as
+	// many pauses. What exceeds it ends the stream with RESOURCE_EXHAUSTED.
+	maxMessageBytes = 32 << 20
 	// A peer that answers no ping for this long is dead.
 	keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
 	// departuresKept is how long a departure outlives --media-server-lost, for a
@@ -86,7 +87,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		}
 		t := newTenant(namespace, s.metrics)
 		var err error
-		if t.store, err = newStore(ctx, config.REST, scheme, namespace, config.StaleAfter, t.objectChanged); err != nil {
+		if t.store, err = newStore(ctx, config, scheme, namespace, t.objectChanged); err != nil {
 			return nil, err
 		}
 		s.tenants[namespace] = t
@@ -110,6 +111,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	server := grpc.NewServer(
 		grpc.WaitForHandlers(true),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxSendMsgSize(maxMessageBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
@@ -137,7 +139,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 
-	return group.Wait() //nolint:wrapcheck // Wrapped above.
+	return group.Wait() // Wrapped above.
 }
 
 // forget lets lost media servers go in time.

@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
@@ -37,25 +40,35 @@ type store struct {
 	heardNanos atomic.Int64 // since began
 	began      time.Time
 	staleAfter time.Duration
+	log        *slog.Logger
 }
 
 // newStore prepares the informer; changed is called from its event handler for
 // every object before and after a change, nil where there is none.
-func newStore(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, namespace string, staleAfter time.Duration, changed func(before, after *v1alpha1.RtpStreamPause)) (*store, error) {
-	s := &store{namespace: namespace, began: time.Now(), staleAfter: staleAfter}
+//
+// It asks the API server nothing: one that is absent, or that has no CRD yet, is
+// waited for once the store runs.
+func newStore(ctx context.Context, config Config, scheme *runtime.Scheme, namespace string, changed func(before, after *v1alpha1.RtpStreamPause)) (*store, error) {
+	s := &store{namespace: namespace, began: time.Now(), staleAfter: config.StaleAfter, log: config.Log}
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
+	mapper.Add(v1alpha1.GroupVersion.WithKind("RtpStreamPause"), meta.RESTScopeNamespace)
 	var err error
-	s.cache, err = cache.New(config, cache.Options{
-		Scheme:                      scheme,
+	s.cache, err = cache.New(config.REST, cache.Options{
+		Scheme: scheme,
+		Mapper: mapper,
+		// What fails is told where it fails: the reflector keeps a refused connection
+		// to itself.
+		DefaultWatchErrorHandler:    func(context.Context, *toolscache.Reflector, error) {},
 		DefaultNamespaces:           map[string]cache.Config{namespace: {}},
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true,
 		NewInformer:                 s.newInformer,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("prepare the watch on namespace %q: %w; is the RtpStreamPause CRD installed and the API server reachable?", namespace, err)
+		return nil, fmt.Errorf("prepare the watch on namespace %q: %w", namespace, err)
 	}
 	if _, err := s.cache.GetInformer(ctx, &v1alpha1.RtpStreamPause{}, cache.BlockUntilSynced(false)); err != nil {
-		return nil, fmt.Errorf("watch RtpStreamPause in namespace %q: %w; install the CRD from config/crd", namespace, err)
+		return nil, fmt.Errorf("watch RtpStreamPause in namespace %q: %w", namespace, err)
 	}
 	err = s.informer.AddIndexers(toolscache.Indexers{
 		byChannel: func(o any) ([]string, error) {
@@ -78,6 +91,21 @@ func newStore(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, 
 	}
 
 	return s, nil
+}
+
+// watchFailed says why there is no watch; the reflector tries again by itself, at
+// intervals that grow to half a minute.
+func (s *store) watchFailed(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+		// It is ending, or must list again, as happens now and then.
+	case apierrors.IsNotFound(err):
+		s.log.Error("no watch on RtpStreamPause; install the CRD from config/crd; trying again", "namespace", s.namespace, "err", err)
+	case apierrors.IsForbidden(err):
+		s.log.Error("no watch on RtpStreamPause; bind the role nagi-manager of config/rbac in this namespace; trying again", "namespace", s.namespace, "err", err)
+	default:
+		s.log.Error("no watch on RtpStreamPause; is the API server reachable? trying again", "namespace", s.namespace, "err", err)
+	}
 }
 
 func indexed(o any, key func(*v1alpha1.RtpStreamPause) string) ([]string, error) {
@@ -103,14 +131,15 @@ func pauseOf(o any) *v1alpha1.RtpStreamPause {
 // indexer tells the version of the store, and listens to its watch: a bookmark
 // is a sign of life though the version may stay as it is.
 func (s *store) newInformer(lw toolscache.ListerWatcher, o runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-	s.informer = toolscache.NewSharedIndexInformer(heardListerWatcher{toolscache.ToListerWatcherWithContext(lw), s.heard}, o, resync, indexers)
+	s.informer = toolscache.NewSharedIndexInformer(heardListerWatcher{toolscache.ToListerWatcherWithContext(lw), s.heard, s.watchFailed}, o, resync, indexers)
 
 	return s.informer
 }
 
 type heardListerWatcher struct {
 	toolscache.ListerWatcherWithContext
-	heard func()
+	heard  func()
+	failed func(context.Context, error)
 }
 
 func (l heardListerWatcher) List(options metav1.ListOptions) (runtime.Object, error) {
@@ -123,17 +152,22 @@ func (l heardListerWatcher) Watch(options metav1.ListOptions) (watch.Interface, 
 
 func (l heardListerWatcher) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	list, err := l.ListerWatcherWithContext.ListWithContext(ctx, options)
-	if err == nil {
-		l.heard()
-	}
+	if err != nil {
+		l.failed(ctx, err)
 
-	return list, err //nolint:wrapcheck // The reflector reads the error's kind.
+		return nil, err // As it is: the reflector reads the error's kind.
+	}
+	l.heard()
+
+	return list, nil
 }
 
 func (l heardListerWatcher) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	w, err := l.ListerWatcherWithContext.WatchWithContext(ctx, options)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // The reflector reads the error's kind.
+		l.failed(ctx, err)
+
+		return nil, err // As it is: the reflector reads the error's kind.
 	}
 
 	h := &heardWatch{Interface: w, heard: l.heard, events: make(chan watch.Event), stopped: make(chan struct{})}

@@ -45,7 +45,7 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	if err != nil {
 		return err
 	}
-	if older := st.tenant.presence.connect(st); older != nil {
+	if older := st.tenant.presence.connect(st, time.Now()); older != nil {
 		older.replacedClose.Do(func() { close(older.replaced) })
 	}
 	st.tenant.addStream(st)
@@ -236,7 +236,7 @@ func (s *Server) flush(st *stream) error {
 	for channelID := range channels {
 		response := &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: st.tenant.store.table(channelID)}}
 		if err := st.grpc.Send(response); err != nil {
-			return err //nolint:wrapcheck // The status is the peer's.
+			return err // The status is the peer's.
 		}
 		s.metrics.tables.Inc()
 	}
@@ -245,5 +245,5 @@ func (s *Server) flush(st *stream) error {
 	}
 	version := &forwardingv1.ReplicaVersion{Version: st.tenant.store.version(), Stale: st.tenant.store.stale()}
 
-	return st.grpc.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: version}}) //nolint:wrapcheck // As above.
+	return st.grpc.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: version}}) // The status is the peer's.
 }

@@ -89,7 +89,7 @@ func (t *tenant) enforced(object *v1alpha1.RtpStreamPause) (*forwardingv1.WaitEn
 		return nil, status.Error(codes.FailedPrecondition, "the pause has expired: move its expiresAt, or delete it and create it again")
 	case v1alpha1.ReasonEnforced:
 	default:
-		return nil, nil //nolint:nilnil // Neither an answer nor a failure: wait on.
+		return nil, nil // Neither an answer nor a failure: wait on.
 	}
 	response := &forwardingv1.WaitEnforcedResponse{Generation: object.Generation}
 	for _, hosted := range verdict.Enforced {
