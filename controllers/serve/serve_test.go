@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -149,7 +150,7 @@ func (s *serving) open(t *testing.T, messages ...*forwardingv1.SubscribeRequest)
 func (c *call) send(t *testing.T, messages ...*forwardingv1.SubscribeRequest) {
 	t.Helper()
 	for _, m := range messages {
-		if err := c.Send(m); err != nil && err != io.EOF {
+		if err := c.Send(m); err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	}
