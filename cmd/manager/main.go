@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -47,6 +48,12 @@ func main() {
 }
 
 func run(ctx context.Context, log *slog.Logger, o options) error {
+	if pflag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag: the manager takes flags only, --help lists them", pflag.Arg(0))
+	}
+	if o.leaseNamespace == "" {
+		return errors.New("--lease-namespace is empty: name the namespace of the Lease")
+	}
 	if err := ops.RequireLoopback(ops.GRPC, o.listen); err != nil {
 		return err
 	}
@@ -83,7 +90,7 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 		Logger:         logr.FromSlogHandler(log.Handler()),
 	})
 	if err != nil {
-		return fmt.Errorf("prepare the manager: %w; is the API server reachable?", err)
+		return fmt.Errorf("prepare the manager: %w", err)
 	}
 	server, err := serve.New(ctx, serve.Config{
 		REST: config, Namespaces: o.namespaces, Log: log, Registerer: ctrlmetrics.Registry, MediaServerLost: o.mediaServerLost,

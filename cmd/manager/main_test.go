@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/nagi-rtc/nagi/hack/controlplane"
+)
+
+const patience = 40 * time.Second
+
+// plane and program are set once, before the tests run.
+var (
+	plane   *controlplane.ControlPlane
+	program string
+)
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	ctrl.SetLogger(logr.Discard())
+	dir, err := os.MkdirTemp("", "nagi-manager-")
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program = filepath.Join(dir, "manager")
+	if output, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		return failed(fmt.Errorf("build the manager: %w\n%s", err, output))
+	}
+	if plane, err = controlplane.Start(); err != nil {
+		return failed(err)
+	}
+	code := m.Run()
+	if err := plane.Stop(); err != nil {
+		code = failed(err)
+	}
+
+	return code
+}
+
+func failed(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+
+	return 1
+}
+
+func TestFlagsAreChecked(t *testing.T) {
+	for argument, want := range map[string]string{
+		"--listen=0.0.0.0:0":      "loopback only",
+		"--listen=7300":           "--listen",
+		"--media-server-lost=-1s": "--media-server-lost",
+		"--namespaces=":           "namespace",
+		"--namespaces=a,a":        "named twice",
+		"--lease-namespace=":      "--lease-namespace",
+		"--metrics-listen=x":      "--metrics-listen",
+		"--kubeconfig=/nowhere":   "--kubeconfig",
+		"extra":                   "no flag",
+	} {
+		t.Run(argument, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			output, err := exec.CommandContext(ctx, program, "--kubeconfig="+plane.Kubeconfig, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", argument).CombinedOutput()
+			if err == nil || ctx.Err() != nil || !strings.Contains(string(output), want) {
+				t.Errorf("ended with %v; want %q in\n%s", err, want, output)
+			}
+		})
+	}
+}
+
+// process is a manager that runs; lines are what it logs.
+type process struct {
+	command *exec.Cmd
+	lines   chan string
+}
+
+func begin(t *testing.T, arguments ...string) *process {
+	t.Helper()
+	command := exec.CommandContext(context.Background(), program, append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, arguments...)...)
+	log, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{command: command, lines: make(chan string, 10_000)}
+	go func() {
+		defer close(p.lines)
+		for scanner := bufio.NewScanner(log); scanner.Scan(); {
+			p.lines <- scanner.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		if command.ProcessState == nil {
+			_ = command.Process.Kill()
+			for range p.lines {
+				continue
+			}
+			_ = command.Wait()
+		}
+	})
+
+	return p
+}
+
+// says waits for a line of the log that contains the words.
+func (p *process) says(t *testing.T, words string) string {
+	t.Helper()
+	end := time.After(patience)
+	for {
+		select {
+		case line, more := <-p.lines:
+			if !more {
+				t.Fatalf("it ended and never said %q", words)
+			}
+			if strings.Contains(line, words) {
+				return line
+			}
+		case <-end:
+			t.Fatalf("it never said %q", words)
+		}
+	}
+}
+
+func (p *process) probes(t *testing.T) string {
+	t.Helper()
+	_, address, _ := strings.Cut(p.says(t, "what=metrics"), "address=")
+
+	return "http://" + address
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return response.StatusCode, string(body)
+}
+
+// end asks for a graceful end and expects one.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(patience, func() { _ = p.command.Process.Kill() })
+	defer timer.Stop()
+	for range p.lines {
+		continue
+	}
+	if err := p.command.Wait(); err != nil {
+		t.Errorf("ended at SIGTERM with %v", err)
+	}
+}
+
+func TestRunsUntilSIGTERM(t *testing.T) {
+	p := begin(t, "--kubeconfig="+plane.Kubeconfig)
+	probes := p.probes(t)
+	if code, text := get(t, probes+"/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz: %d %s", code, text)
+	}
+	ready := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		code, text := get(t, probes+"/readyz")
+		if code == http.StatusOK {
+			break
+		}
+		select {
+		case <-ready:
+			t.Fatalf("/readyz: %d %s", code, text)
+		case <-tick.C:
+		}
+	}
+	p.says(t, "in office")
+	if code, text := get(t, probes+"/metrics"); code != http.StatusOK || !strings.Contains(text, "nagi_manager_in_office 1") {
+		t.Errorf("/metrics: %d without the office", code)
+	}
+	p.end(t)
+}
+
+func TestWaitsForAnAbsentAPIServer(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a}}], clusters: [{name: a, cluster: {server: 'http://%s'}}]}", listener.Addr())
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(absent, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := begin(t, "--kubeconfig="+absent)
+	probes := p.probes(t)
+	p.says(t, "is the API server reachable?")
+	if code, text := get(t, probes+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "waiting for the pauses") {
+		t.Errorf("/readyz: %d %s", code, text)
+	}
+	if code, _ := get(t, probes+"/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz: %d", code)
+	}
+	p.end(t)
+}
