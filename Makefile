@@ -16,7 +16,7 @@ RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/de
 
 .PHONY: help
 help: ## List the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
 run: build controlplane ## Start the whole system on this machine, with two synthetic clients; Ctrl-C ends it.
@@ -54,6 +54,13 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s).
 .PHONY: e2e-browser
 e2e-browser: build controlplane ## Test with Chromium, sora-js-sdk and HTTPie (installs them: root, Debian).
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
+
+.PHONY: bench-forwarding
+bench-forwarding: ## Measure a forwarded packet's cost beside LiveKit, Janus and a floor (BENCH='--runs=1 ...').
+	@go build -o bin/ ./cmd/mediaserver
+	@[ -x bin/bench/server ] || GOBIN=$(ROOT)/bin/bench go install github.com/livekit/livekit-server/cmd/server@v1.13.5
+	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
+	@exec bin/bench/bench $(BENCH)
 
 ##@ Generate
 

@@ -1,0 +1,53 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// joinPlain joins the floor: a sender sends RTP in the clear; a receiver makes
+// itself known by a short datagram, which the floor answers.
+func joinPlain(ctx context.Context, p participant) error {
+	address, err := netip.ParseAddrPort(p.Address)
+	if err != nil {
+		return fmt.Errorf("read the floor's address: %w", err)
+	}
+	socket, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(address))
+	if err != nil {
+		return fmt.Errorf("open a socket: %w", err)
+	}
+	if p.source != nil {
+		buffer := make([]byte, 1500)
+		p.source.write = func(packet *rtp.Packet) error {
+			n, err := packet.MarshalTo(buffer)
+			if err != nil {
+				return fmt.Errorf("write a packet: %w", err)
+			}
+			_, err = socket.Write(buffer[:n])
+			return err
+		}
+		return nil
+	}
+	if _, err := socket.Write([]byte("hello")); err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	deadline, _ := ctx.Deadline()
+	if err := socket.SetReadDeadline(deadline); err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	if _, err := socket.Read(make([]byte, 16)); err != nil {
+		return fmt.Errorf("wait for the floor to answer: %w", err)
+	}
+	if err := socket.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	go p.received.count(socket.Read)
+	return nil
+}

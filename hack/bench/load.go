@@ -1,0 +1,234 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// loadConfig tells a process of clients what to do: its first line of input.
+type loadConfig struct {
+	Protocol   string
+	Address    string
+	Senders    int
+	Receivers  int
+	Paused     int // The last ones of the receivers.
+	Conference bool
+	Feeds      int // Senders in the channel that the receivers receive.
+	Frame      []int
+	FPS        int
+	Audio      bool
+}
+
+// statistics is what a process of clients has counted since it began.
+type statistics struct {
+	Sent, Received, PausedReceived uint64
+	KeyframeRequests               uint64
+	Streams                        int // Unpaused streams that carried a packet.
+}
+
+const channelID = "bench"
+
+// participant is what one client does, and where it counts.
+type participant struct {
+	loadConfig
+	index     int
+	source    *source  // nil: sends nothing.
+	received  *counter // nil: receives nothing.
+	feeds     []int    // Senders that it receives, by index.
+	paused    bool
+	lifetime  context.Context //nolint:containedctx // A client outlives the call that joins it.
+	keyframes *atomic.Uint64
+}
+
+func (p participant) name() string {
+	switch {
+	case p.source != nil:
+		return fmt.Sprintf("sender-%d", p.index)
+	case p.paused:
+		return pausedClientID(p.index)
+	}
+	return fmt.Sprintf("receiver-%d", p.index)
+}
+
+func pausedClientID(index int) string { return fmt.Sprintf("paused-%d", index) }
+
+// load is the whole of a process of clients: it joins them, says so, and then
+// obeys one word per line. Its clients die with it.
+func load(ctx context.Context, input io.Reader, output io.Writer) error {
+	lines := bufio.NewScanner(input)
+	lines.Buffer(nil, 1<<20)
+	if !lines.Scan() {
+		return fmt.Errorf("read what to do: %w", lines.Err())
+	}
+	var config loadConfig
+	if err := json.Unmarshal(lines.Bytes(), &config); err != nil {
+		return fmt.Errorf("read what to do: %w", err)
+	}
+	crowd := newCrowd(ctx, config)
+	if err := crowd.join(ctx); err != nil {
+		return err
+	}
+	answers := json.NewEncoder(output)
+	if err := answers.Encode("joined"); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	for lines.Scan() {
+		var answer any = "done"
+		switch lines.Text() {
+		case "start":
+			crowd.start()
+		case "stop":
+			crowd.stop()
+		case "statistics":
+			answer = crowd.statistics()
+		}
+		if err := answers.Encode(answer); err != nil {
+			return fmt.Errorf("answer: %w", err)
+		}
+	}
+	return lines.Err()
+}
+
+// crowd is all clients of one process.
+type crowd struct {
+	participants     []participant
+	live, paused     counter
+	keyframeRequests atomic.Uint64
+	stopSending      func()
+}
+
+func newCrowd(ctx context.Context, config loadConfig) *crowd {
+	c := &crowd{}
+	for i := range config.Senders {
+		p := participant{loadConfig: config, index: i, source: newSource(config), lifetime: ctx, keyframes: &c.keyframeRequests}
+		if config.Conference {
+			p.received = &c.live
+			for feed := range config.Senders {
+				if feed != i {
+					p.feeds = append(p.feeds, feed)
+				}
+			}
+		}
+		c.participants = append(c.participants, p)
+	}
+	for i := range config.Receivers {
+		p := participant{loadConfig: config, index: i, received: &c.live, lifetime: ctx, paused: i >= config.Receivers-config.Paused}
+		if p.paused {
+			p.received = &c.paused
+		}
+		for feed := range config.Feeds {
+			p.feeds = append(p.feeds, feed)
+		}
+		c.participants = append(c.participants, p)
+	}
+	return c
+}
+
+// join lets up to ten clients join at a time: in a conference, all of them,
+// since some wait for the others.
+func (c *crowd) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(10)
+	for _, p := range c.participants {
+		group.Go(func() error {
+			join := map[string]func(context.Context, participant) error{
+				"sora": joinSora, "livekit": joinLiveKit, "janus": joinJanus, "plain": joinPlain,
+			}[p.Protocol]
+			if err := join(ctx, p); err != nil {
+				return fmt.Errorf("%s joins: %w", p.name(), err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (c *crowd) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var group errgroup.Group
+	for i, p := range c.participants {
+		if p.source != nil {
+			// Spread over the frame, as senders that know nothing of each other are.
+			delay := time.Second / time.Duration(p.FPS) * time.Duration(i) / time.Duration(len(c.participants))
+			group.Go(func() error { return p.source.run(ctx, delay) })
+		}
+	}
+	c.stopSending = func() {
+		cancel()
+		_ = group.Wait() // A failed write is a lost packet, and told as such.
+	}
+}
+
+func (c *crowd) stop() {
+	if c.stopSending != nil {
+		c.stopSending()
+		c.stopSending = nil
+	}
+}
+
+func (c *crowd) statistics() statistics {
+	s := statistics{
+		Received: c.live.packets.Load(), PausedReceived: c.paused.packets.Load(),
+		Streams: int(c.live.streams.Load()), KeyframeRequests: c.keyframeRequests.Load(),
+	}
+	for _, p := range c.participants {
+		if p.source != nil {
+			s.Sent += p.source.sent.Load()
+		}
+	}
+	return s
+}
+
+// counter counts what arrives on any number of streams.
+type counter struct {
+	packets atomic.Uint64
+	streams atomic.Int64
+}
+
+// count reads packets until the stream ends.
+func (c *counter) count(read func([]byte) (int, error)) {
+	buffer := make([]byte, 1500)
+	seen := false
+	for {
+		n, err := read(buffer)
+		if err != nil {
+			return
+		}
+		if !hasPayload(buffer[:n]) {
+			continue
+		}
+		c.packets.Add(1)
+		if !seen {
+			seen = true
+			c.streams.Add(1)
+		}
+	}
+}
+
+// hasPayload is false for the padding that some servers send to probe: it was
+// never forwarded.
+func hasPayload(packet []byte) bool {
+	if len(packet) < 12 {
+		return false
+	}
+	header := 12 + 4*int(packet[0]&0x0f)
+	if packet[0]&0x10 != 0 && len(packet) >= header+4 {
+		header += 4 + 4*(int(packet[header+2])<<8|int(packet[header+3]))
+	}
+	padding := 0
+	if packet[0]&0x20 != 0 {
+		padding = int(packet[len(packet)-1])
+	}
+	return len(packet) > header+padding
+}
