@@ -9,7 +9,9 @@ go list -f '{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}{
   while read -r package file; do
     [ -n "$package" ] || continue
     for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$file"); do
+      # By default each new input may be made smaller for a minute, in which nothing
+      # is tried: a short run would do little else.
       echo "fuzz: $package $target for $time"
-      go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" </dev/null
+      go test -run '^$' -fuzz "^$target\$" -fuzzminimizetime 10x -fuzztime "$time" "$package" </dev/null
     done
   done
