@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -86,8 +87,10 @@ func joinJanus(ctx context.Context, p participant) error {
 func (s *janusSession) read() {
 	for {
 		var m janusMessage
-		if wsjson.Read(s.lifetime, s.socket, &m) != nil {
-			return // Whoever waits for an answer says so.
+		if err := wsjson.Read(s.lifetime, s.socket, &m); err != nil {
+			// Whoever waits for an answer fails with it.
+			fmt.Fprintln(os.Stderr, "janus: the WebSocket ended:", err)
+			return
 		}
 		if m.Janus == "ack" {
 			continue
@@ -124,7 +127,13 @@ func (s *janusSession) ask(ctx context.Context, request, body map[string]any) (j
 		s.waiting[transaction] = answer
 		s.mu.Unlock()
 	}
-	if err := wsjson.Write(ctx, s.socket, request); err != nil {
+	data, err := json.Marshal(request)
+	if err != nil {
+		return janusMessage{}, fmt.Errorf("write %v: %w", request["janus"], err)
+	}
+	// In one frame: Janus waits for ever for the end of a message whose last
+	// fragment is empty, as wsjson makes it.
+	if err := s.socket.Write(ctx, websocket.MessageText, data); err != nil {
 		return janusMessage{}, fmt.Errorf("send %v: %w", request["janus"], err)
 	}
 	if request["janus"] == "keepalive" {
@@ -183,7 +192,7 @@ func (s *janusSession) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "offer", "sdp": sdp}},
+	answer, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "offer", "sdp": sdp, "trickle": false}},
 		map[string]any{"request": "publish"})
 	if err != nil {
 		return err
@@ -223,7 +232,7 @@ func (s *janusSession) subscribe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "answer", "sdp": sdp}},
+	if _, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "answer", "sdp": sdp, "trickle": false}},
 		map[string]any{"request": "start"}); err != nil {
 		return err
 	}

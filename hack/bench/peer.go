@@ -32,7 +32,9 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
-	settings.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	if p.Protocol != "janus" { // Janus 1.1.2 refuses loopback addresses, see its configuration.
+		settings.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	}
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM)
