@@ -34,7 +34,6 @@ type liveKitClient struct {
 	published             chan struct{}
 	publishOnce           sync.Once
 	disabled              map[string]bool
-	paused                chan struct{}
 }
 
 // joinLiveKit joins the room and returns once media can flow.
@@ -50,7 +49,7 @@ func joinLiveKit(ctx context.Context, p participant) error {
 	}
 	c := &liveKitClient{
 		participant: p, candidates: map[livekit.SignalTarget][]webrtc.ICECandidateInit{},
-		published: make(chan struct{}), disabled: map[string]bool{}, paused: make(chan struct{}, 1),
+		published: make(chan struct{}), disabled: map[string]bool{},
 	}
 	if c.socket, err = dial(ctx, "ws://"+p.Address+"/rtc?"+query.Encode(), nil); err != nil {
 		return err
@@ -87,13 +86,9 @@ func (c *liveKitClient) untilMedia(ctx context.Context, publishing, subscribing 
 	if c.received == nil {
 		return nil
 	}
-	if err := wait(ctx, "the subscriber's connection", subscribing); err != nil {
-		return err
-	}
-	if c.participant.paused {
-		return wait(ctx, "the track to pause", c.paused)
-	}
-	return nil
+	// Tracks are announced, and then paused, once their first packet has come: in
+	// the warm-up.
+	return wait(ctx, "the subscriber's connection", subscribing)
 }
 
 func (c *liveKitClient) publish(ctx context.Context) error {
@@ -193,7 +188,7 @@ func (c *liveKitClient) handle(response *livekit.SignalResponse) error {
 
 // pauseTracks disables every track of the others, as UpdateTrackSettings does.
 func (c *liveKitClient) pauseTracks(others []*livekit.ParticipantInfo) error {
-	if !c.participant.paused {
+	if !c.paused {
 		return nil
 	}
 	for _, other := range others {
@@ -205,10 +200,6 @@ func (c *liveKitClient) pauseTracks(others []*livekit.ParticipantInfo) error {
 			setting := &livekit.UpdateTrackSettings{TrackSids: []string{track.GetSid()}, Disabled: true}
 			if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_TrackSetting{TrackSetting: setting}}); err != nil {
 				return err
-			}
-			select {
-			case c.paused <- struct{}{}:
-			default:
 			}
 		}
 	}
