@@ -173,7 +173,7 @@ func startLoad(ctx context.Context, config loadConfig) (*loader, error) {
 		return nil, fmt.Errorf("find the own program: %w", err)
 	}
 	//nolint:gosec // The own program; the context's end is handled by stop.
-	command := exec.Command(self, "load")
+	command := exec.CommandContext(context.WithoutCancel(ctx), self, "load")
 	input, err := command.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)

@@ -104,7 +104,7 @@ func startNagi(path string) func(context.Context, string, scenario) (running, er
 			wait = "--table-wait=2s"
 		}
 		//nolint:gosec // The path is one of this repository's own programs.
-		p, err := startPinned(serverCore, exec.Command(path, "--managers="+manager, wait, "--without-table=forward",
+		p, err := startPinned(serverCore, exec.CommandContext(context.WithoutCancel(ctx), path, "--managers="+manager, wait, "--without-table=forward",
 			"--listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"))
 		if err != nil {
 			tables.stop()
@@ -149,7 +149,7 @@ rtc:
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return running{}, fmt.Errorf("write LiveKit's configuration: %w", err)
 		}
-		return startListening(ctx, ports[0], exec.Command(path, "--config", file))
+		return startListening(ctx, ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
 	}
 }
 
@@ -177,7 +177,7 @@ transports: { disable = "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,li
 				return running{}, fmt.Errorf("write Janus' configuration: %w", err)
 			}
 		}
-		return startListening(ctx, ports[0], exec.Command(path, "--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
+		return startListening(ctx, ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
 	}
 }
 
@@ -187,7 +187,7 @@ func startFloor(mode string) func(context.Context, string, scenario) (running, e
 		if err != nil {
 			return running{}, fmt.Errorf("find the own program: %w", err)
 		}
-		p, err := startPinned(serverCore, exec.Command(self, "floor", mode))
+		p, err := startPinned(serverCore, exec.CommandContext(context.WithoutCancel(ctx), self, "floor", mode))
 		if err != nil {
 			return running{}, err
 		}
