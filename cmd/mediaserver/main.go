@@ -74,7 +74,7 @@ func serve(handler http.Handler, listener net.Listener) func(context.Context) er
 
 // listenMedia opens the media socket and starts the engine on it.
 func listenMedia(o options, registry prometheus.Registerer, log *slog.Logger) (*rtc.Engine, error) {
-	socket, err := udp.Listen(o.mediaListen)
+	socket, err := udp.Listen(o.mediaListen, o.mediaWorkers)
 	if err != nil {
 		return nil, fmt.Errorf("--media-listen=%s: %w", o.mediaListen, err)
 	}

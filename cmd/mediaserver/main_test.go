@@ -29,6 +29,8 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--listen=5000":                    "--listen",
 		"--media-listen=x":                 "--media-listen",
 		"--metrics-listen=x":               "--metrics-listen",
+		"--media-workers=0":                "--media-workers",
+		"--media-workers=1000":             "--media-workers",
 		"--table-wait=-1s":                 "--table-wait",
 		"--without-table=drop":             "--without-table",
 		"--public-address=media.example":   "--public-address",
@@ -37,6 +39,7 @@ func TestFlagsAreChecked(t *testing.T) {
 		"extra":                            "no flag",
 		"--public-address=192.0.2.1,::1":   "",
 		"--table-wait=0s":                  "",
+		"--media-workers=2":                "",
 		"--without-table=hold":             "",
 		"--managers=a.example:1,[::1]:300": "",
 	} {

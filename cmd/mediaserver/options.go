@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -14,10 +15,14 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/tables"
 )
 
+// maxMediaWorkers is more than one process ever has use for.
+const maxMediaWorkers = 256
+
 type options struct {
 	namespace, name                    string
 	managers                           []string
 	listen, mediaListen, metricsListen string
+	mediaWorkers                       int
 	publicAddresses                    []netip.Addr
 	tableWait                          time.Duration
 	withoutTable                       channel.WithoutTable
@@ -33,7 +38,8 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.name, "name", "", "name of this media server, unique in its namespace and stable over restarts; empty: the host's name")
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:5000", "host:port of signalling (/signaling) and of the page (/)")
-	flags.StringVar(&o.mediaListen, "media-listen", "127.0.0.1:5004", "host:port of the one UDP socket for all media")
+	flags.StringVar(&o.mediaListen, "media-listen", "127.0.0.1:5004", "host:port of UDP for all media")
+	flags.IntVar(&o.mediaWorkers, "media-workers", runtime.GOMAXPROCS(0), "how many cores forward media at most")
 	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP address under which clients reach the media socket, when it is not one of this machine's; may be repeated")
 	flags.DurationVar(&o.tableWait, "table-wait", 2*time.Second, "how long the media of new edges is held while the channel's pauses are not known yet")
 	flags.StringVar(&withoutTable, "without-table", string(channel.Forward), "what becomes of that media afterwards: forward or hold")
@@ -69,6 +75,9 @@ func (o options) check() error {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("%s: %w; write host:port, such as 127.0.0.1:0", flag, err)
 		}
+	}
+	if o.mediaWorkers < 1 || o.mediaWorkers > maxMediaWorkers {
+		return fmt.Errorf("--media-workers=%d: give a number from 1 to %d; more than there are cores is of no use", o.mediaWorkers, maxMediaWorkers)
 	}
 	if o.tableWait < 0 {
 		return fmt.Errorf("--table-wait=%v: give 0 or a positive duration such as 2s", o.tableWait)

@@ -36,7 +36,7 @@ type server struct {
 
 func newServer(t *testing.T, tableWait time.Duration, without channel.WithoutTable) *server {
 	t.Helper()
-	socket, err := udp.Listen("127.0.0.1:0")
+	socket, err := udp.Listen("127.0.0.1:0", 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // defaultVideoBitRate is what a sender may use when its connect names no rate,
@@ -93,8 +94,8 @@ func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, lo
 		OnNegotiationNeeded: m.client.Renegotiate,
 	}
 	if m.connection.Sends() {
-		config.Audio = m.uplink(forwardingv1.Kind_KIND_AUDIO, m.request.Audio, metrics, log)
-		config.Video = m.uplink(forwardingv1.Kind_KIND_VIDEO, m.request.Video, metrics, log)
+		config.Audio = m.uplink(forwardingv1.Kind_KIND_AUDIO, m.request.Audio, engine.Socket(), metrics, log)
+		config.Video = m.uplink(forwardingv1.Kind_KIND_VIDEO, m.request.Video, engine.Socket(), metrics, log)
 	}
 
 	var err error
@@ -109,12 +110,12 @@ type events interface {
 	mediaClosed(error)
 }
 
-func (m *member) uplink(kind forwardingv1.Kind, media *signaling.Media, metrics *metrics, log *slog.Logger) *rtc.Uplink {
+func (m *member) uplink(kind forwardingv1.Kind, media *signaling.Media, socket *udp.Socket, metrics *metrics, log *slog.Logger) *rtc.Uplink {
 	if media == nil {
 		return nil
 	}
 
-	config := fanout.Config{Kind: kind, Counters: metrics.fanout, Log: log}
+	config := fanout.Config{Kind: kind, Workers: socket, Counters: metrics.fanout, Log: log}
 	bitRate := defaultAudioBitRate
 	if kind == forwardingv1.Kind_KIND_VIDEO {
 		config.KeyframeStart = forwarding.VP8KeyframeStart

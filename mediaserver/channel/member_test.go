@@ -23,7 +23,7 @@ func (d *dismissals) Close(_ int, reason string) { d.reasons = append(d.reasons,
 // at the moment that one receiver's transport has ended and its leaving is still
 // under way.
 func TestAReceiverWhoseTransportIsGoneHarmsNobodyElse(t *testing.T) {
-	socket, err := udp.Listen("127.0.0.1:0")
+	socket, err := udp.Listen("127.0.0.1:0", 2)
 	if err != nil {
 		t.Fatal(err)
 	}

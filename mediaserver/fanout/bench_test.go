@@ -2,65 +2,172 @@ package fanout_test
 
 import (
 	"fmt"
+	"net"
+	"sync"
 	"testing"
 
 	"github.com/pion/rtp"
 
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // discard is a receiver that costs nothing, so that only this layer is measured.
-type discard struct{}
+type discard struct{ worker int }
 
-func (discard) WriteRTP(uint16, uint32, bool, []byte) error { return nil }
+func (d discard) Worker() int { return d.worker }
 
-func (discard) WriteSenderReport(uint64, uint32, uint32, uint32) error { return nil }
+func (discard) WriteRTP(*udp.Batch, uint16, uint32, bool, []byte, uint8) error { return nil }
+
+func (discard) ResendRTP(*udp.Batch, uint16, uint32, bool, []byte, uint8) error { return nil }
+
+func (discard) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 
 func (discard) SSRC() uint32 { return 1 }
 
-// frames sends one burst of ten packets per call.
-func frames(track *fanout.Track) func() {
-	burst := make([]*rtp.Packet, 10)
+// frames sends one frame per call, as libwebrtc cuts it: the first half of its packets
+// one byte smaller than the others.
+func frames(track *fanout.Track, packets int) (send func(*udp.Batch)) {
+	burst := make([]rtp.Packet, packets)
 	for i := range burst {
-		burst[i] = packet(0, "K"+string(make([]byte, 1100)), i == 9)
+		burst[i] = packet(0, "K"+string(make([]byte, 1100+2*i/packets)), i == packets-1)
 	}
 	var n uint16
-	return func() {
-		for _, p := range burst {
-			p.SequenceNumber = n
+	var timestamp uint32
+	return func(batch *udp.Batch) {
+		timestamp += 3000
+		for i := range burst {
+			burst[i].SequenceNumber, burst[i].Timestamp = n, timestamp
 			n++
 		}
-		track.ReceiveRTP(burst)
+		track.ReceiveRTP(batch, burst)
 	}
 }
 
-func warm(track *fanout.Track, receivers int) (send func()) {
-	for range receivers {
-		track.AddEdge(discard{}, 0)
+// runners are workers that run jobs at once, each on a goroutine of its own.
+type runners struct {
+	jobs    []chan udp.Job
+	posted  sync.WaitGroup
+	running sync.WaitGroup
+}
+
+func startRunners(t testing.TB, workers int, send func([]byte, *udp.Destination)) *runners {
+	r := &runners{}
+	for i := range workers {
+		jobs, batch := make(chan udp.Job, 1024), udp.NewBatch(i, send)
+		r.jobs = append(r.jobs, jobs)
+		r.running.Go(func() {
+			for job := range jobs {
+				job.Run(batch)
+				batch.Flush()
+				r.posted.Done()
+			}
+		})
 	}
-	send = frames(track)
-	for range 200 { // fills the store, whose memory is used again from then on
+	t.Cleanup(func() {
+		for _, jobs := range r.jobs {
+			close(jobs)
+		}
+		r.running.Wait()
+	})
+	return r
+}
+
+func (r *runners) Workers() int { return len(r.jobs) }
+
+func (r *runners) Post(worker int, job udp.Job) {
+	r.posted.Add(1)
+	r.jobs[worker] <- job
+}
+
+func (r *runners) Quiesce() { r.posted.Wait() }
+
+// warm is a track whose memory is all there, and sends frames on it; workers is 1
+// or 2, and with 2 the receivers are spread over both.
+func warm(t testing.TB, receivers, packets, workers int) (send func(), r *runners) {
+	r = startRunners(t, workers, nil)
+	track := fanout.NewTrack(fanout.Config{
+		Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, Workers: r,
+	})
+	t.Cleanup(track.Close)
+	for i := range receivers {
+		track.AddEdge(discard{i % workers}, 0)
+	}
+	frame, batch := frames(track, packets), udp.NewBatch(0, nil)
+	send = func() { frame(batch) }
+	for range 2000/packets + 100 {
 		send()
+		r.Quiesce()
 	}
-	return send
+	return send, r
 }
 
 func TestNoAllocationPerPacket(t *testing.T) {
-	send := warm(newVideo(t, func() {}), 10)
-	if n := testing.AllocsPerRun(1000, send); n != 0 {
-		t.Errorf("%v allocations per burst, want 0", n)
+	for _, workers := range []int{1, 2} {
+		t.Run(fmt.Sprintf("workers=%d", workers), func(t *testing.T) {
+			send, r := warm(t, 10, 10, workers)
+			n := testing.AllocsPerRun(1000, func() {
+				send()
+				r.Quiesce()
+			})
+			if n != 0 {
+				t.Errorf("%v allocations per burst, want 0", n)
+			}
+		})
 	}
 }
 
+// With two workers the time is that until both are done, so below half of one
+// worker's at best.
 func BenchmarkTrackFanout(b *testing.B) {
-	for _, receivers := range []int{10, 50} {
-		b.Run(fmt.Sprintf("receivers=%d", receivers), func(b *testing.B) {
-			send := warm(newVideo(b, func() {}), receivers)
-			b.ReportAllocs()
-			for b.Loop() {
-				send()
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*10*receivers), "ns/packet")
-		})
+	const receivers = 50
+	for _, workers := range []int{1, 2} {
+		for _, packets := range []int{1, 4, 20} {
+			b.Run(fmt.Sprintf("workers=%d/packets=%d", workers, packets), func(b *testing.B) {
+				send, r := warm(b, receivers, packets, workers)
+				b.ReportAllocs()
+				for b.Loop() {
+					send()
+					r.Quiesce()
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*packets*receivers), "ns/packet")
+			})
+		}
+	}
+}
+
+// BenchmarkPadding sends libwebrtc's frames through a real socket to a receiver that
+// reads nothing, with and without making their sizes equal.
+func BenchmarkPadding(b *testing.B) {
+	for _, off := range []bool{false, true} {
+		for _, packets := range []int{4, 20} {
+			b.Run(fmt.Sprintf("off=%v/packets=%d", off, packets), func(b *testing.B) {
+				socket := serve(b, 1, nil)
+				track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, Workers: socket, NoPadding: off})
+				for range 50 {
+					deaf, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.Cleanup(func() { _ = deaf.Close() })
+					track.AddEdge(&wire{to: socket.Destination(deaf.LocalAddr().(*net.UDPAddr).AddrPort())}, 0)
+				}
+				turn, done := frames(track, packets), make(chan struct{}, 1)
+				run := job(func(batch *udp.Batch) {
+					turn(batch)
+					done <- struct{}{}
+				})
+				before := socket.Stats()
+				for b.Loop() {
+					socket.Post(0, run)
+					<-done
+				}
+				after := socket.Stats()
+				sent := float64(after.DatagramsSent - before.DatagramsSent)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*packets*50), "ns/packet")
+				b.ReportMetric(sent/float64(after.MessagesSent-before.MessagesSent), "packets/message")
+			})
+		}
 	}
 }

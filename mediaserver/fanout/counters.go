@@ -14,6 +14,8 @@ type Counters struct {
 	Duplicates     atomic.Uint64 // packets of the sender that had come before, or came too late to tell
 	OutOfRun       atomic.Uint64 // packets of the sender far off its sequence numbers
 	SourceRestarts atomic.Uint64 // new runs of sequence numbers begun by senders
+	Padded         atomic.Uint64 // packets of senders that got padding to make a frame's sizes equal
+	HandedOver     atomic.Uint64 // bursts walked by another worker than the one that received them
 
 	KeyframeRequests          atomic.Uint64 // sent to senders, repetitions among them
 	KeyframeRequestsCoalesced atomic.Uint64 // wishes that an earlier request serves too

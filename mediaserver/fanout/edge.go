@@ -1,14 +1,16 @@
 package fanout
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// maxResends is how often one packet is sent again to one receiver. A receiver
-// that lost it more often needs a keyframe, not more of our bandwidth.
-const maxResends = 3
+// cut, in Edge.want beside the reasons, tells that the edge was out of the snapshot
+// since state followed last.
+const cut = 1 << 8
 
 // Edge is one receiver of a track. Its methods may be called from any goroutine,
 // though not from within its sink.
@@ -16,55 +18,92 @@ type Edge struct {
 	track *Track
 	sink  Sink
 
-	// What Apply wants, ahead of state: state follows at the fence, or when a walk
-	// comes first.
-	reasons atomic.Uint32
-	cut     atomic.Bool // the edge left the snapshot since state followed last
+	// What Apply wants, ahead of state: forwarding.Reasons, and cut. State follows at
+	// the fence, or when a walk comes first.
+	want atomic.Uint32
 
 	written atomic.Uint32 // 1<<16 | the highest sequence number written; 0: none
 
-	// Guarded by track.walk.
-	state           forwarding.Edge
-	requested       bool // the receiver asked for a keyframe that has not come yet
-	removed         bool
+	mu        sync.Mutex // guards all that follows
+	state     forwarding.Edge
+	since     uint64 // bursts up to this one are not for the edge
+	requested bool   // the receiver asked for a keyframe that has not come yet
+	removed   bool
+	highest   uint32 // written, ahead of it
+
 	packets, octets uint32 // for sender reports; they wrap, as RFC 3550 section 6.4.1 has it
 	resends         [storeSize]uint8
 }
 
-// follow makes state what Apply wants. Call with walk held.
+// follow makes state what Apply wants. Call with mu held.
+//
+// Afterwards the edge gets only bursts that are taken in from now on, and all of
+// those, since whoever takes one in finds the snapshot that Apply left. A burst
+// under way might come from before the cut, while one behind it was walked without
+// the edge: the edge would start with the one and never learn of the other's loss,
+// or of the new run of the sender in it.
 func (e *Edge) follow() {
-	if e.cut.Swap(false) {
-		// However briefly the edge was out of the snapshot, it may have missed packets,
-		// or even that the sender began a new run.
+	want := e.want.And(^uint32(cut))
+	if want&cut != 0 {
 		e.state = e.state.Restart()
 		e.requested = false
 	}
-	reasons := forwarding.Reasons(e.reasons.Load())
+	reasons := forwarding.Reasons(want)
 	e.state = e.state.Release(^reasons).Withhold(reasons)
+	e.since = e.track.taken.Load()
 }
 
-// forward sends what of the burst is for this receiver. Call with walk held.
-func (e *Edge) forward(burst []arrival, counts *tally) {
-	if e.cut.Load() {
+// lock takes mu, and follows if that is due: whoever looks at state sees at least
+// what Apply wanted before.
+func (e *Edge) lock() {
+	e.mu.Lock()
+	if e.want.Load() != uint32(e.state.Withheld()) {
 		e.follow()
 	}
-	for i := range burst {
-		a := &burst[i]
+}
+
+// receive sends what of the burst is for this receiver. It tells whether the edge
+// waits for a keyframe after that.
+func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (wantsKeyframe bool) {
+	for next := 0; ; {
+		batch.Room(len(b.arrivals) - next)
+		e.lock()
+		started := false
+		next, started = e.forward(batch, b, next, counts)
+		wantsKeyframe = e.wantsKeyframe()
+		e.mu.Unlock()
+		if !started {
+			return wantsKeyframe
+		}
+		e.replay(batch, &b.arrivals[next-1], counts)
+	}
+}
+
+// forward goes through the burst from the arrival next on, as far as the one with
+// which the edge (re)starts, because what had overtaken that one follows it first.
+// It returns the arrival to go on with. Call with mu held.
+func (e *Edge) forward(batch *udp.Batch, b *burst, next int, counts *tally) (after int, started bool) {
+	if e.removed || b.number <= e.since {
+		counts.withheld += uint64(len(b.arrivals) - next)
+		return len(b.arrivals), false
+	}
+	for ; next < len(b.arrivals) && !started; next++ {
+		a := &b.arrivals[next]
 		if a.restarted {
 			e.state = e.state.Restart()
 		}
-		if e.offer(a.packet, a.payload, counts) {
-			e.replay(a, counts)
-		}
+		started = e.offer(batch, a, counts)
 		if a.packet.KeyframeStart && !e.state.AwaitsKeyframe() {
 			e.requested = false
 		}
 	}
+	e.publish()
+	return next, started
 }
 
-// offer decides upon one packet and sends it if that is the decision.
-func (e *Edge) offer(p forwarding.Packet, payload []byte, counts *tally) (started bool) {
-	state, decision := e.state.Decide(p)
+// offer decides upon one packet and writes it if that is the decision.
+func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool) {
+	state, decision := e.state.Decide(a.packet)
 	e.state = state
 	switch {
 	case decision.Action == forwarding.Hold:
@@ -78,114 +117,45 @@ func (e *Edge) offer(p forwarding.Packet, payload []byte, counts *tally) (starte
 		return false
 	}
 	e.resends[decision.SequenceNumber%storeSize] = 0
-	if e.write(decision.SequenceNumber, decision.Timestamp, decision.Marker, payload) {
-		counts.forwarded++
+	err := e.sink.WriteRTP(batch, decision.SequenceNumber, decision.Timestamp, decision.Marker, a.payload, a.padding)
+	if err != nil {
+		counts.sinkErrors++ // the other receivers get theirs
 	} else {
-		counts.sinkErrors++
+		e.count(decision.SequenceNumber, len(a.payload))
+		counts.forwarded++
 	}
 	return decision.Started
 }
 
-// replay sends the packets that overtook the one that the edge started with.
-func (e *Edge) replay(start *arrival, counts *tally) {
-	s := &e.track.store
-	for n := start.packet.SequenceNumber + 1; n < start.packet.SequenceNumber+storeSize; n++ {
-		if p := s.get(n); p != nil && p.arrival < start.number {
-			e.offer(p.packet, p.payload, counts)
-			counts.replayed++
-		}
-	}
-}
-
-func (e *Edge) write(sequenceNumber uint16, timestamp uint32, marker bool, payload []byte) bool {
-	if err := e.sink.WriteRTP(sequenceNumber, timestamp, marker, payload); err != nil {
-		return false // counted; the other receivers get theirs
-	}
+// count takes note of a packet that was written.
+func (e *Edge) count(sequenceNumber uint16, octets int) {
 	e.packets++
-	e.octets += uint32(len(payload))
-	last := e.written.Load()
-	if last == 0 || int16(sequenceNumber-uint16(last)) > 0 {
-		e.written.Store(1<<16 | uint32(sequenceNumber))
-	}
-	return true
-}
-
-// ReceiveNACK sends again what the receiver misses (RFC 4585 section 6.2.1), as far
-// as it was sent since the last cut and is not too old.
-func (e *Edge) ReceiveNACK(sequenceNumbers []uint16) {
-	t := e.track
-	t.walk.Lock()
-	defer t.walk.Unlock()
-	if e.cut.Load() {
-		e.follow()
-	}
-	for _, n := range sequenceNumbers {
-		if !e.removed && e.resend(n) {
-			t.counters.NACKAnswered.Add(1)
-		} else {
-			t.counters.NACKIgnored.Add(1)
-		}
+	e.octets += uint32(octets)
+	if e.highest == 0 || int16(sequenceNumber-uint16(e.highest)) > 0 {
+		e.highest = 1<<16 | uint32(sequenceNumber)
 	}
 }
 
-func (e *Edge) resend(sequenceNumber uint16) bool {
-	incoming, ok := e.state.Source(sequenceNumber)
-	if !ok {
-		return false
+// publish shows what was written to those who do not hold mu, who hold it now.
+func (e *Edge) publish() {
+	if e.written.Load() != e.highest {
+		e.written.Store(e.highest)
 	}
-	p := e.track.store.get(incoming)
-	resends := &e.resends[sequenceNumber%storeSize]
-	if p == nil || *resends == maxResends {
-		return false
-	}
-	*resends++
-	if !e.write(sequenceNumber, p.packet.Timestamp, p.packet.Marker, p.payload) {
-		e.track.counters.SinkErrors.Add(1)
-		return false
-	}
-	return true
 }
 
-// ReceivePLI asks the sender for a keyframe on the receiver's behalf. While the
-// stream is withheld the wish is ignored: it must not cost the sender's other
-// receivers a keyframe, and the end of the pause asks for one anyway.
-func (e *Edge) ReceivePLI() {
-	t := e.track
-	t.walk.Lock()
-	ignored := e.removed || e.reasons.Load() != 0
-	if !ignored {
-		e.requested = true
+// report writes a sender report.
+func (e *Edge) report(batch *udp.Batch, ntpTime uint64, rtpTime uint32) error {
+	e.lock()
+	defer e.mu.Unlock()
+	if e.removed {
+		return nil
 	}
-	t.walk.Unlock()
-	if ignored {
-		t.counters.PLIIgnored.Add(1)
-		return
-	}
-	t.askKeyframe()
+	return e.sink.WriteSenderReport(batch, ntpTime, rtpTime, e.packets, e.octets)
 }
 
-// wantsKeyframe: call with walk held.
+// wantsKeyframe: call with mu held.
 func (e *Edge) wantsKeyframe() bool {
 	return e.requested || e.state.AwaitsKeyframe()
-}
-
-// Remove takes the edge off its track. When it returns, nothing is written to the
-// sink any more. Removing it again does nothing.
-func (e *Edge) Remove() {
-	t := e.track
-	t.change.Lock()
-	all := make([]*Edge, 0, len(*t.all.Load()))
-	for _, other := range *t.all.Load() {
-		if other != e {
-			all = append(all, other)
-		}
-	}
-	t.all.Store(&all)
-	t.refresh()
-	t.change.Unlock()
-	t.walk.Lock() // the fence: whoever walks the old snapshot has it
-	e.removed = true
-	t.walk.Unlock()
 }
 
 // LastSequenceNumber is the highest sequence number that was written to the sink,

@@ -15,28 +15,28 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // recorder is a receiver that keeps what it gets.
 type recorder struct {
-	mu      sync.Mutex
-	numbers []uint16
-	times   []uint32
-	bytes   []byte // the first byte of each payload, 0 for none
-	reports [][2]uint32
-	err     error
-	gate    chan struct{} // if set, each packet waits for it
-	entered chan struct{}
-	count   atomic.Int64
+	worker int
+
+	mu       sync.Mutex
+	numbers  []uint16
+	times    []uint32
+	bytes    []byte // the first byte of each payload, 0 for none
+	paddings []uint8
+	again    int // of them sent again
+	reports  [][2]uint32
+	err      error
 }
 
-func (r *recorder) WriteRTP(sequenceNumber uint16, timestamp uint32, _ bool, payload []byte) error {
-	if r.gate != nil {
-		r.entered <- struct{}{}
-		<-r.gate
-	}
+func (r *recorder) Worker() int { return r.worker }
+
+func (r *recorder) WriteRTP(_ *udp.Batch, sequenceNumber uint16, timestamp uint32, _ bool, payload []byte, padding uint8) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
@@ -45,15 +45,21 @@ func (r *recorder) WriteRTP(sequenceNumber uint16, timestamp uint32, _ bool, pay
 	r.numbers = append(r.numbers, sequenceNumber)
 	r.times = append(r.times, timestamp)
 	r.bytes = append(r.bytes, append(slices.Clone(payload), 0)[0])
-	r.count.Add(1)
+	r.paddings = append(r.paddings, padding)
 	return nil
 }
 
-func (r *recorder) WriteSenderReport(_ uint64, rtpTime uint32, packets, octets uint32) error {
+func (r *recorder) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
+	r.mu.Lock()
+	r.again++
+	r.mu.Unlock()
+	return r.WriteRTP(batch, sequenceNumber, timestamp, marker, payload, padding)
+}
+
+func (r *recorder) WriteSenderReport(_ *udp.Batch, _ uint64, _ uint32, packets, octets uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reports = append(r.reports, [2]uint32{packets, octets})
-	_ = rtpTime
 	return nil
 }
 
@@ -80,8 +86,11 @@ func newAudio(t testing.TB) *fanout.Track {
 	return track
 }
 
-func packet(number uint16, payload string, marker bool) *rtp.Packet {
-	return &rtp.Packet{Header: rtp.Header{Version: 2, SSRC: 9, SequenceNumber: number, Marker: marker}, Payload: []byte(payload)}
+// batch is one whose datagrams go nowhere.
+func batch() *udp.Batch { return udp.NewBatch(0, nil) }
+
+func packet(number uint16, payload string, marker bool) rtp.Packet {
+	return rtp.Packet{Header: rtp.Header{Version: 2, SSRC: 9, SequenceNumber: number, Marker: marker}, Payload: []byte(payload)}
 }
 
 func pause(e *fanout.Edge) fanout.Change {
@@ -104,7 +113,7 @@ func wantBytes(t *testing.T, r *recorder, want string) []uint16 {
 // Hazard 10: packets that overtook the keyframe's first one, in the same burst or an
 // earlier one, follow it; those behind it in the burst are not sent twice.
 func TestReorderedKeyframeIsWhole(t *testing.T) {
-	for name, bursts := range map[string][][]*rtp.Packet{
+	for name, bursts := range map[string][][]rtp.Packet{
 		"one burst": {{packet(2, "b", false), packet(3, "c", true), packet(1, "K", false), packet(4, "d", true)}},
 		"several":   {{packet(3, "c", true), packet(0, "x", true)}, {packet(2, "b", false)}, {packet(1, "K", false)}, {packet(4, "d", true)}},
 	} {
@@ -112,7 +121,7 @@ func TestReorderedKeyframeIsWhole(t *testing.T) {
 			track, sink := newVideo(t, func() {}), &recorder{}
 			track.AddEdge(sink, 0)
 			for _, b := range bursts {
-				track.ReceiveRTP(b)
+				track.ReceiveRTP(batch(), b)
 			}
 			numbers := wantBytes(t, sink, "Kbcd")
 			for i, n := range numbers {
@@ -127,7 +136,7 @@ func TestReorderedKeyframeIsWhole(t *testing.T) {
 func TestCopiesAreDropped(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true), packet(2, "y", true)})
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true), packet(2, "y", true)})
 	wantBytes(t, sink, "Kb")
 	if n := track.Counters().Duplicates.Load(); n != 2 {
 		t.Errorf("%d duplicates counted, want 2", n)
@@ -138,7 +147,7 @@ func TestCopiesAreDropped(t *testing.T) {
 func TestPaddingKeepsNumbersContiguous(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true), packet(2, "", false), packet(3, "b", true)})
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(2, "", false), packet(3, "b", true)})
 	numbers := wantBytes(t, sink, "K\x00b")
 	if numbers[2] != numbers[0]+2 {
 		t.Errorf("numbers %v", numbers)
@@ -149,13 +158,13 @@ func TestNewSourceContinues(t *testing.T) {
 	var requests atomic.Int64
 	track, sink := newVideo(t, func() { requests.Add(1) }), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
-	other := func(number uint16, payload string) *rtp.Packet {
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
+	other := func(number uint16, payload string) rtp.Packet {
 		p := packet(number, payload, true)
 		p.SSRC = 10
 		return p
 	}
-	track.ReceiveRTP([]*rtp.Packet{other(40000, "x"), packet(3, "late", true), other(40001, "K"), other(40002, "c")})
+	track.ReceiveRTP(batch(), []rtp.Packet{other(40000, "x"), packet(3, "late", true), other(40001, "K"), other(40002, "c")})
 	numbers := wantBytes(t, sink, "KbKc")
 	if numbers[3] != numbers[0]+3 {
 		t.Errorf("numbers %v: not contiguous", numbers)
@@ -172,7 +181,7 @@ func TestSilenceBeforeANewRunStaysInTheTimeline(t *testing.T) {
 		send := func(ssrc uint32, number uint16) {
 			p := packet(number, "K", true)
 			p.SSRC = ssrc
-			track.ReceiveRTP([]*rtp.Packet{p})
+			track.ReceiveRTP(batch(), []rtp.Packet{p})
 		}
 		send(1, 100)
 		send(2, 100)
@@ -190,30 +199,30 @@ func TestSilenceBeforeANewRunStaysInTheTimeline(t *testing.T) {
 func TestNACK(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	e := track.AddEdge(sink, 0)
-	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", false), packet(2, "b", false), packet(4, "d", false)})
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", false), packet(2, "b", false), packet(4, "d", false)})
 	n := wantBytes(t, sink, "Kbd")
 	for range 5 { // sent again three times at most
-		e.ReceiveNACK([]uint16{n[1]})
+		e.ReceiveNACK(batch(), []uint16{n[1]})
 	}
-	e.ReceiveNACK([]uint16{n[1] + 1, n[2] + 1, n[0] - 1}) // never received; never sent
+	e.ReceiveNACK(batch(), []uint16{n[1] + 1, n[2] + 1, n[0] - 1}) // never received; never sent
 	wantBytes(t, sink, "Kbdbbb")
 	if last, _ := e.LastSequenceNumber(); last != n[2] {
 		t.Errorf("last number %d, want %d", last, n[2])
 	}
 	fanout.Apply([]fanout.Change{pause(e)})
-	e.ReceiveNACK(n) // hazard 4
+	e.ReceiveNACK(batch(), n) // hazard 4
 	fanout.Apply([]fanout.Change{resume(e)})
-	e.ReceiveNACK(n)
-	track.ReceiveRTP([]*rtp.Packet{packet(5, "e", true), packet(6, "K", true)})
-	e.ReceiveNACK(n)
+	e.ReceiveNACK(batch(), n)
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(5, "e", true), packet(6, "K", true)})
+	e.ReceiveNACK(batch(), n)
 	numbers := wantBytes(t, sink, "KbdbbbK")
 	if numbers[6] != n[2]+2 {
 		t.Errorf("after a half frame: number %d, want %d", numbers[6], n[2]+2)
 	}
 	e.Remove()
 	e.Remove()
-	e.ReceiveNACK(numbers[6:])
-	track.ReceiveRTP([]*rtp.Packet{packet(7, "f", true)})
+	e.ReceiveNACK(batch(), numbers[6:])
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(7, "f", true)})
 	wantBytes(t, sink, "KbdbbbK")
 }
 
@@ -221,7 +230,7 @@ func TestSinkErrorsStopNobodyElse(t *testing.T) {
 	track, broken, sink := newVideo(t, func() {}), &recorder{err: errors.New("gone")}, &recorder{}
 	e := track.AddEdge(broken, 0)
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
 	wantBytes(t, sink, "Kb")
 	if n := track.Counters().SinkErrors.Load(); n != 2 {
 		t.Errorf("%d errors counted, want 2", n)
@@ -235,12 +244,21 @@ func TestSinkErrorsStopNobodyElse(t *testing.T) {
 func TestSenderReports(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	e := track.AddEdge(sink, 0)
-	track.ReceiveRTP([]*rtp.Packet{packet(1, "K23", true)})
-	track.ReceiveSenderReport(1, 2)
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K23", true)})
+	track.ReceiveSenderReport(batch(), 1, 2)
 	fanout.Apply([]fanout.Change{pause(e)})
-	track.ReceiveRTP([]*rtp.Packet{packet(2, "K23", true)})
-	track.ReceiveSenderReport(3, 4)
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K23", true)})
+	track.ReceiveSenderReport(batch(), 3, 4)
 	if want := [][2]uint32{{1, 3}, {1, 3}}; !slices.Equal(sink.reports, want) {
 		t.Errorf("reports %v, want %v", sink.reports, want)
+	}
+}
+
+func wantContiguous(t *testing.T, numbers []uint16) {
+	t.Helper()
+	for i, n := range numbers {
+		if n != numbers[0]+uint16(i) {
+			t.Fatalf("number %d missing", numbers[0]+uint16(i))
+		}
 	}
 }

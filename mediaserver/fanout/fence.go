@@ -1,6 +1,10 @@
 package fanout
 
-import "github.com/nagi-rtc/nagi/mediaserver/forwarding"
+import (
+	"slices"
+
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+)
 
 // Change is a change of the reasons to withhold one edge. Withhold wins over
 // Release.
@@ -10,12 +14,17 @@ type Change struct {
 }
 
 // Apply makes the changes and is the fence: when it returns, every walk and every
-// answer to feedback that knew an edge as open has handed its packets to
-// its sink, and no packet is written on an edge that is withheld now.
+// answer to feedback that knew an edge as open has handed its packets to the
+// kernel, and no packet leaves on an edge that is withheld now, nor
+// is its LastSequenceNumber any other later on.
 //
-// The snapshots of all tracks are swapped before the first one is waited for, so
-// that a slow receiver on one track delays no cut on another. Each
-// track with released edges is asked for one keyframe, however many they are.
+// All edges are cut before anything is waited for, and the wait, one for all of
+// them, is for batches to be flushed. Each track with released edges is asked for
+// one keyframe, however many they are, and before the wait: a receiver that
+// resumes sees nothing until it is answered.
+//
+// Changes that withhold nothing wait for nothing, and may be made anywhere; others
+// must not be made by a worker, whose batch would be waited for.
 func Apply(changes []Change) {
 	tracks := make(map[*Track][]Change)
 	for _, c := range changes {
@@ -25,37 +34,66 @@ func Apply(changes []Change) {
 		t.swap(changes)
 	}
 	for t, changes := range tracks {
-		if t.pass(changes) {
+		if follow(changes) {
 			t.askKeyframe()
+		}
+	}
+	var quiet []Workers
+	for _, c := range changes {
+		if workers := c.Edge.track.config.Workers; c.Withhold != 0 && !slices.Contains(quiet, workers) {
+			workers.Quiesce()
+			quiet = append(quiet, workers)
 		}
 	}
 }
 
-// swap publishes a snapshot with the changes made. Walks that begin after it see
-// no edge that is withheld.
+// swap publishes snapshots with the changes made. Walks that begin after it see no
+// edge that is withheld.
 func (t *Track) swap(changes []Change) {
 	t.change.Lock()
 	defer t.change.Unlock()
 	for _, c := range changes {
-		reasons := forwarding.Reasons(c.Edge.reasons.Load())&^c.Release | c.Withhold
-		c.Edge.reasons.Store(uint32(reasons))
-		if reasons != 0 {
-			c.Edge.cut.Store(true)
+		if c.Withhold != 0 {
+			c.Edge.want.Or(uint32(c.Withhold) | cut)
 		}
+		c.Edge.want.And(^uint32(c.Release &^ c.Withhold))
 	}
 	t.refresh()
 }
 
-// pass waits for the walk or the feedback in progress, if any, which may have begun
-// with the old snapshot. It tells whether an edge now waits for a keyframe.
-func (t *Track) pass(changes []Change) (wantsKeyframe bool) {
-	t.walk.Lock()
-	defer t.walk.Unlock()
+// follow makes the states of one track's edges what is wanted of them. Walks under
+// way leave out edges that are withheld. It tells whether an edge now waits for a
+// keyframe.
+func follow(changes []Change) (wantsKeyframe bool) {
 	for _, c := range changes {
-		c.Edge.follow()
-		if c.Release != 0 && !c.Edge.removed && c.Edge.wantsKeyframe() {
+		e := c.Edge
+		e.lock()
+		if c.Release != 0 && !e.removed && e.wantsKeyframe() {
 			wantsKeyframe = true
 		}
+		e.mu.Unlock()
 	}
 	return wantsKeyframe
+}
+
+// Remove takes the edge off its track. When it returns, nothing is written to the
+// sink any more, and what was written has been handed to the kernel. Like a cut it
+// must not be made by a worker. Removing it again does nothing.
+func (e *Edge) Remove() {
+	t := e.track
+	t.change.Lock()
+	all := make([]*Edge, 0, len(*t.all.Load()))
+	for _, other := range *t.all.Load() {
+		if other != e {
+			all = append(all, other)
+		}
+	}
+	t.all.Store(&all)
+	t.refresh()
+	t.change.Unlock()
+
+	e.lock()
+	e.removed = true
+	e.mu.Unlock()
+	t.config.Workers.Quiesce()
 }

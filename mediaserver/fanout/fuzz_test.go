@@ -5,36 +5,13 @@ import (
 	"testing"
 
 	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// rewriter is a receiver that writes whole RTP packets, as the transport does.
-type rewriter struct {
-	t       *testing.T
-	packets []rtp.Packet
-}
-
-func (r *rewriter) WriteRTP(sequenceNumber uint16, timestamp uint32, marker bool, payload []byte) error {
-	datagram, err := (&rtp.Packet{
-		Header:  rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: sequenceNumber, Timestamp: timestamp, Marker: marker, SSRC: 1},
-		Payload: payload,
-	}).Marshal()
-	if err != nil {
-		return err
-	}
-	var p rtp.Packet
-	if err := p.Unmarshal(datagram); err != nil {
-		r.t.Errorf("%x was rewritten to %x: %v", payload, datagram, err)
-	}
-	r.packets = append(r.packets, p)
-	return nil
-}
-
-func (r *rewriter) WriteSenderReport(uint64, uint32, uint32, uint32) error { return nil }
-
-func (r *rewriter) SSRC() uint32 { return 1 }
-
 // Whatever parses as RTP, be its padding, extension and list of CSRCs as they like,
-// leaves with our header and its own payload, timestamp and marker.
+// leaves with our header and its own payload, timestamp and marker; alone or before
+// a longer packet of the same frame; and is the same when it is sent again.
 func FuzzRewriteHeader(f *testing.F) {
 	for _, datagram := range [][]byte{
 		{},
@@ -50,30 +27,53 @@ func FuzzRewriteHeader(f *testing.F) {
 		{0x90, 0x60, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xbe, 0xde, 0, 1, 0x1f, 0, 0, 0, 'K'},
 		{0x90, 0x60, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0x10, 0, 0, 1, 1, 9, 0, 0, 'K'},
 	} {
-		f.Add(datagram)
+		f.Add(datagram, uint8(0))
+		f.Add(datagram, uint8(1))
 	}
-	f.Fuzz(func(t *testing.T, datagram []byte) {
+	var sent network
+	b := udp.NewBatch(0, sent.send)
+	f.Fuzz(func(t *testing.T, datagram []byte, longer uint8) {
 		var in rtp.Packet
-		if in.Unmarshal(datagram) != nil {
+		if in.Unmarshal(datagram) != nil || len(datagram) > 1200 {
 			return
 		}
-		track, sink := newVideo(t, func() {}), &rewriter{t: t}
-		e := track.AddEdge(sink, 0)
-		track.ReceiveRTP([]*rtp.Packet{&in, &in})
+		burst := []rtp.Packet{in, in}
+		if longer != 0 {
+			second := in
+			second.SequenceNumber++
+			second.Payload = append(bytes.Clone(in.Payload), make([]byte, longer)...)
+			burst = append(burst, second)
+		}
+		sent.datagrams = nil
+		track := newVideo(t, func() {})
+		defer track.Close()
+		e := track.AddEdge(&wire{ssrc: 1}, 0)
+		track.ReceiveRTP(b, burst)
+		b.Flush()
 		if !startsKeyframe(in.Payload) {
-			if len(sink.packets) != 0 {
+			if len(sent.datagrams) != 0 {
 				t.Fatalf("%x was forwarded before a keyframe", datagram)
 			}
 			return
 		}
-		if len(sink.packets) != 1 {
-			t.Fatalf("%x was forwarded %d times", datagram, len(sink.packets))
+		if len(sent.datagrams) != len(burst)-1 {
+			t.Fatalf("%x was forwarded %d times", datagram, len(sent.datagrams))
 		}
-		out := sink.packets[0]
-		last, ok := e.LastSequenceNumber()
-		if !ok || out.SequenceNumber != last || out.Timestamp != in.Timestamp || out.Marker != in.Marker ||
-			out.Padding || out.Extension || len(out.CSRC) != 0 || !bytes.Equal(out.Payload, in.Payload) {
+		var out rtp.Packet
+		if err := out.Unmarshal(sent.datagrams[0]); err != nil {
+			t.Fatalf("%x became %x: %v", datagram, sent.datagrams[0], err)
+		}
+		if out.Timestamp != in.Timestamp || out.Marker != in.Marker ||
+			out.Extension || len(out.CSRC) != 0 || !bytes.Equal(out.Payload, in.Payload) {
 			t.Errorf("%x became %+v", datagram, out)
+		}
+		if last, ok := e.LastSequenceNumber(); !ok || last != out.SequenceNumber+uint16(len(burst)-2) {
+			t.Errorf("last number %d after %d", last, out.SequenceNumber)
+		}
+		e.ReceiveNACK(b, []uint16{out.SequenceNumber})
+		b.Flush()
+		if again := sent.datagrams[len(sent.datagrams)-1]; !bytes.Equal(again, sent.datagrams[0]) {
+			t.Errorf("%x was sent again as %x", sent.datagrams[0], again)
 		}
 	})
 }

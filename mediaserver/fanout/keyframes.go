@@ -82,11 +82,21 @@ func (k *keyframes) sending(now time.Time) {
 	k.counters.KeyframeRequests.Add(1)
 }
 
-// arrived notes that a keyframe began; wanted tells whether it left a wish open.
-func (k *keyframes) arrived(wanted bool) {
+// wished is how many wishes there were so far. Edges enter a snapshot before they
+// wish, so a snapshot looked at later has every edge that these wishes are of.
+func (k *keyframes) wished() uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.inFlight = k.inFlight && wanted
+	return k.wishes
+}
+
+// arrived notes that a keyframe has been walked over all edges; waiting tells
+// whether one of them still waits. Wishes beyond those counted before the walk may
+// be of edges that it passed too early to serve, so they keep the request in flight.
+func (k *keyframes) arrived(wishes uint64, waiting bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.inFlight = k.inFlight && (waiting || wishes != k.wishes)
 }
 
 // run repeats requests. Its timer runs only while one is in flight.
@@ -124,7 +134,7 @@ func (k *keyframes) repeat() {
 	if !due {
 		return
 	}
-	wanted := k.wanted() // takes the track's lock, so not under ours
+	wanted := k.wanted() // takes the edges' locks, so not under ours
 	k.mu.Lock()
 	if !wanted {
 		// A wish since then may be the first after the last edge gave up waiting.

@@ -16,7 +16,7 @@ func TestRepetitionYieldsToANewerRequest(t *testing.T) {
 		wanted := func() bool {
 			if !overtaken {
 				overtaken = true
-				k.arrived(false)
+				k.arrived(k.wished(), false)
 				k.ask()
 			}
 			return true

@@ -8,33 +8,35 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 )
+
+// notedRequests notes requests for keyframes in milliseconds since now.
+func notedRequests() (request func(), wantRequests func(*testing.T, ...int64)) {
+	begin, requests := time.Now(), make(chan int64, 1000)
+	request = func() { requests <- time.Since(begin).Milliseconds() }
+	return request, func(t *testing.T, want ...int64) {
+		t.Helper()
+		synctest.Wait()
+		var got []int64
+		for len(requests) > 0 {
+			got = append(got, <-requests)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("requests at %v ms, want %v", got, want)
+		}
+	}
+}
 
 // inTime runs test on a clock of its own, with a track whose requests for keyframes
 // are noted in milliseconds since the start.
 func inTime(t *testing.T, test func(t *testing.T, track *fanout.Track, wantRequests func(...int64))) {
 	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		requests := make(chan int64, 1000)
-		track := fanout.NewTrack(fanout.Config{
-			Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe,
-			RequestKeyframe: func() { requests <- time.Since(begin).Milliseconds() },
-		})
+		request, wantRequests := notedRequests()
+		track := newVideo(t, request)
 		defer track.Close()
-		test(t, track, func(want ...int64) {
-			t.Helper()
-			synctest.Wait()
-			var got []int64
-			for len(requests) > 0 {
-				got = append(got, <-requests)
-			}
-			if !slices.Equal(got, want) {
-				t.Fatalf("requests at %v ms, want %v", got, want)
-			}
-		})
+		test(t, track, func(want ...int64) { t.Helper(); wantRequests(t, want...) })
 	})
 }
 
@@ -48,7 +50,7 @@ func TestKeyframeRequestIsRepeated(t *testing.T) {
 		wantRequests(0)
 		time.Sleep(1200 * time.Millisecond)
 		wantRequests(500, 1000)
-		track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
 		time.Sleep(5 * time.Second)
 		wantRequests()
 		fanout.Apply([]fanout.Change{pause(e)})
@@ -69,7 +71,7 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 			pauses, resumes = append(pauses, pause(e)), append(resumes, resume(e))
 		}
 		wantRequests(0)
-		track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
 		fanout.Apply(pauses)
 		time.Sleep(time.Second)
 		fanout.Apply(resumes)
@@ -79,7 +81,7 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 			c.Edge.ReceivePLI()
 		}
 		wantRequests()
-		track.ReceiveRTP([]*rtp.Packet{packet(2, "K", true)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
 		time.Sleep(time.Second)
 		wantRequests()
 	})
@@ -91,14 +93,41 @@ func TestKeyframeRequestsKeepTheirDistance(t *testing.T) {
 		e := track.AddEdge(&recorder{}, 0)
 		wantRequests(0)
 		time.Sleep(50 * time.Millisecond)
-		track.ReceiveRTP([]*rtp.Packet{packet(1, "K", true)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
 		e.ReceivePLI()
 		wantRequests()
 		time.Sleep(750 * time.Millisecond)
 		wantRequests(200, 700)
-		track.ReceiveRTP([]*rtp.Packet{packet(2, "K", true)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
 		time.Sleep(time.Second)
 		wantRequests()
+	})
+}
+
+// A keyframe that comes too late to start the receiver answers nothing.
+func TestLateKeyframeIsNoAnswer(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		e := track.AddEdge(&recorder{}, 0)
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(3, "d", true)})
+		wantRequests(0)
+		time.Sleep(time.Second)
+		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{resume(e)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
+		time.Sleep(600 * time.Millisecond)
+		wantRequests(1000, 1500)
+	})
+}
+
+// Once a request is answered, the next wish is not taken for a part of it.
+func TestAnsweredRequestIsOver(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		e := track.AddEdge(&recorder{}, 0)
+		time.Sleep(300 * time.Millisecond)
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "d", true)})
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
+		e.ReceivePLI()
+		wantRequests(0, 300)
 	})
 }
 

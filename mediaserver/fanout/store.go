@@ -12,12 +12,14 @@ const storeSize = forwarding.MaxMisorder
 type store struct {
 	slots    [storeSize]stored
 	arrivals uint64
+	highest  uint64 // number
 }
 
 // stored is one packet. Its payload's memory is used again for a later packet.
 type stored struct {
 	packet  forwarding.Packet
 	arrival uint64 // counted from 1; 0: the slot is empty
+	padding uint8  // that it is sent with, each time
 	payload []byte
 }
 
@@ -28,7 +30,8 @@ func (s *store) add(p forwarding.Packet, payload []byte) (arrival uint64, ok boo
 		return 0, false
 	}
 	s.arrivals++
-	slot.packet, slot.arrival = p, s.arrivals
+	s.highest = max(s.highest, p.SequenceNumber)
+	slot.packet, slot.arrival, slot.padding = p, s.arrivals, 0
 	slot.payload = append(slot.payload[:0], payload...)
 	return s.arrivals, true
 }

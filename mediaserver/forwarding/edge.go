@@ -89,16 +89,22 @@ const (
 	BeforeStart
 )
 
-// Decision is what to do with one packet. The header fields are set for Forward.
+// Decision is what to do with one packet.
 type Decision struct {
-	Action         Action
-	Cause          Cause
-	SequenceNumber uint16
-	Timestamp      uint32
-	Marker         bool
+	Action Action
+	Cause  Cause
 	// Started tells that the edge (re)starts with this packet: newer packets that
 	// were held before it are to be decided upon again.
 	Started bool
+	// Header is set for Forward.
+	Header
+}
+
+// Header is the fields that a packet leaves with.
+type Header struct {
+	SequenceNumber uint16
+	Timestamp      uint32
+	Marker         bool
 }
 
 // Edge is one receiver's state for one stream of one sender.
@@ -109,16 +115,27 @@ type Decision struct {
 // count stands still while the edge is withheld, so that the receiver sees no loss
 // and its SRTP index (RFC 3711 section 3.3.1) agrees with ours however long that
 // lasts. The zero Edge is not useful; use NewEdge.
+//
+// It is made of structures of four fields at most, as Decision is, because Go's
+// compiler keeps only such values in registers. Copies through memory would take
+// most of the time of Decide.
 type Edge struct {
-	kind     Kind
-	reasons  Reasons
-	awaiting bool // the next packet forwarded is a (re)start
-	sent     bool // some packet was forwarded, so in, out and midFrame count
+	kind    Kind
+	reasons Reasons
+	progress
+	numbers
+}
 
-	start    uint64 // the sender's number of the last (re)start
-	in       uint64 // the sender's highest number forwarded
-	out      uint16 // our number for it; one before the first until then
-	midFrame bool   // it did not end a frame
+type progress struct {
+	awaiting bool // the next packet forwarded is a (re)start
+	sent     bool // some packet was forwarded, so numbers and midFrame count
+	midFrame bool // the highest one did not end a frame
+}
+
+type numbers struct {
+	start uint64 // the sender's number of the last (re)start
+	in    uint64 // the sender's highest number forwarded
+	out   uint16 // our number for it; one before the first until then
 }
 
 // NewEdge makes an edge from which nothing has been forwarded yet. Its first
@@ -127,7 +144,7 @@ type Edge struct {
 // wrap, the receiver guesses the roll-over counter wrong and decrypts nothing
 // (RFC 3711 section 3.3.1).
 func NewEdge(kind Kind, first uint16) Edge {
-	return Edge{kind: kind, awaiting: true, out: first - 1}
+	return Edge{kind: kind, progress: progress{awaiting: true}, numbers: numbers{out: first - 1}}
 }
 
 // Decide decides upon one packet and returns the edge as it is after that.
@@ -154,7 +171,7 @@ func (e Edge) Decide(p Packet) (Edge, Decision) {
 			e.midFrame = !p.Marker
 		}
 	}
-	return e, Decision{Action: Forward, SequenceNumber: number, Timestamp: p.Timestamp, Marker: p.Marker, Started: started}
+	return e, Decision{Action: Forward, Started: started, Header: Header{number, p.Timestamp, p.Marker}}
 }
 
 // startAt begins a new run of numbers with the sender's number in. It follows the

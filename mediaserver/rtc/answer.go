@@ -1,36 +1,90 @@
 package rtc
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
-	"github.com/pion/ice/v4"
+	"github.com/pion/dtls/v3/pkg/crypto/fingerprint"
 	"github.com/pion/sdp/v3"
 )
 
-// checkAnswer tells what of an answer does not fit its offer, before any of it is applied (RFC 3264 section 6, RFC 8829
-// section 5.8).
-func checkAnswer(offer, answer *sdp.SessionDescription) error {
-	if offered, answered := len(offer.MediaDescriptions), len(answer.MediaDescriptions); offered != answered {
-		return fmt.Errorf("%d m-lines answered, %d offered", answered, offered)
+// answer is what the server needs to know of a client's answer.
+type answer struct {
+	passive      bool // the client waits for the server's ClientHello (RFC 8842)
+	fingerprints []certificateFingerprint
+	media        []answeredMedia // in the offer's order
+}
+
+// certificateFingerprint vouches for the client's DTLS certificate (RFC 8122).
+type certificateFingerprint struct {
+	hash  crypto.Hash
+	value string
+}
+
+// answeredMedia is one m-line.
+type answeredMedia struct {
+	sends, receives bool
+	types           payloadTypes
+	// ssrc is of what the client sends, rtx of its retransmissions; 0: not declared.
+	ssrc, rtx uint32
+}
+
+// maxSSRCLines of one m-line: a browser writes four for each SSRC.
+const maxSSRCLines = 64
+
+// readAnswer tells what of an answer does not fit its offer, before any of it is applied (RFC 3264 section 6, RFC 8829
+// section 5.8), and what it says. Candidates are of no interest: a lite agent learns of paths by the client's checks.
+func readAnswer(offer, description *sdp.SessionDescription) (answer, error) {
+	var a answer
+	if offered, answered := len(offer.MediaDescriptions), len(description.MediaDescriptions); offered != answered {
+		return a, fmt.Errorf("%d m-lines answered, %d offered", answered, offered)
 	}
-	for i, media := range answer.MediaDescriptions {
+	for i, media := range description.MediaDescriptions {
 		if err := checkMedia(offer.MediaDescriptions[i], media); err != nil {
-			return fmt.Errorf("m-line %d: %w", i, err)
+			return a, fmt.Errorf("m-line %d: %w", i, err)
+		}
+		read, err := readMedia(description, media)
+		if err != nil {
+			return a, fmt.Errorf("m-line %d: %w", i, err)
+		}
+		a.media = append(a.media, read)
+	}
+	for _, key := range []string{"ice-ufrag", "ice-pwd"} {
+		if len(everywhere(description, key)) == 0 {
+			return a, fmt.Errorf("no a=%s", key)
 		}
 	}
-	for _, key := range []string{"ice-ufrag", "ice-pwd", "fingerprint"} {
-		if !somewhere(answer, key) {
-			return fmt.Errorf("no a=%s", key)
+	for _, setup := range everywhere(description, "setup") {
+		switch setup {
+		case "active":
+		case "passive":
+			a.passive = true
+		default:
+			return a, fmt.Errorf("a=setup:%s; answer active or passive", setup)
 		}
+	}
+
+	return a, a.readFingerprints(description)
+}
+
+func (a *answer) readFingerprints(description *sdp.SessionDescription) error {
+	for _, value := range everywhere(description, "fingerprint") {
+		name, digest, ok := strings.Cut(value, " ")
+		hash, err := fingerprint.HashFromString(name)
+		if ok && err == nil {
+			a.fingerprints = append(a.fingerprints, certificateFingerprint{hash, digest})
+		}
+	}
+	if len(a.fingerprints) == 0 {
+		return errors.New("no a=fingerprint of a known hash; SHA-256 is known to everybody")
 	}
 
 	return nil
 }
-
-// maxSSRCLines of one m-line: a browser writes four for each SSRC, and Pion compares each with each.
-const maxSSRCLines = 64
 
 func checkMedia(offered, answered *sdp.MediaDescription) error {
 	ssrcs := 0
@@ -52,75 +106,109 @@ func checkMedia(offered, answered *sdp.MediaDescription) error {
 	if answered.MediaName.Port.Value == 0 {
 		return nil
 	}
-	for _, format := range answered.MediaName.Formats {
-		if slices.Contains(offered.MediaName.Formats, format) {
-			return nil
+	if !slices.Contains(answered.MediaName.Formats, offered.MediaName.Formats[0]) {
+		return fmt.Errorf("formats %v answered, without %s, which was offered first of %v",
+			answered.MediaName.Formats, offered.MediaName.Formats[0], offered.MediaName.Formats)
+	}
+
+	return nil
+}
+
+// readMedia reads an m-line that fits its offer. The answer's payload types are the offer's (RFC 3264 section 6.1).
+func readMedia(description *sdp.SessionDescription, media *sdp.MediaDescription) (answeredMedia, error) {
+	var read answeredMedia
+	if media.MediaName.Port.Value == 0 {
+		return read, nil
+	}
+	read.sends, read.receives = directions(description, media)
+	first, err := strconv.ParseUint(media.MediaName.Formats[0], 10, 7)
+	if err != nil {
+		return read, fmt.Errorf("payload type: %w", err)
+	}
+	read.types.media = uint8(first)
+	for _, f := range append(formats(1), formats(2)...) {
+		if !slices.Contains(media.MediaName.Formats, strconv.Itoa(int(f.payloadType))) {
+			continue
+		}
+		if strings.HasPrefix(f.name, "rtx/") {
+			read.types.rtx = f.payloadType
+		} else {
+			read.types.media = f.payloadType
 		}
 	}
+	read.readSSRCs(media)
 
-	return fmt.Errorf("formats %v answered, none of which was offered (%v)", answered.MediaName.Formats, offered.MediaName.Formats)
+	return read, nil
 }
 
-func somewhere(description *sdp.SessionDescription, key string) bool {
-	if _, ok := description.Attribute(key); ok {
-		return true
+// readSSRCs takes the SSRC that comes first, and, if that one has another for its retransmissions (RFC 5576 section 4.2), it
+// too. Numbers that are none declare nothing.
+func (m *answeredMedia) readSSRCs(media *sdp.MediaDescription) {
+	for _, attribute := range media.Attributes {
+		fields := strings.Fields(attribute.Value)
+		switch {
+		case attribute.Key == sdp.AttrKeySSRC && len(fields) > 0 && m.ssrc == 0:
+			m.ssrc = readSSRC(fields[0])
+		case attribute.Key == sdp.AttrKeySSRCGroup && len(fields) == 3 && fields[0] == "FID":
+			if main, rtx := readSSRC(fields[1]), readSSRC(fields[2]); main != 0 && rtx != 0 && m.rtx == 0 {
+				m.ssrc, m.rtx = main, rtx
+			}
+		}
 	}
-
-	return slices.ContainsFunc(description.MediaDescriptions, func(media *sdp.MediaDescription) bool {
-		_, ok := media.Attribute(key)
-
-		return ok
-	})
+	if m.types.rtx == 0 {
+		m.rtx = 0
+	}
 }
 
-// sending: the answerer sends on the m-line. A direction holds for all m-lines when it stands at session level, and is
-// sendrecv when it stands nowhere (RFC 8866 section 6.7).
-func sending(answer *sdp.SessionDescription, media *sdp.MediaDescription) bool {
-	if media.MediaName.Port.Value == 0 {
-		return false
+func readSSRC(text string) uint32 {
+	ssrc, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0
 	}
-	for _, attributes := range [][]sdp.Attribute{media.Attributes, answer.Attributes} {
+
+	return uint32(ssrc)
+}
+
+// directions are what the answerer does on the m-line. A direction holds for all m-lines when it stands at session level, and
+// is sendrecv when it stands nowhere (RFC 8866 section 6.7).
+func directions(description *sdp.SessionDescription, media *sdp.MediaDescription) (sends, receives bool) {
+	for _, attributes := range [][]sdp.Attribute{media.Attributes, description.Attributes} {
 		for _, attribute := range attributes {
 			switch attribute.Key {
-			case sdp.AttrKeySendRecv, sdp.AttrKeySendOnly:
-				return true
-			case sdp.AttrKeyRecvOnly, sdp.AttrKeyInactive:
-				return false
+			case sdp.AttrKeySendRecv:
+				return true, true
+			case sdp.AttrKeySendOnly:
+				return true, false
+			case sdp.AttrKeyRecvOnly:
+				return false, true
+			case sdp.AttrKeyInactive:
+				return false, false
 			}
 		}
 	}
 
-	return true
+	return true, true
 }
 
-func declaresSSRC(media *sdp.MediaDescription) bool {
-	_, ok := media.Attribute(sdp.AttrKeySSRC)
-
-	return ok
-}
-
-// dropCandidates takes the candidates out of an answer that cannot be used or are too many.
-func dropCandidates(answer *sdp.SessionDescription) (dropped int) {
-	for _, media := range answer.MediaDescriptions {
-		kept := 0
-		media.Attributes = slices.DeleteFunc(media.Attributes, func(attribute sdp.Attribute) bool {
-			if !attribute.IsICECandidate() {
-				return false
+// everywhere is the values that an attribute has, at session level and in m-lines.
+func everywhere(description *sdp.SessionDescription, key string) []string {
+	var values []string
+	for _, attributes := range append([][]sdp.Attribute{description.Attributes}, mediaAttributes(description)...) {
+		for _, attribute := range attributes {
+			if attribute.Key == key && attribute.Value != "" {
+				values = append(values, attribute.Value)
 			}
-			if kept < maxCandidates && checkCandidate(attribute.Value) == nil {
-				kept++
-
-				return false
-			}
-			dropped++
-
-			return true
-		})
+		}
 	}
 
-	return dropped
+	return values
 }
 
-func unknownCandidate(err error) bool {
-	return errors.Is(err, ice.ErrUnknownCandidateTyp) || errors.Is(err, ice.ErrDetermineNetworkType)
+func mediaAttributes(description *sdp.SessionDescription) [][]sdp.Attribute {
+	attributes := make([][]sdp.Attribute, len(description.MediaDescriptions))
+	for i, media := range description.MediaDescriptions {
+		attributes[i] = media.Attributes
+	}
+
+	return attributes
 }

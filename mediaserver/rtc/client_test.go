@@ -22,7 +22,7 @@ const patience = 15 * time.Second
 
 func newEngine(t testing.TB) *Engine {
 	t.Helper()
-	socket, err := udp.Listen("127.0.0.1:0")
+	socket, err := udp.Listen("127.0.0.1:0", 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,17 @@ func newClient(t testing.TB, audio, video bool) *client {
 // newClientOn makes a client on a socket of the test's, or on its own ones.
 func newClientOn(t testing.TB, mux ice.UDPMux, audio, video bool) *client {
 	t.Helper()
+
+	return newClientWith(t, func(settings *webrtc.SettingEngine) {
+		if mux != nil {
+			settings.SetICEUDPMux(mux)
+		}
+	}, audio, video)
+}
+
+// newClientWith makes a client with settings of the test's.
+func newClientWith(t testing.TB, set func(*webrtc.SettingEngine), audio, video bool) *client {
+	t.Helper()
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
@@ -70,9 +81,7 @@ func newClientOn(t testing.TB, mux ice.UDPMux, audio, video bool) *client {
 	settings := webrtc.SettingEngine{LoggerFactory: loggers{quiet()}}
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	if mux != nil {
-		settings.SetICEUDPMux(mux)
-	}
+	set(&settings)
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings),
 		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{})
@@ -171,15 +180,15 @@ type recorder struct {
 
 func newRecorder() *recorder { return &recorder{reports: make(chan [2]uint64, 100)} }
 
-func (r *recorder) ReceiveRTP(burst []*rtp.Packet) {
+func (r *recorder) ReceiveRTP(_ *udp.Batch, burst []rtp.Packet) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, packet := range burst {
-		r.packets = append(r.packets, *packet.Clone())
+	for i := range burst {
+		r.packets = append(r.packets, *burst[i].Clone())
 	}
 }
 
-func (r *recorder) ReceiveSenderReport(ntpTime uint64, rtpTime uint32) {
+func (r *recorder) ReceiveSenderReport(_ *udp.Batch, ntpTime uint64, rtpTime uint32) {
 	r.reports <- [2]uint64{ntpTime, uint64(rtpTime)}
 }
 
@@ -201,9 +210,29 @@ func newFed() *fed {
 	return &fed{make(chan struct{}), make(chan []uint16, 100), make(chan struct{}, 100)}
 }
 
-func (f *fed) Bound()                 { close(f.bound) }
-func (f *fed) ReceiveNACK(n []uint16) { f.nacks <- n }
-func (f *fed) ReceivePLI()            { f.plis <- struct{}{} }
+func (f *fed) Bound()                               { close(f.bound) }
+func (f *fed) ReceiveNACK(_ *udp.Batch, n []uint16) { f.nacks <- n }
+func (f *fed) ReceivePLI()                          { f.plis <- struct{}{} }
+
+// newBatch is one that the test flushes.
+func newBatch(d *Downlink) *udp.Batch {
+	return udp.NewBatch(0, func(datagram []byte, destination *udp.Destination) {
+		_ = d.peer.engine.socket.Send(datagram, destination)
+	})
+}
+
+// numbered makes a packet of a client.
+func numbered(sequenceNumber uint16) *rtp.Packet {
+	return &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: sequenceNumber}, Payload: []byte{1}}
+}
+
+// write sends one packet.
+func write(d *Downlink, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte) error {
+	batch := newBatch(d)
+	defer batch.Flush()
+
+	return d.WriteRTP(batch, sequenceNumber, timestamp, marker, payload, 0)
+}
 
 func within[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
@@ -237,7 +266,7 @@ func readStream(t testing.TB, c *client, d *Downlink, first uint16) (stream, []*
 	t.Helper()
 	const count = 20
 	for i := range uint16(count) {
-		if err := d.WriteRTP(first+i, 3000*uint32(i), true, []byte(fmt.Sprintf("\x10payload %d", i))); err != nil {
+		if err := write(d, first+i, 3000*uint32(i), true, []byte(fmt.Sprintf("\x10payload %d", i))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // counters are the engine's, of all peers together.
@@ -11,22 +13,19 @@ type counters struct {
 	strangeDatagrams atomic.Uint64
 	malformedRTP     atomic.Uint64
 	malformedRTCP    atomic.Uint64
-	streamFloods     atomic.Uint64
-	candidates       atomic.Uint64
+	undeclaredRTP    atomic.Uint64
 }
 
 // Stats are an engine's counts since its start.
 type Stats struct {
 	// StrangeDatagrams came from addresses that no peer is known at, and were dropped.
 	StrangeDatagrams uint64
-	// MalformedRTP are decrypted RTP packets that could not be parsed, and were dropped.
+	// MalformedRTP are RTP packets that were forged, repeated or malformed, and were dropped.
 	MalformedRTP uint64
-	// MalformedRTCP are decrypted RTCP packets that could not be parsed, and were dropped.
+	// MalformedRTCP are RTCP packets that were forged, repeated or malformed, and were dropped.
 	MalformedRTCP uint64
-	// StreamFloods are peers that were ended with ErrTooManyStreams.
-	StreamFloods uint64
-	// CandidatesDropped stood in answers, or came before them, and were malformed or too many.
-	CandidatesDropped uint64
+	// UndeclaredRTP are RTP packets of SSRCs that their client's answer does not have, and were dropped unopened.
+	UndeclaredRTP uint64
 }
 
 // Stats reads the counts.
@@ -35,25 +34,29 @@ func (e *Engine) Stats() Stats {
 		StrangeDatagrams: e.counters.strangeDatagrams.Load(),
 		MalformedRTP:     e.counters.malformedRTP.Load(),
 		MalformedRTCP:    e.counters.malformedRTCP.Load(),
-		StreamFloods:     e.counters.streamFloods.Load(),
-
-		CandidatesDropped: e.counters.candidates.Load(),
+		UndeclaredRTP:    e.counters.undeclaredRTP.Load(),
 	}
 }
 
-// register exports the counts.
+// register exports the counts, and the socket's.
 func (e *Engine) register(registerer prometheus.Registerer) {
 	for _, c := range []struct {
 		name, help string
-		count      *atomic.Uint64
+		count      func(Stats, udp.Stats) uint64
 	}{
-		{"nagi_rtc_strange_datagrams_total", "Datagrams from addresses that no peer is known at, dropped.", &e.counters.strangeDatagrams},
-		{"nagi_rtc_malformed_rtp_packets_total", "Decrypted RTP packets that could not be parsed, dropped.", &e.counters.malformedRTP},
-		{"nagi_rtc_malformed_rtcp_packets_total", "Decrypted RTCP packets that could not be parsed, dropped.", &e.counters.malformedRTCP},
-		{"nagi_rtc_stream_floods_total", "Peers ended because their packets named too many SSRCs.", &e.counters.streamFloods},
-		{"nagi_rtc_candidates_dropped_total", "ICE candidates in or before answers that were malformed or too many.", &e.counters.candidates},
+		{"rtc_strange_datagrams", "Datagrams from addresses that no peer is known at, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.StrangeDatagrams }},
+		{"rtc_malformed_rtp_packets", "RTP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTP }},
+		{"rtc_malformed_rtcp_packets", "RTCP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTCP }},
+		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that their client's answer does not have, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
+		{"udp_datagrams_received", "Datagrams received.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsReceived }},
+		{"udp_datagrams_discarded", "Datagrams received empty or too long, dropped.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsDiscarded }},
+		{"udp_receive_calls", "System calls that returned datagrams.", func(_ Stats, s udp.Stats) uint64 { return s.ReceiveCalls }},
+		{"udp_datagrams_sent", "Datagrams that the kernel took.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsSent }},
+		{"udp_datagrams_refused", "Datagrams that the kernel did not take.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsRefused }},
+		{"udp_messages_sent", "Passes through the kernel's network stack for the datagrams sent: one for each run of them.", func(_ Stats, s udp.Stats) uint64 { return s.MessagesSent }},
+		{"udp_send_calls", "System calls made to send datagrams.", func(_ Stats, s udp.Stats) uint64 { return s.SendCalls }},
 	} {
-		registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
-			func() float64 { return float64(c.count.Load()) }))
+		registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nagi_" + c.name + "_total", Help: c.help},
+			func() float64 { return float64(c.count(e.Stats(), e.socket.Stats())) }))
 	}
 }

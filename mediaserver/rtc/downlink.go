@@ -2,55 +2,68 @@ package rtc
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/webrtc/v4"
+	"github.com/pion/srtp/v3"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// Feedback is what a client says about a stream it is sent. Its functions must not block and may still be running when
-// Remove returns.
+// Feedback is what a client says about a stream it is sent. Its functions must not wait for anything, and may still be
+// running when Remove returns.
 type Feedback interface {
 	// Bound is called once: the stream is negotiated, DTLS is up, packets can leave.
 	Bound()
-	// ReceiveNACK gets the sequence numbers, as sent, that the client misses (RFC 4585 section 6.2.1).
-	ReceiveNACK(sequenceNumbers []uint16)
+	// ReceiveNACK gets the sequence numbers, as sent, that the client misses (RFC 4585 section 6.2.1). What is sent again goes
+	// into the batch.
+	ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16)
 	// ReceivePLI is called when the client needs a keyframe (PLI or FIR).
 	ReceivePLI()
 }
 
-// Downlink is one stream that a client is sent. Writes are synchronous and may come from any goroutine: on return the
-// packet has been handed to the kernel.
+// Downlink is one stream that a client is sent. WriteRTP and ResendRTP may be called from any goroutine, one call at a time;
+// the other methods at any time.
 type Downlink struct {
 	peer     *Peer
-	line     *line
-	sender   *webrtc.RTPSender
+	kind     forwardingv1.Kind
 	streamID string
 	trackID  string
-
-	negotiated chan struct{} // closed when pending is set
-	pending    binding
+	ssrc     uint32
+	rtxSSRC  uint32
+	line     *line
 
 	binding atomic.Pointer[binding] // nil: packets cannot leave
 
-	mu       sync.Mutex
-	feedback Feedback
-	bound    bool
-	removed  bool
+	mu         sync.Mutex
+	feedback   Feedback
+	negotiated *payloadTypes
+	bound      bool
+	removed    bool
 }
 
-// binding is what negotiation has settled.
+// payloadTypes are what the client's answer calls the formats; rtx 0: no retransmission format.
+type payloadTypes struct{ media, rtx uint8 }
+
+// binding is a stream that can leave.
 type binding struct {
-	stream      webrtc.TrackLocalWriter
+	media, rtx outgoing // rtx.context nil: retransmissions go out on the stream itself
+	overhead   int      // what sealing adds, in bytes
+	rtxNumber  uint16   // of the next packet on the RTX stream
+}
+
+// outgoing is one SSRC that packets are sealed for.
+type outgoing struct {
+	context     *srtp.Context
 	ssrc        uint32
 	payloadType uint8
+	header      rtp.Header // scratch of the context's
 }
 
 // maxMSIDBytes is RFC 8830 section 2's limit of either part of an msid.
@@ -62,26 +75,22 @@ func (p *Peer) AddDownlink(streamID string, kind forwardingv1.Kind) (*Downlink, 
 	if streamID == "" || len(streamID) > maxMSIDBytes || strings.ContainsAny(streamID, " \t\r\n") {
 		return nil, fmt.Errorf("stream id %q cannot stand in an msid; use 1 to %d bytes without spaces", streamID, maxMSIDBytes)
 	}
-	codecType, err := rtcKind(kind)
-	if err != nil {
-		return nil, err
+	if kind != forwardingv1.Kind_KIND_AUDIO && kind != forwardingv1.Kind_KIND_VIDEO {
+		return nil, fmt.Errorf("kind %v cannot be sent; use audio or video", kind)
 	}
-	d := &Downlink{peer: p, streamID: streamID, trackID: rand.Text(), negotiated: make(chan struct{})}
+	d := &Downlink{peer: p, kind: kind, streamID: streamID, trackID: rand.Text()}
 
 	p.negotiation.Lock()
 	if p.isClosing() {
-		err = ErrClosed
-	} else {
-		err = p.place(d, codecType)
-	}
-	offered := p.offered
-	p.negotiation.Unlock()
-	if err != nil {
-		return nil, fmt.Errorf("add a downlink: %w", err)
-	}
-	if !p.start(d.receiveFeedback) {
+		p.negotiation.Unlock()
+
 		return nil, fmt.Errorf("add a downlink: %w", ErrClosed)
 	}
+	d.ssrc, d.rtxSSRC = p.newSSRC(), p.newSSRC()
+	p.place(d)
+	offered := p.offered
+	p.negotiation.Unlock()
+	p.feedbackTo(d)
 	p.negotiationNeeded(offered)
 
 	return d, nil
@@ -93,24 +102,23 @@ func (d *Downlink) Remove() error {
 	d.mu.Lock()
 	removed := d.removed
 	d.removed = true
+	d.binding.Store(nil)
 	d.mu.Unlock()
 	if removed {
 		return nil
 	}
 
 	p := d.peer
+	p.noFeedbackTo(d)
 	p.negotiation.Lock()
-	var err error
 	if p.isClosing() {
-		err = ErrClosed
-	} else {
-		err = p.vacate(d.line)
+		p.negotiation.Unlock()
+
+		return fmt.Errorf("remove a downlink: %w", ErrClosed)
 	}
+	d.line.vacate()
 	offered := p.offered
 	p.negotiation.Unlock()
-	if err != nil {
-		return fmt.Errorf("remove a downlink: %w", err)
-	}
 	p.negotiationNeeded(offered)
 
 	return nil
@@ -130,110 +138,164 @@ func (d *Downlink) Attach(feedback Feedback) {
 // SSRC is the stream's; 0 before it is bound and after it is removed.
 func (d *Downlink) SSRC() uint32 {
 	if b := d.binding.Load(); b != nil {
-		return b.ssrc
+		return b.media.ssrc
 	}
 
 	return 0
 }
 
-// WriteRTP sends one packet: ErrNotBound before the stream is bound and after it is removed.
-func (d *Downlink) WriteRTP(sequenceNumber uint16, timestamp uint32, marker bool, payload []byte) error {
+// Worker is the worker that the client's packets are to be sent by.
+func (d *Downlink) Worker() int { return d.peer.worker }
+
+// WriteRTP seals one packet into the batch: ErrNotBound before the stream is bound and after it is removed. padding bytes of
+// RTP padding (RFC 3550 section 5.1) go behind the payload.
+func (d *Downlink) WriteRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
 	b := d.binding.Load()
 	if b == nil {
 		return ErrNotBound
 	}
-	header, ok := d.peer.engine.headers.Get().(*rtp.Header)
-	if !ok {
-		header = new(rtp.Header)
-	}
-	*header = rtp.Header{
-		Version: 2, Marker: marker, PayloadType: b.payloadType,
-		SequenceNumber: sequenceNumber, Timestamp: timestamp, SSRC: b.ssrc,
-	}
-	_, err := b.stream.WriteRTP(header, payload)
-	d.peer.engine.headers.Put(header)
 
-	return err
+	return d.seal(batch, &b.media, b.overhead, sequenceNumber, timestamp, marker, payload, padding, false)
 }
 
-// WriteSenderReport sends a report about the stream with the CNAME that its SDP has (RFC 3550 sections 6.4.1 and 6.5.1).
+// ResendRTP sends a packet once more: on the RTX stream if the client knows RTX (RFC 4588), else as it was. The arguments are
+// those of the first time.
+func (d *Downlink) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
+	b := d.binding.Load()
+	if b == nil {
+		return ErrNotBound
+	}
+	if b.rtx.context == nil {
+		return d.seal(batch, &b.media, b.overhead, sequenceNumber, timestamp, marker, payload, padding, false)
+	}
+	b.rtx.header.SequenceNumber = b.rtxNumber
+	b.rtxNumber++
+
+	return d.seal(batch, &b.rtx, b.overhead, sequenceNumber, timestamp, marker, payload, padding, true)
+}
+
+// seal builds a packet in the batch's memory and encrypts it there: the one copy that is made of a payload for a receiver.
+// retransmission: the packet's own number stands in the payload, behind the number of the RTX stream that rtxNumber counts.
+func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, sequenceNumber uint16, timestamp uint32, marker bool,
+	payload []byte, padding uint8, retransmission bool,
+) error {
+	destination := d.peer.selected.Load()
+	if destination == nil {
+		return ErrNotBound
+	}
+	size := rtpHeaderBytes + len(payload) + int(padding)
+	if retransmission {
+		size += 2
+	}
+	if size+overhead > udp.MaxDatagram {
+		return ErrPacketTooLarge
+	}
+	packet := batch.Append(destination, size+overhead)
+	if packet == nil {
+		return ErrBatchFull
+	}
+	packet[0] = 2 << 6
+	packet[1] = out.payloadType
+	if marker {
+		packet[1] |= 0x80
+	}
+	binary.BigEndian.PutUint16(packet[2:], sequenceNumber)
+	binary.BigEndian.PutUint32(packet[4:], timestamp)
+	binary.BigEndian.PutUint32(packet[8:], out.ssrc)
+	body := packet[rtpHeaderBytes:size]
+	if retransmission {
+		binary.BigEndian.PutUint16(packet[2:], out.header.SequenceNumber)
+		binary.BigEndian.PutUint16(body, sequenceNumber)
+		body = body[2:]
+	}
+	copy(body, payload)
+	if padding > 0 {
+		packet[0] |= 0x20
+		clear(body[len(payload):])
+		body[len(body)-1] = padding
+	}
+	if _, err := out.context.EncryptRTP(packet[:0], packet[:size], &out.header); err != nil {
+		clear(packet) // It is in the batch; what leaves then is nothing that a client takes for a packet.
+
+		return err
+	}
+
+	return nil
+}
+
+// WriteSenderReport seals a report about the stream with the CNAME that its SDP has (RFC 3550 sections 6.4.1 and 6.5.1).
 // All streams of one sender share the CNAME, so that the client plays them in step.
-func (d *Downlink) WriteSenderReport(ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32) error {
-	b := d.binding.Load()
-	if b == nil {
+func (d *Downlink) WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32) error {
+	b, destination := d.binding.Load(), d.peer.selected.Load()
+	if b == nil || destination == nil {
 		return ErrNotBound
 	}
+	sealed, err := d.peer.reports.seal(
+		&rtcp.SenderReport{SSRC: b.media.ssrc, NTPTime: ntpTime, RTPTime: rtpTime, PacketCount: packetCount, OctetCount: octetCount},
+		rtcp.NewCNAMESourceDescription(b.media.ssrc, d.streamID),
+	)
+	if err != nil {
+		return err
+	}
+	packet := batch.Append(destination, len(sealed))
+	if packet == nil {
+		return ErrBatchFull
+	}
+	copy(packet, sealed)
 
-	return d.peer.pc.WriteRTCP([]rtcp.Packet{
-		&rtcp.SenderReport{
-			SSRC: b.ssrc, NTPTime: ntpTime, RTPTime: rtpTime, PacketCount: packetCount, OctetCount: octetCount,
-		},
-		rtcp.NewCNAMESourceDescription(b.ssrc, d.streamID),
-	})
+	return nil
 }
 
-// receiveFeedback waits until packets can leave, then reads the client's RTCP about the stream until it is removed.
-func (d *Downlink) receiveFeedback() {
-	select {
-	case <-d.negotiated:
-	case <-d.peer.closing:
-		return
-	}
-	// Pion has no event for SRTP being up on a sender; setting a deadline returns then, or when the sender is stopped.
-	if err := d.sender.SetReadDeadline(time.Time{}); err != nil {
-		return
-	}
-	if !d.open() {
-		return
-	}
-	d.peer.readRTCP(d.sender, d.dispatch)
-}
-
-// open lets packets leave, unless the stream has been removed meanwhile.
-func (d *Downlink) open() bool {
+// negotiate notes what the client calls the stream's formats, once its offer is answered.
+func (d *Downlink) negotiate(types payloadTypes) {
 	d.mu.Lock()
-	if d.removed {
+	if d.negotiated == nil {
+		d.negotiated = &types
+	}
+	d.mu.Unlock()
+	d.bind()
+}
+
+// bind lets packets leave as soon as the stream is negotiated and DTLS is up, unless it has been removed meanwhile.
+func (d *Downlink) bind() {
+	k := d.peer.keys.Load()
+	d.mu.Lock()
+	if k == nil || d.negotiated == nil || d.bound || d.removed {
 		d.mu.Unlock()
 
-		return false
+		return
 	}
-	d.binding.Store(&d.pending)
+	b, err := d.newBinding(k)
+	if err != nil {
+		d.mu.Unlock()
+		d.peer.fail(fmt.Errorf("%w: %w", ErrICEFailed, err))
+
+		return
+	}
+	d.binding.Store(b)
 	d.bound = true
 	feedback := d.feedback
 	d.mu.Unlock()
 	if feedback != nil {
 		feedback.Bound()
 	}
-
-	return true
 }
 
-func (d *Downlink) dispatch(packet rtcp.Packet) {
-	d.mu.Lock()
-	feedback, removed := d.feedback, d.removed
-	d.mu.Unlock()
-	if feedback == nil || removed {
-		return
+// newBinding is called with mu held.
+func (d *Downlink) newBinding(k *keys) (*binding, error) {
+	media, err := k.sealing()
+	if err != nil {
+		return nil, err
 	}
+	b := &binding{overhead: k.overhead, media: outgoing{context: media, ssrc: d.ssrc, payloadType: d.negotiated.media}}
+	if d.negotiated.rtx == 0 {
+		return b, nil
+	}
+	rtx, err := k.sealing()
+	if err != nil {
+		return nil, err
+	}
+	b.rtx = outgoing{context: rtx, ssrc: d.rtxSSRC, payloadType: d.negotiated.rtx}
 
-	switch packet := packet.(type) {
-	case *rtcp.TransportLayerNack:
-		if packet.MediaSSRC == d.pending.ssrc {
-			var missing []uint16
-			for _, pair := range packet.Nacks {
-				missing = append(missing, pair.PacketList()...)
-			}
-			feedback.ReceiveNACK(missing)
-		}
-	case *rtcp.PictureLossIndication:
-		if packet.MediaSSRC == d.pending.ssrc {
-			feedback.ReceivePLI()
-		}
-	case *rtcp.FullIntraRequest:
-		for _, entry := range packet.FIR {
-			if entry.SSRC == d.pending.ssrc {
-				feedback.ReceivePLI()
-			}
-		}
-	}
+	return b, nil
 }

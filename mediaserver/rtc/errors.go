@@ -14,15 +14,20 @@ var (
 	// ErrInvalidAnswer is returned by Answer for a description that is malformed or does not fit the offer. The peer
 	// cannot be used after it and has to be closed.
 	ErrInvalidAnswer = errors.New("invalid answer")
-	// ErrInvalidCandidate is returned by AddCandidate for a malformed candidate, or for too many of them.
+	// ErrInvalidCandidate is returned by AddCandidate for a malformed candidate.
 	ErrInvalidCandidate = errors.New("invalid ICE candidate")
 	// ErrNotBound is returned by a downlink's writes before it is negotiated.
 	ErrNotBound = errors.New("downlink not negotiated yet")
+	// ErrPacketTooLarge is returned by a downlink's writes for what does not fit into a datagram of udp.MaxDatagram bytes.
+	ErrPacketTooLarge = errors.New("packet too large")
+	// ErrBatchFull is returned by a downlink's writes when the caller has not made room in the batch.
+	ErrBatchFull = errors.New("no room in the batch")
 
 	// ErrICEFailed is what OnClosed gets when no path to the client is left, or the DTLS handshake failed.
 	ErrICEFailed = errors.New("ICE or DTLS failed")
-	// ErrTooManyStreams is what OnClosed gets when the client's packets name more SSRCs than any client has use for.
-	ErrTooManyStreams = errors.New("packets of too many SSRCs")
 	// ErrClosedByClient is what OnClosed gets when the client ended DTLS.
 	ErrClosedByClient = errors.New("closed by the client")
+
+	// errTooManyReporters counts as malformed RTCP.
+	errTooManyReporters = errors.New("RTCP of too many SSRCs")
 )

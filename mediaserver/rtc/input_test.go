@@ -89,13 +89,6 @@ func TestCandidates(t *testing.T) {
 	if err := c.peer.AddCandidate("", nil, nil); err != nil {
 		t.Errorf("empty candidate after the answer: %v", err)
 	}
-	var last error
-	for range maxCandidates {
-		last = c.peer.AddCandidate("", nil, nil)
-	}
-	if !errors.Is(last, ErrInvalidCandidate) {
-		t.Errorf("more than %d candidates: %v", maxCandidates, last)
-	}
 }
 
 func TestStrangeDatagramsAreDropped(t *testing.T) {
@@ -103,7 +96,7 @@ func TestStrangeDatagramsAreDropped(t *testing.T) {
 	c := connect(t, engine, true)
 	d, _ := bind(t, c, "SENDER")
 
-	conn, err := net.Dial("udp", engine.mux.local.String()) //nolint:noctx // A datagram socket connects at once.
+	conn, err := net.Dial("udp", engine.socket.Addr().String()) //nolint:noctx // A datagram socket connects at once.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +141,7 @@ func TestAnnouncedAddresses(t *testing.T) {
 		"both families":   {"[::]:0", nil, ownAddresses(t, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			socket, err := udp.Listen(c.listen)
+			socket, err := udp.Listen(c.listen, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,8 +159,7 @@ func TestAnnouncedAddresses(t *testing.T) {
 					t.Errorf("no candidate %q:\n%s", address, offer)
 				}
 			}
-			// Each address is there for both components (RTP and RTCP), as Pion writes them.
-			if got := strings.Count(strings.Split(offer, "\r\nm=")[1], "a=candidate"); got != 2*len(c.want) {
+			if got := strings.Count(offer, "a=candidate"); got != len(c.want) {
 				t.Errorf("%d candidates for %d addresses:\n%s", got, len(c.want), offer)
 			}
 			for _, unreachable := range []string{" 0.0.0.0 ", " :: "} {
@@ -179,7 +171,7 @@ func TestAnnouncedAddresses(t *testing.T) {
 			}
 		})
 	}
-	socket, err := udp.Listen("127.0.0.1:0")
+	socket, err := udp.Listen("127.0.0.1:0", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +210,7 @@ func ownAddresses(t *testing.T, onlyIPv4 bool) (addresses []string) {
 
 // Media over IPv6. A machine without IPv6 fails this test: the kernel must have it for the loopback interface at least.
 func TestMediaOverIPv6(t *testing.T) {
-	socket, err := udp.Listen("[::1]:0")
+	socket, err := udp.Listen("[::1]:0", 1)
 	if err != nil {
 		t.Fatalf("this machine has no IPv6 on its loopback interface, so IPv6 media cannot be tested: %v", err)
 	}

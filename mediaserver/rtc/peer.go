@@ -1,17 +1,20 @@
 package rtc
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/pion/dtls/v3"
 	"github.com/pion/sdp/v3"
-	"github.com/pion/webrtc/v4"
+	"github.com/pion/stun/v4"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // PeerConfig describes one client's connection. Its functions run on a goroutine of the peer, one at a time, except that
@@ -21,7 +24,7 @@ type PeerConfig struct {
 	Audio, Video *Uplink
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
-	// OnClosed is called at most once, with ErrICEFailed, ErrClosedByClient or ErrTooManyStreams, and not on account of Close.
+	// OnClosed is called at most once, with ErrICEFailed or ErrClosedByClient, and not on account of Close.
 	OnClosed func(err error)
 	// OnNegotiationNeeded is called whenever an offer would differ from the one made last; not before the first.
 	OnNegotiationNeeded func()
@@ -31,14 +34,27 @@ type PeerConfig struct {
 type Peer struct {
 	engine *Engine
 	config PeerConfig
-	api    *webrtc.API
-	pc     *webrtc.PeerConnection
 	log    *slog.Logger
+	worker int
 	ssrc   uint32 // of our RTCP feedback
 
-	incoming       *streams
-	stateChanged   chan struct{}
+	ufrag, password string
+	integrity       stun.MessageIntegrity
+	addresses       []netip.AddrPort                // guarded by the engine's paths
+	selected        atomic.Pointer[udp.Destination] // the path that the client chose last
+	reachable       chan struct{}                   // closed when there is a path
+	heard           atomic.Int64                    // when the client was heard last, in nanoseconds of Unix time; 0: it need not be yet
+	wire            *wire
+	keys            atomic.Pointer[keys]
+
+	audio, video *uplink
+	inbound      inbound
+	reports      reports
+
+	connected      chan struct{} // capacity 1, as the next two
+	failed         chan error
 	keyframeWanted chan struct{}
+	gap            chan struct{}
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close is done
@@ -46,68 +62,66 @@ type Peer struct {
 	alive   sync.Mutex // guards the start of goroutines against the beginning of Close
 	sends   atomic.Pointer[[]forwardingv1.Kind]
 
-	audio, video *uplink
-
+	downlinks   sync.RWMutex
+	bySSRC      map[uint32]*Downlink
 	negotiation sync.Mutex // guards what follows
+	sessionID   uint64
+	version     uint64
+	ssrcs       map[uint32]struct{} // given out
 	offer       *sdp.SessionDescription
 	offered     bool // a first offer was made
 	outstanding bool // the last offer waits for its answer
 	answered    bool // some offer was answered
 	lines       []*line
-	candidates  []webrtc.ICECandidateInit // that came before the first answer
-	candidateN  int
 }
 
 // NewPeer makes a peer. It sends nothing before Offer and Answer.
 func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
-	incoming := newStreams()
-	api := e.newAPI(incoming)
-	pc, err := api.NewPeerConnection(webrtc.Configuration{
-		Certificates:              []webrtc.Certificate{e.certificate},
-		BundlePolicy:              webrtc.BundlePolicyMaxBundle,
-		RTPHeaderEncryptionPolicy: webrtc.RTPHeaderEncryptionPolicyDisable,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make a peer connection: %w", err)
-	}
 	peer := &Peer{
-		engine: e, config: config, api: api, pc: pc, log: e.log,
+		engine: e, config: config, log: e.log,
+		worker:         int(e.next.Add(1)-1) % e.socket.Workers(),
 		ssrc:           rand.Uint32()>>1 + 1,
-		incoming:       incoming,
-		stateChanged:   make(chan struct{}, 1),
+		sessionID:      rand.Uint64() >> 1, // RFC 8829 section 5.2.1: below 1<<63
+		ssrcs:          make(map[uint32]struct{}),
+		bySSRC:         make(map[uint32]*Downlink),
+		connected:      make(chan struct{}, 1),
+		failed:         make(chan error, 1),
 		keyframeWanted: make(chan struct{}, 1),
+		gap:            make(chan struct{}, 1),
+		reachable:      make(chan struct{}),
 		closing:        make(chan struct{}),
 		closed:         make(chan struct{}),
 	}
+	peer.ufrag, peer.password = newCredentials()
+	peer.integrity = stun.NewShortTermIntegrity(peer.password)
+	peer.inbound.reporters = make(map[uint32]struct{})
+	peer.wire = newWire(e.socket, &peer.selected)
 	// The client binds its tracks to the first m-lines that fit, so the uplinks come before any downlink.
-	if peer.audio, err = peer.newUplink(webrtc.RTPCodecTypeAudio, config.Audio); err == nil {
-		peer.video, err = peer.newUplink(webrtc.RTPCodecTypeVideo, config.Video)
+	mid := 0
+	for _, u := range []struct {
+		at     **uplink
+		config *Uplink
+		kind   forwardingv1.Kind
+		clock  uint32
+	}{
+		{&peer.audio, config.Audio, forwardingv1.Kind_KIND_AUDIO, 48_000},
+		{&peer.video, config.Video, forwardingv1.Kind_KIND_VIDEO, 90_000},
+	} {
+		if u.config != nil {
+			*u.at = &uplink{config: *u.config, kind: u.kind, mid: fmt.Sprint(mid), reception: reception{clockRate: u.clock}}
+			mid++
+		}
 	}
-	if err == nil {
-		err = e.adopt(peer)
+	if err := e.adopt(peer); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, errors.Join(err, pc.GracefulClose())
-	}
-	pc.OnTrack(peer.receive)
-	pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) { signal(peer.stateChanged) })
 	peer.start(peer.run)
 
 	return peer, nil
 }
 
-func (e *Engine) adopt(peer *Peer) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return ErrClosed
-	}
-	e.peers[peer] = struct{}{}
-
-	return nil
-}
-
-// Close ends the connection and waits for all that belongs to it; nothing of the configuration is called any more after it.
+// Close ends the connection and waits for all that belongs to it; nothing of the configuration is called any more after it,
+// but for packets that a reader of the socket is handing on at this moment.
 func (p *Peer) Close() error {
 	p.alive.Lock()
 	if p.isClosing() {
@@ -119,11 +133,10 @@ func (p *Peer) Close() error {
 	close(p.closing)
 	p.alive.Unlock()
 
-	err := p.pc.GracefulClose()
 	p.running.Wait()
-	p.engine.mu.Lock()
-	delete(p.engine.peers, p)
-	p.engine.mu.Unlock()
+	p.engine.forget(p)
+	err := p.wire.Close()
+	p.engine.socket.Quiesce() // Readers that found the peer before it was forgotten.
 	close(p.closed)
 
 	return err
@@ -132,6 +145,97 @@ func (p *Peer) Close() error {
 // RequestKeyframe asks the client for a keyframe of its video (PLI, RFC 4585 section 6.3.1). It never blocks; requests
 // that come faster than they can be sent become one.
 func (p *Peer) RequestKeyframe() { signal(p.keyframeWanted) }
+
+// secureWith begins the handshake; the client must be heard from now on. It is called with the negotiation locked.
+func (p *Peer) secureWith(remote answer) {
+	p.heard.Store(time.Now().UnixNano())
+	p.start(func() { p.secure(remote) })
+}
+
+// unlock lets media pass both ways with the keys that DTLS has agreed on.
+func (p *Peer) unlock(conn *dtls.Conn, client bool) error {
+	k, err := newKeys(conn, client)
+	if err != nil {
+		return err
+	}
+	opening, err := k.opening()
+	if err != nil {
+		return err
+	}
+	sealing, err := k.sealing()
+	if err != nil {
+		return err
+	}
+	p.inbound.mu.Lock()
+	p.inbound.context = opening
+	p.inbound.mu.Unlock()
+	p.reports.mu.Lock()
+	p.reports.context = sealing
+	p.reports.mu.Unlock()
+	p.keys.Store(k)
+	signal(p.connected)
+
+	p.downlinks.RLock()
+	downlinks := make([]*Downlink, 0, len(p.bySSRC))
+	for _, d := range p.bySSRC {
+		downlinks = append(downlinks, d)
+	}
+	p.downlinks.RUnlock()
+	for _, d := range downlinks {
+		d.bind()
+	}
+
+	return nil
+}
+
+// fail has OnClosed called, with the first of the reasons there are.
+func (p *Peer) fail(reason error) {
+	select {
+	case p.failed <- reason:
+	default:
+	}
+}
+
+// newSSRC is one that the peer has not had yet: what is late of an earlier stream must not be taken for a later one's.
+func (p *Peer) newSSRC() uint32 {
+	for {
+		ssrc := rand.Uint32()
+		if _, taken := p.ssrcs[ssrc]; !taken && ssrc != 0 && ssrc != p.ssrc {
+			p.ssrcs[ssrc] = struct{}{}
+
+			return ssrc
+		}
+	}
+}
+
+func (p *Peer) feedbackTo(d *Downlink) {
+	p.downlinks.Lock()
+	defer p.downlinks.Unlock()
+	p.bySSRC[d.ssrc] = d
+}
+
+func (p *Peer) noFeedbackTo(d *Downlink) {
+	p.downlinks.Lock()
+	defer p.downlinks.Unlock()
+	delete(p.bySSRC, d.ssrc)
+}
+
+// feedbackOf is who hears of feedback about an SSRC, nil: nobody.
+func (p *Peer) feedbackOf(ssrc uint32) Feedback {
+	p.downlinks.RLock()
+	d := p.bySSRC[ssrc]
+	p.downlinks.RUnlock()
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.bound {
+		return nil
+	}
+
+	return d.feedback
+}
 
 func (p *Peer) isClosing() bool {
 	select {
@@ -142,29 +246,13 @@ func (p *Peer) isClosing() bool {
 	}
 }
 
-// start runs a goroutine that Close waits for; false when it is too late for one.
-func (p *Peer) start(run func()) bool {
-	if !p.enter() {
-		return false
-	}
-	go func() {
-		defer p.running.Done()
-		run()
-	}()
-
-	return true
-}
-
-// enter counts the calling goroutine, one of Pion's, among those that Close waits for.
-func (p *Peer) enter() bool {
+// start runs a goroutine that Close waits for, unless it is too late for one.
+func (p *Peer) start(run func()) {
 	p.alive.Lock()
 	defer p.alive.Unlock()
-	if p.isClosing() {
-		return false
+	if !p.isClosing() {
+		p.running.Go(run)
 	}
-	p.running.Add(1)
-
-	return true
 }
 
 func (p *Peer) negotiationNeeded(needed bool) {
@@ -178,16 +266,5 @@ func signal(to chan<- struct{}) {
 	select {
 	case to <- struct{}{}:
 	default:
-	}
-}
-
-func rtcKind(kind forwardingv1.Kind) (webrtc.RTPCodecType, error) {
-	switch kind {
-	case forwardingv1.Kind_KIND_AUDIO:
-		return webrtc.RTPCodecTypeAudio, nil
-	case forwardingv1.Kind_KIND_VIDEO:
-		return webrtc.RTPCodecTypeVideo, nil
-	default:
-		return 0, fmt.Errorf("kind %v cannot be sent; use audio or video", kind)
 	}
 }

@@ -4,103 +4,119 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/webrtc/v4"
 )
 
-// estimateInterval is how often senders are told the bitrate that they may use; a browser forgets it after a few seconds.
-const estimateInterval = time.Second
+// reportInterval is how often senders get a reception report and are told the bitrate that they may use; a browser forgets
+// the latter after a few seconds.
+const reportInterval = time.Second
 
-// run watches the connection's state and sends what the server itself has to say to a sender.
+// run tells the configuration of the connection's state, each thing once, and sends what the server itself has to say to a
+// sender.
 func (p *Peer) run() {
-	ticker := time.NewTicker(estimateInterval)
-	defer ticker.Stop()
-
-	connected, ended := false, false
+	var reporting <-chan time.Time // A client that sends nothing needs no reports, and costs no timer.
+	if len(p.uplinks()) > 0 {
+		ticker := time.NewTicker(reportInterval)
+		defer ticker.Stop()
+		reporting = ticker.C
+	}
+	asking := time.NewTimer(0)
+	defer asking.Stop()
+	connected, failed := p.connected, p.failed
 	for {
 		select {
 		case <-p.closing:
 			return
-		case <-p.stateChanged:
-			connected, ended = p.follow(connected, ended)
-		case <-p.incoming.flooded:
-			if !ended && !p.isClosing() {
-				ended = true
-				p.engine.counters.streamFloods.Add(1)
-				p.end(ErrTooManyStreams)
-			}
-		case <-ticker.C:
-			if connected && !ended {
-				p.sendEstimate()
-			}
-		case <-p.keyframeWanted:
-			p.sendKeyframeRequest()
-		}
-	}
-}
-
-// follow tells the configuration about the state reached, each thing once.
-func (p *Peer) follow(connected, ended bool) (nowConnected, nowEnded bool) {
-	if p.isClosing() || ended {
-		return connected, ended
-	}
-	switch p.pc.ConnectionState() {
-	case webrtc.PeerConnectionStateConnected:
-		if !connected {
-			p.sendEstimate()
+		case <-connected:
+			connected = nil
+			p.sendReports()
 			if p.config.OnConnected != nil {
 				p.config.OnConnected()
 			}
+		case reason := <-failed:
+			failed = nil
+			if p.config.OnClosed != nil && !p.isClosing() {
+				p.config.OnClosed(reason)
+			}
+		case <-reporting:
+			p.sendReports()
+		case <-p.keyframeWanted:
+			p.sendKeyframeRequest()
+		case <-p.gap:
+			p.askForMissing(asking)
+		case <-asking.C:
+			p.askForMissing(asking)
 		}
-
-		return true, false
-	case webrtc.PeerConnectionStateFailed:
-		p.end(ErrICEFailed)
-
-		return connected, true
-	case webrtc.PeerConnectionStateClosed:
-		p.end(ErrClosedByClient)
-
-		return connected, true
-	default:
-		return connected, false
 	}
 }
 
-func (p *Peer) end(reason error) {
-	if p.config.OnClosed != nil {
-		p.config.OnClosed(reason)
-	}
-}
-
-// sendEstimate tells the client how much it may send in all (draft-alvestrand-rmcat-remb-03): browsers start at some
-// 300 kbit/s and, with no other congestion feedback offered, stay there until somebody tells them more.
-func (p *Peer) sendEstimate() {
-	estimate := rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: p.ssrc}
-	for _, u := range []*uplink{p.audio, p.video} {
-		if u == nil {
-			continue
-		}
+// sendReports tells the client what of its streams arrives (RFC 3550 section 6.4.2), and how much it may send in all
+// (draft-alvestrand-rmcat-remb-03): browsers start at some 300 kbit/s and, with no other congestion feedback offered, stay
+// there until somebody tells them more.
+func (p *Peer) sendReports() {
+	now := time.Now()
+	report := &rtcp.ReceiverReport{SSRC: p.ssrc}
+	estimate := &rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: p.ssrc}
+	p.inbound.mu.Lock()
+	for _, u := range p.uplinks() {
 		estimate.Bitrate += float32(u.config.MaxBitRate)
-		if ssrc := u.ssrc.Load(); ssrc != 0 {
-			estimate.SSRCs = append(estimate.SSRCs, ssrc)
+		if u.reception.ssrc != 0 {
+			estimate.SSRCs = append(estimate.SSRCs, u.reception.ssrc)
+		}
+		if about, ok := u.reception.report(now); ok {
+			report.Reports = append(report.Reports, about)
 		}
 	}
+	p.inbound.mu.Unlock()
 	if estimate.Bitrate > 0 {
-		p.writeRTCP(&estimate)
+		p.writeRTCP(report, estimate)
 	}
 }
 
 func (p *Peer) sendKeyframeRequest() {
-	if p.video == nil {
-		return
-	}
-	if ssrc := p.video.ssrc.Load(); ssrc != 0 {
+	if ssrc := p.videoSSRC(); ssrc != 0 {
 		p.writeRTCP(&rtcp.PictureLossIndication{SenderSSRC: p.ssrc, MediaSSRC: ssrc})
 	}
 }
 
-func (p *Peer) writeRTCP(packet rtcp.Packet) {
-	if err := p.pc.WriteRTCP([]rtcp.Packet{packet}); err != nil && !p.isClosing() {
+func (p *Peer) videoSSRC() uint32 {
+	if p.video == nil {
+		return 0
+	}
+	p.inbound.mu.Lock()
+	defer p.inbound.mu.Unlock()
+
+	return p.video.reception.ssrc
+}
+
+// askForMissing asks for the video packets that are missing (RFC 4585 section 6.2.1) and sets the timer for the next time;
+// it rests while nothing is missing.
+func (p *Peer) askForMissing(asking *time.Timer) {
+	if p.video == nil {
+		return
+	}
+	now := time.Now()
+	p.inbound.mu.Lock()
+	ssrc := p.video.reception.ssrc
+	numbers, next := p.video.reception.ask(now)
+	p.inbound.mu.Unlock()
+	if len(numbers) > 0 {
+		p.writeRTCP(&rtcp.TransportLayerNack{SenderSSRC: p.ssrc, MediaSSRC: ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers(numbers)})
+	}
+	if !next.IsZero() {
+		asking.Reset(next.Sub(now))
+	}
+}
+
+func (p *Peer) writeRTCP(packets ...rtcp.Packet) {
+	destination := p.selected.Load()
+	if destination == nil {
+		return
+	}
+	sealed, err := p.reports.seal(packets...)
+	if err == nil {
+		err = p.engine.socket.Send(sealed, destination)
+	}
+	if err != nil && !p.isClosing() {
 		p.log.Debug("RTCP not sent", "error", err)
 	}
 }

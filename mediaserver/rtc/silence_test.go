@@ -12,13 +12,13 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// wire is a client's socket that can be cut, as by a network that is gone.
-type wire struct {
+// cable is a client's socket that can be cut, as by a network that is gone.
+type cable struct {
 	net.PacketConn
 	cut atomic.Bool
 }
 
-func (w *wire) ReadFrom(datagram []byte) (int, net.Addr, error) {
+func (w *cable) ReadFrom(datagram []byte) (int, net.Addr, error) {
 	for {
 		n, source, err := w.PacketConn.ReadFrom(datagram)
 		if err != nil || !w.cut.Load() {
@@ -27,7 +27,7 @@ func (w *wire) ReadFrom(datagram []byte) (int, net.Addr, error) {
 	}
 }
 
-func (w *wire) WriteTo(datagram []byte, destination net.Addr) (int, error) {
+func (w *cable) WriteTo(datagram []byte, destination net.Addr) (int, error) {
 	if w.cut.Load() {
 		return len(datagram), nil
 	}
@@ -38,7 +38,7 @@ func (w *wire) WriteTo(datagram []byte, destination net.Addr) (int, error) {
 // A client that vanishes without a word is noticed after the silence that is allowed, and not before.
 func TestClientVanishes(t *testing.T) {
 	const silence = 4 * time.Second
-	socket, err := udp.Listen("127.0.0.1:0")
+	socket, err := udp.Listen("127.0.0.1:0", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestClientVanishes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := &wire{PacketConn: conn}
+	own := &cable{PacketConn: conn}
 	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: own, Logger: loggers{quiet()}.NewLogger("wire")})
 	t.Cleanup(func() { _ = mux.Close() })
 

@@ -1,4 +1,9 @@
-// Package udp is the one socket through which all media of a media server passes.
+// Package udp is the one address through which all media of a media server passes: bursts of datagrams in, batches out.
+//
+// A burst is what has arrived when a worker looks. The worker's receive function answers into a Batch, and the batch
+// goes to the kernel when the function returns: there is no timer, and nothing changes its goroutine on the way. What
+// makes a media server slow is one pass through the kernel's network stack per datagram, so a batch passes a run of
+// datagrams to one receiver as one message (UDP_SEGMENT), and many messages in one call (sendmmsg).
 package udp
 
 import (
@@ -7,121 +12,113 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 )
 
 // bufferBytes is asked of the kernel for each direction. A keyframe of a hundred senders arrives within milliseconds,
 // and Linux's default of 208 KiB loses part of it. The kernel may grant less (net.core.rmem_max), which is no error.
 const bufferBytes = 4 << 20
 
-// Socket is a UDP socket that many peers share. Its methods may be called from any goroutine.
-//
-// It is a net.PacketConn, and has ReadFromAddrPort and WriteToAddrPort besides (ice.AddrPortReaderWriter), so that no
-// address is allocated for a datagram.
+// Socket is one UDP address that many peers share, served by one or more workers. Its methods may be called from any
+// goroutine.
 type Socket struct {
-	conn *net.UDPConn
-	ipv4 bool
+	address netip.AddrPort
+	workers []*worker
+
+	counters   counters
+	quiescence quiescence
 
 	closeOnce sync.Once
 	closeErr  error
+	closed    chan struct{}
 }
 
-// Listen opens a socket at address, a host:port of IP literals. An empty host or [::] means both IPv4 and IPv6, 0.0.0.0
-// IPv4 alone; port 0 lets the kernel choose.
-func Listen(address string) (*Socket, error) {
+// Listen opens workers sockets at one address, a host:port of IP literals. An empty host or [::] means both IPv4 and
+// IPv6, 0.0.0.0 IPv4 alone; port 0 lets the kernel choose. The kernel spreads the peers over the workers
+// (SO_REUSEPORT); where it cannot, which is everywhere but on Linux, there is one worker however many are asked for.
+func Listen(address string, workers int) (*Socket, error) {
+	return listen(address, workers, offload{segmentation: true, coalescing: true})
+}
+
+// offload is what of the kernel's handling of many datagrams as one is wanted; tests want less.
+type offload struct{ segmentation, coalescing bool }
+
+func listen(address string, workers int, wanted offload) (*Socket, error) {
+	if workers < 1 {
+		return nil, fmt.Errorf("listen for media on udp %s with %d workers: there must be 1 at least", address, workers)
+	}
 	local, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return nil, fmt.Errorf("media address %q: %w; give host:port, for example 127.0.0.1:5004", address, err)
 	}
-
 	network := "udp"
 	if local.IP.To4() != nil {
 		network = "udp4" // Go would listen on IPv6 too for 0.0.0.0.
 	}
-	conn, err := net.ListenUDP(network, local)
+	conns, err := open(network, local, workers)
 	if err != nil {
 		return nil, fmt.Errorf("listen for media on udp %s: %w; is another media server running there?", address, err)
 	}
-	_ = conn.SetReadBuffer(bufferBytes)
-	_ = conn.SetWriteBuffer(bufferBytes)
 
-	socket := &Socket{conn: conn}
-	socket.ipv4 = socket.Addr().Addr().Is4()
+	s := &Socket{address: localAddress(conns[0]), closed: make(chan struct{})}
+	for number, conn := range conns {
+		_ = conn.SetReadBuffer(bufferBytes)
+		_ = conn.SetWriteBuffer(bufferBytes)
+		w, err := s.newWorker(number, conn, wanted)
+		if err != nil {
+			closeAll(conns)
 
-	return socket, nil
+			return nil, fmt.Errorf("listen for media on udp %s: %w", address, err)
+		}
+		s.workers = append(s.workers, w)
+	}
+
+	return s, nil
 }
 
-// Addr is where the socket listens. An unspecified address stands for every interface.
-func (s *Socket) Addr() netip.AddrPort {
-	local, ok := s.conn.LocalAddr().(*net.UDPAddr)
+func localAddress(conn *net.UDPConn) netip.AddrPort {
+	local, ok := conn.LocalAddr().(*net.UDPAddr)
 	if !ok {
 		return netip.AddrPort{}
 	}
-	address := local.AddrPort()
 
+	return unmapped(local.AddrPort())
+}
+
+// unmapped is an address as people write it: an IPv4 address that an IPv6 socket reports as ::ffff:192.0.2.1 is
+// 192.0.2.1.
+func unmapped(address netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
 }
 
-// Close closes the socket; a read under way returns net.ErrClosed. Closing twice is harmless.
+func closeAll(conns []*net.UDPConn) {
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+}
+
+// Addr is where the socket listens. An unspecified address stands for every interface.
+func (s *Socket) Addr() netip.AddrPort { return s.address }
+
+// Workers is the number of workers, from 0 up to which they are numbered.
+func (s *Socket) Workers() int { return len(s.workers) }
+
+// Send sends one datagram now, outside any batch; on return the kernel has it, or it is lost.
+func (s *Socket) Send(datagram []byte, destination *Destination) error {
+	_, err := s.workers[0].conn.WriteToUDPAddrPort(datagram, destination.address)
+	s.counters.count(err == nil, 1, 1)
+
+	return err
+}
+
+// Close closes the socket: Serve returns once what it was doing is done, and jobs that have not begun are dropped.
+// Closing twice is harmless.
 func (s *Socket) Close() error {
-	s.closeOnce.Do(func() { s.closeErr = s.conn.Close() })
+	s.closeOnce.Do(func() {
+		close(s.closed)
+		for _, w := range s.workers {
+			s.closeErr = errors.Join(s.closeErr, w.conn.Close())
+		}
+	})
 
 	return s.closeErr
 }
-
-// ReadFromAddrPort reads one datagram. Errors of a single datagram (an ICMP answer, a lack of kernel memory) are no reason
-// for a reader of all peers to stop, so only the socket's closing and deadlines are reported.
-func (s *Socket) ReadFromAddrPort(datagram []byte) (int, netip.AddrPort, error) {
-	for {
-		n, source, err := s.conn.ReadFromUDPAddrPort(datagram)
-		if err == nil {
-			return n, netip.AddrPortFrom(source.Addr().Unmap(), source.Port()), nil
-		}
-		var netErr net.Error
-		if errors.Is(err, net.ErrClosed) || (errors.As(err, &netErr) && netErr.Timeout()) {
-			return 0, netip.AddrPort{}, err
-		}
-	}
-}
-
-// WriteToAddrPort sends one datagram; on return the kernel has it, or it is lost.
-func (s *Socket) WriteToAddrPort(datagram []byte, destination netip.AddrPort) (int, error) {
-	if s.ipv4 {
-		// An IPv4 socket refuses the IPv4-mapped form.
-		destination = netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port())
-	}
-
-	return s.conn.WriteToUDPAddrPort(datagram, destination)
-}
-
-// ReadFrom is ReadFromAddrPort for net.PacketConn.
-func (s *Socket) ReadFrom(datagram []byte) (int, net.Addr, error) {
-	n, source, err := s.ReadFromAddrPort(datagram)
-	if err != nil {
-		return 0, nil, err
-	}
-
-	return n, net.UDPAddrFromAddrPort(source), nil
-}
-
-// WriteTo is WriteToAddrPort for net.PacketConn.
-func (s *Socket) WriteTo(datagram []byte, destination net.Addr) (int, error) {
-	address, ok := destination.(*net.UDPAddr)
-	if !ok {
-		return 0, fmt.Errorf("send to %v: %w", destination, net.InvalidAddrError("not a UDP address"))
-	}
-
-	return s.WriteToAddrPort(datagram, address.AddrPort())
-}
-
-// LocalAddr is Addr for net.PacketConn.
-func (s *Socket) LocalAddr() net.Addr { return s.conn.LocalAddr() }
-
-// SetDeadline is that of net.PacketConn.
-func (s *Socket) SetDeadline(t time.Time) error { return s.conn.SetDeadline(t) }
-
-// SetReadDeadline is that of net.PacketConn.
-func (s *Socket) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
-
-// SetWriteDeadline is that of net.PacketConn.
-func (s *Socket) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }

@@ -4,38 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-
-	"github.com/pion/ice/v4"
-
-	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// mux shares one socket among all peers and says which addresses are announced for it. ICE makes a host candidate of each
-// listen address; here those are the public addresses, whatever the socket is bound to.
-type mux struct {
-	*ice.UDPMuxDefault
-	announced []net.Addr
-	local     net.Addr
-}
-
-// GetListenAddresses gives the addresses that become candidates.
-func (m *mux) GetListenAddresses() []net.Addr { return m.announced }
-
-// GetConn maps an announced address back to the socket's own, except where the socket listens on every interface:
-// there the address only tells the family.
-func (m *mux) GetConn(ufrag string, announced net.Addr) (net.PacketConn, error) {
-	local, ok := m.local.(*net.UDPAddr)
-	if !ok || local.IP.IsUnspecified() {
-		return m.UDPMuxDefault.GetConn(ufrag, announced)
-	}
-
-	return m.UDPMuxDefault.GetConn(ufrag, m.local)
-}
-
-// candidateAddresses are the addresses that peers are told: the public ones if there are any, else what the socket is
+// candidateAddresses are the addresses that clients are told: the public ones if there are any, else what the socket is
 // bound to, else those of the interfaces.
-func candidateAddresses(socket *udp.Socket, public []netip.Addr) ([]net.Addr, error) {
-	local := socket.Addr()
+func candidateAddresses(local netip.AddrPort, public []netip.Addr) ([]netip.AddrPort, error) {
 	addresses := public
 	if len(addresses) == 0 {
 		addresses = []netip.Addr{local.Addr()}
@@ -47,12 +20,12 @@ func candidateAddresses(socket *udp.Socket, public []netip.Addr) ([]net.Addr, er
 		}
 	}
 
-	announced := make([]net.Addr, 0, len(addresses))
+	announced := make([]netip.AddrPort, 0, len(addresses))
 	for _, address := range addresses {
 		if !address.IsValid() || address.IsUnspecified() || address.IsMulticast() {
 			return nil, fmt.Errorf("public address %q cannot be reached by clients; give a unicast address", address)
 		}
-		announced = append(announced, net.UDPAddrFromAddrPort(netip.AddrPortFrom(address.Unmap(), local.Port())))
+		announced = append(announced, netip.AddrPortFrom(address.Unmap(), local.Port()))
 	}
 
 	return announced, nil

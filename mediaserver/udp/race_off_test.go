@@ -1,5 +1,5 @@
 //go:build !race
 
-package rtc
+package udp
 
 const raceEnabled = false

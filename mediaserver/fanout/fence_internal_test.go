@@ -1,0 +1,52 @@
+package fanout
+
+import (
+	"testing"
+
+	"github.com/pion/rtp"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// numbered is a receiver that keeps sequence numbers.
+type numbered struct{ numbers []uint16 }
+
+func (*numbered) Worker() int { return 0 }
+
+func (n *numbered) WriteRTP(_ *udp.Batch, sequenceNumber uint16, _ uint32, _ bool, _ []byte, _ uint8) error {
+	n.numbers = append(n.numbers, sequenceNumber)
+	return nil
+}
+
+func (n *numbered) ResendRTP(*udp.Batch, uint16, uint32, bool, []byte, uint8) error { return nil }
+
+func (*numbered) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
+
+func (*numbered) SSRC() uint32 { return 1 }
+
+// A pause and a resume of two goroutines, both of which have swapped the snapshot
+// while neither has come to the edge yet: the edge was out of the snapshot, so the
+// walk that comes first must not go on where the edge was.
+func TestWalkComesAheadOfTwoChanges(t *testing.T) {
+	track := NewTrack(Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: func(payload []byte) bool { return payload[0] == 'K' }})
+	sink, batch := &numbered{}, udp.NewBatch(0, nil)
+	e := track.AddEdge(sink, 0)
+	receive := func(ssrc uint32, number uint16, payload string) {
+		track.ReceiveRTP(batch, []rtp.Packet{{Header: rtp.Header{SSRC: ssrc, SequenceNumber: number, Marker: true}, Payload: []byte(payload)}})
+	}
+	receive(1, 1, "K")
+	track.swap([]Change{{Edge: e, Withhold: forwarding.Paused}})
+	receive(2, 20_000, "K") // a new run, which the edge does not see
+	track.swap([]Change{{Edge: e, Release: forwarding.Paused}})
+	receive(2, 20_001, "d")
+	receive(2, 20_002, "d")
+	if len(sink.numbers) != 1 {
+		t.Fatalf("packets %v were forwarded before a keyframe", sink.numbers[1:])
+	}
+	receive(2, 20_003, "K")
+	if len(sink.numbers) != 2 || sink.numbers[1] != sink.numbers[0]+1 {
+		t.Errorf("numbers %v, want two in a row", sink.numbers)
+	}
+}

@@ -1,0 +1,163 @@
+package fanout_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// A batch that has to be flushed to make room may wait for the kernel, so no lock is
+// held meanwhile: here the flush itself uses everything that locks are for.
+func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
+	const edges = 10
+	long := string(make([]byte, 1300))
+	frame := func(first uint16, payload string) []rtp.Packet {
+		burst := make([]rtp.Packet, 60)
+		for i := range burst {
+			burst[i] = packet(first+uint16(i), "d"+long, i == len(burst)-1)
+		}
+		burst[0].Payload[0] = payload[0]
+		return burst
+	}
+	for name, act := range map[string]func(*udp.Batch, *fanout.Track, *fanout.Edge){
+		"a burst": func(b *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
+			track.ReceiveRTP(b, frame(120, "d"))
+		},
+		"a replay": func(b *udp.Batch, track *fanout.Track, e *fanout.Edge) {
+			fanout.Apply([]fanout.Change{pause(e)})
+			fanout.Apply([]fanout.Change{resume(e)})
+			track.ReceiveRTP(b, frame(200, "d")[1:])
+			track.ReceiveRTP(b, frame(200, "K")[:1])
+		},
+		"a storm of NACKs": func(b *udp.Batch, _ *fanout.Track, e *fanout.Edge) {
+			last, _ := e.LastSequenceNumber()
+			var missing []uint16
+			for i := range uint16(120) {
+				missing = append(missing, last-i, last-i, last-i, last-i)
+			}
+			e.ReceiveNACK(b, missing)
+		},
+		"sender reports": func(b *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
+			for i := range uint64(1000) {
+				track.ReceiveSenderReport(b, i, uint32(i))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			track := newVideo(t, func() {})
+			var all []*fanout.Edge
+			for i := range edges {
+				all = append(all, track.AddEdge(&wire{ssrc: uint32(i)}, 0))
+			}
+			track.ReceiveRTP(batch(), frame(0, "K"))
+			track.ReceiveRTP(batch(), frame(60, "d"))
+
+			within, flushes, inner, back := false, 0, batch(), uint16(9000)
+			b := udp.NewBatch(0, func([]byte, *udp.Destination) {
+				if within {
+					return
+				}
+				within = true
+				defer func() { within = false }()
+				flushes++
+				for _, e := range all[1:] {
+					last, _ := e.LastSequenceNumber()
+					e.ReceiveNACK(inner, []uint16{last})
+					e.ReceivePLI()
+					fanout.Apply([]fanout.Change{pause(e), resume(e)})
+				}
+				all[0].ReceivePLI()
+				track.ReceiveRTP(inner, []rtp.Packet{packet(back, "d", true)}) // out of run
+				track.ReceiveSenderReport(inner, 1, 1)
+				track.AddEdge(discard{}, 0).Remove()
+			})
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				act(b, track, all[0])
+			}()
+			select {
+			case <-done:
+			case <-time.After(30 * time.Second):
+				panic(fmt.Sprintf("%s: a lock is held across a flush", name))
+			}
+			if flushes == 0 {
+				t.Error("nothing was flushed to make room")
+			}
+			if n := track.Counters().SinkErrors.Load(); n != 0 {
+				t.Errorf("%d packets found no room", n)
+			}
+		})
+	}
+}
+
+// An answer to a NACK is decided upon after the room for it was made: a flush lets the
+// fence pass.
+func TestNACKAfterTheFencePassedItsFlush(t *testing.T) {
+	track := newVideo(t, func() {})
+	e := track.AddEdge(&wire{ssrc: 1}, 0)
+	long := string(make([]byte, 1300))
+	for i := range uint16(120) {
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(i, "K"+long, true)})
+	}
+	last, _ := e.LastSequenceNumber()
+	var missing []uint16
+	for i := range uint16(120) {
+		missing = append(missing, last-i, last-i, last-i)
+	}
+	paused, after := false, 0
+	b := udp.NewBatch(0, func([]byte, *udp.Destination) {
+		if after++; !paused {
+			fanout.Apply([]fanout.Change{pause(e)})
+			paused, after = true, 0
+		}
+	})
+	e.ReceiveNACK(b, missing)
+	left := after // of the batch in which the pause came
+	b.Flush()
+	if after != left || !paused {
+		t.Errorf("%d packets left after the fence", after-left)
+	}
+	if c := track.Counters(); c.NACKAnswered.Load() != uint64(left)+1 || c.NACKIgnored.Load() != uint64(len(missing)-left-1) {
+		t.Errorf("%d answered and %d ignored of %d, %d sent", c.NACKAnswered.Load(), c.NACKIgnored.Load(), len(missing), left+1)
+	}
+}
+
+// The same holds for a walk that a flush interrupts: its snapshot is an old one then.
+func TestCutWhileAWalkMakesRoom(t *testing.T) {
+	track := newVideo(t, func() {})
+	var sent network
+	var all []*fanout.Edge
+	cut := false
+	b := udp.NewBatch(0, func(datagram []byte, to *udp.Destination) {
+		if !cut {
+			fanout.Apply([]fanout.Change{pause(all[8])})
+			all[9].Remove()
+			cut = true
+		}
+		sent.send(datagram, to)
+	})
+	for i := range uint32(10) {
+		all = append(all, track.AddEdge(&wire{ssrc: i}, 0))
+	}
+	burst := make([]rtp.Packet, 60)
+	for i := range burst {
+		burst[i] = packet(uint16(i), "K"+string(make([]byte, 1300)), true)
+	}
+	track.ReceiveRTP(b, burst)
+	b.Flush()
+	if !cut || len(sent.numbers(7)) != 60 {
+		t.Fatal("the walk was not interrupted, or not gone on with")
+	}
+	if n := len(sent.numbers(8)) + len(sent.numbers(9)); n != 0 {
+		t.Errorf("%d packets left after the cut", n)
+	}
+	if n := track.Counters().Withheld.Load(); n != 120 {
+		t.Errorf("%d packets counted as withheld, want 120", n)
+	}
+}

@@ -1,0 +1,126 @@
+package fanout
+
+import (
+	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// minHandOver is how many packets, over all edges of a shard, are worth waking
+// another worker for. A packet costs about a microsecond to seal and send; to wake a
+// goroutine on another thread, to copy the burst for it and to give its packets a
+// system call of their own costs about ten. Three times as much leaves a gain even
+// where the other worker turns out to be busy.
+const minHandOver = 32
+
+// ReceiveRTP forwards a burst of the sender's packets, whose payloads come without
+// padding. The goroutine that reads from the sender calls it, with its batch; the
+// packets are valid only during the call. Two goroutines may be at it for a moment,
+// as when the sender's address changes: nothing but the order of packets suffers.
+func (t *Track) ReceiveRTP(batch *udp.Batch, packets []rtp.Packet) {
+	for len(packets) > udp.MaxBurst { // Room has no more at once
+		t.receive(batch, packets[:udp.MaxBurst])
+		packets = packets[udp.MaxBurst:]
+	}
+	t.receive(batch, packets)
+}
+
+func (t *Track) receive(batch *udp.Batch, packets []rtp.Packet) {
+	b := t.takeIn(packets)
+	if len(b.arrivals) == 0 {
+		b.recycle()
+		return
+	}
+	if b.keyframe && t.keyframes != nil {
+		b.wishes = t.keyframes.wished() // before any snapshot is looked at
+	}
+	b.references.Store(1)
+	own := t.shardOf(batch.Worker())
+	if len(t.shards) > 1 {
+		b.handOver(batch, own)
+	}
+	b.walk(batch, own)
+	for i := range t.shards {
+		if i != own && !b.handed[i] && b.walk(batch, i) {
+			t.shards[i].foreign.Store(true)
+		}
+	}
+	b.done()
+}
+
+// handOver has other workers walk their shards. A small one is walked right here,
+// unless an earlier burst has not left yet, which would be overtaken.
+func (b *burst) handOver(batch *udp.Batch, own int) {
+	t := b.track
+	handed, overtaking := 0, false
+	for i := range t.shards {
+		s := &t.shards[i]
+		edges := len(*s.open.Load())
+		b.handed[i] = i != own && edges > 0 && (edges*len(b.arrivals) >= minHandOver || s.pending.Load() > 0)
+		if b.handed[i] {
+			handed++
+			overtaking = s.foreign.Swap(false) || overtaking
+		}
+	}
+	if handed == 0 {
+		return
+	}
+	t.counters.HandedOver.Add(uint64(handed))
+	b.own()
+	b.references.Add(int32(handed))
+	if overtaking {
+		batch.Flush() // for it may hold an earlier burst of those edges
+	}
+	for i := range t.shards {
+		if b.handed[i] {
+			t.shards[i].pending.Add(1)
+			t.config.Workers.Post(i, b)
+		}
+	}
+}
+
+// Run walks the shard of the worker that it was handed over to.
+func (b *burst) Run(batch *udp.Batch) {
+	own := b.track.shardOf(batch.Worker())
+	b.walk(batch, own)
+	batch.Flush() // before the next burst may be walked elsewhere
+	b.track.shards[own].pending.Add(-1)
+	b.done()
+}
+
+// walk sends the burst to the edges of one shard, receiver by receiver, so that each
+// one's packets form a run that a socket can send at once. It tells whether there
+// were any.
+func (b *burst) walk(batch *udp.Batch, i int) bool {
+	open := *b.track.shards[i].open.Load()
+	if len(open) == 0 {
+		return false
+	}
+	var counts tally
+	waiting := false
+	for _, e := range open {
+		waiting = e.receive(batch, b, &counts) || waiting
+	}
+	if waiting {
+		b.waiting.Store(true)
+	}
+	counts.addTo(b.track.counters)
+	return true
+}
+
+// done ends one walk. The last one draws the conclusions, since only then it is
+// known what the burst has left open.
+func (b *burst) done() {
+	if b.references.Add(-1) != 0 {
+		return
+	}
+	t, waiting := b.track, b.waiting.Load()
+	if b.keyframe && t.keyframes != nil {
+		t.keyframes.arrived(b.wishes, waiting)
+	}
+	wanted := b.restarted && waiting
+	b.recycle()
+	if wanted {
+		t.askKeyframe()
+	}
+}

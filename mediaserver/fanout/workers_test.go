@@ -1,0 +1,293 @@
+package fanout_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtp"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// many is a burst that is large enough to be handed over for a single edge.
+func many(first uint16, payload string) []rtp.Packet {
+	burst := make([]rtp.Packet, 32)
+	for i := range burst {
+		burst[i] = packet(first+uint16(i), "d", i == len(burst)-1)
+	}
+	burst[0].Payload = []byte(payload)
+	return burst
+}
+
+// onWorkers is a track on held workers, on a clock of its own.
+func onWorkers(t *testing.T, test func(t *testing.T, track *fanout.Track, h *held, wantRequests func(...int64))) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holdWorkers(2)
+		requests, wantRequests := notedRequests()
+		track := fanout.NewTrack(fanout.Config{
+			Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: requests, Workers: h,
+		})
+		defer track.Close()
+		test(t, track, h, func(want ...int64) { t.Helper(); wantRequests(t, want...) })
+	})
+}
+
+// Bursts walked here and bursts handed over come in the sender's order, whether the
+// reader's batch is flushed in between or not, and none is lost.
+func TestOrderOfHandedOverBursts(t *testing.T) {
+	for _, flush := range []bool{true, false} {
+		t.Run(fmt.Sprintf("flushed in between: %v", flush), func(t *testing.T) {
+			var sent network
+			r := startRunners(t, 2, sent.send)
+			track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, Workers: r})
+			for i := range 8 {
+				track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
+			}
+			b := udp.NewBatch(0, sent.send)
+			var n uint16
+			payload := make([]byte, 100)
+			for range 2000 {
+				burst := make([]rtp.Packet, 1+rand.IntN(12))
+				for i := range burst {
+					burst[i] = packet(n, string(payload), false)
+					n++
+				}
+				track.ReceiveRTP(b, burst)
+				for i := range burst { // the reader's memory is used again
+					clear(burst[i].Payload)
+					burst[i] = rtp.Packet{}
+				}
+				if flush {
+					b.Flush()
+				}
+			}
+			b.Flush()
+			r.Quiesce()
+			for ssrc := range uint32(8) {
+				numbers := sent.numbers(ssrc)
+				wantContiguous(t, numbers)
+				if len(numbers) != int(n) {
+					t.Errorf("receiver %d got %d packets of %d", ssrc, len(numbers), n)
+				}
+			}
+			if handed := track.Counters().HandedOver.Load(); handed == 0 || handed == 2000 {
+				t.Errorf("%d bursts of 2000 handed over: the test mixes nothing", handed)
+			}
+		})
+	}
+}
+
+// A payload that is handed over is a copy.
+func TestHandedOverPayloadsAreCopies(t *testing.T) {
+	h := holdWorkers(2)
+	track, sink := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, Workers: h}), &recorder{worker: 1}
+	track.AddEdge(sink, 0)
+	burst := many(1, "d")
+	track.ReceiveRTP(h.batches[0], burst)
+	for i := range burst {
+		burst[i].Payload[0] = 'x'
+	}
+	burst = many(33, "e") // a second burst under way, small enough to be walked here
+	track.ReceiveRTP(h.batches[0], burst[:1])
+	burst[0].Payload[0] = 'x'
+	h.run(t, 1, 2)
+	numbers := wantBytes(t, sink, strings.Repeat("d", 32)+"e")
+	wantContiguous(t, numbers)
+	track.ReceiveRTP(h.batches[0], burst[1:2])
+	h.run(t, 1, 0) // nothing is pending any more
+}
+
+// A burst that is on its way to the kernel is not overtaken either.
+func TestBurstBehindOneBeingFlushed(t *testing.T) {
+	h := holdWorkers(2)
+	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, Workers: h})
+	track.AddEdge(&wire{worker: 1}, 0)
+	came := false
+	h.batches[1] = udp.NewBatch(1, func([]byte, *udp.Destination) {
+		if !came {
+			came = true
+			track.ReceiveRTP(h.batches[0], []rtp.Packet{packet(33, "d", true)})
+		}
+	})
+	track.ReceiveRTP(h.batches[0], many(1, "d"))
+	first := h.jobs[1][0]
+	h.jobs[1] = nil
+	first.Run(h.batches[1])
+	if !came || len(h.jobs[1]) != 1 {
+		t.Errorf("%d bursts handed over behind the one being flushed, want 1", len(h.jobs[1]))
+	}
+}
+
+// A sender whose address changes may come through two workers at once.
+func TestTwoReadersOfOneSender(t *testing.T) {
+	const packets = 4000
+	var sent network
+	r := startRunners(t, 2, sent.send)
+	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, Workers: r})
+	for i := range 4 {
+		track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
+	}
+	readers := []*udp.Batch{udp.NewBatch(0, sent.send), udp.NewBatch(1, sent.send)}
+	track.ReceiveRTP(readers[0], []rtp.Packet{packet(0, "d", true)})
+	readers[0].Flush()
+	var reading sync.WaitGroup
+	var next atomic.Int32
+	for _, b := range readers {
+		reading.Go(func() {
+			for n := next.Add(16); n <= packets; n = next.Add(16) {
+				burst := make([]rtp.Packet, 16)
+				for i := range burst {
+					burst[i] = packet(uint16(n-15)+uint16(i), "d", true)
+				}
+				track.ReceiveRTP(b, burst)
+				b.Flush()
+			}
+		})
+	}
+	reading.Wait()
+	r.Quiesce()
+	for ssrc := range uint32(4) {
+		numbers := sent.numbers(ssrc)
+		distance := make([]int, len(numbers))
+		for i, n := range numbers {
+			distance[i] = int(n - numbers[0])
+		}
+		slices.Sort(distance)
+		for i, d := range distance {
+			if i != d {
+				t.Fatalf("receiver %d: packet %d came twice or not at all", ssrc, i)
+			}
+		}
+		if len(numbers) != packets+1 {
+			t.Errorf("receiver %d got %d packets of %d", ssrc, len(numbers), packets+1)
+		}
+	}
+}
+
+// The fence holds for bursts that wait for a worker: nothing of them leaves, and what
+// the edge missed they do not start it with afterwards.
+func TestFenceBeforeAHandedOverBurst(t *testing.T) {
+	for name, cut := range map[string]func(*fanout.Edge){
+		"a pause":   func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) },
+		"a removal": (*fanout.Edge).Remove,
+		"a pause and a resume": func(e *fanout.Edge) {
+			fanout.Apply([]fanout.Change{pause(e)})
+			fanout.Apply([]fanout.Change{resume(e)})
+		},
+		"both at once": func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e), resume(e)}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, _ func(...int64)) {
+				sink, other := &recorder{worker: 1}, &recorder{worker: 1}
+				e := track.AddEdge(sink, 0)
+				track.AddEdge(other, 0)
+				track.ReceiveRTP(h.batches[0], []rtp.Packet{packet(1, "K", true)})
+				track.ReceiveRTP(h.batches[0], many(2, "K"))
+				cut(e)
+				h.run(t, 1, 1)
+				numbers := wantBytes(t, sink, "K")
+				if last, _ := e.LastSequenceNumber(); last != numbers[0] {
+					t.Errorf("last number %d, want %d", last, numbers[0])
+				}
+				if got, _ := other.got(); len(got) != 33 {
+					t.Errorf("the other receiver got %d packets, want 33", len(got))
+				}
+			})
+		})
+	}
+}
+
+// Hazard 25: a burst under way from before a pause must not start the edge after it,
+// for bursts behind it, with a new run of the sender perhaps, went by without the
+// edge.
+func TestResumedEdgeSkipsBurstsFromBefore(t *testing.T) {
+	onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, _ func(...int64)) {
+		sink := &recorder{worker: 1}
+		e := track.AddEdge(sink, 0)
+		track.ReceiveRTP(h.batches[0], many(1, "K")) // under way
+		fanout.Apply([]fanout.Change{pause(e)})
+		other := packet(40_000, "d", true)
+		other.SSRC = 10
+		track.ReceiveRTP(h.batches[0], []rtp.Packet{other})
+		fanout.Apply([]fanout.Change{resume(e)})
+		h.run(t, 1, 1)
+		wantBytes(t, sink, "")
+		next := packet(40_001, "K", true)
+		next.SSRC = 10
+		track.ReceiveRTP(h.batches[0], []rtp.Packet{next})
+		wantBytes(t, sink, "K")
+	})
+}
+
+// Hazard 6: a wish for a keyframe that is made while a keyframe is walked, after the
+// wisher's turn, is not taken for answered when the last shard is done.
+func TestWishBetweenTwoShards(t *testing.T) {
+	for name, test := range map[string]struct {
+		wish   func(*fanout.Track, *fanout.Edge)
+		repeat bool
+	}{
+		"none":    {func(*fanout.Track, *fanout.Edge) {}, false},
+		"a PLI":   {func(_ *fanout.Track, e *fanout.Edge) { e.ReceivePLI() }, true},
+		"an edge": {func(track *fanout.Track, _ *fanout.Edge) { track.AddEdge(&recorder{}, 0) }, true},
+		"a resume": {func(_ *fanout.Track, e *fanout.Edge) {
+			fanout.Apply([]fanout.Change{pause(e)})
+			fanout.Apply([]fanout.Change{resume(e)})
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, wantRequests func(...int64)) {
+				here, there := &recorder{worker: 0}, &recorder{worker: 1}
+				e := track.AddEdge(here, 0)
+				track.AddEdge(there, 0)
+				wantRequests(0)
+				track.ReceiveRTP(h.batches[0], many(1, "K"))
+				if n, _ := here.got(); len(n) != 32 {
+					t.Fatalf("%d packets walked here, want 32", len(n))
+				}
+				time.Sleep(50 * time.Millisecond)
+				test.wish(track, e)
+				h.run(t, 1, 1)
+				wantRequests() // the one in flight serves
+				time.Sleep(600 * time.Millisecond)
+				if test.repeat {
+					wantRequests(500)
+				} else {
+					wantRequests()
+				}
+			})
+		})
+	}
+}
+
+// After a new run of the sender the request goes out when the last shard has been
+// walked, and only if somebody waits then.
+func TestRestartOverTwoShards(t *testing.T) {
+	for payload, want := range map[string][]int64{"K": nil, "d": {1000}} {
+		t.Run(payload, func(t *testing.T) {
+			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, wantRequests func(...int64)) {
+				track.AddEdge(&recorder{worker: 0}, 0)
+				track.AddEdge(&recorder{worker: 1}, 0)
+				track.ReceiveRTP(h.batches[0], []rtp.Packet{packet(1, "K", true)})
+				wantRequests(0)
+				time.Sleep(time.Second)
+				burst := many(500, payload)
+				for i := range burst {
+					burst[i].SSRC = 10
+				}
+				track.ReceiveRTP(h.batches[0], burst)
+				wantRequests()
+				h.run(t, 1, 1)
+				wantRequests(want...)
+			})
+		})
+	}
+}

@@ -1,0 +1,89 @@
+package rtc
+
+import (
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/stun/v4"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// demuxer takes in what one worker's reader receives. It is that goroutine's own, so its memory is used again and again.
+type demuxer struct {
+	engine *Engine
+	stun   stun.Message
+	// packets and owners are those of the run of RTP in hand; their slices' memory is used again too.
+	packets [udp.MaxBurst]rtp.Packet
+	owners  [udp.MaxBurst]*uplink
+}
+
+// receive tells the datagrams of a burst apart, in runs from one source.
+func (d *demuxer) receive(batch *udp.Batch, burst []udp.Datagram) {
+	now := time.Now()
+	for len(burst) > 0 {
+		run := 1
+		for run < len(burst) && burst[run].Source == burst[0].Source {
+			run++
+		}
+		d.receiveFrom(batch, burst[:run], now)
+		burst = burst[run:]
+	}
+}
+
+// receiveFrom takes in datagrams from one source. Their first byte tells what they are (RFC 7983 section 7). A stranger's
+// cost a look-up and a count: only STUN may come from an address that no peer is known at.
+func (d *demuxer) receiveFrom(batch *udp.Batch, burst []udp.Datagram, now time.Time) {
+	peer := d.engine.paths.at(burst[0].Source)
+	for i := 0; i < len(burst); i++ {
+		datagram := burst[i].Payload
+		switch {
+		case isSTUN(datagram):
+			d.receiveSTUN(batch, burst[i], now)
+			if peer == nil {
+				peer = d.engine.paths.at(burst[i].Source)
+			}
+		case peer == nil:
+			d.engine.counters.strangeDatagrams.Add(1)
+		case isRTCP(datagram):
+			peer.receiveRTCP(batch, datagram, now)
+		case isRTP(datagram):
+			run := i + 1
+			for run < len(burst) && isRTP(burst[run].Payload) && !isRTCP(burst[run].Payload) {
+				run++
+			}
+			d.receiveRTP(batch, peer, burst[i:run], now)
+			i = run - 1
+		case isDTLS(datagram):
+			peer.wire.receive(datagram)
+		default:
+			d.engine.counters.strangeDatagrams.Add(1)
+		}
+	}
+}
+
+// receiveRTP opens a run of packets and hands each uplink's to its receiver, with no lock held.
+func (d *demuxer) receiveRTP(batch *udp.Batch, peer *Peer, burst []udp.Datagram, now time.Time) {
+	n := peer.open(burst, d.packets[:], d.owners[:], now)
+	for first := 0; first < n; {
+		next := first + 1
+		for next < n && d.owners[next] == d.owners[first] {
+			next++
+		}
+		d.owners[first].config.Receiver.ReceiveRTP(batch, d.packets[first:next])
+		first = next
+	}
+}
+
+func isSTUN(datagram []byte) bool { return len(datagram) > 0 && datagram[0] < 4 }
+
+func isDTLS(datagram []byte) bool { return len(datagram) > 0 && datagram[0] >= 20 && datagram[0] <= 63 }
+
+func isRTP(datagram []byte) bool {
+	return len(datagram) >= rtpHeaderBytes && datagram[0] >= 128 && datagram[0] <= 191
+}
+
+// isRTCP goes by the packet type (RFC 5761 section 4).
+func isRTCP(datagram []byte) bool {
+	return len(datagram) >= rtcpHeaderBytes && datagram[0] >= 128 && datagram[0] <= 191 && datagram[1] >= 192 && datagram[1] <= 223
+}

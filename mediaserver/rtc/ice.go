@@ -1,0 +1,148 @@
+package rtc
+
+import (
+	"bytes"
+	"crypto/rand"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v4"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// The server is a lite agent (RFC 8445 section 2.5): whoever runs it says at which addresses it can be reached, so it never
+// has to find out. It answers the clients' checks, and the client chooses the path. A full agent of a library would send and
+// answer checks with a few goroutines and timers for each client, which cost more than forwarding to nobody does.
+
+// maxPaths is how many addresses of one client are remembered: more than a client has interfaces and address families.
+const maxPaths = 16
+
+// paths finds peers by what their clients say and whence.
+type paths struct {
+	mu        *sync.RWMutex
+	byUfrag   map[string]*Peer
+	byAddress map[netip.AddrPort]*Peer
+}
+
+func newPaths() paths {
+	return paths{mu: &sync.RWMutex{}, byUfrag: make(map[string]*Peer), byAddress: make(map[netip.AddrPort]*Peer)}
+}
+
+// at is the peer whose client has proved, by the password, to be at an address; nil: nobody's.
+func (p *paths) at(address netip.AddrPort) *Peer {
+	p.mu.RLock()
+	peer := p.byAddress[address]
+	p.mu.RUnlock()
+
+	return peer
+}
+
+// named is the peer that a check is meant for: its user name is our fragment, a colon and the client's (RFC 8445
+// section 7.2.2).
+func (p *paths) named(username []byte) *Peer {
+	ours, _, ok := bytes.Cut(username, []byte{':'})
+	if !ok {
+		return nil
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+
+	return p.byUfrag[string(ours)]
+}
+
+func (p *paths) expect(peer *Peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.byUfrag[peer.ufrag] = peer
+}
+
+// learn remembers that a peer's client is at an address. Beyond maxPaths the oldest one is forgotten, whatever is sent there.
+func (p *paths) learn(peer *Peer, address netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byUfrag[peer.ufrag] != peer || p.byAddress[address] == peer {
+		return
+	}
+	if before := p.byAddress[address]; before != nil {
+		before.addresses = slices.DeleteFunc(before.addresses, func(a netip.AddrPort) bool { return a == address })
+	}
+	p.byAddress[address] = peer
+	peer.addresses = append(peer.addresses, address)
+	if len(peer.addresses) > maxPaths {
+		delete(p.byAddress, peer.addresses[0])
+		peer.addresses = peer.addresses[1:]
+	}
+}
+
+func (p *paths) forget(peer *Peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.byUfrag, peer.ufrag)
+	for _, address := range peer.addresses {
+		delete(p.byAddress, address)
+	}
+	peer.addresses = nil
+}
+
+// newCredentials makes an ICE user name fragment and password: at least 24 and 128 bits of randomness (RFC 8445
+// section 5.3), of characters that SDP allows.
+func newCredentials() (ufrag, password string) { return rand.Text(), rand.Text() + rand.Text() }
+
+// receiveSTUN answers a check of a client that knows the password; anything else is a stranger's.
+func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.Time) {
+	peer := d.checked(datagram.Payload)
+	if peer == nil {
+		d.engine.counters.strangeDatagrams.Add(1)
+
+		return
+	}
+	peer.heard.Store(now.UnixNano())
+	destination := peer.selected.Load()
+	if destination == nil || destination.AddrPort() != datagram.Source {
+		destination = d.engine.socket.Destination(datagram.Source)
+		d.engine.paths.learn(peer, datagram.Source)
+		// Before the client has chosen, any path will do for DTLS to begin on.
+		if d.stun.Contains(stun.AttrUseCandidate) || peer.selected.Load() == nil {
+			if peer.selected.Swap(destination) == nil {
+				close(peer.reachable)
+			}
+		}
+	}
+	d.answerCheck(batch, destination, peer)
+}
+
+// checked is the peer that a binding request names, if the request is authentic.
+func (d *demuxer) checked(datagram []byte) *Peer {
+	m := &d.stun
+	m.Raw = append(m.Raw[:0], datagram...)
+	if m.Decode() != nil || m.Type != stun.BindingRequest {
+		return nil
+	}
+	username, err := m.Get(stun.AttrUsername)
+	if err != nil {
+		return nil
+	}
+	peer := d.engine.paths.named(username)
+	if peer == nil || peer.integrity.Check(m) != nil {
+		return nil
+	}
+
+	return peer
+}
+
+// answerCheck tells the client where its request came from (RFC 8445 section 7.3.1).
+func (d *demuxer) answerCheck(batch *udp.Batch, destination *udp.Destination, peer *Peer) {
+	source := destination.AddrPort()
+	id := d.stun.TransactionID
+	if err := d.stun.Build(stun.BindingSuccess, stun.NewTransactionIDSetter(id),
+		stun.XORMappedAddress{IP: source.Addr().AsSlice(), Port: int(source.Port())}, peer.integrity, stun.Fingerprint); err != nil {
+		return // It would be a mistake of ours; the client asks again.
+	}
+	batch.Room(1)
+	if answer := batch.Append(destination, len(d.stun.Raw)); answer != nil {
+		copy(answer, d.stun.Raw)
+	}
+}

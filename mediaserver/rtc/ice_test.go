@@ -1,0 +1,191 @@
+package rtc
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/stun/v4"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// check makes a binding request as a client's.
+func check(t *testing.T, username, password string, more ...stun.Setter) []byte {
+	t.Helper()
+	setters := append([]stun.Setter{stun.BindingRequest, stun.TransactionID, stun.NewUsername(username)}, more...)
+	message, err := stun.Build(append(setters, stun.NewShortTermIntegrity(password), stun.Fingerprint)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return message.Raw
+}
+
+var useCandidate = stun.RawAttribute{Type: stun.AttrUseCandidate}
+
+// The client chooses the path, by checks that prove that it knows the password; each is told where it came from.
+func TestClientChoosesThePath(t *testing.T) {
+	engine := newEngine(t)
+	c := newConnection(t, engine, true)
+	d := &demuxer{engine: engine}
+	var answers []string
+	batch := udp.NewBatch(0, func(datagram []byte, destination *udp.Destination) {
+		m := &stun.Message{Raw: datagram}
+		if err := m.Decode(); err != nil {
+			t.Fatal(err)
+		}
+		var mapped stun.XORMappedAddress
+		if err := mapped.GetFrom(m); err != nil {
+			t.Fatal(err)
+		}
+		if err := stun.NewShortTermIntegrity(c.peer.password).Check(m); err != nil {
+			t.Fatal(err)
+		}
+		if err := stun.Fingerprint.Check(m); err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, fmt.Sprint(m.Type, " ", mapped, " to ", destination.AddrPort()))
+	})
+	from := func(address string, datagram []byte) string {
+		answers = nil
+		d.receive(batch, []udp.Datagram{{Payload: datagram, Source: netip.MustParseAddrPort(address)}})
+		batch.Flush()
+
+		return fmt.Sprint(answers)
+	}
+	selected := func() string {
+		if destination := c.peer.selected.Load(); destination != nil {
+			return destination.AddrPort().String()
+		}
+
+		return "none"
+	}
+	name := c.peer.ufrag + ":client"
+	for _, step := range []struct {
+		from     string
+		datagram []byte
+		answered bool
+		selected string
+	}{
+		{"127.0.0.1:1", check(t, name, "wrong"), false, "none"},
+		{"127.0.0.1:1", check(t, c.peer.ufrag, c.peer.password), false, "none"},
+		{"127.0.0.1:1", check(t, "nobody:client", c.peer.password), false, "none"},
+		{"127.0.0.1:1", check(t, name, c.peer.password), true, "127.0.0.1:1"}, // any path will do at first
+		{"127.0.0.1:2", check(t, name, c.peer.password), true, "127.0.0.1:1"},
+		{"127.0.0.1:2", check(t, name, c.peer.password, useCandidate), true, "127.0.0.1:2"},
+		{"127.0.0.1:3", check(t, name, "wrong", useCandidate), false, "127.0.0.1:2"},
+		{"127.0.0.1:1", check(t, name, c.peer.password), true, "127.0.0.1:2"},
+		{"[2001:db8::1]:4", check(t, name, c.peer.password), true, "127.0.0.1:2"},
+	} {
+		want := "[]"
+		if step.answered {
+			want = fmt.Sprintf("[Binding success response %s to %s]", step.from, step.from)
+		}
+		if got := from(step.from, step.datagram); got != want || selected() != step.selected {
+			t.Errorf("check from %s: answered %s, want %s; path %s, want %s", step.from, got, want, selected(), step.selected)
+		}
+	}
+	for port := range uint16(3 * maxPaths) {
+		from(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port+1).String(), check(t, name, c.peer.password))
+	}
+	if got := len(c.peer.addresses); got > maxPaths || got != len(engine.paths.byAddress) {
+		t.Errorf("%d addresses of the client are remembered, %d in all, at most %d may be", got, len(engine.paths.byAddress), maxPaths)
+	}
+	if err := c.peer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(engine.paths.byAddress) != 0 || len(engine.paths.byUfrag) != 0 {
+		t.Error("a closed peer is remembered")
+	}
+	if got := from("127.0.0.1:1", check(t, name, c.peer.password)); got != "[]" {
+		t.Errorf("a closed peer answers %s", got)
+	}
+}
+
+// Media goes where the client says, also when it changes its mind, as when a phone leaves its Wi-Fi.
+func TestMediaFollowsTheClient(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	d, _ := bind(t, c, "SENDER")
+	elsewhere, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.Close() //nolint:errcheck // Nothing to lose.
+	local, _ := netip.ParseAddrPort(elsewhere.LocalAddr().String())
+	server := net.UDPAddrFromAddrPort(c.peer.engine.socket.Addr())
+	if _, err := elsewhere.WriteTo(check(t, c.peer.ufrag+":client", c.peer.password, useCandidate), server); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the path has changed", func() bool { return c.peer.selected.Load().AddrPort() == local }, func() {})
+	if err := write(d, 1, 1, true, []byte("here")); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 1500)
+	_ = elsewhere.SetReadDeadline(time.Now().Add(patience))
+	for {
+		n, _, err := elsewhere.ReadFrom(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isRTP(buffer[:n]) && !isRTCP(buffer[:n]) {
+			return
+		}
+	}
+}
+
+// Whichever end begins DTLS, and whichever SRTP profile both know, media passes both ways.
+func TestDTLSRolesAndProfiles(t *testing.T) {
+	for name, set := range map[string]func(*webrtc.SettingEngine){
+		"client begins": func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleClient)) },
+		"server begins": func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer)) },
+		"AES-GCM":       func(s *webrtc.SettingEngine) { s.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM) },
+		"AES-CM":        func(s *webrtc.SettingEngine) { s.SetSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConnection(t, newEngine(t), true)
+			c.client = newClientWith(t, set, true, true)
+			negotiate(t, c.peer, c.client)
+			within(t, "connection", c.connected)
+			within(t, "connection at the client", c.client.connected)
+			d, _ := bind(t, c, "SENDER")
+			if s, _ := readStream(t, c.client, d, 1); s.track.StreamID() != "SENDER" {
+				t.Errorf("stream %q", s.track.StreamID())
+			}
+			if err := d.WriteSenderReport(newBatch(d), 1, 1, 1, 1); err != nil {
+				t.Error(err)
+			}
+			number := uint16(0)
+			until(t, "a packet at the uplink", func() bool { return len(c.video.received()) > 0 }, func() {
+				number++
+				_ = c.client.video.WriteRTP(numbered(number))
+			})
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A client whose certificate is not the one of its answer gets no media.
+func TestAnotherCertificateIsRefused(t *testing.T) {
+	c := newConnection(t, newEngine(t), true)
+	offer, err := c.peer.Offer()
+	must(t, err)
+	forged := attribute(c.client.answer(t, offer), "fingerprint", "sha-256 "+c.peer.engine.identity.fingerprint)
+	must(t, c.peer.Answer(forged))
+	if err := within(t, "OnClosed", c.closed); err != ErrICEFailed { //nolint:errorlint // This one and no other.
+		t.Errorf("closed with %v", err)
+	}
+	if c.peer.keys.Load() != nil {
+		t.Error("there are keys for media")
+	}
+}

@@ -1,0 +1,205 @@
+package rtc
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+const (
+	rtpHeaderBytes  = 12 // without CSRCs and extensions
+	rtcpHeaderBytes = 8  // with the sender's SSRC
+	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays: browsers have one
+	// for each stream they send, or one in all.
+	maxReporters = 64
+)
+
+// inbound opens what the client sends. Its lock is held while packets are opened, never while they are handed on.
+type inbound struct {
+	mu        sync.Mutex
+	context   *srtp.Context       // nil: DTLS is not up
+	streams   []inboundStream     // the answer's
+	reporters map[uint32]struct{} // SSRCs of RTCP seen
+}
+
+// inboundStream is an SSRC that the client's answer declares.
+type inboundStream struct {
+	ssrc   uint32
+	uplink *uplink
+	// retransmissions: what comes are packets of the uplink's stream that were asked for again (RFC 4588).
+	retransmissions bool
+}
+
+// stream finds an SSRC. Packets of others are dropped before they are opened, so that they cost no more than this, and leave
+// no trace in the SRTP context.
+func (in *inbound) stream(ssrc uint32) *inboundStream {
+	for i := range in.streams {
+		if in.streams[i].ssrc == ssrc {
+			return &in.streams[i]
+		}
+	}
+
+	return nil
+}
+
+// open opens a run of packets in place, and tells for each that is good whose it is.
+func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink, now time.Time) (n int) {
+	in := &p.inbound
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for i := range burst {
+		datagram := burst[i].Payload
+		stream := in.stream(binary.BigEndian.Uint32(datagram[8:]))
+		switch {
+		case stream == nil:
+			p.engine.counters.undeclaredRTP.Add(1)
+		case in.context == nil || !p.openPacket(datagram, &packets[n], stream, now):
+			p.engine.counters.malformedRTP.Add(1)
+		default:
+			owners[n] = stream.uplink
+			n++
+		}
+	}
+	if n > 0 {
+		p.heard.Store(now.UnixNano())
+	}
+
+	return n
+}
+
+// openPacket decrypts one packet in place and takes off what is not payload. It is called with inbound.mu held.
+func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundStream, now time.Time) bool {
+	plain, err := p.inbound.context.DecryptRTP(datagram[:0], datagram, &packet.Header)
+	if err != nil {
+		return false
+	}
+	payload, ok := rtpPayload(plain)
+	if !ok {
+		return false
+	}
+	if stream.retransmissions {
+		// The original sequence number, then the original payload (RFC 4588 section 4). Padding, with which browsers probe
+		// the bandwidth, has none.
+		if len(payload) < 2 {
+			return false
+		}
+		packet.SequenceNumber = binary.BigEndian.Uint16(payload)
+		packet.SSRC = stream.uplink.reception.ssrc
+		payload = payload[2:]
+	}
+	packet.Payload = payload
+	packet.Padding, packet.Header.PaddingSize = false, 0
+	if stream.uplink.reception.receive(packet, stream.retransmissions, now) && stream.uplink == p.video {
+		signal(p.gap) // Audio that is asked for again would come too late.
+	}
+
+	return true
+}
+
+// rtpPayload is what lies between header and padding (RFC 3550 section 5.1); false if it is not where they say.
+func rtpPayload(packet []byte) ([]byte, bool) {
+	start := rtpHeaderBytes + 4*int(packet[0]&0x0f)
+	if packet[0]&0x10 != 0 {
+		if len(packet) < start+4 {
+			return nil, false
+		}
+		start += 4 + 4*int(binary.BigEndian.Uint16(packet[start+2:]))
+	}
+	end := len(packet)
+	if packet[0]&0x20 != 0 {
+		padding := int(packet[end-1])
+		if padding == 0 {
+			return nil, false
+		}
+		end -= padding
+	}
+	if end < start {
+		return nil, false
+	}
+
+	return packet[start:end], true
+}
+
+// receiveRTCP opens a compound packet and hands on what it says.
+func (p *Peer) receiveRTCP(batch *udp.Batch, datagram []byte, now time.Time) {
+	packets, err := p.openRTCP(datagram, now)
+	if err != nil {
+		p.engine.counters.malformedRTCP.Add(1)
+
+		return
+	}
+	for _, packet := range packets {
+		p.dispatch(batch, packet, now)
+	}
+}
+
+func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]rtcp.Packet, error) {
+	in := &p.inbound
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.context == nil {
+		return nil, ErrNotBound
+	}
+	reporter := binary.BigEndian.Uint32(datagram[4:])
+	_, known := in.reporters[reporter]
+	if !known && len(in.reporters) >= maxReporters {
+		return nil, errTooManyReporters
+	}
+	plain, err := in.context.DecryptRTCP(nil, datagram, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		in.reporters[reporter] = struct{}{}
+	}
+	p.heard.Store(now.UnixNano())
+
+	return rtcp.Unmarshal(plain)
+}
+
+// dispatch brings one RTCP packet to whom it concerns: sender reports to the uplink, feedback to the downlink.
+func (p *Peer) dispatch(batch *udp.Batch, packet rtcp.Packet, now time.Time) {
+	switch packet := packet.(type) {
+	case *rtcp.SenderReport:
+		if u := p.reported(packet, now); u != nil {
+			u.config.Receiver.ReceiveSenderReport(batch, packet.NTPTime, packet.RTPTime)
+		}
+	case *rtcp.TransportLayerNack:
+		if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
+			var missing []uint16
+			for _, pair := range packet.Nacks {
+				missing = append(missing, pair.PacketList()...)
+			}
+			feedback.ReceiveNACK(batch, missing)
+		}
+	case *rtcp.PictureLossIndication:
+		if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
+			feedback.ReceivePLI()
+		}
+	case *rtcp.FullIntraRequest:
+		for _, entry := range packet.FIR {
+			if feedback := p.feedbackOf(entry.SSRC); feedback != nil {
+				feedback.ReceivePLI()
+			}
+		}
+	}
+}
+
+// reported notes a sender report for the reports that go back, and tells whose it is.
+func (p *Peer) reported(report *rtcp.SenderReport, now time.Time) *uplink {
+	p.inbound.mu.Lock()
+	defer p.inbound.mu.Unlock()
+	stream := p.inbound.stream(report.SSRC)
+	if stream == nil || stream.retransmissions {
+		return nil
+	}
+	stream.uplink.reception.reported(report.NTPTime, now)
+
+	return stream.uplink
+}

@@ -1,0 +1,154 @@
+package rtc
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+)
+
+const (
+	// maxMissing is how many lost packets of a stream are asked for at a time. A sender that lost more begins anew with a
+	// keyframe, which whoever needs one asks for.
+	maxMissing = 256
+	// nackDelay is how long a gap may be reordering. Then the packet is asked for, again after each nackInterval, nackTries
+	// times in all.
+	nackDelay    = 10 * time.Millisecond
+	nackInterval = 50 * time.Millisecond
+	nackTries    = 10
+)
+
+// reception is the statistics of one stream that a client sends (RFC 3550 appendix A), and what is missing of it.
+type reception struct {
+	ssrc      uint32 // 0: the client sends nothing
+	clockRate uint32 // ticks per second
+
+	started         bool
+	base, highest   uint64 // sequence numbers, extended
+	received        uint64
+	priorExpected   uint64
+	priorReceived   uint64
+	transit, jitter float64 // in ticks
+
+	reportTime    uint32 // the middle of the last sender report's NTP time
+	reportArrival time.Time
+
+	missing []missing // in order
+}
+
+// missing is a packet that did not come.
+type missing struct {
+	sequenceNumber uint64 // extended
+	due            time.Time
+	tries          int
+}
+
+// restart begins anew with another SSRC, or the same.
+func (r *reception) restart(ssrc uint32) {
+	if r.ssrc != ssrc {
+		*r = reception{ssrc: ssrc, clockRate: r.clockRate, missing: r.missing[:0]}
+	}
+}
+
+// receive takes in a packet's header, and tells whether packets before it are missing.
+func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Time) (gap bool) {
+	if !r.started {
+		r.started = true
+		r.base = 1<<16 + uint64(packet.SequenceNumber)
+		r.highest = r.base
+		r.received = 1
+
+		return false
+	}
+	ahead := int16(packet.SequenceNumber - uint16(r.highest))
+	if ahead > maxDropout || ahead < -maxDropout {
+		// The sender begins a new run of numbers (RFC 3550 appendix A.1).
+		*r = reception{ssrc: r.ssrc, clockRate: r.clockRate, missing: r.missing[:0], reportTime: r.reportTime, reportArrival: r.reportArrival}
+
+		return r.receive(packet, retransmission, now)
+	}
+	number := r.highest + uint64(int64(ahead))
+	r.received++
+	switch {
+	case ahead > 0:
+		gap = ahead > 1
+		for n := r.highest + 1; n < number && len(r.missing) < maxMissing; n++ {
+			r.missing = append(r.missing, missing{sequenceNumber: n, due: now.Add(nackDelay)})
+		}
+		r.highest = number
+	case len(r.missing) > 0:
+		r.missing = slices.DeleteFunc(r.missing, func(m missing) bool { return m.sequenceNumber == number })
+	}
+	if !retransmission {
+		r.measureJitter(packet.Timestamp, now)
+	}
+
+	return gap
+}
+
+// maxDropout is as in forwarding.Source.
+const maxDropout = 3000
+
+// measureJitter is RFC 3550 appendix A.8.
+func (r *reception) measureJitter(timestamp uint32, now time.Time) {
+	arrival := uint32(uint64(now.UnixMicro()) * uint64(r.clockRate) / 1_000_000)
+	transit := float64(arrival - timestamp)
+	distance := transit - r.transit
+	r.transit = transit
+	if distance < 0 {
+		distance = -distance
+	}
+	if distance < float64(r.clockRate)*10 { // Not the first one, nor a clock that jumped.
+		r.jitter += (distance - r.jitter) / 16
+	}
+}
+
+// reported notes a sender report.
+func (r *reception) reported(ntpTime uint64, now time.Time) {
+	r.reportTime, r.reportArrival = uint32(ntpTime>>16), now
+}
+
+// report makes the next reception report (RFC 3550 section 6.4.1); false when there is nothing to report.
+func (r *reception) report(now time.Time) (rtcp.ReceptionReport, bool) {
+	if !r.started {
+		return rtcp.ReceptionReport{}, false
+	}
+	expected := r.highest - r.base + 1
+	lost := int64(expected) - int64(r.received)
+	report := rtcp.ReceptionReport{
+		SSRC:               r.ssrc,
+		TotalLost:          uint32(min(max(lost, 0), 1<<23-1)),
+		LastSequenceNumber: uint32(r.highest - 1<<16),
+		Jitter:             uint32(r.jitter),
+	}
+	newlyExpected, newlyReceived := expected-r.priorExpected, r.received-r.priorReceived
+	if newlyExpected > newlyReceived {
+		report.FractionLost = uint8(min((newlyExpected-newlyReceived)<<8/newlyExpected, 255))
+	}
+	r.priorExpected, r.priorReceived = expected, r.received
+	if !r.reportArrival.IsZero() {
+		report.LastSenderReport = r.reportTime
+		report.Delay = uint32(now.Sub(r.reportArrival) * 65536 / time.Second)
+	}
+
+	return report, true
+}
+
+// ask lists the packets that are to be asked for now, and says when to look again; zero: nothing is missing.
+func (r *reception) ask(now time.Time) (numbers []uint16, next time.Time) {
+	r.missing = slices.DeleteFunc(r.missing, func(m missing) bool { return m.tries >= nackTries && !now.Before(m.due) })
+	for i := range r.missing {
+		m := &r.missing[i]
+		if !now.Before(m.due) {
+			m.tries++
+			m.due = now.Add(nackInterval)
+			numbers = append(numbers, uint16(m.sequenceNumber))
+		}
+		if next.IsZero() || m.due.Before(next) {
+			next = m.due
+		}
+	}
+
+	return numbers, next
+}

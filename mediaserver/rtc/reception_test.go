@@ -1,0 +1,112 @@
+package rtc
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// feed gives a reception packets a frame apart.
+func feed(r *reception, sequenceNumbers ...uint16) (gap bool) {
+	for _, n := range sequenceNumbers {
+		packet := &rtp.Packet{Header: rtp.Header{SequenceNumber: n, Timestamp: uint32(n) * 3000}}
+		gap = r.receive(packet, false, begin.Add(time.Duration(n)*time.Second/30))
+	}
+
+	return gap
+}
+
+func newReception() *reception { return &reception{ssrc: 7, clockRate: 90_000} }
+
+func TestMissingPacketsAreAskedForUntilTheyCome(t *testing.T) {
+	r := newReception()
+	if feed(r, 65533, 65534) {
+		t.Error("a gap where there is none")
+	}
+	if !feed(r, 2) { // 65535, 0 and 1 are missing
+		t.Error("no gap where there is one")
+	}
+	at := begin.Add(2 * time.Second / 30)
+	if numbers, next := r.ask(at); len(numbers) != 0 || next != at.Add(nackDelay) {
+		t.Errorf("asked for %v at once, next at %v: it may be reordering", numbers, next)
+	}
+	feed(r, 0) // late
+	at = at.Add(nackDelay)
+	for try := range nackTries {
+		numbers, next := r.ask(at)
+		if !slices.Equal(numbers, []uint16{65535, 1}) || next != at.Add(nackInterval) {
+			t.Fatalf("try %d: asked for %v, next at %v", try, numbers, next)
+		}
+		if again, _ := r.ask(at.Add(nackInterval / 2)); len(again) != 0 {
+			t.Fatalf("try %d: asked for %v again too early", try, again)
+		}
+		at = next
+	}
+	if numbers, next := r.ask(at); len(numbers) != 0 || !next.IsZero() {
+		t.Errorf("asked for %v after %d tries, next at %v", numbers, nackTries, next)
+	}
+}
+
+func TestMissingPacketsAreBounded(t *testing.T) {
+	r := newReception()
+	for n := uint16(0); n < 60_000; n += 2000 {
+		feed(r, n)
+	}
+	if len(r.missing) > maxMissing {
+		t.Errorf("%d missing packets are remembered", len(r.missing))
+	}
+}
+
+// RFC 3550 section 6.4.1 and appendix A.3.
+func TestReceptionReports(t *testing.T) {
+	r := newReception()
+	if _, ok := r.report(begin); ok {
+		t.Error("a report about nothing")
+	}
+	feed(r, 65534, 65535, 0, 2, 3) // 1 of 6 is lost
+	r.reported(0x0102030405060708, begin)
+	report, ok := r.report(begin.Add(1500 * time.Millisecond))
+	if !ok || report.SSRC != 7 || report.TotalLost != 1 || report.FractionLost != 256/6 || report.LastSequenceNumber != 1<<16+3 ||
+		report.LastSenderReport != 0x03040506 || report.Delay != 3<<15 {
+		t.Errorf("report %+v", report)
+	}
+	feed(r, 4, 5)
+	if report, _ = r.report(begin); report.FractionLost != 0 || report.TotalLost != 1 {
+		t.Errorf("report after two good packets %+v", report)
+	}
+	feed(r, 5, 5, 5) // copies count as received
+	if report, _ = r.report(begin); report.TotalLost != 0 || report.FractionLost != 0 {
+		t.Errorf("report after copies %+v", report)
+	}
+}
+
+func TestJitter(t *testing.T) {
+	even, uneven := newReception(), newReception()
+	for i := range uint16(200) {
+		even.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: i, Timestamp: uint32(i) * 3000}}, false, begin.Add(time.Duration(i)*time.Second/30))
+		late := time.Duration(i%2) * 10 * time.Millisecond
+		uneven.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: i, Timestamp: uint32(i) * 3000}}, false, begin.Add(time.Duration(i)*time.Second/30+late))
+	}
+	if even.jitter > 2 {
+		t.Errorf("jitter %v of an even stream", even.jitter)
+	}
+	if uneven.jitter < 800 || uneven.jitter > 1000 { // 10 ms are 900 ticks
+		t.Errorf("jitter %v of a stream that is 10 ms late every other time", uneven.jitter)
+	}
+}
+
+// A sender that begins a new run of numbers is not asked for what lies between.
+func TestNewRunOfNumbers(t *testing.T) {
+	r := newReception()
+	feed(r, 1, 2, 3, 40_000, 40_001, 40_003)
+	if len(r.missing) != 1 || uint16(r.missing[0].sequenceNumber) != 40_002 {
+		t.Errorf("missing %v", r.missing)
+	}
+	if report, ok := r.report(begin); !ok || report.TotalLost != 1 {
+		t.Errorf("report %+v", report)
+	}
+}

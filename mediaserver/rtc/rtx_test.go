@@ -1,0 +1,236 @@
+package rtc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// ofClient makes the context with which a client seals what it sends.
+func ofClient(t testing.TB, p *Peer) *srtp.Context {
+	t.Helper()
+	k := p.keys.Load()
+	context, err := srtp.CreateContext(k.session.RemoteMasterKey, k.session.RemoteMasterSalt, k.profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return context
+}
+
+func sealed(t testing.TB, context *srtp.Context, packet *rtp.Packet) []byte {
+	t.Helper()
+	packet.Version = 2
+	plain, err := packet.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	datagram, err := context.EncryptRTP(nil, plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return datagram
+}
+
+// arrive has the demuxer take in datagrams of a peer's client, on a goroutine of the test's.
+func arrive(p *Peer, batch *udp.Batch, datagrams ...[]byte) {
+	d := demuxer{engine: p.engine}
+	burst := make([]udp.Datagram, len(datagrams))
+	for i, datagram := range datagrams {
+		burst[i] = udp.Datagram{Payload: datagram, Source: p.selected.Load().AddrPort()}
+	}
+	d.receive(batch, burst)
+}
+
+// What a client with RTX asks for again comes on the RTX stream, as RFC 4588 section 4 has it, and once more each time.
+func TestResendOnTheRetransmissionStream(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	d, _ := bind(t, c, "SENDER")
+	if d.binding.Load().rtx.context == nil {
+		t.Fatal("the client's answer has RTX, but none was negotiated")
+	}
+	var sent [][]byte
+	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
+	for range 2 {
+		if err := d.ResendRTP(batch, 4711, 90_000, true, []byte("payload"), 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch.Flush()
+	k := c.peer.keys.Load()
+	context, err := srtp.CreateContext(k.session.LocalMasterKey, k.session.LocalMasterSalt, k.profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, datagram := range sent {
+		plain, err := context.DecryptRTP(nil, datagram, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet := &rtp.Packet{}
+		if err := packet.Unmarshal(plain); err != nil {
+			t.Fatal(err)
+		}
+		if packet.SSRC != d.rtxSSRC || packet.PayloadType != 97 || packet.SequenceNumber != uint16(i) || packet.Timestamp != 90_000 ||
+			!packet.Marker || packet.Header.PaddingSize != 3 ||
+			binary.BigEndian.Uint16(packet.Payload) != 4711 || string(packet.Payload[2:]) != "payload" {
+			t.Errorf("retransmission %d is %v %q", i, packet, packet.Payload)
+		}
+	}
+}
+
+// Without RTX a packet is sent again bit for bit: anything else under the same SRTP index would reveal the key stream.
+func TestResendWithoutRTXIsTheSamePacket(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	d, err := c.peer.AddDownlink("SENDER", audioKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFed()
+	d.Attach(f)
+	negotiate(t, c.peer, c.client)
+	within(t, "Bound", f.bound)
+	var sent [][]byte
+	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
+	for n := range uint16(3) {
+		if err := d.WriteRTP(batch, 65535+n, 1, true, []byte(fmt.Sprint("payload", n)), 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range uint16(3) {
+		if err := d.ResendRTP(batch, 65535+n, 1, true, []byte(fmt.Sprint("payload", n)), 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch.Flush()
+	for n := range 3 {
+		if !bytes.Equal(sent[n], sent[n+3]) {
+			t.Errorf("packet %d was\n%x, and again\n%x", n, sent[n], sent[n+3])
+		}
+	}
+}
+
+// Retransmissions of a client come to the uplink as the packets that they repeat; padding on their stream is nothing.
+func TestUplinkRetransmissions(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	c.peer.inbound.mu.Lock()
+	stream := c.peer.inbound.streams[1]
+	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.mu.Unlock()
+	context := ofClient(t, c.peer)
+	media := func(n uint16) []byte {
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, Timestamp: 5, SSRC: stream.ssrc, PayloadType: 96}, Payload: []byte{byte(n)}})
+	}
+	arrive(c.peer, udp.NewBatch(0, nil), media(10), media(12),
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, Timestamp: 5, SSRC: 99, PayloadType: 97}, Payload: []byte{0, 11, 11}}),
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, Timestamp: 5, SSRC: 99, PayloadType: 97, Padding: true, PaddingSize: 200}}))
+	var got []string
+	for _, packet := range c.video.received() {
+		got = append(got, fmt.Sprint(packet.SSRC == stream.ssrc, packet.SequenceNumber, packet.Payload))
+	}
+	if want := "[true 10 [10] true 12 [12] true 11 [11]]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	c.peer.inbound.mu.Lock()
+	defer c.peer.inbound.mu.Unlock()
+	if len(stream.uplink.reception.missing) != 0 {
+		t.Errorf("still missing: %v", stream.uplink.reception.missing)
+	}
+}
+
+// Packets that are forged, repeated, cut or lie about their lengths are counted and harm nothing.
+func TestBadPacketsOfAClient(t *testing.T) {
+	engine := newEngine(t)
+	c := connect(t, engine, true)
+	ssrc := ssrcOf(c.client.senders[1])
+	context := ofClient(t, c.peer)
+	good := func(n uint16) []byte {
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1, 2, 3}})
+	}
+	// raw seals what no marshaller would make.
+	raw := func(n uint16, change func(plain []byte) []byte) []byte {
+		plain := make([]byte, 20)
+		plain[0], plain[1] = 2<<6, 96
+		binary.BigEndian.PutUint16(plain[2:], n)
+		binary.BigEndian.PutUint32(plain[8:], ssrc)
+		datagram, err := context.EncryptRTP(nil, change(plain), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		return datagram
+	}
+	forged := good(2)
+	forged[len(forged)-1] ^= 1
+	repeated := good(3)
+	bad := map[string][]byte{
+		"forged":                forged,
+		"cut":                   good(4)[:20],
+		"padding of 0":          raw(5, func(p []byte) []byte { p[0] |= 0x20; return p }),
+		"padding beyond header": raw(6, func(p []byte) []byte { p[0] |= 0x20; p[len(p)-1] = 200; return p }),
+	}
+	batch := udp.NewBatch(0, nil)
+	arrive(c.peer, batch, good(1), repeated)
+	copied := good(7) // replayed below
+	arrive(c.peer, batch, bytes.Clone(copied))
+	bad["repeated"] = copied
+	for name, datagram := range bad {
+		before := engine.Stats().MalformedRTP
+		arrive(c.peer, batch, datagram)
+		if got := engine.Stats().MalformedRTP - before; got != 1 {
+			t.Errorf("%s: %d malformed packets counted", name, got)
+		}
+	}
+	arrive(c.peer, batch, good(8))
+	if got := len(c.video.received()); got != 4 {
+		t.Errorf("%d good packets received, 4 were sent", got)
+	}
+}
+
+// FuzzDatagrams: a client may send anything from its own address.
+func FuzzDatagrams(f *testing.F) {
+	engine := newEngine(f)
+	c := connect(f, engine, true)
+	ssrc := ssrcOf(c.client.senders[1])
+	context := ofClient(f, c.peer)
+	f.Add(sealed(f, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1}}), true)
+	f.Add([]byte{0x90, 96, 0, 1, 0, 0, 0, 0, byte(ssrc >> 24), byte(ssrc >> 16), byte(ssrc >> 8), byte(ssrc), 0xbe, 0xde, 0xff, 0xff}, true)
+	f.Add([]byte{0x80, 200, 0, 6, 0, 0, 0, 1, 2, 3}, false)
+	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, false)
+	f.Add([]byte{22, 254, 253}, false)
+	f.Add([]byte{}, false)
+	number := uint16(100)
+	f.Fuzz(func(t *testing.T, datagram []byte, seal bool) {
+		if seal && len(datagram) >= rtpHeaderBytes {
+			// Also what is authentic may be malformed.
+			number++
+			datagram = bytes.Clone(datagram)
+			binary.BigEndian.PutUint16(datagram[2:], number)
+			binary.BigEndian.PutUint32(datagram[8:], ssrc)
+			if authentic, err := context.EncryptRTP(nil, datagram, nil); err == nil {
+				datagram = authentic
+			}
+		}
+		arrive(c.peer, udp.NewBatch(0, nil), datagram)
+	})
+}
+
+// The time that a client was heard last moves with every authentic packet.
+func TestHeard(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	c.peer.heard.Store(1)
+	context := ofClient(t, c.peer)
+	ssrc := ssrcOf(c.client.senders[1])
+	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc}, Payload: []byte{1}}))
+	if heard := time.Unix(0, c.peer.heard.Load()); time.Since(heard) > patience {
+		t.Errorf("heard %v ago", time.Since(heard))
+	}
+}

@@ -1,0 +1,189 @@
+package udp
+
+import (
+	"net"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxMessages is the most messages in one call. With 16 to 512 a datagram costs the same: the call's own cost is spread
+// over enough of them.
+const maxMessages = 64
+
+// sender takes the runs of a batch to the kernel: each run as one message that the kernel, or the network card, splits
+// into its datagrams (UDP_SEGMENT), and many messages in one call (sendmmsg).
+type sender struct {
+	raw      syscall.RawConn
+	try      func(fd uintptr) // The methods attempt and awaited, made once: a method value is an allocation.
+	wait     func(fd uintptr) bool
+	counters *counters
+
+	arena    []byte
+	runs     []run
+	position position // What comes into the next message.
+
+	headers  [maxMessages]mmsghdr
+	vectors  [maxMessages]unix.Iovec
+	controls [maxMessages]segmentControl
+	origins  [maxMessages]position
+	next     int // The first message that the kernel has not taken.
+	filled   int // The number of messages.
+
+	sent  int // What the last call has returned.
+	errno unix.Errno
+}
+
+// position is a place among the runs of a batch.
+type position struct {
+	run    int
+	offset int // In the arena.
+}
+
+func newCarrier(conn *net.UDPConn, counters *counters, segmentation bool) (carrier, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	// The size is given with each message; 0 sets none, but is refused by a kernel before 4.18.
+	segmentation = segmentation && setOption(raw, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == nil
+	counters.segmentation.Store(segmentation)
+
+	return newSender(raw, counters), nil
+}
+
+func newSender(raw syscall.RawConn, counters *counters) *sender {
+	s := &sender{raw: raw, counters: counters}
+	s.try, s.wait = s.attempt, s.awaited
+	for i := range maxMessages {
+		header := &s.headers[i].header
+		header.Iov = &s.vectors[i]
+		header.SetIovlen(1)
+		header.Control = (*byte)(unsafe.Pointer(&s.controls[i]))
+		control := &s.controls[i].header
+		control.Level, control.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		control.SetLen(unix.CmsgLen(2))
+	}
+
+	return s
+}
+
+func (s *sender) carry(arena []byte, runs []run) {
+	s.arena, s.runs = arena, runs
+	s.position = position{offset: runs[0].begin}
+	for s.fill() {
+		for s.next < s.filled {
+			s.send()
+		}
+	}
+}
+
+// fill makes messages of what comes next, and says whether there is any.
+func (s *sender) fill() bool {
+	s.next, s.filled = 0, 0
+	segmentation := s.counters.segmentation.Load()
+	for s.filled < maxMessages && s.position.run < len(s.runs) {
+		r := &s.runs[s.position.run]
+		end := min(s.position.offset+r.segment, r.end)
+		control := 0
+		if end < r.end && segmentation && r.destination.raw.joins(r.segment) {
+			end = r.end
+			control = unix.CmsgSpace(2)
+		}
+		s.set(s.filled, r, end, control)
+		s.filled++
+		s.position.offset = end
+		if end == r.end {
+			s.position.run++ // Which begins there.
+		}
+	}
+
+	return s.filled > 0
+}
+
+// set makes a message of a run's datagrams from the position to end.
+func (s *sender) set(number int, r *run, end, control int) {
+	s.origins[number] = s.position
+	s.vectors[number].Base = &s.arena[s.position.offset]
+	s.vectors[number].SetLen(end - s.position.offset)
+	header := &s.headers[number].header
+	header.Name = (*byte)(unsafe.Pointer(&r.destination.raw.name))
+	header.Namelen = r.destination.raw.length
+	header.SetControllen(control)
+	if control > 0 {
+		*(*uint16)(unsafe.Pointer(&s.controls[number].size)) = uint16(r.segment)
+	}
+}
+
+// send has the kernel take as many of the messages as it will, and deals with the one at which it stops.
+func (s *sender) send() {
+	// Control, not Write, for Write excludes other senders during the call.
+	err := s.raw.Control(s.try)
+	if err == nil && s.errno == unix.EAGAIN {
+		err = s.raw.Write(s.wait)
+	}
+	switch {
+	case err != nil: // Closed.
+		s.lose(s.filled)
+	case s.errno == 0:
+		s.count(true, s.sent)
+	case s.errno == unix.EINTR:
+	case s.joined(s.next) && s.unjoin():
+		s.position, s.filled = s.origins[s.next], s.next
+	default:
+		// One datagram's error (an ICMP answer, a filter's refusal, no route) is no reason to keep the others.
+		s.lose(s.next + 1)
+	}
+}
+
+// attempt is one system call.
+func (s *sender) attempt(fd uintptr) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
+		uintptr(unsafe.Pointer(&s.headers[s.next])), uintptr(s.filled-s.next), unix.MSG_DONTWAIT, 0, 0)
+	s.sent, s.errno = int(n), errno
+}
+
+// awaited is what the runtime calls when the socket is writable; false makes it wait until it is so again.
+func (s *sender) awaited(fd uintptr) bool {
+	s.attempt(fd)
+
+	return s.errno != unix.EAGAIN
+}
+
+func (s *sender) joined(message int) bool { return s.headers[message].header.Controllen > 0 }
+
+// unjoin says whether the message, a run, was refused for being one, so that its datagrams are to be sent one by one;
+// runs like it will not be tried again. The kernel refuses segments longer than the MTU of the path (EINVAL or
+// EMSGSIZE, by its version), which a peer can bring about and which must not cost the other peers their runs. A device
+// that cannot segment (EIO), or a kernel that cannot (ENOPROTOOPT, EOPNOTSUPP), is the whole socket's matter.
+func (s *sender) unjoin() bool {
+	r := &s.runs[s.origins[s.next].run]
+	switch s.errno {
+	case unix.EMSGSIZE, unix.EINVAL:
+		r.destination.raw.refuse(r.segment)
+	case unix.EIO, unix.ENOPROTOOPT, unix.EOPNOTSUPP:
+		s.counters.segmentation.Store(false)
+	default:
+		return false
+	}
+
+	return true
+}
+
+// count counts the next messages up to the given number of them as sent, or as lost, and passes them.
+func (s *sender) count(sent bool, messages int) {
+	datagrams := 0
+	for i := range messages {
+		if s.joined(s.next + i) {
+			datagrams += s.runs[s.origins[s.next+i].run].datagrams()
+		} else {
+			datagrams++
+		}
+	}
+	s.counters.count(sent, messages, datagrams)
+	s.next += messages
+}
+
+// lose gives up the messages before end.
+func (s *sender) lose(end int) { s.count(false, end-s.next) }
