@@ -46,6 +46,8 @@ func fanoutCounters(c *fanout.Counters) []prometheus.Collector {
 		{"packets_withheld", "RTP packets that met an edge in the moment of its cut; a paused edge costs no packet.", &c.Withheld},
 		{"packets_held", "RTP packets not sent because the receiver waits for a keyframe.", &c.Held},
 		{"packets_replayed", "RTP packets sent after the keyframe start that they had overtaken.", &c.Replayed},
+		{"packets_padded", "RTP packets of senders made as long as the others of their frame, so that they leave as one.", &c.Padded},
+		{"bursts_handed_over", "Bursts of senders that another worker sends to its receivers.", &c.HandedOver},
 		{"packets_before_start", "RTP packets not sent because they are older than the receiver's start.", &c.BeforeStart},
 		{"send_errors", "RTP packets and sender reports that a receiver's transport refused.", &c.SinkErrors},
 		{"duplicates", "RTP packets that a sender sent twice, or too late to tell.", &c.Duplicates},

@@ -65,17 +65,18 @@ func (e *Edge) lock() {
 // receive sends what of the burst is for this receiver. It tells whether the edge
 // waits for a keyframe after that.
 func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (wantsKeyframe bool) {
-	for next := 0; ; {
+	next := 0
+	for {
 		batch.Room(len(b.arrivals) - next)
 		e.lock()
-		started := false
-		next, started = e.forward(batch, b, next, counts)
+		after, started := e.forward(batch, b, next, counts)
 		wantsKeyframe = e.wantsKeyframe()
 		e.mu.Unlock()
 		if !started {
 			return wantsKeyframe
 		}
-		e.replay(batch, &b.arrivals[next-1], counts)
+		e.replay(batch, &b.arrivals[after-1], counts)
+		next = after
 	}
 }
 

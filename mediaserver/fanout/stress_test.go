@@ -98,7 +98,7 @@ func startCrowd(t *testing.T, senders int) *crowd {
 
 // turn is a frame of video, small or large, with audio; on the reader's goroutine.
 func (s *sender) turn(batch *udp.Batch) {
-	n := 1 + int(s.number%12)
+	n := 1 + int(s.number%40)
 	frame := make([]rtp.Packet, n)
 	for i := range frame {
 		frame[i] = packet(s.number, "d", i == n-1 && n%3 != 0)
@@ -268,6 +268,9 @@ func TestFenceUnderStress(t *testing.T) {
 			acting.Go(func() { c.complain(e) })
 		}
 		heard = append(heard, sinks)
+		for i := range 4 { // undisturbed, so that large bursts are handed over
+			s.video.AddEdge(discard{i % 2}, 0)
+		}
 		users.Go(func() { c.comeAndGo(t, s, 0, rounds/4) })
 		users.Go(func() { c.comeAndGo(t, s, 1, rounds/4) })
 	}
@@ -278,7 +281,11 @@ func TestFenceUnderStress(t *testing.T) {
 	close(c.stop)
 	acting.Wait()
 	c.finish()
-	for i, s := range c.senders { // hazard 23: the pauses of video leave audio alone
+	for i, s := range c.senders {
+		if s.video.Counters().HandedOver.Load() == 0 {
+			t.Error("no burst was handed over")
+		}
+		// Hazard 23: the pauses of video leave audio alone.
 		for _, ears := range heard[i] {
 			numbers, _ := ears.got()
 			wantContiguous(t, numbers)
