@@ -40,9 +40,7 @@ func (d *demuxer) receiveFrom(batch *udp.Batch, burst []udp.Datagram, now time.T
 		switch {
 		case isSTUN(datagram):
 			d.receiveSTUN(batch, burst[i], now)
-			if peer == nil {
-				peer = d.engine.paths.at(burst[i].Source)
-			}
+			peer = d.engine.paths.at(burst[i].Source)
 		case peer == nil:
 			d.engine.counters.strangeDatagrams.Add(1)
 		case isRTCP(datagram):

@@ -232,3 +232,22 @@ func BenchmarkWriteRTP(b *testing.B) {
 		}
 	}
 }
+
+// Whoever joins while an offer waits for its answer is in the next one.
+func TestJoinWhileAnOfferIsOutstanding(t *testing.T) {
+	c := newConnection(t, newEngine(t), true)
+	offer, err := c.peer.Offer()
+	must(t, err)
+	answer := c.client.answer(t, offer)
+	d, err := c.peer.AddDownlink("LATE", videoKind)
+	must(t, err)
+	f := newFed()
+	d.Attach(f)
+	must(t, c.peer.Answer(answer))
+	within(t, "connection", c.connected)
+	negotiate(t, c.peer, c.client)
+	within(t, "Bound", f.bound)
+	if s, _ := readStream(t, c.client, d, 1); s.track.StreamID() != "LATE" {
+		t.Errorf("stream %q", s.track.StreamID())
+	}
+}

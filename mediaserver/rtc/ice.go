@@ -20,6 +20,11 @@ import (
 // maxPaths is how many addresses of one client are remembered: more than a client has interfaces and address families.
 const maxPaths = 16
 
+// addressHold is how long a client that is not heard keeps its addresses from others. A source can be forged: without it, any
+// participant could take another's address, and what that one sends, with a single check of its own. But a NAT may give the
+// address of a client that is gone to the next one. Clients that live are heard each 6 s at least (RFC 7675 section 5.1).
+const addressHold = 10 * time.Second
+
 // paths finds peers by what their clients say and whence.
 type paths struct {
 	mu        *sync.RWMutex
@@ -59,14 +64,21 @@ func (p *paths) expect(peer *Peer) {
 	p.byUfrag[peer.ufrag] = peer
 }
 
-// learn remembers that a peer's client is at an address. Beyond maxPaths the oldest one is forgotten, whatever is sent there.
-func (p *paths) learn(peer *Peer, address netip.AddrPort) {
+// learn remembers that a peer's client is at an address; false if it is another's, or the peer is closed. Beyond maxPaths
+// the oldest one is forgotten, until the client checks it again.
+func (p *paths) learn(peer *Peer, address netip.AddrPort, now time.Time) bool {
+	if p.at(address) == peer {
+		return true
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.byUfrag[peer.ufrag] != peer || p.byAddress[address] == peer {
-		return
-	}
-	if before := p.byAddress[address]; before != nil {
+	before := p.byAddress[address]
+	switch {
+	case p.byUfrag[peer.ufrag] != peer || before != nil && before != peer && now.UnixNano()-before.heard.Load() < int64(addressHold):
+		return false
+	case before == peer:
+		return true
+	case before != nil:
 		before.addresses = slices.DeleteFunc(before.addresses, func(a netip.AddrPort) bool { return a == address })
 	}
 	p.byAddress[address] = peer
@@ -75,6 +87,8 @@ func (p *paths) learn(peer *Peer, address netip.AddrPort) {
 		delete(p.byAddress, peer.addresses[0])
 		peer.addresses = peer.addresses[1:]
 	}
+
+	return true
 }
 
 func (p *paths) forget(peer *Peer) {
@@ -94,7 +108,7 @@ func newCredentials() (ufrag, password string) { return rand.Text(), rand.Text()
 // receiveSTUN answers a check of a client that knows the password; anything else is a stranger's.
 func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.Time) {
 	peer := d.checked(datagram.Payload)
-	if peer == nil {
+	if peer == nil || !d.engine.paths.learn(peer, datagram.Source, now) {
 		d.engine.counters.strangeDatagrams.Add(1)
 
 		return
@@ -103,7 +117,6 @@ func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.
 	destination := peer.selected.Load()
 	if destination == nil || destination.AddrPort() != datagram.Source {
 		destination = d.engine.socket.Destination(datagram.Source)
-		d.engine.paths.learn(peer, datagram.Source)
 		// Before the client has chosen, any path will do for DTLS to begin on.
 		if d.stun.Contains(stun.AttrUseCandidate) || peer.selected.Load() == nil {
 			if peer.selected.Swap(destination) == nil {
@@ -120,6 +133,10 @@ func (d *demuxer) checked(datagram []byte) *Peer {
 	m.Raw = append(m.Raw[:0], datagram...)
 	if m.Decode() != nil || m.Type != stun.BindingRequest {
 		return nil
+	}
+	// What follows the integrity attribute is not covered by it, and anybody's (RFC 8489 section 14.5).
+	if i := slices.IndexFunc(m.Attributes, func(a stun.RawAttribute) bool { return a.Type == stun.AttrMessageIntegrity }); i >= 0 {
+		m.Attributes = m.Attributes[:i+1]
 	}
 	username, err := m.Get(stun.AttrUsername)
 	if err != nil {

@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -187,5 +188,120 @@ func TestAnotherCertificateIsRefused(t *testing.T) {
 	}
 	if c.peer.keys.Load() != nil {
 		t.Error("there are keys for media")
+	}
+}
+
+// A check whose source is forged takes no address from a client that lives; what that one sends goes on arriving. The address
+// of a client that is gone is free for others, and it comes back to it with its next check.
+func TestAddressesStayWithTheirClients(t *testing.T) {
+	engine := newEngine(t)
+	victim, thief := newConnection(t, engine, true), newConnection(t, engine, true)
+	d := &demuxer{engine: engine}
+	address := netip.MustParseAddrPort("192.0.2.1:1000")
+	checks := func(c *connection) (owner *Peer, answered bool) {
+		batch := udp.NewBatch(0, func([]byte, *udp.Destination) { answered = true })
+		datagram := check(t, c.peer.ufrag+":client", c.peer.password, useCandidate)
+		d.receive(batch, []udp.Datagram{{Payload: datagram, Source: address}})
+		batch.Flush()
+
+		return engine.paths.at(address), answered
+	}
+	if owner, answered := checks(victim); owner != victim.peer || !answered {
+		t.Fatal("the first check is not believed")
+	}
+	if owner, answered := checks(thief); owner != victim.peer || answered || thief.peer.selected.Load() != nil {
+		t.Error("a forged check takes the address of a client that lives")
+	}
+	victim.peer.heard.Store(time.Now().Add(-2 * addressHold).UnixNano())
+	if owner, answered := checks(thief); owner != thief.peer || !answered || len(victim.peer.addresses) != 0 {
+		t.Error("the address of a client that is gone is not given to the next one")
+	}
+	thief.peer.heard.Store(time.Now().Add(-2 * addressHold).UnixNano())
+	if owner, answered := checks(victim); owner != victim.peer || !answered {
+		t.Error("a client cannot have its address back")
+	}
+}
+
+// What follows the integrity attribute may be anybody's, and is ignored (RFC 8489 section 14.5).
+func TestAttributesBehindTheIntegrityAreIgnored(t *testing.T) {
+	engine := newEngine(t)
+	c := newConnection(t, engine, true)
+	d := &demuxer{engine: engine}
+	arrives := func(address string, message *stun.Message) {
+		message.WriteHeader()
+		d.receive(udp.NewBatch(0, nil), []udp.Datagram{{Payload: message.Raw, Source: netip.MustParseAddrPort(address)}})
+	}
+	build := func() *stun.Message {
+		m, err := stun.Build(stun.BindingRequest, stun.TransactionID, stun.NewUsername(c.peer.ufrag+":client"), stun.NewShortTermIntegrity(c.peer.password))
+		must(t, err)
+
+		return m
+	}
+	arrives("192.0.2.1:1", build())
+	changed := build()
+	changed.Add(stun.AttrUseCandidate, nil)
+	arrives("192.0.2.1:2", changed)
+	if got := c.peer.selected.Load().AddrPort().String(); got != "192.0.2.1:1" {
+		t.Errorf("the path is %s", got)
+	}
+}
+
+// The fingerprint is compared in the other role too.
+func TestAnotherCertificateIsRefusedByTheClientRole(t *testing.T) {
+	c := newConnection(t, newEngine(t), true)
+	c.client = newClientWith(t, func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer)) }, true, true)
+	offer, err := c.peer.Offer()
+	must(t, err)
+	must(t, c.peer.Answer(attribute(c.client.answer(t, offer), "fingerprint", "sha-256 "+c.peer.engine.identity.fingerprint)))
+	if err := within(t, "OnClosed", c.closed); !errors.Is(err, ErrICEFailed) || c.peer.keys.Load() != nil {
+		t.Errorf("closed with %v, keys %v", err, c.peer.keys.Load())
+	}
+}
+
+// Close ends a handshake that the client does not answer, in both roles, and so does the engine's.
+func TestCloseDuringTheHandshake(t *testing.T) {
+	for _, setup := range []string{"active", "passive"} {
+		for _, whole := range []bool{false, true} {
+			engine := newEngine(t)
+			c := newConnection(t, engine, true)
+			offer, err := c.peer.Offer()
+			must(t, err)
+			must(t, c.peer.Answer(attribute(c.client.answer(t, offer), "setup", setup)))
+			must(t, c.client.pc.Close())
+			// Nobody is at this address: the discard port.
+			datagram := check(t, c.peer.ufrag+":client", c.peer.password, useCandidate)
+			d := &demuxer{engine: engine}
+			d.receive(udp.NewBatch(0, nil), []udp.Datagram{{Payload: datagram, Source: netip.MustParseAddrPort("127.0.0.1:9")}})
+			within(t, "path", c.peer.reachable)
+			done := make(chan error, 1)
+			go func() {
+				if whole {
+					done <- engine.Close()
+				} else {
+					done <- c.peer.Close()
+				}
+			}()
+			must(t, within(t, "Close", done))
+		}
+	}
+}
+
+// OnConnected never follows OnClosed.
+func TestNothingFollowsOnClosed(t *testing.T) {
+	c := newConnection(t, newEngine(t), true)
+	c.peer.fail(ErrICEFailed)
+	_ = within(t, "OnClosed", c.closed)
+	signal(c.peer.connected)
+	c.peer.fail(ErrClosedByClient)
+	for range 50 { // The peer's goroutine looks at all its channels each time.
+		c.peer.RequestKeyframe()
+		until(t, "request taken", func() bool { return len(c.peer.keyframeWanted) == 0 }, func() {})
+	}
+	select {
+	case <-c.connected:
+		t.Error("OnConnected after OnClosed")
+	case <-c.closed:
+		t.Error("OnClosed twice")
+	default:
 	}
 }

@@ -15,9 +15,9 @@ import (
 const (
 	rtpHeaderBytes  = 12 // without CSRCs and extensions
 	rtcpHeaderBytes = 8  // with the sender's SSRC
-	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays: browsers have one
-	// for each stream they send, or one in all.
-	maxReporters = 64
+	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays, with some 200 bytes:
+	// browsers have one for each stream that they send or receive, or one in all.
+	maxReporters = 1024
 )
 
 // inbound opens what the client sends. Its lock is held while packets are opened, never while they are handed on.
@@ -59,9 +59,9 @@ func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink
 		switch {
 		case stream == nil:
 			p.engine.counters.undeclaredRTP.Add(1)
-		case in.context == nil || !p.openPacket(datagram, &packets[n], stream, now):
+		case in.context == nil:
 			p.engine.counters.malformedRTP.Add(1)
-		default:
+		case p.openPacket(datagram, &packets[n], stream, now):
 			owners[n] = stream.uplink
 			n++
 		}
@@ -73,22 +73,23 @@ func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink
 	return n
 }
 
-// openPacket decrypts one packet in place and takes off what is not payload. It is called with inbound.mu held.
+// openPacket decrypts one packet in place and takes off what is not payload; false: there is nothing to hand on. It is called
+// with inbound.mu held.
 func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundStream, now time.Time) bool {
 	plain, err := p.inbound.context.DecryptRTP(datagram[:0], datagram, &packet.Header)
-	if err != nil {
-		return false
+	payload, ok := []byte(nil), false
+	if err == nil {
+		payload, ok = rtpPayload(plain)
 	}
-	payload, ok := rtpPayload(plain)
-	if !ok {
+	switch {
+	case !ok, stream.retransmissions && len(payload) == 1:
+		p.engine.counters.malformedRTP.Add(1)
+
 		return false
-	}
-	if stream.retransmissions {
-		// The original sequence number, then the original payload (RFC 4588 section 4). Padding, with which browsers probe
-		// the bandwidth, has none.
-		if len(payload) < 2 {
-			return false
-		}
+	case stream.retransmissions && len(payload) == 0:
+		return false // Padding, with which browsers probe the bandwidth.
+	case stream.retransmissions:
+		// The original sequence number, then the original payload (RFC 4588 section 4).
 		packet.SequenceNumber = binary.BigEndian.Uint16(payload)
 		packet.SSRC = stream.uplink.reception.ssrc
 		payload = payload[2:]
@@ -126,20 +127,32 @@ func rtpPayload(packet []byte) ([]byte, bool) {
 	return packet[start:end], true
 }
 
-// receiveRTCP opens a compound packet and hands on what it says.
+// receiveRTCP opens a compound packet in place and hands on what it says. A part that is malformed, or that Pion does not
+// know, is no reason to lose the others.
 func (p *Peer) receiveRTCP(batch *udp.Batch, datagram []byte, now time.Time) {
-	packets, err := p.openRTCP(datagram, now)
-	if err != nil {
+	compound, err := p.openRTCP(datagram, now)
+	if err != nil || len(compound) == 0 {
 		p.engine.counters.malformedRTCP.Add(1)
 
 		return
 	}
-	for _, packet := range packets {
-		p.dispatch(batch, packet, now)
+	for len(compound) > 0 {
+		size := len(compound)
+		if size >= 4 {
+			size = min(size, 4+4*int(binary.BigEndian.Uint16(compound[2:])))
+		}
+		packets, err := rtcp.Unmarshal(compound[:size])
+		if err != nil {
+			p.engine.counters.malformedRTCP.Add(1)
+		}
+		for _, packet := range packets {
+			p.dispatch(batch, packet, now)
+		}
+		compound = compound[size:]
 	}
 }
 
-func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]rtcp.Packet, error) {
+func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]byte, error) {
 	in := &p.inbound
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -151,7 +164,7 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]rtcp.Packet, error) {
 	if !known && len(in.reporters) >= maxReporters {
 		return nil, errTooManyReporters
 	}
-	plain, err := in.context.DecryptRTCP(nil, datagram, nil)
+	plain, err := in.context.DecryptRTCP(datagram[:0], datagram, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +173,7 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]rtcp.Packet, error) {
 	}
 	p.heard.Store(now.UnixNano())
 
-	return rtcp.Unmarshal(plain)
+	return plain, nil
 }
 
 // dispatch brings one RTCP packet to whom it concerns: sender reports to the uplink, feedback to the downlink.

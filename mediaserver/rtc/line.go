@@ -73,11 +73,11 @@ func (p *Peer) linesOffered() {
 // linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on.
 func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]payloadTypes {
 	accepted := make(map[*Downlink]payloadTypes)
-	for i, l := range p.lines {
+	for i, media := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
+		l := p.lines[i]
 		if l.clearing {
 			l.offered, l.clearing = false, false
 		}
-		media := answered[len(p.uplinks())+i]
 		if l.inOffer != nil && media.receives {
 			accepted[l.inOffer] = media.types
 		}

@@ -69,7 +69,9 @@ func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Ti
 		return r.receive(packet, retransmission, now)
 	}
 	number := r.highest + uint64(int64(ahead))
-	r.received++
+	if !retransmission { // Another stream brings them (RFC 4588). What was lost stays lost in reports: senders find their rate by it.
+		r.received++
+	}
 	switch {
 	case ahead > 0:
 		gap = ahead > 1

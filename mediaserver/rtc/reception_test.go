@@ -110,3 +110,16 @@ func TestNewRunOfNumbers(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 }
+
+// What was sent again does not hide from its sender that the way to us loses packets.
+func TestRetransmissionsDoNotHideLoss(t *testing.T) {
+	r := newReception()
+	feed(r, 1, 2, 4)
+	r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: 3, Timestamp: 9000}}, true, begin.Add(time.Second))
+	if len(r.missing) != 0 {
+		t.Errorf("still missing: %v", r.missing)
+	}
+	if report, _ := r.report(begin); report.TotalLost != 1 || report.FractionLost != 256/4 {
+		t.Errorf("report %+v", report)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
@@ -134,7 +135,7 @@ func TestUplinkRetransmissions(t *testing.T) {
 		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, Timestamp: 5, SSRC: 99, PayloadType: 97, Padding: true, PaddingSize: 200}}))
 	var got []string
 	for _, packet := range c.video.received() {
-		got = append(got, fmt.Sprint(packet.SSRC == stream.ssrc, packet.SequenceNumber, packet.Payload))
+		got = append(got, fmt.Sprintf("%t %d %d", packet.SSRC == stream.ssrc, packet.SequenceNumber, packet.Payload))
 	}
 	if want := "[true 10 [10] true 12 [12] true 11 [11]]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %v", got, want)
@@ -232,5 +233,70 @@ func TestHeard(t *testing.T) {
 	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc}, Payload: []byte{1}}))
 	if heard := time.Unix(0, c.peer.heard.Load()); time.Since(heard) > patience {
 		t.Errorf("heard %v ago", time.Since(heard))
+	}
+}
+
+// Padding on the retransmission stream is what browsers probe the bandwidth with, and nothing malformed.
+func TestProbingIsNotMalformed(t *testing.T) {
+	engine := newEngine(t)
+	c := connect(t, engine, true)
+	c.peer.inbound.mu.Lock()
+	stream := c.peer.inbound.streams[1]
+	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.mu.Unlock()
+	context := ofClient(t, c.peer)
+	arrive(c.peer, udp.NewBatch(0, nil),
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: 99, PayloadType: 97, Padding: true, PaddingSize: 200}}),
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, SSRC: 99, PayloadType: 97}, Payload: []byte{7}}))
+	if got := engine.Stats().MalformedRTP; got != 1 {
+		t.Errorf("%d malformed packets, one is", got)
+	}
+}
+
+// A part of a compound that is malformed, or unknown, does not cost the others.
+func TestMalformedPartsOfACompound(t *testing.T) {
+	engine := newEngine(t)
+	c := connect(t, engine, true)
+	d, f := bind(t, c, "SENDER")
+	context := ofClient(t, c.peer)
+	pli, err := (&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: d.SSRC()}).Marshal()
+	must(t, err)
+	for name, part := range map[string][]byte{
+		"application layer feedback that is no REMB": {0x8f, 206, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 'L', 'N', 'T', 'F'},
+		"sender report that is too short":            {0x80, 200, 0, 1, 0, 0, 0, 1},
+		"unknown type":                               {0x80, 222, 0, 1, 0, 0, 0, 1},
+	} {
+		for _, compound := range [][]byte{append(bytes.Clone(part), pli...), append(bytes.Clone(pli), part...)} {
+			datagram, err := context.EncryptRTCP(nil, compound, nil)
+			must(t, err)
+			arrive(c.peer, udp.NewBatch(0, nil), datagram)
+			select {
+			case <-f.plis:
+			default:
+				t.Errorf("%s: the PLI beside it is lost", name)
+			}
+		}
+	}
+	datagram, err := context.EncryptRTCP(nil, append(bytes.Clone(pli), 0x81, 206, 0, 99, 1, 2, 3, 4), nil)
+	must(t, err)
+	before := engine.Stats().MalformedRTCP
+	arrive(c.peer, udp.NewBatch(0, nil), datagram)
+	if len(f.plis) != 1 || engine.Stats().MalformedRTCP != before+1 {
+		t.Errorf("a part that is cut off: %d PLIs, %d malformed", len(f.plis), engine.Stats().MalformedRTCP-before)
+	}
+}
+
+// Firefox sends RTCP as another SSRC for each stream that it receives: those of a large channel are all heard.
+func TestReportersOfALargeChannel(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	d, f := bind(t, c, "SENDER")
+	context := ofClient(t, c.peer)
+	for reporter := range uint32(300) {
+		plain, err := rtcp.Marshal([]rtcp.Packet{&rtcp.PictureLossIndication{SenderSSRC: 1000 + reporter, MediaSSRC: d.SSRC()}})
+		must(t, err)
+		datagram, err := context.EncryptRTCP(nil, plain, nil)
+		must(t, err)
+		arrive(c.peer, udp.NewBatch(0, nil), datagram)
+		within(t, fmt.Sprint("PLI of reporter ", reporter), f.plis)
 	}
 }

@@ -33,7 +33,7 @@ func (p *Peer) run() {
 				p.config.OnConnected()
 			}
 		case reason := <-failed:
-			failed = nil
+			connected, failed = nil, nil
 			if p.config.OnClosed != nil && !p.isClosing() {
 				p.config.OnClosed(reason)
 			}
