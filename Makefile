@@ -62,6 +62,18 @@ bench-forwarding: ## Measure a forwarded packet's cost beside LiveKit, Janus and
 	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
 	@exec bin/bench/bench $(BENCH)
 
+.PHONY: bench-gate
+bench-gate: ## Fail when a forwarded packet costs too much beside the floor; 20 seconds (GATE='--limit=2.5').
+	@go build -o bin/ ./cmd/mediaserver
+	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
+	@exec bin/bench/bench gate $(GATE)
+
+.PHONY: bench-pause
+bench-pause: build controlplane ## Measure how fast a pause acts, beside its API server alone, LiveKit and Janus (PAUSE='--rounds=20 ...').
+	@[ -x bin/bench/server ] || GOBIN=$(ROOT)/bin/bench go install github.com/livekit/livekit-server/cmd/server@v1.13.5
+	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && exec bin/bench/bench pause $(PAUSE)
+
 ##@ Generate
 
 .PHONY: generate

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os/signal"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +57,8 @@ type floorReceiver struct {
 }
 
 // floor runs until it is killed.
-func floor(mode string) error {
+func floor(arguments []string) error {
+	mode := strings.Join(arguments, " ")
 	if mode != "sendto" && mode != "sendmmsg" && mode != "gso" {
 		return fmt.Errorf("no floor %q: there are sendto, sendmmsg and gso", mode)
 	}
@@ -126,18 +128,30 @@ func (f *floorServer) serve() error {
 }
 
 func (f *floorServer) register(address unix.RawSockaddrInet4) error {
-	block, err := aes.NewCipher(make([]byte, 16))
+	aead, err := newFloorCipher()
 	if err != nil {
-		return fmt.Errorf("make a cipher: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return fmt.Errorf("make a cipher: %w", err)
+		return err
 	}
 	f.receivers = append(f.receivers, &floorReceiver{address: address, aead: aead, ssrc: uint32(len(f.receivers) + 1)}) //nolint:gosec // Tens.
 	last := f.receivers[len(f.receivers)-1]
 	f.sendTo(&last.address, []byte("hello"))
 	return nil
+}
+
+// floorProfile is what the floor seals with.
+const floorProfile = "AEAD_AES_128_GCM"
+
+// newFloorCipher has a key of zeros: the cost is the same.
+func newFloorCipher() (cipher.AEAD, error) {
+	block, err := aes.NewCipher(make([]byte, 16))
+	if err != nil {
+		return nil, fmt.Errorf("make a cipher: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("make a cipher: %w", err)
+	}
+	return aead, nil
 }
 
 // forward walks the receivers over the whole burst, so that each one's packets
@@ -180,6 +194,18 @@ func (r *floorReceiver) seal(slot, packet []byte) {
 	binary.BigEndian.PutUint32(slot[8:], r.ssrc)
 	copy(r.nonce[10:], packet[2:4])
 	r.aead.Seal(slot[headerBytes:headerBytes], r.nonce[:], slot[headerBytes:len(packet)], slot[:headerBytes])
+}
+
+// openFloorPacket opens in place what seal has sealed, and returns the packet's
+// length.
+func openFloorPacket(aead cipher.AEAD, packet []byte) (int, error) {
+	var nonce [12]byte
+	copy(nonce[10:], packet[2:4])
+	payload, err := aead.Open(packet[headerBytes:headerBytes], nonce[:], packet[headerBytes:], packet[:headerBytes])
+	if err != nil {
+		return 0, fmt.Errorf("open a packet of the floor: %w", err)
+	}
+	return headerBytes + len(payload), nil
 }
 
 func (f *floorServer) queue(address *unix.RawSockaddrInet4, slot []byte) {

@@ -37,7 +37,8 @@ type janusMessage struct {
 				Publisher bool `json:"publisher"`
 			} `json:"participants"`
 			Streams []struct {
-				MID string `json:"mid"`
+				MID  string `json:"mid"`
+				Type string `json:"type"`
 			} `json:"streams"`
 		} `json:"data"`
 	} `json:"plugindata"`
@@ -89,7 +90,9 @@ func (s *janusSession) read() {
 		var m janusMessage
 		if err := wsjson.Read(s.lifetime, s.socket, &m); err != nil {
 			// Whoever waits for an answer fails with it.
-			fmt.Fprintln(os.Stderr, "janus: the WebSocket ended:", err)
+			if s.lifetime.Err() == nil {
+				fmt.Fprintln(os.Stderr, "janus: the WebSocket ended:", err)
+			}
 			return
 		}
 		if m.Janus == "ack" {
@@ -188,6 +191,9 @@ func (s *janusSession) publish(ctx context.Context) error {
 	if _, err := addSource(connection, s.participant); err != nil {
 		return err
 	}
+	if _, err := addVoice(connection, s.participant); err != nil {
+		return err
+	}
 	sdp, err := makeOffer(ctx, connection)
 	if err != nil {
 		return err
@@ -235,6 +241,11 @@ func (s *janusSession) subscribe(ctx context.Context) error {
 	if _, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "answer", "sdp": sdp, "trickle": false}},
 		map[string]any{"request": "start"}); err != nil {
 		return err
+	}
+	for _, stream := range attached.PluginData.Data.Streams {
+		if stream.Type == "video" {
+			s.probe.holdJanus(&janusSubscription{session: s, handle: handle, videoMID: stream.MID})
+		}
 	}
 	if err := wait(ctx, "the subscriber's connection", connected); err != nil || !s.paused {
 		return err

@@ -51,6 +51,7 @@ func joinLiveKit(ctx context.Context, p participant) error {
 		participant: p, candidates: map[livekit.SignalTarget][]webrtc.ICECandidateInit{},
 		published: make(chan struct{}), disabled: map[string]bool{},
 	}
+	p.probe.holdLiveKit(c)
 	if c.socket, err = dial(ctx, "ws://"+p.Address+"/rtc?"+query.Encode(), nil); err != nil {
 		return err
 	}
@@ -102,6 +103,16 @@ func (c *liveKitClient) publish(ctx context.Context) error {
 	}
 	if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: add}}); err != nil {
 		return err
+	}
+	voice, err := addVoice(c.publisher, c.participant)
+	if err != nil {
+		return err
+	}
+	if voice != nil {
+		add := &livekit.AddTrackRequest{Cid: voice.ID(), Name: voice.ID(), Type: livekit.TrackType_AUDIO, Source: livekit.TrackSource_MICROPHONE}
+		if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: add}}); err != nil {
+			return err
+		}
 	}
 	if err := wait(ctx, "the track's admission", c.published); err != nil {
 		return err
@@ -188,6 +199,7 @@ func (c *liveKitClient) handle(response *livekit.SignalResponse) error {
 
 // pauseTracks disables every track of the others, as UpdateTrackSettings does.
 func (c *liveKitClient) pauseTracks(others []*livekit.ParticipantInfo) error {
+	c.probe.noteTracks(others)
 	if !c.paused {
 		return nil
 	}

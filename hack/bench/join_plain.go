@@ -13,7 +13,7 @@ import (
 )
 
 // joinPlain joins the floor: a sender sends RTP in the clear; a receiver makes
-// itself known by a short datagram, which the floor answers.
+// itself known by a short datagram, which the floor answers, and opens what comes.
 func joinPlain(ctx context.Context, p participant) error {
 	address, err := netip.ParseAddrPort(p.Address)
 	if err != nil {
@@ -23,6 +23,7 @@ func joinPlain(ctx context.Context, p participant) error {
 	if err != nil {
 		return fmt.Errorf("open a socket: %w", err)
 	}
+	p.profiles.know(floorProfile)
 	if p.source != nil {
 		buffer := make([]byte, 1500)
 		p.source.write = func(packet *rtp.Packet) error {
@@ -35,6 +36,11 @@ func joinPlain(ctx context.Context, p participant) error {
 		}
 		return nil
 	}
+	arrived := &arrivals{}
+	timed, err := newReceiveSocket(socket, arrived, nil)
+	if err != nil {
+		return err
+	}
 	if _, err := socket.Write([]byte("hello")); err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
@@ -42,12 +48,22 @@ func joinPlain(ctx context.Context, p participant) error {
 	if err := socket.SetReadDeadline(deadline); err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
-	if _, err := socket.Read(make([]byte, 16)); err != nil {
+	if _, _, err := timed.ReadFromAddrPort(make([]byte, 16)); err != nil {
 		return fmt.Errorf("wait for the floor to answer: %w", err)
 	}
 	if err := socket.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
-	go p.received.count(socket.Read)
+	aead, err := newFloorCipher()
+	if err != nil {
+		return err
+	}
+	go p.received.count(arrived, func(buffer []byte) (int, error) {
+		n, _, err := timed.ReadFromAddrPort(buffer)
+		if err != nil || n < headerBytes {
+			return n, err
+		}
+		return openFloorPacket(aead, buffer[:n])
+	})
 	return nil
 }

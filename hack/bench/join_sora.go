@@ -15,6 +15,8 @@ const maxMessageBytes = 8 << 20
 type soraMessage struct {
 	Type string `json:"type"`
 	SDP  string `json:"sdp,omitempty"`
+	// ConnectionID is in the offer.
+	ConnectionID string `json:"connection_id,omitempty"`
 }
 
 // joinSora joins our media server and returns once media can flow.
@@ -36,10 +38,16 @@ func joinSora(ctx context.Context, p participant) error {
 		if _, err := addSource(connection, p); err != nil {
 			return err
 		}
+		if _, err := addVoice(connection, p); err != nil {
+			return err
+		}
 	}
 	var audio, video any = false, map[string]any{"codec_type": "VP8", "bit_rate": 15000}
 	if p.Audio {
 		audio, video = map[string]any{"codec_type": "OPUS"}, false
+	}
+	if p.Voice {
+		audio = map[string]any{"codec_type": "OPUS"}
 	}
 	connect := map[string]any{
 		"type": "connect", "role": role, "channel_id": channelID, "client_id": p.name(),
@@ -59,6 +67,7 @@ func joinSora(ctx context.Context, p participant) error {
 			var answer soraMessage
 			switch message.Type {
 			case "offer", "re-offer":
+				p.probe.named(message.ConnectionID)
 				sdp, err := answerOffer(p.lifetime, connection, message.SDP)
 				if err != nil {
 					ended <- err

@@ -26,13 +26,20 @@ type loadConfig struct {
 	Frame      []int
 	FPS        int
 	Audio      bool
+	BothCores  bool // The clients run wherever there is room, not on the load's core.
+	Sink       bool // Receivers count RTP without opening it.
+	Voice      bool // Audio beside the video.
 }
+
+// joined is the first line of output.
+type joined struct{ SRTPProfiles []string }
 
 // statistics is what a process of clients has counted since it began.
 type statistics struct {
 	Sent, Received, PausedReceived uint64
 	KeyframeRequests               uint64
 	Streams                        int // Unpaused streams that carried a packet.
+	Delays                         []uint64
 }
 
 const channelID = "bench"
@@ -47,6 +54,9 @@ type participant struct {
 	paused    bool
 	lifetime  context.Context //nolint:containedctx // A client outlives the call that joins it.
 	keyframes *atomic.Uint64
+	profiles  *profiles
+	voice     *source // Audio beside the video of source; nil: none.
+	probe     *probe  // Sees every packet and keyframe request; nil: they are only counted.
 }
 
 func (p participant) name() string {
@@ -78,7 +88,7 @@ func load(ctx context.Context, input io.Reader, output io.Writer) error {
 		return err
 	}
 	answers := json.NewEncoder(output)
-	if err := answers.Encode("joined"); err != nil {
+	if err := answers.Encode(joined{SRTPProfiles: crowd.profiles.list()}); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	for lines.Scan() {
@@ -88,6 +98,10 @@ func load(ctx context.Context, input io.Reader, output io.Writer) error {
 			crowd.start()
 		case "stop":
 			crowd.stop()
+		case "drain":
+			if err := crowd.live.sinks.drain(); err != nil {
+				return err
+			}
 		case "statistics":
 			answer = crowd.statistics()
 		}
@@ -103,13 +117,14 @@ type crowd struct {
 	participants     []participant
 	live, paused     counter
 	keyframeRequests atomic.Uint64
+	profiles         profiles
 	stopSending      func()
 }
 
 func newCrowd(ctx context.Context, config loadConfig) *crowd {
 	c := &crowd{}
 	for i := range config.Senders {
-		p := participant{loadConfig: config, index: i, source: newSource(config), lifetime: ctx, keyframes: &c.keyframeRequests}
+		p := participant{loadConfig: config, index: i, source: newSource(config), lifetime: ctx, keyframes: &c.keyframeRequests, profiles: &c.profiles}
 		if config.Conference {
 			p.received = &c.live
 			for feed := range config.Senders {
@@ -121,7 +136,7 @@ func newCrowd(ctx context.Context, config loadConfig) *crowd {
 		c.participants = append(c.participants, p)
 	}
 	for i := range config.Receivers {
-		p := participant{loadConfig: config, index: i, received: &c.live, lifetime: ctx, paused: i >= config.Receivers-config.Paused}
+		p := participant{loadConfig: config, index: i, received: &c.live, lifetime: ctx, profiles: &c.profiles, paused: i >= config.Receivers-config.Paused}
 		if p.paused {
 			p.received = &c.paused
 		}
@@ -179,8 +194,9 @@ func (c *crowd) stop() {
 
 func (c *crowd) statistics() statistics {
 	s := statistics{
-		Received: c.live.packets.Load(), PausedReceived: c.paused.packets.Load(),
+		Received: c.live.packets.Load() + c.live.sinks.drained(), PausedReceived: c.paused.packets.Load(),
 		Streams: int(c.live.streams.Load()), KeyframeRequests: c.keyframeRequests.Load(),
+		Delays: c.live.delays.counts(),
 	}
 	for _, p := range c.participants {
 		if p.source != nil {
@@ -194,10 +210,12 @@ func (c *crowd) statistics() statistics {
 type counter struct {
 	packets atomic.Uint64
 	streams atomic.Int64
+	delays  delays
+	sinks   sinks
 }
 
 // count reads packets until the stream ends.
-func (c *counter) count(read func([]byte) (int, error)) {
+func (c *counter) count(a *arrivals, read func([]byte) (int, error)) {
 	buffer := make([]byte, 1500)
 	seen := false
 	for {
@@ -205,10 +223,14 @@ func (c *counter) count(read func([]byte) (int, error)) {
 		if err != nil {
 			return
 		}
-		if !hasPayload(buffer[:n]) {
+		payload := payloadOf(buffer[:n])
+		if len(payload) == 0 {
 			continue
 		}
 		c.packets.Add(1)
+		if at := a.of(buffer[:n]); at != 0 && len(payload) >= sendTimeFromEnd {
+			c.delays.add(at - sendTime(payload))
+		}
 		if !seen {
 			seen = true
 			c.streams.Add(1)
@@ -216,11 +238,9 @@ func (c *counter) count(read func([]byte) (int, error)) {
 	}
 }
 
-// hasPayload is false for the padding that some servers send to probe: it was
-// never forwarded.
-func hasPayload(packet []byte) bool {
+func payloadOf(packet []byte) []byte {
 	if len(packet) < 12 {
-		return false
+		return nil
 	}
 	header := 12 + 4*int(packet[0]&0x0f)
 	if packet[0]&0x10 != 0 && len(packet) >= header+4 {
@@ -230,5 +250,8 @@ func hasPayload(packet []byte) bool {
 	if packet[0]&0x20 != 0 {
 		padding = int(packet[len(packet)-1])
 	}
-	return len(packet) > header+padding
+	if len(packet) < header+padding {
+		return nil
+	}
+	return packet[header : len(packet)-padding]
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 )
 
-// newPeer makes a peer connection that does the least: loopback only, no
+// newPeer makes a peer connection that does the least: no way off the machine, no
 // interceptors, AEAD_AES_128_GCM or nothing.
 func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	media := &webrtc.MediaEngine{}
@@ -32,8 +33,20 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
-	if p.Protocol != "janus" { // Janus 1.1.2 refuses loopback addresses, see its configuration.
-		settings.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	only := "lo"
+	if p.Protocol == "janus" {
+		only = janusInterface
+	}
+	settings.SetInterfaceFilter(func(name string) bool { return name == only })
+	timed := &receiveNet{arrivals: &arrivals{}}
+	if p.received != nil {
+		if timed.Net, err = stdnet.NewNet(); err != nil {
+			return nil, fmt.Errorf("look at the network: %w", err)
+		}
+		if p.Sink {
+			timed.sink = p.received
+		}
+		settings.SetNet(timed)
 	}
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
@@ -45,9 +58,12 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a peer connection: %w", err)
 	}
-	if p.received != nil {
+	p.profiles.add(connection)
+	if p.probe != nil {
+		p.probe.watch(connection)
+	} else if p.received != nil {
 		connection.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-			p.received.count(func(buffer []byte) (int, error) {
+			p.received.count(timed.arrivals, func(buffer []byte) (int, error) {
 				n, _, err := track.Read(buffer)
 				return n, err
 			})
@@ -59,11 +75,11 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 // addSource puts the participant's source on the connection; before the first
 // description.
 func addSource(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackLocalStaticRTP, error) {
-	mimeType := webrtc.MimeTypeVP8
+	mimeType, trackID := webrtc.MimeTypeVP8, "track-"+p.name()
 	if p.Audio {
-		mimeType = webrtc.MimeTypeOpus
+		mimeType, trackID = webrtc.MimeTypeOpus, "audio-"+p.name()
 	}
-	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mimeType}, "track-"+p.name(), "stream-"+p.name())
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mimeType}, trackID, "stream-"+p.name())
 	if err != nil {
 		return nil, fmt.Errorf("make a track: %w", err)
 	}
@@ -81,6 +97,7 @@ func addSource(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackL
 			for _, packet := range packets {
 				switch packet.(type) {
 				case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+					p.probe.keyframeRequested()
 					p.keyframes.Add(1)
 					p.source.keyframeWanted.Store(true)
 				}
@@ -88,6 +105,16 @@ func addSource(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackL
 		}
 	}()
 	return track, nil
+}
+
+// addVoice puts the participant's audio, if it sends any beside its video, on the
+// connection.
+func addVoice(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackLocalStaticRTP, error) {
+	if p.voice == nil {
+		return nil, nil //nolint:nilnil // Nothing to add is no error.
+	}
+	p.Audio, p.source = true, p.voice
+	return addSource(connection, p)
 }
 
 // watchConnected returns a channel that closes once media can flow.

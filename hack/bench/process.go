@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,17 +11,18 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	serverCore = 0
+	serverCore = 0 // Of those that this process may use.
 	loadCore   = 1
-	// The kernel counts in USER_HZ, which is 100 on every Linux that Go runs on.
-	clockTicksPerSecond = 100
+	anyCore    = -1 // Not pinned.
 )
 
 // process is a child that is pinned to one core and dies with us.
@@ -46,10 +46,8 @@ func startPinned(core int, command *exec.Cmd) (*process, error) {
 		// The child inherits its core from the thread that starts it; that thread
 		// lives as long as the child, since Pdeathsig means the thread.
 		runtime.LockOSThread()
-		var cores unix.CPUSet
-		cores.Set(core)
-		if err := unix.SchedSetaffinity(0, &cores); err != nil {
-			started <- fmt.Errorf("pin to core %d: %w; two cores are needed", core, err)
+		if err := pin(core); err != nil {
+			started <- err
 			return
 		}
 		if err := command.Start(); err != nil {
@@ -66,34 +64,74 @@ func startPinned(core int, command *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
+// pin keeps the calling thread, and what it starts, on a core.
+func pin(core int) error {
+	if core == anyCore {
+		return nil
+	}
+	cores, err := allowedCores()
+	if err != nil {
+		return err
+	}
+	var one unix.CPUSet
+	one.Set(cores[core])
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("pin to core %d: %w", cores[core], err)
+	}
+	return nil
+}
+
+// allowedCores is asked once, before anything is pinned: containers often have
+// others than the first ones.
+var allowedCores = sync.OnceValues(func() ([]int, error) {
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &allowed); err != nil {
+		return nil, fmt.Errorf("ask which cores there are: %w", err)
+	}
+	var cores []int
+	for core := 0; len(cores) <= loadCore && core < 8*int(unsafe.Sizeof(allowed)); core++ {
+		if allowed.IsSet(core) {
+			cores = append(cores, core)
+		}
+	}
+	if len(cores) <= loadCore {
+		return nil, errors.New("server and clients need a core each; run with two cores or more")
+	}
+	return cores, nil
+})
+
+// hasExited is true once the process is gone.
+func (p *process) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // stop ends the process and waits for it.
 func (p *process) stop() {
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.exited:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Second):
 		_ = p.command.Process.Kill()
 		<-p.exited
 	}
 }
 
-// cpu is the processor time that all threads of the process have used.
+// cpu is the processor time that all threads of the process have used, also
+// those that have ended: what /proc/PID/stat shows as utime + stime in steps of
+// 10 ms, here in nanoseconds.
 func (p *process) cpu() (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
-	if err != nil {
+	// MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h.
+	clock := int32(^p.command.Process.Pid)<<3 | 2 //nolint:gosec // A pid has 22 bits at most.
+	var used unix.Timespec
+	if err := unix.ClockGettime(clock, &used); err != nil {
 		return 0, fmt.Errorf("read the server's processor time: %w; its last words: %s", err, p.output)
 	}
-	// The name, field 2, may hold anything; utime and stime are fields 14 and 15.
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat has too few fields")
-	}
-	user, errUser := strconv.ParseInt(fields[11], 10, 64)
-	system, errSystem := strconv.ParseInt(fields[12], 10, 64)
-	if err := errors.Join(errUser, errSystem); err != nil {
-		return 0, fmt.Errorf("read the server's processor time: %w", err)
-	}
-	return time.Duration(user+system) * time.Second / clockTicksPerSecond, nil
+	return time.Duration(used.Nano()), nil
 }
 
 func (p *process) residentMegabytes() (float64, error) {

@@ -3,14 +3,12 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"slices"
-	"text/tabwriter"
+	"math"
 	"time"
 )
 
-// result is one run. Packets are RTP packets with a payload.
+// result is one run. Packets are RTP packets with a payload. What is a pointer is
+// absent where it is not known.
 type result struct {
 	Server          string   `json:"server"`
 	Case            string   `json:"case"`
@@ -18,6 +16,7 @@ type result struct {
 	Senders         int      `json:"senders"`
 	Receivers       int      `json:"receivers"`
 	PausedReceivers int      `json:"paused_receivers"`
+	Workers         int      `json:"workers,omitempty"`
 	PacketsPerFrame int      `json:"packets_per_frame"`
 	Seconds         float64  `json:"seconds"`
 	PPS             float64  `json:"pps"`
@@ -26,86 +25,68 @@ type result struct {
 	Loss            int64    `json:"loss"`
 	PausedReceived  uint64   `json:"paused_received"`
 	CPUSeconds      float64  `json:"cpu_seconds"`
+	CoresUsed       float64  `json:"cores_used"`
 	CPUPerPacket    *float64 `json:"cpu_us_per_packet"`
-	CPUPerIncoming  float64  `json:"cpu_us_per_incoming"`
+	CPUPerIncoming  *float64 `json:"cpu_us_per_incoming"`
+	DelayP50        *float64 `json:"delay_p50_us,omitempty"`
+	DelayP99        *float64 `json:"delay_p99_us,omitempty"`
+	DelayMax        *float64 `json:"delay_max_us,omitempty"`
+	PerReceiveCall  *float64 `json:"datagrams_per_receive_call,omitempty"`
+	PerMessage      *float64 `json:"datagrams_per_message,omitempty"`
+	PerSendCall     *float64 `json:"datagrams_per_send_call,omitempty"`
 	RSS             float64  `json:"rss_mb"`
+	HeapAndStack    *float64 `json:"heap_and_stack_mb,omitempty"`
 	SRTPProfile     string   `json:"srtp_profile"`
 	GitRevision     string   `json:"git_revision"`
 }
 
-func newResult(c scenario, first, last reading, elapsed time.Duration, memory float64) result {
+// reading is every counter at one moment.
+type reading struct {
+	sent, received statistics
+	cpu            time.Duration
+	metrics        metrics
+}
+
+func newResult(c scenario, first, last reading, elapsed time.Duration) result {
 	receivers := c.receivers
 	if c.conference {
 		receivers = c.senders
 	}
 	cpu := last.cpu - first.cpu
 	r := result{
-		Senders: c.senders, Receivers: receivers, PausedReceivers: c.paused, PacketsPerFrame: len(c.frame),
-		Seconds:        elapsed.Seconds(),
-		Incoming:       last.sent.Sent - first.sent.Sent,
-		Forwarded:      last.received.Received - first.received.Received,
-		PausedReceived: last.received.PausedReceived - first.received.PausedReceived,
-		CPUSeconds:     cpu.Seconds(), RSS: memory,
+		Case: c.name, Senders: c.senders, Receivers: receivers, PausedReceivers: c.paused, Workers: c.workers,
+		PacketsPerFrame: len(c.frame),
+		Seconds:         *rounded(elapsed.Seconds()),
+		Incoming:        last.sent.Sent - first.sent.Sent,
+		Forwarded:       last.received.Received - first.received.Received,
+		PausedReceived:  last.received.PausedReceived - first.received.PausedReceived,
+		CPUSeconds:      *rounded(cpu.Seconds()), CoresUsed: *rounded(cpu.Seconds() / elapsed.Seconds()),
+		PerReceiveCall: meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_received_total", "nagi_udp_receive_calls_total"),
+		PerMessage:     meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_sent_total", "nagi_udp_messages_sent_total"),
+		PerSendCall:    meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_sent_total", "nagi_udp_send_calls_total"),
 	}
-	r.PPS = float64(r.Forwarded) / r.Seconds
+	r.PPS = *rounded(float64(r.Forwarded) / r.Seconds)
 	r.Loss = int64(r.Incoming)*int64(c.edges()) - int64(r.Forwarded) //nolint:gosec // Far below 2^63.
-	microseconds := float64(cpu) / float64(time.Microsecond)
-	if r.Incoming > 0 {
-		r.CPUPerIncoming = microseconds / float64(r.Incoming)
+	r.CPUPerPacket = microsecondsEach(cpu, r.Forwarded)
+	r.CPUPerIncoming = microsecondsEach(cpu, r.Incoming)
+	if d := summarizeDelays(first.received.Delays, last.received.Delays); d != nil {
+		r.DelayP50, r.DelayP99, r.DelayMax = microsecondsEach(d.p50, 1), microsecondsEach(d.p99, 1), microsecondsEach(d.max, 1)
 	}
-	if r.Forwarded > 0 {
-		perPacket := microseconds / float64(r.Forwarded)
-		r.CPUPerPacket = &perPacket
+	if heap, ok := last.metrics["go_memstats_heap_inuse_bytes"]; ok {
+		r.HeapAndStack = rounded((heap + last.metrics["go_memstats_stack_inuse_bytes"]) / (1 << 20))
 	}
 	return r
 }
 
-// printTable prints the median of each server in each case, in the order in
-// which they ran.
-func printTable(w io.Writer, results []result) {
-	type key struct{ scenario, server string }
-	var keys []key
-	groups := map[key][]result{}
-	for _, r := range results {
-		k := key{r.Case, r.Server}
-		if groups[k] == nil {
-			keys = append(keys, k)
-		}
-		groups[k] = append(groups[k], r)
+func microsecondsEach(d time.Duration, count uint64) *float64 {
+	if count == 0 {
+		return nil
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "\ncase\tserver\truns\tpps\tlost (all runs)\tµs/packet\tµs/incoming\tCPU %\tRSS MB")
-	for _, k := range keys {
-		group := groups[k]
-		perPacket := "-"
-		if group[0].CPUPerPacket != nil {
-			perPacket = fmt.Sprintf("%.2f", median(group, func(r result) float64 { return *r.CPUPerPacket }))
-		}
-		var lost int64
-		for _, r := range group {
-			lost += r.Loss
-		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%d\t%.0f\t%d\t%s\t%.2f\t%.1f\t%.1f\n", k.scenario, k.server, len(group),
-			median(group, func(r result) float64 { return r.PPS }), lost, perPacket,
-			median(group, func(r result) float64 { return r.CPUPerIncoming }),
-			median(group, func(r result) float64 { return 100 * r.CPUSeconds / r.Seconds }),
-			median(group, func(r result) float64 { return r.RSS }))
-	}
-	_ = t.Flush()
+	return rounded(float64(d) / float64(time.Microsecond) / float64(count))
 }
 
-// median ignores runs without the figure, which are runs without a packet.
-func median(group []result, figure func(result) float64) float64 {
-	var values []float64
-	for _, r := range group {
-		if r.CPUPerPacket == nil && group[0].CPUPerPacket != nil {
-			continue
-		}
-		values = append(values, figure(r))
-	}
-	slices.Sort(values)
-	if n := len(values); n%2 == 0 {
-		return (values[n/2-1] + values[n/2]) / 2
-	}
-	return values[len(values)/2]
+// rounded keeps four decimals, which is more than any figure here deserves.
+func rounded(figure float64) *float64 {
+	figure = math.Round(figure*1e4) / 1e4
+	return &figure
 }

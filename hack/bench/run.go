@@ -3,235 +3,211 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
+	"slices"
+	"strings"
 	"time"
 )
 
 const (
-	warmUp = 2 * time.Second
-	// drain is how long nothing is sent before counters are read: then every
+	// settling is for how long everything must be as it shall before anything is
+	// measured.
+	settling    = time.Second
+	warmUpLimit = 25 * time.Second
+	// drain is how long nothing arrives before counters are read: then every
 	// packet has either arrived or is lost.
-	drain = 400 * time.Millisecond
+	drain      = 400 * time.Millisecond
+	drainStep  = 100 * time.Millisecond
+	drainLimit = 5 * time.Second
 )
 
 // run measures one server in one case.
 func run(ctx context.Context, s server, c scenario, steady time.Duration) (result, error) {
-	directory, err := os.MkdirTemp("", "nagi-bench-")
-	if err != nil {
-		return result{}, fmt.Errorf("make a directory for configuration: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(directory) }()
-
-	r, err := s.start(ctx, directory, c)
+	r, err := startTrial(ctx, s, c)
 	if err != nil {
 		return result{}, err
 	}
 	defer r.stop()
-
-	sending := loadConfig{Protocol: s.protocol, Address: r.address, Senders: c.senders, Conference: c.conference, Frame: c.frame, FPS: c.fps, Audio: c.audio}
-	senders, err := startLoad(ctx, sending)
-	if err != nil {
-		return result{}, fmt.Errorf("start the sender: %w; the server's last words: %s", err, r.process.output)
-	}
-	defer senders.stop()
-	receivers := senders
-	if c.receivers > 0 {
-		// A process of its own, so that receiving never delays the sender's bursts.
-		receiving := loadConfig{Protocol: s.protocol, Address: r.address, Receivers: c.receivers, Paused: c.paused, Feeds: c.senders, Audio: c.audio}
-		if receivers, err = startLoad(ctx, receiving); err != nil {
-			return result{}, fmt.Errorf("start the receivers: %w; the server's last words: %s", err, r.process.output)
-		}
-		defer receivers.stop()
-	}
-	m := measurement{server: r, senders: senders, receivers: receivers, scenario: c}
-	if err := m.warmUp(ctx); err != nil {
+	if err := r.warmUp(ctx); err != nil {
 		return result{}, err
 	}
-	measured, err := m.measure(ctx, steady)
-	measured.Server, measured.Case = s.name, c.name
-	measured.SRTPProfile = "AEAD_AES_128_GCM" // The clients offer no other.
-	return measured, err
+	return r.measure(ctx, steady)
 }
 
-// measurement drives a rig whose clients have all joined.
-type measurement struct {
-	server             running
-	senders, receivers *loader
+// trial is a server and its clients, who have all joined.
+type trial struct {
 	scenario           scenario
+	name               string
+	directory          string
+	server             running
+	senders, receivers *loader // The same one where nobody only receives.
+}
+
+func startTrial(ctx context.Context, s server, c scenario) (*trial, error) {
+	t := &trial{scenario: c, name: s.name}
+	if err := t.start(ctx, s); err != nil {
+		t.stop()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *trial) start(ctx context.Context, s server) error {
+	var err error
+	if t.directory, err = os.MkdirTemp("", "nagi-bench-"); err != nil {
+		return fmt.Errorf("make a directory for configuration: %w", err)
+	}
+	c := t.scenario
+	if t.server, err = s.start(ctx, t.directory, c); err != nil {
+		return err
+	}
+	config := loadConfig{Protocol: s.protocol, Address: t.server.address, Audio: c.audio, Sink: c.sink, BothCores: c.unpinned}
+	sending, receiving := config, config
+	sending.Senders, sending.Conference, sending.Frame, sending.FPS = c.senders, c.conference, c.frame, c.fps
+	receiving.Receivers, receiving.Paused, receiving.Feeds = c.receivers, c.paused, c.senders
+	if t.senders, err = startLoad(ctx, sending); err != nil {
+		return fmt.Errorf("start the senders: %w; the server's last words: %s", err, t.server.process.output)
+	}
+	t.receivers = t.senders
+	if c.receivers > 0 {
+		// A process of its own, so that receiving never delays the sender's bursts.
+		if t.receivers, err = startLoad(ctx, receiving); err != nil {
+			return fmt.Errorf("start the receivers: %w; the server's last words: %s", err, t.server.process.output)
+		}
+	}
+	return nil
+}
+
+// stop ends what was started of it.
+func (t *trial) stop() {
+	if t.receivers != nil && t.receivers != t.senders {
+		t.receivers.stop()
+	}
+	if t.senders != nil {
+		t.senders.stop()
+	}
+	if t.server.process != nil {
+		t.server.stop()
+	}
+	_ = os.RemoveAll(t.directory)
 }
 
 // warmUp sends until every edge carries media and nothing arrives where it must
-// not.
-func (m measurement) warmUp(ctx context.Context) error {
-	deadline := time.Now().Add(25 * time.Second)
-	if err := m.senders.command(ctx, "start", nil); err != nil {
+// not, for a while.
+func (t *trial) warmUp(ctx context.Context) error {
+	deadline := time.Now().Add(warmUpLimit)
+	if err := t.senders.command(ctx, "start", nil); err != nil {
 		return err
 	}
-	if err := sleep(ctx, warmUp); err != nil {
-		return err
-	}
-	want := m.scenario.edges() * m.scenario.senders
-	before, err := m.receivers.statistics(ctx)
-	for {
+	want := t.scenario.edges() * t.scenario.senders
+	since, paused := time.Now(), uint64(0)
+	for time.Since(since) < settling {
+		if err := sleep(ctx, settling/10); err != nil {
+			return err
+		}
+		if t.server.process.hasExited() {
+			return fmt.Errorf("the server ended; its last words: %s", t.server.process.output)
+		}
+		now, err := t.receivers.statistics(ctx)
 		if err != nil {
 			return err
 		}
-		if err := sleep(ctx, warmUp/2); err != nil {
-			return err
+		if now.Streams == want && now.PausedReceived == paused {
+			continue
 		}
-		var now statistics
-		if now, err = m.receivers.statistics(ctx); err != nil {
-			return err
-		}
-		if now.Streams == want && now.PausedReceived == before.PausedReceived {
-			break
-		}
-		if time.Now().After(deadline) {
+		since, paused = time.Now(), now.PausedReceived
+		if since.After(deadline) {
 			return fmt.Errorf("%d of %d streams flow and %d packets reached paused receivers; the server's last words: %s",
-				now.Streams, want, now.PausedReceived, m.server.process.output)
+				now.Streams, want, paused, t.server.process.output)
 		}
-		before = now
 	}
-	return m.quiesce(ctx)
-}
-
-func (m measurement) quiesce(ctx context.Context) error {
-	if err := m.senders.command(ctx, "stop", nil); err != nil {
+	if err := t.quiesce(ctx); err != nil || !t.scenario.sink {
 		return err
 	}
-	return sleep(ctx, drain)
+	return t.receivers.command(ctx, "drain", nil)
+}
+
+// quiesce ends the sending and waits until nothing more arrives.
+func (t *trial) quiesce(ctx context.Context) error {
+	if err := t.senders.command(ctx, "stop", nil); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(drainLimit)
+	for last, quiet := uint64(0), time.Duration(0); quiet < drain && time.Now().Before(deadline); quiet += drainStep {
+		now, err := t.receivers.statistics(ctx)
+		if err != nil {
+			return err
+		}
+		if all := now.Received + now.PausedReceived; all != last {
+			last, quiet = all, 0
+		}
+		if err := sleep(ctx, drainStep); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measure sends for the given time between two silences, so that what was sent
 // and what arrived can be compared to the packet.
-func (m measurement) measure(ctx context.Context, steady time.Duration) (result, error) {
-	first, err := m.read(ctx)
+func (t *trial) measure(ctx context.Context, steady time.Duration) (result, error) {
+	// Being asked for metrics costs the server something: not between the readings
+	// of its processor time.
+	before, err := readMetrics(ctx, t.server.metrics)
+	if err != nil {
+		return result{}, err
+	}
+	first, err := t.read(ctx)
 	if err != nil {
 		return result{}, err
 	}
 	begin := time.Now()
-	if err := m.senders.command(ctx, "start", nil); err != nil {
+	if err := t.senders.command(ctx, "start", nil); err != nil {
 		return result{}, err
 	}
 	if err := sleep(ctx, steady); err != nil {
 		return result{}, err
 	}
-	if err := m.senders.command(ctx, "stop", nil); err != nil {
-		return result{}, err
-	}
 	elapsed := time.Since(begin)
-	if err := sleep(ctx, drain); err != nil {
+	if err := t.quiesce(ctx); err != nil {
 		return result{}, err
 	}
-	last, err := m.read(ctx)
+	last, err := t.read(ctx)
 	if err != nil {
 		return result{}, err
 	}
-	memory, err := m.server.process.residentMegabytes()
-	if err != nil {
+	first.metrics = before
+	if last.metrics, err = readMetrics(ctx, t.server.metrics); err != nil {
 		return result{}, err
 	}
-	return newResult(m.scenario, first, last, elapsed, memory), nil
+	measured := newResult(t.scenario, first, last, elapsed)
+	measured.Server, measured.SRTPProfile = t.name, t.profile()
+	memory, err := t.server.process.residentMegabytes()
+	measured.RSS = *rounded(memory)
+	return measured, err
 }
 
-// reading is every counter at one moment.
-type reading struct {
-	sent, received statistics
-	cpu            time.Duration
-}
-
-func (m measurement) read(ctx context.Context) (reading, error) {
-	var r reading
+func (t *trial) read(ctx context.Context) (reading, error) {
+	var now reading
 	var err error
-	if r.sent, err = m.senders.statistics(ctx); err != nil {
-		return r, err
+	if now.sent, err = t.senders.statistics(ctx); err != nil {
+		return now, err
 	}
-	if r.received, err = m.receivers.statistics(ctx); err != nil {
-		return r, err
+	if now.received, err = t.receivers.statistics(ctx); err != nil {
+		return now, err
 	}
-	r.cpu, err = m.server.process.cpu()
-	return r, err
+	now.cpu, err = t.server.process.cpu()
+	return now, err
 }
 
-// loader is a process of clients.
-type loader struct {
-	process *process
-	input   io.WriteCloser
-	output  *bufio.Scanner
-}
-
-// startLoad starts a process of clients and waits until they have joined.
-func startLoad(ctx context.Context, config loadConfig) (*loader, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the own program: %w", err)
-	}
-	//nolint:gosec // The own program; the context's end is handled by stop.
-	command := exec.CommandContext(context.WithoutCancel(ctx), self, "load")
-	input, err := command.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	command.Stdout = writer
-	p, err := startPinned(loadCore, command)
-	_ = writer.Close() // The child has its own.
-	if err != nil {
-		_ = reader.Close()
-		return nil, err
-	}
-	l := &loader{process: p, input: input, output: bufio.NewScanner(reader)}
-	if err := json.NewEncoder(input).Encode(config); err != nil {
-		l.stop()
-		return nil, fmt.Errorf("configure the clients: %w", err)
-	}
-	if err := l.answer(ctx, nil); err != nil {
-		l.stop()
-		return nil, err
-	}
-	return l, nil
-}
-
-func (l *loader) command(ctx context.Context, word string, answer any) error {
-	if _, err := fmt.Fprintln(l.input, word); err != nil {
-		return fmt.Errorf("tell the clients %q: %w; their last words: %s", word, err, l.process.output)
-	}
-	return l.answer(ctx, answer)
-}
-
-func (l *loader) answer(ctx context.Context, into any) error {
-	unblock := context.AfterFunc(ctx, func() { _ = l.process.command.Process.Kill() })
-	defer unblock()
-	if !l.output.Scan() {
-		return fmt.Errorf("the clients ended: %s", l.process.output)
-	}
-	if into == nil {
-		return nil
-	}
-	if err := json.Unmarshal(l.output.Bytes(), into); err != nil {
-		return fmt.Errorf("read the clients' answer %q: %w", l.output.Text(), err)
-	}
-	return nil
-}
-
-func (l *loader) statistics(ctx context.Context) (statistics, error) {
-	var s statistics
-	err := l.command(ctx, "statistics", &s)
-	return s, err
-}
-
-func (l *loader) stop() {
-	_ = l.input.Close()
-	l.process.stop()
+// profile is what all clients agreed on with the server; more than one is told
+// as such.
+func (t *trial) profile() string {
+	all := slices.Concat(t.senders.profiles, t.receivers.profiles)
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), "+")
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

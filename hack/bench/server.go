@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type server struct {
 type running struct {
 	process *process
 	address string
+	metrics string // host:port of its Prometheus page; empty: it has none.
 	close   func()
 }
 
@@ -59,8 +61,8 @@ func chooseServers(o options) ([]server, error) {
 			}
 			chosen = append(chosen, server{name: name, protocol: "livekit", start: startLiveKit(path, name == "livekit-batch")})
 		case "janus":
-			if os.Getenv(ownNamespace) == "" {
-				fmt.Fprintf(os.Stderr, "bench: janus is skipped: it uses no loopback addresses; run in a network namespace of your own and set %s=1\n", ownNamespace)
+			if o.noJanus != nil {
+				fmt.Fprintln(os.Stderr, "bench: janus is skipped: it takes no loopback addresses, and here is no network namespace for it:", o.noJanus)
 				continue
 			}
 			path, err := exec.LookPath("janus")
@@ -107,15 +109,26 @@ func startNagi(path string) func(context.Context, string, scenario) (running, er
 		if tables != nil {
 			wait = "--table-wait=2s"
 		}
+		workers, err := workersFlag(ctx, path, c)
+		if err != nil {
+			tables.stop()
+			return running{}, err
+		}
+		arguments := append(workers, "--managers="+manager, wait, "--without-table=forward",
+			"--listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
 		//nolint:gosec // The path is one of this repository's own programs.
-		p, err := startPinned(serverCore, exec.CommandContext(context.WithoutCancel(ctx), path, "--managers="+manager, wait, "--without-table=forward",
-			"--listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"))
+		command := exec.CommandContext(context.WithoutCancel(ctx), path, arguments...)
+		command.Env = append(os.Environ(), c.environment...)
+		p, err := startPinned(c.core(), command)
 		if err != nil {
 			tables.stop()
 			return running{}, err
 		}
 		r := running{process: p, close: tables.stop}
 		r.address, err = p.output.find(ctx, `what=signaling address=(\S+)`)
+		if err == nil {
+			r.metrics, err = p.output.find(ctx, `what=metrics address=(\S+)`)
+		}
 		if err != nil {
 			r.stop()
 			return running{}, err
@@ -124,8 +137,26 @@ func startNagi(path string) func(context.Context, string, scenario) (running, er
 	}
 }
 
+// workersFlag is always said, since the default goes by the number of cores; but
+// an older media server knows no such flag and has one worker.
+func workersFlag(ctx context.Context, path string, c scenario) ([]string, error) {
+	//nolint:gosec // The path is one of this repository's own programs.
+	help, err := exec.CommandContext(ctx, path, "--help").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its flags: %w: %s", path, err, help)
+	}
+	workers := max(1, c.workers)
+	if !bytes.Contains(help, []byte("--media-workers")) {
+		if workers > 1 {
+			return nil, fmt.Errorf("%s has no --media-workers: it has one worker only; build a newer one", path)
+		}
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("--media-workers=%d", workers)}, nil
+}
+
 func startLiveKit(path string, batch bool) func(context.Context, string, scenario) (running, error) {
-	return func(ctx context.Context, directory string, _ scenario) (running, error) {
+	return func(ctx context.Context, directory string, c scenario) (running, error) {
 		ports, err := freePorts(2)
 		if err != nil {
 			return running{}, err
@@ -153,18 +184,15 @@ rtc:
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return running{}, fmt.Errorf("write LiveKit's configuration: %w", err)
 		}
-		return startListening(ctx, ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
+		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
 	}
 }
-
-// ownNamespace says that the benchmark runs in a network namespace made for it.
-const ownNamespace = "NAGI_BENCH_NETNS"
 
 // startJanus cannot confine Janus' media sockets to loopback addresses, which it
 // skips whatever its configuration says. Load belongs on no address of a real
 // network, so Janus runs in a network namespace of the benchmark's own only.
 func startJanus(path string) func(context.Context, string, scenario) (running, error) {
-	return func(ctx context.Context, directory string, _ scenario) (running, error) {
+	return func(ctx context.Context, directory string, c scenario) (running, error) {
 		ports, err := freePorts(1)
 		if err != nil {
 			return running{}, err
@@ -184,7 +212,7 @@ transports: { disable = "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,li
 				return running{}, fmt.Errorf("write Janus' configuration: %w", err)
 			}
 		}
-		return startListening(ctx, ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
+		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
 	}
 }
 
@@ -208,8 +236,8 @@ func startFloor(mode string) func(context.Context, string, scenario) (running, e
 }
 
 // startListening starts a server and waits until its TCP port answers.
-func startListening(ctx context.Context, port int, command *exec.Cmd) (running, error) {
-	p, err := startPinned(serverCore, command)
+func startListening(ctx context.Context, core, port int, command *exec.Cmd) (running, error) {
+	p, err := startPinned(core, command)
 	if err != nil {
 		return running{}, err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,8 @@ type source struct {
 	sizes []int
 	fps   int
 	audio bool
+	// quiet: no keyframes but the first and those asked for.
+	quiet bool
 
 	write          func(*rtp.Packet) error // Set on joining.
 	sent           atomic.Uint64
@@ -64,7 +67,7 @@ func (s *source) sendFrame() error {
 		clock = 48000
 	}
 	s.header.Timestamp += clock / uint32(s.fps) //nolint:gosec // A small number.
-	keyframe := s.keyframeWanted.Swap(false) || s.frame%keyframeEvery == 0
+	keyframe := s.keyframeWanted.Swap(false) || s.sent.Load() == 0 || !s.quiet && s.frame%keyframeEvery == 0
 	for i, size := range s.sizes {
 		payload := s.payload[:size]
 		if s.audio {
@@ -74,7 +77,8 @@ func (s *source) sendFrame() error {
 			describeVP8(payload, s.frame, i == 0, keyframe)
 			s.header.Marker = i == len(s.sizes)-1
 		}
-		s.sent.Add(1)
+		stampSendTime(payload)
+		numberPayload(payload, s.sent.Add(1))
 		if err := s.write(&rtp.Packet{Header: s.header, Payload: payload}); err != nil {
 			return err
 		}
@@ -82,6 +86,17 @@ func (s *source) sendFrame() error {
 	}
 	s.frame++
 	return nil
+}
+
+// numberPayload lets a packet be known again at receivers, whatever servers do to
+// its header; the number is in the last eight bytes.
+func numberPayload(payload []byte, number uint64) {
+	binary.BigEndian.PutUint64(payload[len(payload)-8:], number)
+}
+
+// payloadNumber is what numberPayload wrote.
+func payloadNumber(payload []byte) uint64 {
+	return binary.BigEndian.Uint64(payload[len(payload)-8:])
 }
 
 // describeVP8 writes the payload descriptor with a 15-bit picture id (RFC 7741,

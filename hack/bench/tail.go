@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -16,7 +17,10 @@ type tail struct {
 	text []byte
 }
 
-const tailBytes = 64 << 10
+const (
+	tailBytes      = 64 << 10
+	lastWordsBytes = 1000
+)
 
 func (t *tail) Write(data []byte) (int, error) {
 	t.mu.Lock()
@@ -31,7 +35,12 @@ func (t *tail) Write(data []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(t.text[max(0, len(t.text)-1000):])
+	for _, cause := range []string{"panic: ", "panic serving ", "fatal error: "} {
+		if at := bytes.Index(t.text, []byte(cause)); at >= 0 { // What follows is long and says less.
+			return string(t.text[at:min(len(t.text), at+lastWordsBytes)])
+		}
+	}
+	return string(t.text[max(0, len(t.text)-lastWordsBytes):])
 }
 
 // find waits until the process has printed what matches, and returns the first
