@@ -238,6 +238,8 @@ func (c *counter) count(a *arrivals, read func([]byte) (int, error)) {
 	}
 }
 
+// payloadOf is empty for the padding that some servers send to probe: it was
+// never forwarded.
 func payloadOf(packet []byte) []byte {
 	if len(packet) < 12 {
 		return nil

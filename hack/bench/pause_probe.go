@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -56,7 +55,9 @@ func (p *probe) named(connectionID string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.connectionID = cmp.Or(p.connectionID, connectionID)
+	if p.connectionID == "" {
+		p.connectionID = connectionID // Later offers say the same.
+	}
 }
 
 func (p *probe) keyframeRequested() {

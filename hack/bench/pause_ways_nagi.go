@@ -31,7 +31,7 @@ func (n *nagi) post(r *rig) (way, error) {
 	}
 	return way{
 		name: "post", pause: ask("PauseRtpStream"), resume: ask("ResumeRtpStream"),
-		acknowledged: n.acknowledgedFor(r),
+		acknowledged: n.acknowledgedFor,
 	}, nil
 }
 
@@ -82,36 +82,34 @@ func (n *nagi) object(r *rig) way {
 		name:         "object",
 		pause:        timed("create", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error { return api.Create(ctx, o) }),
 		resume:       timed("delete", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error { return api.Delete(ctx, o) }),
-		acknowledged: n.acknowledgedFor(r),
+		acknowledged: n.acknowledgedFor,
 	}
 }
 
 // acknowledgedFor asks the manager's View what the media server acknowledged for
 // the object that a request made.
-func (n *nagi) acknowledgedFor(r *rig) func(context.Context, request) (acknowledgement, error) {
-	return func(ctx context.Context, q request) (acknowledgement, error) {
-		var a acknowledgement
-		added, err := n.kubernetes.await(ctx, q.sent, watch.Added, channelID)
-		if err != nil {
-			return a, err
-		}
-		a.seen = added.at
-		ctx, cancel := context.WithTimeout(ctx, roundLimit)
-		defer cancel()
-		enforced, err := n.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(added.uid)})
-		if err != nil {
-			return a, fmt.Errorf("ask what was acknowledged: %w", err)
-		}
-		for _, by := range enforced.GetMediaServers() {
-			for _, edge := range by.GetEdges() {
-				for _, s := range edge.GetStreams() {
-					if s.GetKind() == forwardingv1.Kind_KIND_VIDEO && s.LastSequenceNumber != nil {
-						a.lastSequence, a.enforcing = uint16(s.GetLastSequenceNumber()), by.GetLatency().AsDuration() //nolint:gosec // RTP's 16 bits.
-						return a, nil
-					}
+func (n *nagi) acknowledgedFor(ctx context.Context, q request) (acknowledgement, error) {
+	var a acknowledgement
+	added, err := n.kubernetes.await(ctx, q.sent, watch.Added, channelID)
+	if err != nil {
+		return a, err
+	}
+	a.seen = added.at
+	ctx, cancel := context.WithTimeout(ctx, roundLimit)
+	defer cancel()
+	enforced, err := n.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(added.uid)})
+	if err != nil {
+		return a, fmt.Errorf("ask what was acknowledged: %w", err)
+	}
+	for _, by := range enforced.GetMediaServers() {
+		for _, edge := range by.GetEdges() {
+			for _, s := range edge.GetStreams() {
+				if s.GetKind() == forwardingv1.Kind_KIND_VIDEO && s.LastSequenceNumber != nil {
+					a.lastSequence, a.enforcing = uint16(s.GetLastSequenceNumber()), by.GetLatency().AsDuration() //nolint:gosec // RTP's 16 bits.
+					return a, nil
 				}
 			}
 		}
-		return a, fmt.Errorf("no last sequence number was acknowledged: %v", enforced)
 	}
+	return a, fmt.Errorf("no last sequence number was acknowledged: %v", enforced)
 }

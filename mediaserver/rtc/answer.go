@@ -10,6 +10,8 @@ import (
 
 	"github.com/pion/dtls/v3/pkg/crypto/fingerprint"
 	"github.com/pion/sdp/v3"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
 // answer is what the server needs to know of a client's answer.
@@ -47,11 +49,7 @@ func readAnswer(offer, description *sdp.SessionDescription) (answer, error) {
 		if err := checkMedia(offer.MediaDescriptions[i], media); err != nil {
 			return a, fmt.Errorf("m-line %d: %w", i, err)
 		}
-		read, err := readMedia(description, media)
-		if err != nil {
-			return a, fmt.Errorf("m-line %d: %w", i, err)
-		}
-		a.media = append(a.media, read)
+		a.media = append(a.media, readMedia(description, media))
 	}
 	for _, key := range []string{"ice-ufrag", "ice-pwd"} {
 		if len(everywhere(description, key)) == 0 {
@@ -100,10 +98,12 @@ func checkMedia(offered, answered *sdp.MediaDescription) error {
 		return fmt.Errorf("%q answered, %q offered", answered.MediaName.Media, offered.MediaName.Media)
 	}
 	want, _ := offered.Attribute(sdp.AttrKeyMID)
-	if got, _ := answered.Attribute(sdp.AttrKeyMID); got != want {
+	got, has := answered.Attribute(sdp.AttrKeyMID)
+	rejected := answered.MediaName.Port.Value == 0
+	if got != want && (has || !rejected) { // One that is rejected may be bare (RFC 8829 section 5.3.1).
 		return fmt.Errorf("mid %q answered, %q offered", got, want)
 	}
-	if answered.MediaName.Port.Value == 0 {
+	if rejected {
 		return nil
 	}
 	if !slices.Contains(answered.MediaName.Formats, offered.MediaName.Formats[0]) {
@@ -115,30 +115,28 @@ func checkMedia(offered, answered *sdp.MediaDescription) error {
 }
 
 // readMedia reads an m-line that fits its offer. The answer's payload types are the offer's (RFC 3264 section 6.1).
-func readMedia(description *sdp.SessionDescription, media *sdp.MediaDescription) (answeredMedia, error) {
+func readMedia(description *sdp.SessionDescription, media *sdp.MediaDescription) answeredMedia {
 	var read answeredMedia
 	if media.MediaName.Port.Value == 0 {
-		return read, nil
+		return read
 	}
 	read.sends, read.receives = directions(description, media)
-	first, err := strconv.ParseUint(media.MediaName.Formats[0], 10, 7)
-	if err != nil {
-		return read, fmt.Errorf("payload type: %w", err)
+	kind := forwardingv1.Kind_KIND_AUDIO
+	if media.MediaName.Media == mediaName(forwardingv1.Kind_KIND_VIDEO) {
+		kind = forwardingv1.Kind_KIND_VIDEO
 	}
-	read.types.media = uint8(first)
-	for _, f := range append(formats(1), formats(2)...) {
-		if !slices.Contains(media.MediaName.Formats, strconv.Itoa(int(f.payloadType))) {
-			continue
-		}
-		if strings.HasPrefix(f.name, "rtx/") {
+	for _, f := range formats(kind) {
+		switch {
+		case !slices.Contains(media.MediaName.Formats, strconv.Itoa(int(f.payloadType))):
+		case strings.HasPrefix(f.name, "rtx/"):
 			read.types.rtx = f.payloadType
-		} else {
+		default:
 			read.types.media = f.payloadType
 		}
 	}
 	read.readSSRCs(media)
 
-	return read, nil
+	return read
 }
 
 // readSSRCs takes the SSRC that comes first, and, if that one has another for its retransmissions (RFC 5576 section 4.2), it

@@ -134,10 +134,6 @@ func (d *demuxer) checked(datagram []byte) *Peer {
 	if m.Decode() != nil || m.Type != stun.BindingRequest {
 		return nil
 	}
-	// What follows the integrity attribute is not covered by it, and anybody's (RFC 8489 section 14.5).
-	if i := slices.IndexFunc(m.Attributes, func(a stun.RawAttribute) bool { return a.Type == stun.AttrMessageIntegrity }); i >= 0 {
-		m.Attributes = m.Attributes[:i+1]
-	}
 	username, err := m.Get(stun.AttrUsername)
 	if err != nil {
 		return nil

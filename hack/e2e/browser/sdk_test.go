@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -106,10 +107,10 @@ func (s sdkTab) audioGoesOn(t *testing.T, sender string, before, now map[string]
 	return nil
 }
 
-// TestSDKStopsDecodingExactlyThePausedSender is the promise of the API, seen
-// with the SDK that its users have.
-func TestSDKStopsDecodingExactlyThePausedSender(t *testing.T) {
-	const channelID = "browser-sdk"
+// newSDK starts a browser and returns a function that opens a tab and has the
+// SDK in it join a channel.
+func newSDK(t *testing.T) (join func(channelID, clientID, role string) sdkTab) {
+	t.Helper()
 	files := http.NewServeMux()
 	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "sdk.html") })
 	files.HandleFunc("GET /sora.js", func(w http.ResponseWriter, r *http.Request) {
@@ -117,10 +118,10 @@ func TestSDKStopsDecodingExactlyThePausedSender(t *testing.T) {
 	})
 	server := httptest.NewServer(files)
 	t.Cleanup(server.Close)
-
 	openTab := newBrowser(t)
-	var tabs []sdkTab
-	for _, clientID := range []string{"alice", "bob", "carol"} {
+
+	return func(channelID, clientID, role string) sdkTab {
+		t.Helper()
 		s := sdkTab{tab: openTab(server.URL)}
 		eventually(t, "the SDK is loaded", func() error {
 			var ready bool
@@ -130,11 +131,23 @@ func TestSDKStopsDecodingExactlyThePausedSender(t *testing.T) {
 
 			return nil
 		})
-		join := fmt.Sprintf("join(%q, %q, %q)", signalingURL, channelID, clientID)
+		join := fmt.Sprintf("join(%q, %q, %q, %q)", signalingURL, channelID, clientID, role)
 		if err := evaluate(t, s.tab, join, &s.connectionID); err != nil {
 			t.Fatalf("%s cannot join: %v", clientID, err)
 		}
-		tabs = append(tabs, s)
+
+		return s
+	}
+}
+
+// TestSDKStopsDecodingExactlyThePausedSender is the promise of the API, seen
+// with the SDK that its users have.
+func TestSDKStopsDecodingExactlyThePausedSender(t *testing.T) {
+	const channelID = "browser-sdk"
+	join := newSDK(t)
+	var tabs []sdkTab
+	for _, clientID := range []string{"alice", "bob", "carol"} {
+		tabs = append(tabs, join(channelID, clientID, "sendrecv"))
 	}
 	alice, bob, carol := tabs[0], tabs[1], tabs[2]
 
@@ -224,4 +237,66 @@ func pausedBobResumes(t *testing.T, round int, edge map[string]string, alice, bo
 			t.Errorf("round %d: alice was told %s: %v", round, event, told)
 		}
 	}
+}
+
+// TestReceiverWhoComesFirst is a receiver in an empty channel: its first offer has
+// nothing but an inactive m-line, and yet it connects, and gets whoever comes. What
+// is sent has a retransmission stream on both legs, and the picture survives many
+// pauses.
+func TestReceiverWhoComesFirst(t *testing.T) {
+	const channelID = "browser-first"
+	join := newSDK(t)
+	receiver := join(channelID, "receiver", "recvonly")
+	eventually(t, "the receiver is connected", func() error {
+		var state string
+		if err := evaluate(t, receiver.tab, "state()", &state); err != nil || state != "connected" {
+			return fmt.Errorf("%q: %w", state, err)
+		}
+
+		return nil
+	})
+	sender := join(channelID, "sender", "sendonly")
+	eventually(t, "the receiver gets the sender", func() error { return receiver.goesOn(t, sender.connectionID, nil) })
+
+	for tab, stream := range map[sdkTab]string{sender: "outbound-rtp", receiver: "inbound-rtp"} {
+		var streams []string
+		if err := evaluate(t, tab.tab, "retransmits()", &streams); err != nil || !slices.Contains(streams, stream) {
+			t.Errorf("%s: of video with a retransmission stream there is %v, want %s (%v)", tab.connectionID, streams, stream, err)
+		}
+	}
+
+	edge := map[string]string{
+		"channel_id": channelID, "recv_connection_id": receiver.connectionID, "send_connection_id": sender.connectionID,
+	}
+	for range 4 {
+		var echo map[string]string
+		if err := call("Sora_20200401.PauseRtpStream", edge, &echo); err != nil {
+			t.Fatal(err)
+		}
+		before := receiver.received(t)
+		eventually(t, "audio goes on", func() error {
+			return receiver.audioGoesOn(t, sender.connectionID, before, receiver.received(t))
+		})
+		before = receiver.received(t)
+		if err := call("Sora_20200401.ResumeRtpStream", edge, &echo); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the picture moves again", func() error {
+			if now := receiver.received(t)[sender.connectionID]["video"]; now.KeyFramesDecoded <= before[sender.connectionID]["video"].KeyFramesDecoded {
+				return fmt.Errorf("no keyframe was decoded: %+v", now)
+			}
+
+			return receiver.goesOn(t, sender.connectionID, before)
+		})
+	}
+	if lost := receiver.received(t)[sender.connectionID]["video"].PacketsLost; lost > 4 { // one may be missing at each cut
+		t.Errorf("%d packets of video lost", lost)
+	}
+
+	// Its place in the session serves the next sender.
+	if err := evaluate(t, sender.tab, "leave()", new(any)); err != nil {
+		t.Fatal(err)
+	}
+	next := join(channelID, "next", "sendrecv")
+	eventually(t, "the receiver gets the next sender", func() error { return receiver.goesOn(t, next.connectionID, nil) })
 }
