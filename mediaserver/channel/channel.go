@@ -2,6 +2,7 @@ package channel
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -80,12 +81,14 @@ func (ch *channel) remove(m *member) {
 	ch.members = slices.Delete(ch.members, index, index+1)
 	ch.metrics.connections.Dec()
 
+	var gone []*stream
 	for names, e := range ch.edges {
 		if e.receiver == m || e.sender == m {
-			e.unlink(ch.log)
+			gone = slices.AppendSeq(gone, maps.Values(e.streams))
 			delete(ch.edges, names)
 		}
 	}
+	removeStreams(gone, ch.log)
 	ch.tellLeft(m)
 	ch.reconcile()
 }

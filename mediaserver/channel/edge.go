@@ -32,7 +32,7 @@ type stream struct {
 func (e *edge) negotiate(wanted kinds, bound func(), log *slog.Logger) error {
 	for kind, s := range e.streams {
 		if !wanted.has(kind) {
-			s.remove(log)
+			removeStreams([]*stream{s}, log)
 			delete(e.streams, kind)
 		}
 	}
@@ -61,14 +61,6 @@ func (e *edge) newStream(kind forwardingv1.Kind, bound func()) (*stream, error) 
 	downlink.Attach(&feedback{Edge: forward, bound: bound})
 
 	return &stream{downlink: downlink, forward: forward, withheld: forwarding.NoTable}, nil
-}
-
-// unlink ends the edge: no packet leaves on it any more, and the receiver's next
-// offer says so.
-func (e *edge) unlink(log *slog.Logger) {
-	for _, s := range e.streams {
-		s.remove(log)
-	}
 }
 
 // appendChanges adds what the fence must do to bring the edge's streams to what
@@ -115,10 +107,19 @@ func (e *edge) acknowledge(paused []forwardingv1.Kind) []*forwardingv1.StreamAck
 	return streams
 }
 
-func (s *stream) remove(log *slog.Logger) {
-	s.forward.Remove()
-	if err := s.downlink.Remove(); err != nil && !errors.Is(err, rtc.ErrClosed) {
-		log.Warn("removing a stream from an offer", "error", err)
+// removeStreams ends streams: no packet leaves on them any more, and their receivers'
+// next offers say so. However many they are, they wait for the workers once: the
+// channel's pauses wait meanwhile.
+func removeStreams(streams []*stream, log *slog.Logger) {
+	edges := make([]*fanout.Edge, len(streams))
+	for i, s := range streams {
+		edges[i] = s.forward
+	}
+	fanout.Remove(edges)
+	for _, s := range streams {
+		if err := s.downlink.Remove(); err != nil && !errors.Is(err, rtc.ErrClosed) {
+			log.Warn("removing a stream from an offer", "error", err)
+		}
 	}
 }
 

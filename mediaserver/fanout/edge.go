@@ -37,11 +37,10 @@ type Edge struct {
 
 // follow makes state what Apply wants. Call with mu held.
 //
-// Afterwards the edge gets only bursts that are taken in from now on, and all of
-// those, since whoever takes one in finds the snapshot that Apply left. A burst
-// under way might come from before the cut, while one behind it was walked without
-// the edge: the edge would start with the one and never learn of the other's loss,
-// or of the new run of the sender in it.
+// Afterwards the edge gets only bursts that are taken in from now on. One under way
+// might come from before the cut, while one behind it was walked without the edge:
+// the edge would start with the one and never learn of the other's loss, or of the
+// new run of the sender in it.
 func (e *Edge) follow() {
 	want := e.want.And(^uint32(cut))
 	if want&cut != 0 {
@@ -90,9 +89,6 @@ func (e *Edge) forward(batch *udp.Batch, b *burst, next int, counts *tally) (aft
 	}
 	for ; next < len(b.arrivals) && !started; next++ {
 		a := &b.arrivals[next]
-		if a.restarted {
-			e.state = e.state.Restart()
-		}
 		started = e.offer(batch, a, counts)
 		if a.packet.KeyframeStart && !e.state.AwaitsKeyframe() {
 			e.requested = false
@@ -105,9 +101,9 @@ func (e *Edge) forward(batch *udp.Batch, b *burst, next int, counts *tally) (aft
 // offer decides upon one packet and writes it if that is the decision.
 func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool) {
 	state, decision := e.state.Decide(a.packet)
-	e.state = state
 	switch {
 	case decision.Action == forwarding.Hold:
+		e.state = state
 		counts.held++
 		return false
 	case decision.Cause == forwarding.Withheld:
@@ -120,11 +116,14 @@ func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool)
 	e.resends[decision.SequenceNumber%storeSize] = 0
 	err := e.sink.WriteRTP(batch, decision.SequenceNumber, decision.Timestamp, decision.Marker, a.payload, a.padding)
 	if err != nil {
-		counts.sinkErrors++ // the other receivers get theirs
-	} else {
-		e.count(decision.SequenceNumber, len(a.payload))
-		counts.forwarded++
+		// The other receivers get theirs. The edge stays where it was, so that Decide measures
+		// from what was written, as SRTP does.
+		counts.sinkErrors++
+		return false
 	}
+	e.state = state
+	e.count(decision.SequenceNumber, len(a.payload))
+	counts.forwarded++
 	return decision.Started
 }
 

@@ -79,7 +79,23 @@ func follow(changes []Change) (wantsKeyframe bool) {
 // Remove takes the edge off its track. When it returns, nothing is written to the
 // sink any more, and what was written has been handed to the kernel. Like a cut it
 // must not be made by a worker. Removing it again does nothing.
-func (e *Edge) Remove() {
+func (e *Edge) Remove() { Remove([]*Edge{e}) }
+
+// Remove takes edges off their tracks as Edge.Remove does, with one wait for all.
+func Remove(edges []*Edge) {
+	for _, e := range edges {
+		e.takeOff()
+	}
+	var quiet []Workers
+	for _, e := range edges {
+		if workers := e.track.config.Workers; !slices.Contains(quiet, workers) {
+			workers.Quiesce()
+			quiet = append(quiet, workers)
+		}
+	}
+}
+
+func (e *Edge) takeOff() {
 	t := e.track
 	t.change.Lock()
 	all := make([]*Edge, 0, len(*t.all.Load()))
@@ -95,5 +111,4 @@ func (e *Edge) Remove() {
 	e.lock()
 	e.removed = true
 	e.mu.Unlock()
-	t.config.Workers.Quiesce()
 }

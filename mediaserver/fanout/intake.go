@@ -29,7 +29,6 @@ func (t *Track) takeIn(packets []rtp.Packet) *burst {
 		if a.Restarted {
 			b.restarted = true
 			t.counters.SourceRestarts.Add(1)
-			t.config.Log.Debug("sender began a new run of sequence numbers", "ssrc", p.SSRC, "sequenceNumber", p.SequenceNumber)
 		}
 		facts := forwarding.Packet{
 			SequenceNumber: a.SequenceNumber, Timestamp: a.Timestamp, Marker: p.Marker,

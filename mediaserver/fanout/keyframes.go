@@ -76,6 +76,17 @@ func (k *keyframes) ask() {
 	}
 }
 
+// ensure asks unless a request is scheduled: whoever sees somebody wait calls it, as
+// when the sender begins a new run.
+func (k *keyframes) ensure() {
+	k.mu.Lock()
+	scheduled := k.inFlight
+	k.mu.Unlock()
+	if !scheduled {
+		k.ask()
+	}
+}
+
 // sending notes that a request is sent now. Call with mu held.
 func (k *keyframes) sending(now time.Time) {
 	k.last, k.due = now, now.Add(keyframeRetry)

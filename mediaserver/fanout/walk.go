@@ -16,7 +16,8 @@ const minHandOver = 32
 // ReceiveRTP forwards a burst of the sender's packets, whose payloads come without
 // padding. The goroutine that reads from the sender calls it, with its batch; the
 // packets are valid only during the call. Two goroutines may be at it for a moment,
-// as when the sender's address changes: nothing but the order of packets suffers.
+// as when the sender's address changes: nothing but the order of packets suffers, and
+// forwarding.Edge keeps their numbers right in any order.
 func (t *Track) ReceiveRTP(batch *udp.Batch, packets []rtp.Packet) {
 	for len(packets) > udp.MaxBurst { // Room has no more at once
 		t.receive(batch, packets[:udp.MaxBurst])
@@ -27,6 +28,9 @@ func (t *Track) ReceiveRTP(batch *udp.Batch, packets []rtp.Packet) {
 
 func (t *Track) receive(batch *udp.Batch, packets []rtp.Packet) {
 	b := t.takeIn(packets)
+	if b.restarted { // said here, with no lock held
+		t.config.Log.Debug("sender began a new run of sequence numbers", "ssrc", packets[0].SSRC)
+	}
 	if len(b.arrivals) == 0 {
 		b.recycle()
 		return
@@ -118,9 +122,8 @@ func (b *burst) done() {
 	if b.keyframe && t.keyframes != nil {
 		t.keyframes.arrived(b.wishes, waiting)
 	}
-	wanted := b.restarted && waiting
 	b.recycle()
-	if wanted {
-		t.askKeyframe()
+	if waiting && t.keyframes != nil {
+		t.keyframes.ensure()
 	}
 }

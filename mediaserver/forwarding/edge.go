@@ -107,6 +107,10 @@ type Header struct {
 	Marker         bool
 }
 
+// farApart is the distance from which on a 16-bit sequence number does not tell ahead
+// from behind, so that the two ends' SRTP indices (RFC 3711 section 3.3.1) would part.
+const farApart = 1 << 15
+
 // Edge is one receiver's state for one stream of one sender.
 //
 // Its outgoing sequence numbers are its own count. Between two starts they follow
@@ -151,11 +155,19 @@ func NewEdge(kind Kind, first uint16) Edge {
 //
 // A second copy of a packet gets the number of the first: the core keeps no list.
 // The caller must not offer two different packets with the same number.
+//
+// No two of the sender's runs are nearer than farApart, so a packet that far ahead is
+// of a new run, whether the edge was told of it or not: walks of one sender's bursts
+// may overtake each other. It must not be forwarded at the distance that it has, for
+// its low 16 bits may be those of a number used before.
 func (e Edge) Decide(p Packet) (Edge, Decision) {
+	if !e.awaiting && p.SequenceNumber >= e.in+farApart {
+		e = e.Restart()
+	}
 	switch {
 	case e.reasons != 0:
 		return e, Decision{Action: Drop, Cause: Withheld}
-	case e.awaiting && e.sent && p.SequenceNumber <= e.in, !e.awaiting && p.SequenceNumber < e.start:
+	case e.awaiting && e.sent && p.SequenceNumber <= e.in, !e.awaiting && (p.SequenceNumber < e.start || p.SequenceNumber+farApart <= e.in):
 		return e, Decision{Action: Drop, Cause: BeforeStart}
 	case e.awaiting && (!p.KeyframeStart || p.Empty):
 		return e, Decision{Action: Hold}

@@ -57,6 +57,15 @@ func TestEdge(t *testing.T) {
 			{withhold: paused}, {release: paused}, {withhold: paused}, {release: paused},
 			{in: 200, key: true, want: forward, out: 9},
 		}},
+		"a new run of the sender that the edge was not told of": {forwarding.Video, 7, []step{
+			{in: 1 << 16, key: true, marker: true, want: forward, out: 7},
+			{in: 1<<16 + 1<<15 - 1, marker: true, want: forward, out: 7 + 1<<15 - 1}, // just near enough
+			{in: 3 << 16, want: hold}, {in: 3<<16 + 1, key: true, marker: true, want: forward, out: 7 + 1<<15},
+		}},
+		"a straggler of the run before, in audio": {forwarding.Audio, 7, []step{
+			{in: 1 << 16, key: true, want: forward, out: 7}, {in: 3 << 16, key: true, want: forward, out: 8},
+			{in: 1<<16 + 1, key: true, want: drop}, {in: 3<<16 + 1, key: true, want: forward, out: 9},
+		}},
 		"hazard 16: no reason erases another": {forwarding.Video, 7, []step{
 			{withhold: paused | forwarding.NoTable}, {release: forwarding.NoTable}, {in: 100, key: true, want: drop},
 			{withhold: forwarding.NoTable}, {release: paused}, {in: 101, key: true, want: drop},

@@ -169,9 +169,12 @@ func (d *Downlink) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp 
 		return d.seal(batch, &b.media, b.overhead, sequenceNumber, timestamp, marker, payload, padding, false)
 	}
 	b.rtx.header.SequenceNumber = b.rtxNumber
-	b.rtxNumber++
+	err := d.seal(batch, &b.rtx, b.overhead, sequenceNumber, timestamp, marker, payload, padding, true)
+	if err == nil {
+		b.rtxNumber++
+	}
 
-	return d.seal(batch, &b.rtx, b.overhead, sequenceNumber, timestamp, marker, payload, padding, true)
+	return err
 }
 
 // seal builds a packet in the batch's memory and encrypts it there: the one copy that is made of a payload for a receiver.

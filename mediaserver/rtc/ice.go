@@ -25,6 +25,11 @@ const maxPaths = 16
 // address of a client that is gone to the next one. Clients that live are heard each 6 s at least (RFC 7675 section 5.1).
 const addressHold = 10 * time.Second
 
+// pathSilence is how long the path that a client has chosen may go without a check before another one, which is checked, takes
+// its place. The client's choice is in its checks (USE-CANDIDATE), and before the first any path will do. But when a NAT gives
+// the client another address, or it changes its network, some clients go on with checks that choose nothing.
+const pathSilence = 10 * time.Second
+
 // paths finds peers by what their clients say and whence.
 type paths struct {
 	mu        *sync.RWMutex
@@ -107,7 +112,7 @@ func newCredentials() (ufrag, password string) { return rand.Text(), rand.Text()
 
 // receiveSTUN answers a check of a client that knows the password; anything else is a stranger's.
 func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.Time) {
-	peer := d.checked(datagram.Payload)
+	peer := d.authentic(datagram.Payload)
 	if peer == nil || !d.engine.paths.learn(peer, datagram.Source, now) {
 		d.engine.counters.strangeDatagrams.Add(1)
 
@@ -115,20 +120,23 @@ func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.
 	}
 	peer.heard.Store(now.UnixNano())
 	destination := peer.selected.Load()
-	if destination == nil || destination.AddrPort() != datagram.Source {
+	chosen := destination != nil && destination.AddrPort() == datagram.Source
+	if !chosen {
+		chosen = destination == nil || d.stun.Contains(stun.AttrUseCandidate) ||
+			now.UnixNano()-peer.checked.Load() > int64(pathSilence)
 		destination = d.engine.socket.Destination(datagram.Source)
-		// Before the client has chosen, any path will do for DTLS to begin on.
-		if d.stun.Contains(stun.AttrUseCandidate) || peer.selected.Load() == nil {
-			if peer.selected.Swap(destination) == nil {
-				close(peer.reachable)
-			}
+		if chosen && peer.selected.Swap(destination) == nil {
+			close(peer.reachable)
 		}
+	}
+	if chosen {
+		peer.checked.Store(now.UnixNano())
 	}
 	d.answerCheck(batch, destination, peer)
 }
 
-// checked is the peer that a binding request names, if the request is authentic.
-func (d *demuxer) checked(datagram []byte) *Peer {
+// authentic is the peer that a binding request names, if it knows the password.
+func (d *demuxer) authentic(datagram []byte) *Peer {
 	m := &d.stun
 	m.Raw = append(m.Raw[:0], datagram...)
 	if m.Decode() != nil || m.Type != stun.BindingRequest {

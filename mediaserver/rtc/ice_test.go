@@ -91,6 +91,11 @@ func TestClientChoosesThePath(t *testing.T) {
 			t.Errorf("check from %s: answered %s, want %s; path %s, want %s", step.from, got, want, selected(), step.selected)
 		}
 	}
+	// A NAT has given the client another address, and its checks choose nothing.
+	c.peer.checked.Store(time.Now().Add(-2 * pathSilence).UnixNano())
+	if from("127.0.0.1:5", check(t, name, c.peer.password)); selected() != "127.0.0.1:5" {
+		t.Errorf("path %s after the chosen one has been silent, want 127.0.0.1:5", selected())
+	}
 	for port := range uint16(3 * maxPaths) {
 		from(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port+1).String(), check(t, name, c.peer.password))
 	}

@@ -15,6 +15,10 @@ import (
 const (
 	rtpHeaderBytes  = 12 // without CSRCs and extensions
 	rtcpHeaderBytes = 8  // with the sender's SSRC
+	// maxPayloadBytes fits into a datagram however it leaves: with GCM's tag, and with what RTX puts before it. A packet that a
+	// downlink cannot send uses a sequence number up without SRTP's learning of it; of enough of them in a row, the roll-over
+	// counter (RFC 3711 section 3.3.1) does not follow, and an index, which is GCM's nonce, comes a second time.
+	maxPayloadBytes = udp.MaxDatagram - rtpHeaderBytes - 2 - 16
 	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays, with some 200 bytes:
 	// browsers have one for each stream that they send or receive, or one in all.
 	maxReporters = 1024
@@ -82,7 +86,7 @@ func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundSt
 		payload, ok = rtpPayload(plain)
 	}
 	switch {
-	case !ok, stream.retransmissions && len(payload) == 1:
+	case !ok, len(payload) > maxPayloadBytes, stream.retransmissions && len(payload) == 1:
 		p.engine.counters.malformedRTP.Add(1)
 
 		return false
@@ -93,6 +97,9 @@ func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundSt
 		packet.SequenceNumber = binary.BigEndian.Uint16(payload)
 		packet.SSRC = stream.uplink.reception.ssrc
 		payload = payload[2:]
+		if !stream.uplink.reception.near(packet.SequenceNumber) {
+			return false // Too late to be of use. Two of them in order would look like a new run of numbers.
+		}
 	}
 	packet.Payload = payload
 	packet.Padding, packet.Header.PaddingSize = false, 0
@@ -212,7 +219,9 @@ func (p *Peer) reported(report *rtcp.SenderReport, now time.Time) *uplink {
 	if stream == nil || stream.retransmissions {
 		return nil
 	}
-	stream.uplink.reception.reported(report.NTPTime, now)
+	if !stream.uplink.reception.reported(report.NTPTime, now) {
+		return nil
+	}
 
 	return stream.uplink
 }

@@ -92,20 +92,22 @@ func (p *Peer) apply(description *sdp.SessionDescription) (map[*Downlink]payload
 func (p *Peer) expectStreams(answered []answeredMedia) {
 	var sends []forwardingv1.Kind
 	var streams []inboundStream
+	for i, u := range p.uplinks() { // Not under the lock, on which readers wait.
+		if answered[i].sends && answered[i].ssrc == 0 {
+			p.log.Info("a client sends without a=ssrc in its answer; its media is dropped", "mid", u.mid)
+		}
+	}
 	p.inbound.mu.Lock()
 	for i, u := range p.uplinks() {
 		media := answered[i]
-		switch {
-		case !media.sends:
-		case media.ssrc == 0:
-			p.log.Info("a client sends without a=ssrc in its answer; its media is dropped", "mid", u.mid)
-		default:
-			sends = append(sends, u.kind)
-			u.reception.restart(media.ssrc)
-			streams = append(streams, inboundStream{ssrc: media.ssrc, uplink: u})
-			if media.rtx != 0 {
-				streams = append(streams, inboundStream{ssrc: media.rtx, uplink: u, retransmissions: true})
-			}
+		if !media.sends || media.ssrc == 0 {
+			continue
+		}
+		sends = append(sends, u.kind)
+		u.reception.restart(media.ssrc)
+		streams = append(streams, inboundStream{ssrc: media.ssrc, uplink: u})
+		if media.rtx != 0 {
+			streams = append(streams, inboundStream{ssrc: media.rtx, uplink: u, retransmissions: true})
 		}
 	}
 	p.inbound.streams = streams

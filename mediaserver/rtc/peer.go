@@ -42,6 +42,7 @@ type Peer struct {
 	integrity       stun.MessageIntegrity
 	addresses       []netip.AddrPort                // guarded by the engine's paths
 	selected        atomic.Pointer[udp.Destination] // the path that the client chose last
+	checked         atomic.Int64                    // when that path was checked last, in nanoseconds of Unix time
 	reachable       chan struct{}                   // closed when there is a path
 	heard           atomic.Int64                    // when the client was heard last, in nanoseconds of Unix time; 0: it need not be yet
 	wire            *wire

@@ -89,6 +89,13 @@ func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Ti
 	return gap
 }
 
+// near tells whether a number may belong to the run of numbers that comes in (forwarding.Source).
+func (r *reception) near(sequenceNumber uint16) bool {
+	ahead := int16(sequenceNumber - uint16(r.highest))
+
+	return !r.started || ahead > -srtpReplayWindow && ahead < maxDropout
+}
+
 // maxDropout is as in forwarding.Source.
 const maxDropout = 3000
 
@@ -106,9 +113,18 @@ func (r *reception) measureJitter(timestamp uint32, now time.Time) {
 	}
 }
 
-// reported notes a sender report.
-func (r *reception) reported(ntpTime uint64, now time.Time) {
+// minReportInterval is shorter than any that RFC 3550 section 6.2 leads to. A datagram has room for 70 reports, each of which
+// would be sealed and sent to every receiver.
+const minReportInterval = 100 * time.Millisecond
+
+// reported notes a sender report; false: it comes too soon after the last one to be passed on.
+func (r *reception) reported(ntpTime uint64, now time.Time) bool {
+	if now.Sub(r.reportArrival) < minReportInterval {
+		return false
+	}
 	r.reportTime, r.reportArrival = uint32(ntpTime>>16), now
+
+	return true
 }
 
 // report makes the next reception report (RFC 3550 section 6.4.1); false when there is nothing to report.

@@ -84,6 +84,29 @@ func TestReceptionReports(t *testing.T) {
 	}
 }
 
+// A datagram full of sender reports must not become as many for each receiver.
+func TestSenderReportsInRapidSuccession(t *testing.T) {
+	r := newReception()
+	for i, want := range []bool{true, false, false, true} {
+		if got := r.reported(uint64(i), begin.Add(time.Duration(i)*minReportInterval/3)); got != want {
+			t.Errorf("report %d passed on: %t, want %t", i, got, want)
+		}
+	}
+}
+
+func TestNearTellsLateRetransmissions(t *testing.T) {
+	r := newReception()
+	if !r.near(1) {
+		t.Error("nothing is late before the first packet")
+	}
+	feed(r, 65535, 0, 1)
+	for number, want := range map[uint16]bool{1: true, 60: true, 65500: true, 64530: true, 64500: false, 20_000: false, 40_000: false} {
+		if got := r.near(number); got != want {
+			t.Errorf("number %d near 1: %t, want %t", number, got, want)
+		}
+	}
+}
+
 func TestJitter(t *testing.T) {
 	even, uneven := newReception(), newReception()
 	for i := range uint16(200) {

@@ -178,8 +178,12 @@ func TestBadPacketsOfAClient(t *testing.T) {
 		"padding of 0":          raw(5, func(p []byte) []byte { p[0] |= 0x20; return p }),
 		"padding beyond header": raw(6, func(p []byte) []byte { p[0] |= 0x20; p[len(p)-1] = 200; return p }),
 	}
+	sized := func(n uint16, bytes int) []byte {
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96}, Payload: make([]byte, bytes)})
+	}
+	bad["too large to leave"] = sized(9, maxPayloadBytes+1)
 	batch := udp.NewBatch(0, nil)
-	arrive(c.peer, batch, good(1), repeated)
+	arrive(c.peer, batch, good(1), repeated, sized(10, maxPayloadBytes))
 	copied := good(7) // replayed below
 	arrive(c.peer, batch, bytes.Clone(copied))
 	bad["repeated"] = copied
@@ -191,8 +195,8 @@ func TestBadPacketsOfAClient(t *testing.T) {
 		}
 	}
 	arrive(c.peer, batch, good(8))
-	if got := len(c.video.received()); got != 4 {
-		t.Errorf("%d good packets received, 4 were sent", got)
+	if got := len(c.video.received()); got != 5 {
+		t.Errorf("%d good packets received, 5 were sent", got)
 	}
 }
 

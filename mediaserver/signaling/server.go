@@ -25,7 +25,7 @@ type Config struct {
 	AnswerTimeout time.Duration
 	// MediaTimeout is how long after the answer media may take to connect: 30 s.
 	MediaTimeout time.Duration
-	// PingInterval is the time between pings: 5 s.
+	// PingInterval is the time between pings: 20 s, below any proxy's patience. A ping and its pong cost more than ICE's checks.
 	PingInterval time.Duration
 	// PongTimeout is how long a client may stay without a pong: 60 s.
 	PongTimeout time.Duration
@@ -45,7 +45,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ConnectTimeout, 30*time.Second)
 	setDefault(&c.AnswerTimeout, 30*time.Second)
 	setDefault(&c.MediaTimeout, 30*time.Second)
-	setDefault(&c.PingInterval, 5*time.Second)
+	setDefault(&c.PingInterval, 20*time.Second)
 	setDefault(&c.PongTimeout, 60*time.Second)
 	setDefault(&c.WriteTimeout, 10*time.Second)
 	setDefault(&c.QueueLength, 256)

@@ -13,8 +13,9 @@ const MaxBurst = 64
 // is somebody's mistake or attack, and is discarded.
 const maxReceived = 2048
 
-// maxJobs is how many jobs may wait for a worker before Post blocks.
-const maxJobs = 1024
+// maxJobs is how many jobs may wait for a worker before Post blocks: an overloaded worker loses datagrams in its socket
+// rather than send them seconds late.
+const maxJobs = 64
 
 // Datagram is one datagram that has arrived.
 type Datagram struct {
@@ -93,7 +94,7 @@ func (w *worker) run(closed <-chan struct{}) {
 }
 
 // Post has a worker run the job, after those posted to it before, on the worker's second goroutine and with a batch of
-// its own that is flushed afterwards. It blocks while 1,024 jobs wait for this worker. After Close jobs are dropped. It
+// its own that is flushed afterwards. It blocks while 64 jobs wait for this worker. After Close jobs are dropped. It
 // is not to be called from a job, which would wait for itself when the queue is full.
 func (s *Socket) Post(worker int, job Job) {
 	select { // Of two that are ready either may be chosen: after Close, nobody reads the queue.

@@ -1,0 +1,38 @@
+package fanout_test
+
+import (
+	"testing"
+
+	"github.com/pion/rtp"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+)
+
+// The burst in which a sender begins a new run waits for a worker, while the one behind
+// it comes in by that worker's own socket and is walked at once: no number may carry a
+// second packet, whose nonce would be the first one's.
+func TestNewRunOvertakenByItsSecondBurst(t *testing.T) {
+	h := holdWorkers(2)
+	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, Workers: h})
+	sink := &recorder{worker: 1}
+	track.AddEdge(sink, 0)
+	track.AddEdge(&recorder{worker: 1}, 0) // two, so that 31 packets are worth a handover
+	for n := uint16(1); n < 2049; n += 32 {
+		track.ReceiveRTP(h.batches[1], many(n, "d"))
+	}
+	// 1,100 back: too late to be late. The first packet is refused, the second begins the run.
+	track.ReceiveRTP(h.batches[0], many(948, "d"))
+	track.ReceiveRTP(h.batches[1], []rtp.Packet{packet(980, "x", true)})
+	h.run(t, 1, 1)
+	track.ReceiveRTP(h.batches[1], []rtp.Packet{packet(981, "y", true)})
+
+	numbers, bytes := sink.got()
+	first := make(map[uint16]byte)
+	for i, n := range numbers {
+		if before, again := first[n]; again && before != bytes[i] {
+			t.Errorf("number %d carried %q and then %q", n, before, bytes[i])
+		}
+		first[n] = bytes[i]
+	}
+}
