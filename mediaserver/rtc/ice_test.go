@@ -305,8 +305,8 @@ func TestNothingFollowsOnClosed(t *testing.T) {
 	select {
 	case <-c.connected:
 		t.Error("OnConnected after OnClosed")
-	case <-c.closed:
-		t.Error("OnClosed twice")
+	case err := <-c.closed:
+		t.Errorf("OnClosed twice, now with %v", err)
 	default:
 	}
 }
