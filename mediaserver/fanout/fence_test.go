@@ -49,7 +49,7 @@ func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edg
 	h := &inHand{socket: serve(t, 1, nil), requests: make(chan struct{}, 100)}
 	h.track = fanout.NewTrack(fanout.Config{
 		Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe,
-		RequestKeyframe: func() { h.requests <- struct{}{} }, Workers: h.socket,
+		RequestKeyframe: func() { h.requests <- struct{}{} }, HandOver: 32, Workers: h.socket,
 	})
 	t.Cleanup(h.track.Close)
 	h.edge = h.track.AddEdge(&wire{ssrc: 1, to: newReceiver(t, h.socket).destination}, 0)

@@ -87,8 +87,8 @@ func startCrowd(t *testing.T, senders int) *crowd {
 		}
 	})
 	for range senders {
-		config := fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, Workers: c.socket}
-		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, Workers: c.socket})}
+		config := fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: c.socket}
+		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, HandOver: 32, Workers: c.socket})}
 		t.Cleanup(s.video.Close)
 		c.senders = append(c.senders, s)
 	}

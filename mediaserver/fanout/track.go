@@ -39,6 +39,9 @@ type Config struct {
 	// Workers own the batches that the track is called with; nil: one worker, whose
 	// batches the caller flushes before it changes anything.
 	Workers Workers
+	// HandOver is how many packets, over all edges of another worker, are worth waking
+	// that one for; 0: 512.
+	HandOver int
 	// NoPadding leaves the sender's packets at the sizes that they came with.
 	NoPadding bool
 	// Counters may be shared with other tracks; nil: the track's own.
@@ -81,6 +84,9 @@ func NewTrack(config Config) *Track {
 	}
 	if t.config.Log == nil {
 		t.config.Log = slog.New(slog.DiscardHandler)
+	}
+	if t.config.HandOver == 0 {
+		t.config.HandOver = defaultHandOver
 	}
 	if t.config.Workers == nil {
 		t.config.Workers = alone{}

@@ -6,12 +6,12 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// minHandOver is how many packets, over all edges of a shard, are worth waking
-// another worker for. A packet costs about a microsecond to seal and send; to wake a
-// goroutine on another thread, to copy the burst for it and to give its packets a
-// system call of their own costs about ten. Three times as much leaves a gain even
-// where the other worker turns out to be busy.
-const minHandOver = 32
+// defaultHandOver is half a millisecond's work: a packet costs about a microsecond to
+// seal and send. To wake a goroutine on another thread, to copy the burst for it and to
+// give its packets system calls of their own costs ten to twenty. A reader that keeps up
+// finds short bursts, and walks them alone; as it falls behind they grow, and the
+// other workers are called in.
+const defaultHandOver = 512
 
 // ReceiveRTP forwards a burst of the sender's packets, whose payloads come without
 // padding. The goroutine that reads from the sender calls it, with its batch; the
@@ -60,7 +60,7 @@ func (b *burst) handOver(batch *udp.Batch, own int) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		edges := len(*s.open.Load())
-		b.handed[i] = i != own && edges > 0 && (edges*len(b.arrivals) >= minHandOver || s.pending.Load() > 0)
+		b.handed[i] = i != own && edges > 0 && (edges*len(b.arrivals) >= t.config.HandOver || s.pending.Load() > 0)
 		if b.handed[i] {
 			handed++
 			overtaking = s.foreign.Swap(false) || overtaking
