@@ -40,7 +40,7 @@ type Config struct {
 	// batches the caller flushes before it changes anything.
 	Workers Workers
 	// HandOver is how many packets, over all edges of another worker, are worth waking
-	// that one for; 0: 512.
+	// that one for; 0: 256.
 	HandOver int
 	// NoPadding leaves the sender's packets at the sizes that they came with.
 	NoPadding bool

@@ -6,12 +6,12 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// defaultHandOver is half a millisecond's work: a packet costs about a microsecond to
+// defaultHandOver is a quarter of a millisecond's work: a packet costs about a microsecond to
 // seal and send. To wake a goroutine on another thread, to copy the burst for it and to
 // give its packets system calls of their own costs ten to twenty. A reader that keeps up
 // finds short bursts, and walks them alone; as it falls behind they grow, and the
 // other workers are called in.
-const defaultHandOver = 512
+const defaultHandOver = 256
 
 // ReceiveRTP forwards a burst of the sender's packets, whose payloads come without
 // padding. The goroutine that reads from the sender calls it, with its batch; the
