@@ -217,8 +217,8 @@ func (e Edge) Release(r Reasons) Edge {
 	return e
 }
 
-// Restart cuts the edge without withholding it, as when the sender begins a new
-// stream (see Source): what comes next has nothing to do with what was before.
+// Restart cuts the edge without withholding it, as when it may have missed packets:
+// what comes next has nothing to do with what was before.
 func (e Edge) Restart() Edge {
 	e.awaiting = true
 	return e

@@ -46,8 +46,8 @@ type Arrival struct {
 	Timestamp uint32
 	// Newest tells that no packet with a higher number came before.
 	Newest bool
-	// Restarted tells that a new run begins here, other than the first: every edge
-	// must Restart.
+	// Restarted tells that a new run begins here, other than the first. Edges need not
+	// be told: they know it by the distance of its numbers.
 	Restarted bool
 }
 
