@@ -1,57 +1,109 @@
-// Package tables is pure: objects in, channel tables out; and, beside them, what
-// media servers said of a pause in, a verdict on that pause out.
+// Package tables is pure: objects in, the pauses of channel tables out.
 package tables
 
 import (
+	"cmp"
+	"errors"
 	"slices"
-	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
 
-// Table is the table of one channel at a version (the resource version up to
-// which objects is complete). Objects of other channels are left out, expired
-// ones are not: media servers enforce expiry themselves. The order of objects
-// does not matter.
-func Table(channelID string, version uint64, objects []*v1alpha1.RtpStreamPause) *forwardingv1.Table {
-	table := &forwardingv1.Table{ChannelId: channelID, Version: version}
-	for _, object := range objects {
-		if object.Spec.ChannelID != channelID {
-			continue
-		}
-		if pause := Pause(object); pause != nil {
-			table.Pauses = append(table.Pauses, pause)
-		}
-	}
-	slices.SortFunc(table.Pauses, func(a, b *forwardingv1.Pause) int { return strings.Compare(a.GetUid(), b.GetUid()) })
+// The bounds of one channel's table: what is beyond them does not act.
+const (
+	MaxPauses = 20_000
+	MaxBytes  = 16 << 20
+)
 
-	return table
-}
+// ErrNotUnderstood is returned for an object that asks for what is not known here,
+// as a newer version's may: a side without a known member, kinds none of which is
+// known. It acts on nobody.
+var ErrNotUnderstood = errors.New("the spec names connections or kinds in a way that this version does not know")
 
-// Pause is the rule that the object puts on edges; nil when it puts none, because
-// its user has deleted it: Nagi has no finalizers, and a finalizer of somebody
-// else must not keep a stream paused.
-func Pause(object *v1alpha1.RtpStreamPause) *forwardingv1.Pause {
+// Pause is the rule that the object puts on edges. It is nil without an error
+// when it puts none, because its user has deleted it: Nagi has no finalizers, and
+// a finalizer of somebody else must not keep a stream paused.
+func Pause(object *v1alpha1.RtpStreamPause) (*forwardingv1.Pause, error) {
 	if object.DeletionTimestamp != nil {
-		return nil
+		return nil, nil //nolint:nilnil // No rule is an answer.
+	}
+	receivers, senders, paused := side(&object.Spec.Receivers), side(&object.Spec.Senders), kinds(object.Spec.Kinds)
+	if receivers == nil || senders == nil || len(paused) == 0 {
+		return nil, ErrNotUnderstood
 	}
 	pause := &forwardingv1.Pause{
-		Uid:              string(object.UID),
-		Generation:       object.Generation,
-		RecvConnectionId: value(object.Spec.RecvConnectionID),
-		RecvClientId:     value(object.Spec.RecvClientID),
-		SendConnectionId: value(object.Spec.SendConnectionID),
-		SendClientId:     value(object.Spec.SendClientID),
-		Kinds:            kinds(object.Spec.Kinds),
+		Uid:         string(object.UID),
+		Receivers:   receivers,
+		Senders:     senders,
+		Kinds:       paused,
+		Reason:      object.Spec.Reason,
+		CreatedTime: timestamppb.New(object.CreationTimestamp.Time),
 	}
 	if object.Spec.ExpiresAt != nil {
 		pause.ExpiresAt = timestamppb.New(object.Spec.ExpiresAt.Time)
 	}
+	sum := pause.Sum()
+	pause.Digest = sum[:]
 
-	return pause
+	return pause, nil
+}
+
+// Digest is the digest of the object's rule; zero when it puts none.
+func Digest(object *v1alpha1.RtpStreamPause) [forwardingv1.DigestBytes]byte {
+	pause, err := Pause(object)
+	if pause == nil || err != nil {
+		return [forwardingv1.DigestBytes]byte{}
+	}
+
+	return [forwardingv1.DigestBytes]byte(pause.GetDigest())
+}
+
+// Admit returns which of one channel's objects act, and which do not because the
+// channel has more than the bounds allow: the oldest by creation, then uid, act,
+// alike on every replica. Objects that put no rule are in neither.
+func Admit(objects []*v1alpha1.RtpStreamPause) (acting, refused []*v1alpha1.RtpStreamPause) {
+	size := 0
+	for _, object := range slices.SortedFunc(slices.Values(objects), Older) {
+		pause, err := Pause(object)
+		if pause == nil || err != nil {
+			continue
+		}
+		size += proto.Size(pause)
+		if len(acting) >= MaxPauses || size > MaxBytes {
+			refused = append(refused, object)
+
+			continue
+		}
+		acting = append(acting, object)
+	}
+
+	return acting, refused
+}
+
+// Older orders objects by creation, then uid.
+func Older(a, b *v1alpha1.RtpStreamPause) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
+}
+
+func side(named *v1alpha1.Side) *forwardingv1.Side {
+	switch {
+	case len(named.ConnectionIDs) > 0:
+		return &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: named.ConnectionIDs}}}
+	case len(named.ClientIDs) > 0:
+		return &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: named.ClientIDs}}}
+	case named.Everyone != nil:
+		return &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}}
+	case named.EveryoneExcept != nil && len(named.EveryoneExcept.ConnectionIDs)+len(named.EveryoneExcept.ClientIDs) > 0:
+		return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: &forwardingv1.EveryoneExcept{
+			ConnectionIds: named.EveryoneExcept.ConnectionIDs, ClientIds: named.EveryoneExcept.ClientIDs,
+		}}}
+	default:
+		return nil
+	}
 }
 
 // kinds applies the default, which is not in the CRD because GitOps tools would
@@ -69,12 +121,4 @@ func kinds(named []v1alpha1.Kind) []forwardingv1.Kind {
 	}
 
 	return result
-}
-
-func value(s *string) string {
-	if s == nil {
-		return ""
-	}
-
-	return *s
 }

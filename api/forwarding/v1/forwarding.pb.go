@@ -4,12 +4,15 @@
 // 	protoc        (unknown)
 // source: forwarding/v1/forwarding.proto
 
-// Package nagi.forwarding.v1 is what controllers and media servers say to each
-// other, and the read-only view of live facts that others may ask for.
+// Package nagi.forwarding.v1 is what managers and media servers say to each
+// other, the read-only view of live facts that others may ask for, and the few
+// commands that others may give.
 //
-// Both directions are level-based: a message about a channel replaces all that
-// was said about that channel before on the same stream, so a lost connection
-// is mended by saying everything again.
+// Reports, tables and acknowledgements are level-based: each is a difference to
+// the last one about the same channel on the same stream, and whole where there
+// was none, so a lost connection is mended by saying everything again. No message
+// is larger than 1 MiB: what is larger goes in parts. What is wrong with one
+// channel is said of that channel (Resend, Refusal) and ends no stream.
 
 package forwardingv1
 
@@ -131,6 +134,124 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{1}
 }
 
+type State int32
+
+const (
+	State_STATE_UNSPECIFIED State = 0
+	// Live edges match, and no packet of the paused kinds leaves on any of them.
+	State_STATE_MATCHING State = 1
+	// No live edge matches.
+	State_STATE_NOT_MATCHING State = 2
+	// expires_at has passed by the media server's clock; the pause does not act.
+	State_STATE_EXPIRED State = 3
+	// The media server does not know what the pause asks for; the pause does not act.
+	State_STATE_NOT_UNDERSTOOD State = 4
+)
+
+// Enum value maps for State.
+var (
+	State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_MATCHING",
+		2: "STATE_NOT_MATCHING",
+		3: "STATE_EXPIRED",
+		4: "STATE_NOT_UNDERSTOOD",
+	}
+	State_value = map[string]int32{
+		"STATE_UNSPECIFIED":    0,
+		"STATE_MATCHING":       1,
+		"STATE_NOT_MATCHING":   2,
+		"STATE_EXPIRED":        3,
+		"STATE_NOT_UNDERSTOOD": 4,
+	}
+)
+
+func (x State) Enum() *State {
+	p := new(State)
+	*p = x
+	return p
+}
+
+func (x State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (State) Descriptor() protoreflect.EnumDescriptor {
+	return file_forwarding_v1_forwarding_proto_enumTypes[2].Descriptor()
+}
+
+func (State) Type() protoreflect.EnumType {
+	return &file_forwarding_v1_forwarding_proto_enumTypes[2]
+}
+
+func (x State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use State.Descriptor instead.
+func (State) EnumDescriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{2}
+}
+
+// A reason why a stream is withheld.
+type Withheld int32
+
+const (
+	Withheld_WITHHELD_UNSPECIFIED Withheld = 0
+	Withheld_WITHHELD_PAUSED      Withheld = 1
+	// The channel's table has not arrived yet.
+	Withheld_WITHHELD_NO_TABLE Withheld = 2
+	// The receiver has not answered the offer with this stream yet.
+	Withheld_WITHHELD_UNNEGOTIATED Withheld = 3
+	// It goes on with the next keyframe.
+	Withheld_WITHHELD_AWAITING_KEYFRAME Withheld = 4
+)
+
+// Enum value maps for Withheld.
+var (
+	Withheld_name = map[int32]string{
+		0: "WITHHELD_UNSPECIFIED",
+		1: "WITHHELD_PAUSED",
+		2: "WITHHELD_NO_TABLE",
+		3: "WITHHELD_UNNEGOTIATED",
+		4: "WITHHELD_AWAITING_KEYFRAME",
+	}
+	Withheld_value = map[string]int32{
+		"WITHHELD_UNSPECIFIED":       0,
+		"WITHHELD_PAUSED":            1,
+		"WITHHELD_NO_TABLE":          2,
+		"WITHHELD_UNNEGOTIATED":      3,
+		"WITHHELD_AWAITING_KEYFRAME": 4,
+	}
+)
+
+func (x Withheld) Enum() *Withheld {
+	p := new(Withheld)
+	*p = x
+	return p
+}
+
+func (x Withheld) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Withheld) Descriptor() protoreflect.EnumDescriptor {
+	return file_forwarding_v1_forwarding_proto_enumTypes[3].Descriptor()
+}
+
+func (Withheld) Type() protoreflect.EnumType {
+	return &file_forwarding_v1_forwarding_proto_enumTypes[3]
+}
+
+func (x Withheld) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Withheld.Descriptor instead.
+func (Withheld) EnumDescriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{3}
+}
+
 // What a media server tells a replica.
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -140,6 +261,9 @@ type SubscribeRequest struct {
 	//	*SubscribeRequest_Report
 	//	*SubscribeRequest_Complete
 	//	*SubscribeRequest_Acknowledgement
+	//	*SubscribeRequest_Clock
+	//	*SubscribeRequest_Answer
+	//	*SubscribeRequest_Resend
 	Message       isSubscribeRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -218,6 +342,33 @@ func (x *SubscribeRequest) GetAcknowledgement() *Acknowledgement {
 	return nil
 }
 
+func (x *SubscribeRequest) GetClock() *Clock {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeRequest_Clock); ok {
+			return x.Clock
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeRequest) GetAnswer() *Answer {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeRequest_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeRequest) GetResend() *Resend {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeRequest_Resend); ok {
+			return x.Resend
+		}
+	}
+	return nil
+}
+
 type isSubscribeRequest_Message interface {
 	isSubscribeRequest_Message()
 }
@@ -238,6 +389,18 @@ type SubscribeRequest_Acknowledgement struct {
 	Acknowledgement *Acknowledgement `protobuf:"bytes,4,opt,name=acknowledgement,proto3,oneof"`
 }
 
+type SubscribeRequest_Clock struct {
+	Clock *Clock `protobuf:"bytes,5,opt,name=clock,proto3,oneof"`
+}
+
+type SubscribeRequest_Answer struct {
+	Answer *Answer `protobuf:"bytes,6,opt,name=answer,proto3,oneof"`
+}
+
+type SubscribeRequest_Resend struct {
+	Resend *Resend `protobuf:"bytes,7,opt,name=resend,proto3,oneof"`
+}
+
 func (*SubscribeRequest_Hello) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Report) isSubscribeRequest_Message() {}
@@ -246,13 +409,23 @@ func (*SubscribeRequest_Complete) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Acknowledgement) isSubscribeRequest_Message() {}
 
+func (*SubscribeRequest_Clock) isSubscribeRequest_Message() {}
+
+func (*SubscribeRequest_Answer) isSubscribeRequest_Message() {}
+
+func (*SubscribeRequest_Resend) isSubscribeRequest_Message() {}
+
 // What a replica tells a media server.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
 	//
+	//	*SubscribeResponse_Welcome
 	//	*SubscribeResponse_Table
 	//	*SubscribeResponse_ReplicaVersion
+	//	*SubscribeResponse_Question
+	//	*SubscribeResponse_Refusal
+	//	*SubscribeResponse_Resend
 	Message       isSubscribeResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -295,6 +468,15 @@ func (x *SubscribeResponse) GetMessage() isSubscribeResponse_Message {
 	return nil
 }
 
+func (x *SubscribeResponse) GetWelcome() *Welcome {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeResponse_Welcome); ok {
+			return x.Welcome
+		}
+	}
+	return nil
+}
+
 func (x *SubscribeResponse) GetTable() *Table {
 	if x != nil {
 		if x, ok := x.Message.(*SubscribeResponse_Table); ok {
@@ -313,21 +495,72 @@ func (x *SubscribeResponse) GetReplicaVersion() *ReplicaVersion {
 	return nil
 }
 
+func (x *SubscribeResponse) GetQuestion() *Question {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeResponse_Question); ok {
+			return x.Question
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetRefusal() *Refusal {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeResponse_Refusal); ok {
+			return x.Refusal
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetResend() *Resend {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeResponse_Resend); ok {
+			return x.Resend
+		}
+	}
+	return nil
+}
+
 type isSubscribeResponse_Message interface {
 	isSubscribeResponse_Message()
 }
 
+type SubscribeResponse_Welcome struct {
+	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3,oneof"`
+}
+
 type SubscribeResponse_Table struct {
-	Table *Table `protobuf:"bytes,1,opt,name=table,proto3,oneof"`
+	Table *Table `protobuf:"bytes,2,opt,name=table,proto3,oneof"`
 }
 
 type SubscribeResponse_ReplicaVersion struct {
-	ReplicaVersion *ReplicaVersion `protobuf:"bytes,2,opt,name=replica_version,json=replicaVersion,proto3,oneof"`
+	ReplicaVersion *ReplicaVersion `protobuf:"bytes,3,opt,name=replica_version,json=replicaVersion,proto3,oneof"`
 }
+
+type SubscribeResponse_Question struct {
+	Question *Question `protobuf:"bytes,4,opt,name=question,proto3,oneof"`
+}
+
+type SubscribeResponse_Refusal struct {
+	Refusal *Refusal `protobuf:"bytes,5,opt,name=refusal,proto3,oneof"`
+}
+
+type SubscribeResponse_Resend struct {
+	Resend *Resend `protobuf:"bytes,6,opt,name=resend,proto3,oneof"`
+}
+
+func (*SubscribeResponse_Welcome) isSubscribeResponse_Message() {}
 
 func (*SubscribeResponse_Table) isSubscribeResponse_Message() {}
 
 func (*SubscribeResponse_ReplicaVersion) isSubscribeResponse_Message() {}
+
+func (*SubscribeResponse_Question) isSubscribeResponse_Message() {}
+
+func (*SubscribeResponse_Refusal) isSubscribeResponse_Message() {}
+
+func (*SubscribeResponse_Resend) isSubscribeResponse_Message() {}
 
 // The first message of a stream.
 type Hello struct {
@@ -337,7 +570,13 @@ type Hello struct {
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The media server's name, unique in its namespace and stable over restarts (a
 	// pod's name). A newer stream under the same name replaces an older one.
-	MediaServer   string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	MediaServer string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	// Drawn anew by each process: what an earlier process of the same name said
+	// counts for nothing once this one has said hello.
+	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// What this side can do beyond the first version of the protocol. A message or
+	// field that a feature brings is sent only to a side that named the feature.
+	Features      []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -386,18 +625,93 @@ func (x *Hello) GetMediaServer() string {
 	return ""
 }
 
-// All connections of one channel. None: the channel is hosted no longer.
+func (x *Hello) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Hello) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// The answer to Hello.
+type Welcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Hello.
+	Features      []string `protobuf:"bytes,1,rep,name=features,proto3" json:"features,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Welcome) Reset() {
+	*x = Welcome{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Welcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Welcome) ProtoMessage() {}
+
+func (x *Welcome) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
+func (*Welcome) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Welcome) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// What changed in the membership of one channel. Parts of one report follow each
+// other without another report of that channel in between.
 type ChannelReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ChannelId     string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
-	Connections   []*Connection          `protobuf:"bytes,2,rep,name=connections,proto3" json:"connections,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Counts the channels that the process has opened, from 1: one that ends and
+	// begins anew is another instance, which holds no table yet.
+	Instance uint64 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Counts the changes of the instance's membership, from 1. This report brings
+	// the membership to this epoch.
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The epoch to which this report is the difference; 0: the report is whole.
+	BaseEpoch uint64        `protobuf:"varint,4,opt,name=base_epoch,json=baseEpoch,proto3" json:"base_epoch,omitempty"`
+	Joined    []*Connection `protobuf:"bytes,5,rep,name=joined,proto3" json:"joined,omitempty"`
+	// Connection ids.
+	Left []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
+	// The instance has ended: nobody is in the channel.
+	Closed bool `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`
+	// Another part follows.
+	More          bool `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChannelReport) Reset() {
 	*x = ChannelReport{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +723,7 @@ func (x *ChannelReport) String() string {
 func (*ChannelReport) ProtoMessage() {}
 
 func (x *ChannelReport) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +736,7 @@ func (x *ChannelReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelReport.ProtoReflect.Descriptor instead.
 func (*ChannelReport) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{3}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ChannelReport) GetChannelId() string {
@@ -432,11 +746,53 @@ func (x *ChannelReport) GetChannelId() string {
 	return ""
 }
 
-func (x *ChannelReport) GetConnections() []*Connection {
+func (x *ChannelReport) GetInstance() uint64 {
 	if x != nil {
-		return x.Connections
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *ChannelReport) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ChannelReport) GetBaseEpoch() uint64 {
+	if x != nil {
+		return x.BaseEpoch
+	}
+	return 0
+}
+
+func (x *ChannelReport) GetJoined() []*Connection {
+	if x != nil {
+		return x.Joined
 	}
 	return nil
+}
+
+func (x *ChannelReport) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *ChannelReport) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *ChannelReport) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // The reports before this one name every channel that is hosted; what an earlier
@@ -449,7 +805,7 @@ type ReportComplete struct {
 
 func (x *ReportComplete) Reset() {
 	*x = ReportComplete{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +817,7 @@ func (x *ReportComplete) String() string {
 func (*ReportComplete) ProtoMessage() {}
 
 func (x *ReportComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +830,153 @@ func (x *ReportComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportComplete.ProtoReflect.Descriptor instead.
 func (*ReportComplete) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{4}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
+}
+
+// Asks the other side to say everything about one channel again, because a
+// difference came to a base that is not held here.
+type Resend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId     string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resend) Reset() {
+	*x = Resend{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resend) ProtoMessage() {}
+
+func (x *Resend) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resend.ProtoReflect.Descriptor instead.
+func (*Resend) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Resend) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+// Says that the replica takes nothing of the channel, and why; until the next
+// whole report of the channel.
+type Refusal struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Which bound is reached, and what mends it.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Refusal) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The media server's clock as it answers a ReplicaVersion.
+type Clock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Clock) Reset() {
+	*x = Clock{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Clock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Clock) ProtoMessage() {}
+
+func (x *Clock) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Clock.ProtoReflect.Descriptor instead.
+func (*Clock) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Clock) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
 }
 
 // One client's session in a channel.
@@ -499,7 +1001,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +1013,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +1026,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Connection) GetConnectionId() string {
@@ -609,7 +1111,7 @@ type AudioCodec struct {
 
 func (x *AudioCodec) Reset() {
 	*x = AudioCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +1123,7 @@ func (x *AudioCodec) String() string {
 func (*AudioCodec) ProtoMessage() {}
 
 func (x *AudioCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +1136,7 @@ func (x *AudioCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioCodec.ProtoReflect.Descriptor instead.
 func (*AudioCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AudioCodec) GetCodecType() string {
@@ -663,7 +1165,7 @@ type VideoCodec struct {
 
 func (x *VideoCodec) Reset() {
 	*x = VideoCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +1177,7 @@ func (x *VideoCodec) String() string {
 func (*VideoCodec) ProtoMessage() {}
 
 func (x *VideoCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +1190,7 @@ func (x *VideoCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoCodec.ProtoReflect.Descriptor instead.
 func (*VideoCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VideoCodec) GetCodecType() string {
@@ -705,25 +1207,35 @@ func (x *VideoCodec) GetBitRate() uint32 {
 	return 0
 }
 
-// The full pause set of one channel.
+// The pause set of one channel, or what changed in it since the stream's last
+// table of the channel. Parts of one table follow each other without another table
+// of that channel in between, and act only when the last one is there.
 type Table struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// The instance whose report this answers.
+	Instance uint64 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	// The resource version up to which the set is complete. Comparable within one
 	// namespace, over all replicas.
-	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Ordered by uid.
-	Pauses []*Pause `protobuf:"bytes,3,rep,name=pauses,proto3" json:"pauses,omitempty"`
-	// The replica has not heard from the API server for a while, so that newer
-	// pauses may exist.
-	Stale         bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
+	Version uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// The version of the stream's last table of this instance, to which this one is
+	// the difference; 0: the table is whole.
+	BaseVersion uint64 `protobuf:"varint,4,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	// Pauses that are new or have another content than before. Ordered by uid.
+	Set []*Pause `protobuf:"bytes,5,rep,name=set,proto3" json:"set,omitempty"`
+	// Uids of pauses that act no longer. Ordered.
+	Removed []string `protobuf:"bytes,6,rep,name=removed,proto3" json:"removed,omitempty"`
+	// The replica does not hear from the API server, so that newer pauses may exist.
+	Stale bool `protobuf:"varint,7,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Another part follows.
+	More          bool `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1247,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1260,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Table) GetChannelId() string {
@@ -758,6 +1270,13 @@ func (x *Table) GetChannelId() string {
 	return ""
 }
 
+func (x *Table) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
 func (x *Table) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
@@ -765,9 +1284,23 @@ func (x *Table) GetVersion() uint64 {
 	return 0
 }
 
-func (x *Table) GetPauses() []*Pause {
+func (x *Table) GetBaseVersion() uint64 {
 	if x != nil {
-		return x.Pauses
+		return x.BaseVersion
+	}
+	return 0
+}
+
+func (x *Table) GetSet() []*Pause {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *Table) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
 	}
 	return nil
 }
@@ -779,27 +1312,36 @@ func (x *Table) GetStale() bool {
 	return false
 }
 
-// One RtpStreamPause. On each side at most one id is set; neither: the side is
-// open and matches everybody.
+func (x *Table) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// One RtpStreamPause.
 type Pause struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Uid              string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
-	Generation       int64                  `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
-	RecvConnectionId string                 `protobuf:"bytes,3,opt,name=recv_connection_id,json=recvConnectionId,proto3" json:"recv_connection_id,omitempty"`
-	RecvClientId     string                 `protobuf:"bytes,4,opt,name=recv_client_id,json=recvClientId,proto3" json:"recv_client_id,omitempty"`
-	SendConnectionId string                 `protobuf:"bytes,5,opt,name=send_connection_id,json=sendConnectionId,proto3" json:"send_connection_id,omitempty"`
-	SendClientId     string                 `protobuf:"bytes,6,opt,name=send_client_id,json=sendClientId,proto3" json:"send_client_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Of everything below; equal digests mean equal content. See Pause.Sum.
+	Digest    []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Receivers *Side  `protobuf:"bytes,3,opt,name=receivers,proto3" json:"receivers,omitempty"`
+	Senders   *Side  `protobuf:"bytes,4,opt,name=senders,proto3" json:"senders,omitempty"`
 	// Never empty, ordered, no kind twice.
-	Kinds []Kind `protobuf:"varint,7,rep,packed,name=kinds,proto3,enum=nagi.forwarding.v1.Kind" json:"kinds,omitempty"`
+	Kinds []Kind `protobuf:"varint,5,rep,packed,name=kinds,proto3,enum=nagi.forwarding.v1.Kind" json:"kinds,omitempty"`
 	// After this the pause no longer acts. Absent: it has no end.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// What receivers are told; empty: nothing.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When the object was created: of several pauses, the oldest one's reason is told.
+	CreatedTime   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1353,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1366,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Pause) GetUid() string {
@@ -834,39 +1376,25 @@ func (x *Pause) GetUid() string {
 	return ""
 }
 
-func (x *Pause) GetGeneration() int64 {
+func (x *Pause) GetDigest() []byte {
 	if x != nil {
-		return x.Generation
+		return x.Digest
 	}
-	return 0
+	return nil
 }
 
-func (x *Pause) GetRecvConnectionId() string {
+func (x *Pause) GetReceivers() *Side {
 	if x != nil {
-		return x.RecvConnectionId
+		return x.Receivers
 	}
-	return ""
+	return nil
 }
 
-func (x *Pause) GetRecvClientId() string {
+func (x *Pause) GetSenders() *Side {
 	if x != nil {
-		return x.RecvClientId
+		return x.Senders
 	}
-	return ""
-}
-
-func (x *Pause) GetSendConnectionId() string {
-	if x != nil {
-		return x.SendConnectionId
-	}
-	return ""
-}
-
-func (x *Pause) GetSendClientId() string {
-	if x != nil {
-		return x.SendClientId
-	}
-	return ""
+	return nil
 }
 
 func (x *Pause) GetKinds() []Kind {
@@ -883,6 +1411,269 @@ func (x *Pause) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Pause) GetCreatedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedTime
+	}
+	return nil
+}
+
+// Which connections of the channel one side of a pause names. Unset, as a member
+// unknown here is read, it names nobody, and the pause is NOT_UNDERSTOOD.
+type Side struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Names:
+	//
+	//	*Side_ConnectionIds
+	//	*Side_ClientIds
+	//	*Side_Everyone
+	//	*Side_EveryoneExcept
+	Names         isSide_Names `protobuf_oneof:"names"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Side) Reset() {
+	*x = Side{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Side) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Side) ProtoMessage() {}
+
+func (x *Side) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Side.ProtoReflect.Descriptor instead.
+func (*Side) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Side) GetNames() isSide_Names {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Side) GetConnectionIds() *IDs {
+	if x != nil {
+		if x, ok := x.Names.(*Side_ConnectionIds); ok {
+			return x.ConnectionIds
+		}
+	}
+	return nil
+}
+
+func (x *Side) GetClientIds() *IDs {
+	if x != nil {
+		if x, ok := x.Names.(*Side_ClientIds); ok {
+			return x.ClientIds
+		}
+	}
+	return nil
+}
+
+func (x *Side) GetEveryone() *Everyone {
+	if x != nil {
+		if x, ok := x.Names.(*Side_Everyone); ok {
+			return x.Everyone
+		}
+	}
+	return nil
+}
+
+func (x *Side) GetEveryoneExcept() *EveryoneExcept {
+	if x != nil {
+		if x, ok := x.Names.(*Side_EveryoneExcept); ok {
+			return x.EveryoneExcept
+		}
+	}
+	return nil
+}
+
+type isSide_Names interface {
+	isSide_Names()
+}
+
+type Side_ConnectionIds struct {
+	ConnectionIds *IDs `protobuf:"bytes,1,opt,name=connection_ids,json=connectionIds,proto3,oneof"`
+}
+
+type Side_ClientIds struct {
+	ClientIds *IDs `protobuf:"bytes,2,opt,name=client_ids,json=clientIds,proto3,oneof"`
+}
+
+type Side_Everyone struct {
+	Everyone *Everyone `protobuf:"bytes,3,opt,name=everyone,proto3,oneof"`
+}
+
+type Side_EveryoneExcept struct {
+	EveryoneExcept *EveryoneExcept `protobuf:"bytes,4,opt,name=everyone_except,json=everyoneExcept,proto3,oneof"`
+}
+
+func (*Side_ConnectionIds) isSide_Names() {}
+
+func (*Side_ClientIds) isSide_Names() {}
+
+func (*Side_Everyone) isSide_Names() {}
+
+func (*Side_EveryoneExcept) isSide_Names() {}
+
+type IDs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 64.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IDs) Reset() {
+	*x = IDs{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IDs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IDs) ProtoMessage() {}
+
+func (x *IDs) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IDs.ProtoReflect.Descriptor instead.
+func (*IDs) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *IDs) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type Everyone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Everyone) Reset() {
+	*x = Everyone{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Everyone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Everyone) ProtoMessage() {}
+
+func (x *Everyone) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Everyone.ProtoReflect.Descriptor instead.
+func (*Everyone) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
+}
+
+type EveryoneExcept struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ConnectionIds []string               `protobuf:"bytes,1,rep,name=connection_ids,json=connectionIds,proto3" json:"connection_ids,omitempty"`
+	ClientIds     []string               `protobuf:"bytes,2,rep,name=client_ids,json=clientIds,proto3" json:"client_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EveryoneExcept) Reset() {
+	*x = EveryoneExcept{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EveryoneExcept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EveryoneExcept) ProtoMessage() {}
+
+func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EveryoneExcept.ProtoReflect.Descriptor instead.
+func (*EveryoneExcept) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EveryoneExcept) GetConnectionIds() []string {
+	if x != nil {
+		return x.ConnectionIds
+	}
+	return nil
+}
+
+func (x *EveryoneExcept) GetClientIds() []string {
+	if x != nil {
+		return x.ClientIds
+	}
+	return nil
+}
+
 // States the replica's version, so that a restored backup is noticed.
 type ReplicaVersion struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -895,7 +1686,7 @@ type ReplicaVersion struct {
 
 func (x *ReplicaVersion) Reset() {
 	*x = ReplicaVersion{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1698,7 @@ func (x *ReplicaVersion) String() string {
 func (*ReplicaVersion) ProtoMessage() {}
 
 func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1711,7 @@ func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaVersion.ProtoReflect.Descriptor instead.
 func (*ReplicaVersion) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReplicaVersion) GetVersion() uint64 {
@@ -937,21 +1728,32 @@ func (x *ReplicaVersion) GetStale() bool {
 	return false
 }
 
-// What the tables of one channel do right now in one media server: every pause
-// of the table it holds, with the edges that it acts on.
+// What one instance of a channel does with the pauses of the table that it holds,
+// or what changed in that since the stream's last acknowledgement of the instance.
+// It is a promise that joins to come change nothing in: whoever joins later finds
+// the pause in force before the first packet. It ends with its instance.
 type Acknowledgement struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
-	// The version of the table that is enforced. Informative: read pauses.
-	Version       uint64                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	Pauses        []*PauseAcknowledgement `protobuf:"bytes,3,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	Instance  uint64                 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The membership that this was computed for; its report has been sent before.
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Whether this is all of it, and not a difference.
+	Whole bool `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"`
+	// The version of the table that is enforced. Informative: go by the digests.
+	Version uint64        `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	Set     []*PauseState `protobuf:"bytes,6,rep,name=set,proto3" json:"set,omitempty"`
+	// Uids of pauses that the table holds no longer.
+	Removed []string `protobuf:"bytes,7,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Another part follows; epoch holds once the last one is there.
+	More          bool `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1765,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1778,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Acknowledgement) GetChannelId() string {
@@ -986,6 +1788,27 @@ func (x *Acknowledgement) GetChannelId() string {
 	return ""
 }
 
+func (x *Acknowledgement) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *Acknowledgement) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Acknowledgement) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
 func (x *Acknowledgement) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
@@ -993,38 +1816,52 @@ func (x *Acknowledgement) GetVersion() uint64 {
 	return 0
 }
 
-func (x *Acknowledgement) GetPauses() []*PauseAcknowledgement {
+func (x *Acknowledgement) GetSet() []*PauseState {
 	if x != nil {
-		return x.Pauses
+		return x.Set
 	}
 	return nil
 }
 
-type PauseAcknowledgement struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Uid        string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
-	Generation int64                  `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
-	// The live edges that the pause matches; none while it is armed or expired.
-	Edges         []*EdgeAcknowledgement `protobuf:"bytes,3,rep,name=edges,proto3" json:"edges,omitempty"`
+func (x *Acknowledgement) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Acknowledgement) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type PauseState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// The digest of the content that the state is about, as the table gave it.
+	Digest        []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	State         State  `protobuf:"varint,3,opt,name=state,proto3,enum=nagi.forwarding.v1.State" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PauseAcknowledgement) Reset() {
-	*x = PauseAcknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+func (x *PauseState) Reset() {
+	*x = PauseState{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PauseAcknowledgement) String() string {
+func (x *PauseState) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PauseAcknowledgement) ProtoMessage() {}
+func (*PauseState) ProtoMessage() {}
 
-func (x *PauseAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+func (x *PauseState) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,57 +1872,69 @@ func (x *PauseAcknowledgement) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PauseAcknowledgement.ProtoReflect.Descriptor instead.
-func (*PauseAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+// Deprecated: Use PauseState.ProtoReflect.Descriptor instead.
+func (*PauseState) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
 }
 
-func (x *PauseAcknowledgement) GetUid() string {
+func (x *PauseState) GetUid() string {
 	if x != nil {
 		return x.Uid
 	}
 	return ""
 }
 
-func (x *PauseAcknowledgement) GetGeneration() int64 {
+func (x *PauseState) GetDigest() []byte {
 	if x != nil {
-		return x.Generation
-	}
-	return 0
-}
-
-func (x *PauseAcknowledgement) GetEdges() []*EdgeAcknowledgement {
-	if x != nil {
-		return x.Edges
+		return x.Digest
 	}
 	return nil
 }
 
-type EdgeAcknowledgement struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	RecvConnectionId string                 `protobuf:"bytes,1,opt,name=recv_connection_id,json=recvConnectionId,proto3" json:"recv_connection_id,omitempty"`
-	SendConnectionId string                 `protobuf:"bytes,2,opt,name=send_connection_id,json=sendConnectionId,proto3" json:"send_connection_id,omitempty"`
-	// One for each paused kind.
-	Streams       []*StreamAcknowledgement `protobuf:"bytes,3,rep,name=streams,proto3" json:"streams,omitempty"`
+func (x *PauseState) GetState() State {
+	if x != nil {
+		return x.State
+	}
+	return State_STATE_UNSPECIFIED
+}
+
+// Asks for facts, or for something to be done, in one channel.
+type Question struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the replica, unique on the stream.
+	Id        uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	ChannelId string `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	Instance  uint64 `protobuf:"varint,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The table of at least this version must be enforced before the answer; 0: no
+	// matter. The answer fails when that takes longer than the wait.
+	Version uint64               `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	Wait    *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Types that are valid to be assigned to Asks:
+	//
+	//	*Question_Withheld
+	//	*Question_Edge
+	//	*Question_Pause
+	//	*Question_Dismiss
+	Asks          isQuestion_Asks `protobuf_oneof:"asks"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *EdgeAcknowledgement) Reset() {
-	*x = EdgeAcknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+func (x *Question) Reset() {
+	*x = Question{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *EdgeAcknowledgement) String() string {
+func (x *Question) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*EdgeAcknowledgement) ProtoMessage() {}
+func (*Question) ProtoMessage() {}
 
-func (x *EdgeAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+func (x *Question) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,60 +1945,144 @@ func (x *EdgeAcknowledgement) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use EdgeAcknowledgement.ProtoReflect.Descriptor instead.
-func (*EdgeAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
+// Deprecated: Use Question.ProtoReflect.Descriptor instead.
+func (*Question) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *EdgeAcknowledgement) GetRecvConnectionId() string {
+func (x *Question) GetId() uint64 {
 	if x != nil {
-		return x.RecvConnectionId
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Question) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
 	}
 	return ""
 }
 
-func (x *EdgeAcknowledgement) GetSendConnectionId() string {
+func (x *Question) GetInstance() uint64 {
 	if x != nil {
-		return x.SendConnectionId
+		return x.Instance
 	}
-	return ""
+	return 0
 }
 
-func (x *EdgeAcknowledgement) GetStreams() []*StreamAcknowledgement {
+func (x *Question) GetVersion() uint64 {
 	if x != nil {
-		return x.Streams
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Question) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
 	}
 	return nil
 }
 
-// No RTP packet of this edge and kind with a later sequence number leaves while
-// the acknowledgement holds.
-type StreamAcknowledgement struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=nagi.forwarding.v1.Kind" json:"kind,omitempty"`
-	// The SSRC under which the receiver gets the stream; 0 before it has one.
-	Ssrc uint32 `protobuf:"varint,2,opt,name=ssrc,proto3" json:"ssrc,omitempty"`
-	// The last RTP sequence number that left; absent when none ever left.
-	LastSequenceNumber *uint32 `protobuf:"varint,3,opt,name=last_sequence_number,json=lastSequenceNumber,proto3,oneof" json:"last_sequence_number,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+func (x *Question) GetAsks() isQuestion_Asks {
+	if x != nil {
+		return x.Asks
+	}
+	return nil
 }
 
-func (x *StreamAcknowledgement) Reset() {
-	*x = StreamAcknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+func (x *Question) GetWithheld() *WithheldEdges {
+	if x != nil {
+		if x, ok := x.Asks.(*Question_Withheld); ok {
+			return x.Withheld
+		}
+	}
+	return nil
+}
+
+func (x *Question) GetEdge() *EdgeName {
+	if x != nil {
+		if x, ok := x.Asks.(*Question_Edge); ok {
+			return x.Edge
+		}
+	}
+	return nil
+}
+
+func (x *Question) GetPause() *PauseEdges {
+	if x != nil {
+		if x, ok := x.Asks.(*Question_Pause); ok {
+			return x.Pause
+		}
+	}
+	return nil
+}
+
+func (x *Question) GetDismiss() *Dismissal {
+	if x != nil {
+		if x, ok := x.Asks.(*Question_Dismiss); ok {
+			return x.Dismiss
+		}
+	}
+	return nil
+}
+
+type isQuestion_Asks interface {
+	isQuestion_Asks()
+}
+
+type Question_Withheld struct {
+	// All edges that are withheld.
+	Withheld *WithheldEdges `protobuf:"bytes,6,opt,name=withheld,proto3,oneof"`
+}
+
+type Question_Edge struct {
+	Edge *EdgeName `protobuf:"bytes,7,opt,name=edge,proto3,oneof"`
+}
+
+type Question_Pause struct {
+	// The edges that a pause matches.
+	Pause *PauseEdges `protobuf:"bytes,8,opt,name=pause,proto3,oneof"`
+}
+
+type Question_Dismiss struct {
+	// To dismiss connections.
+	Dismiss *Dismissal `protobuf:"bytes,9,opt,name=dismiss,proto3,oneof"`
+}
+
+func (*Question_Withheld) isQuestion_Asks() {}
+
+func (*Question_Edge) isQuestion_Asks() {}
+
+func (*Question_Pause) isQuestion_Asks() {}
+
+func (*Question_Dismiss) isQuestion_Asks() {}
+
+type WithheldEdges struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=nagi.forwarding.v1.Kind" json:"kind,omitempty"`
+	// More edges than this are not told, only counted.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithheldEdges) Reset() {
+	*x = WithheldEdges{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *StreamAcknowledgement) String() string {
+func (x *WithheldEdges) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*StreamAcknowledgement) ProtoMessage() {}
+func (*WithheldEdges) ProtoMessage() {}
 
-func (x *StreamAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,43 +2093,547 @@ func (x *StreamAcknowledgement) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use StreamAcknowledgement.ProtoReflect.Descriptor instead.
-func (*StreamAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
+// Deprecated: Use WithheldEdges.ProtoReflect.Descriptor instead.
+func (*WithheldEdges) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *StreamAcknowledgement) GetKind() Kind {
+func (x *WithheldEdges) GetKind() Kind {
 	if x != nil {
 		return x.Kind
 	}
 	return Kind_KIND_UNSPECIFIED
 }
 
-func (x *StreamAcknowledgement) GetSsrc() uint32 {
+func (x *WithheldEdges) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type EdgeName struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	RecvConnectionId string                 `protobuf:"bytes,1,opt,name=recv_connection_id,json=recvConnectionId,proto3" json:"recv_connection_id,omitempty"`
+	SendConnectionId string                 `protobuf:"bytes,2,opt,name=send_connection_id,json=sendConnectionId,proto3" json:"send_connection_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *EdgeName) Reset() {
+	*x = EdgeName{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EdgeName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EdgeName) ProtoMessage() {}
+
+func (x *EdgeName) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EdgeName.ProtoReflect.Descriptor instead.
+func (*EdgeName) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *EdgeName) GetRecvConnectionId() string {
+	if x != nil {
+		return x.RecvConnectionId
+	}
+	return ""
+}
+
+func (x *EdgeName) GetSendConnectionId() string {
+	if x != nil {
+		return x.SendConnectionId
+	}
+	return ""
+}
+
+type PauseEdges struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// More edges than this are not told, only counted.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseEdges) Reset() {
+	*x = PauseEdges{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseEdges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseEdges) ProtoMessage() {}
+
+func (x *PauseEdges) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseEdges.ProtoReflect.Descriptor instead.
+func (*PauseEdges) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PauseEdges) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *PauseEdges) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type Dismissal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Whom:
+	//
+	//	*Dismissal_ConnectionId
+	//	*Dismissal_ClientId
+	//	*Dismissal_Everyone
+	Whom          isDismissal_Whom `protobuf_oneof:"whom"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dismissal) Reset() {
+	*x = Dismissal{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dismissal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dismissal) ProtoMessage() {}
+
+func (x *Dismissal) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
+func (*Dismissal) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Dismissal) GetWhom() isDismissal_Whom {
+	if x != nil {
+		return x.Whom
+	}
+	return nil
+}
+
+func (x *Dismissal) GetConnectionId() string {
+	if x != nil {
+		if x, ok := x.Whom.(*Dismissal_ConnectionId); ok {
+			return x.ConnectionId
+		}
+	}
+	return ""
+}
+
+func (x *Dismissal) GetClientId() string {
+	if x != nil {
+		if x, ok := x.Whom.(*Dismissal_ClientId); ok {
+			return x.ClientId
+		}
+	}
+	return ""
+}
+
+func (x *Dismissal) GetEveryone() *Everyone {
+	if x != nil {
+		if x, ok := x.Whom.(*Dismissal_Everyone); ok {
+			return x.Everyone
+		}
+	}
+	return nil
+}
+
+type isDismissal_Whom interface {
+	isDismissal_Whom()
+}
+
+type Dismissal_ConnectionId struct {
+	ConnectionId string `protobuf:"bytes,1,opt,name=connection_id,json=connectionId,proto3,oneof"`
+}
+
+type Dismissal_ClientId struct {
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3,oneof"`
+}
+
+type Dismissal_Everyone struct {
+	Everyone *Everyone `protobuf:"bytes,3,opt,name=everyone,proto3,oneof"`
+}
+
+func (*Dismissal_ConnectionId) isDismissal_Whom() {}
+
+func (*Dismissal_ClientId) isDismissal_Whom() {}
+
+func (*Dismissal_Everyone) isDismissal_Whom() {}
+
+// A part of the answer to one question.
+type Answer struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	QuestionId uint64                 `protobuf:"varint,1,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
+	// Not empty: what went wrong; there are no further parts.
+	Error string  `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Edges []*Edge `protobuf:"bytes,3,rep,name=edges,proto3" json:"edges,omitempty"`
+	// How many edges there are, told or not; or how many connections were dismissed.
+	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// Where there are more edges than the limit: how many edges each pause withholds.
+	Pauses []*PauseCount `protobuf:"bytes,5,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	// Another part follows.
+	More          bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Answer) GetQuestionId() uint64 {
+	if x != nil {
+		return x.QuestionId
+	}
+	return 0
+}
+
+func (x *Answer) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Answer) GetEdges() []*Edge {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+func (x *Answer) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Answer) GetPauses() []*PauseCount {
+	if x != nil {
+		return x.Pauses
+	}
+	return nil
+}
+
+func (x *Answer) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type PauseCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Edges         uint64                 `protobuf:"varint,2,opt,name=edges,proto3" json:"edges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseCount) Reset() {
+	*x = PauseCount{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseCount) ProtoMessage() {}
+
+func (x *PauseCount) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseCount.ProtoReflect.Descriptor instead.
+func (*PauseCount) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PauseCount) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *PauseCount) GetEdges() uint64 {
+	if x != nil {
+		return x.Edges
+	}
+	return 0
+}
+
+// What is so with one live edge.
+type Edge struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	RecvConnectionId string                 `protobuf:"bytes,1,opt,name=recv_connection_id,json=recvConnectionId,proto3" json:"recv_connection_id,omitempty"`
+	SendConnectionId string                 `protobuf:"bytes,2,opt,name=send_connection_id,json=sendConnectionId,proto3" json:"send_connection_id,omitempty"`
+	// The receiver's.
+	RecvRole Role `protobuf:"varint,3,opt,name=recv_role,json=recvRole,proto3,enum=nagi.forwarding.v1.Role" json:"recv_role,omitempty"`
+	// One for each kind that is negotiated or withheld.
+	Streams []*Stream `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
+	// Uids of the pauses in force that match the edge, oldest first.
+	PauseUids []string `protobuf:"bytes,5,rep,name=pause_uids,json=pauseUids,proto3" json:"pause_uids,omitempty"`
+	// The names of their objects, as far as the replica knows them; filled by View.
+	PauseNames    []string `protobuf:"bytes,6,rep,name=pause_names,json=pauseNames,proto3" json:"pause_names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Edge) Reset() {
+	*x = Edge{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Edge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Edge) ProtoMessage() {}
+
+func (x *Edge) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Edge.ProtoReflect.Descriptor instead.
+func (*Edge) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Edge) GetRecvConnectionId() string {
+	if x != nil {
+		return x.RecvConnectionId
+	}
+	return ""
+}
+
+func (x *Edge) GetSendConnectionId() string {
+	if x != nil {
+		return x.SendConnectionId
+	}
+	return ""
+}
+
+func (x *Edge) GetRecvRole() Role {
+	if x != nil {
+		return x.RecvRole
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Edge) GetStreams() []*Stream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *Edge) GetPauseUids() []string {
+	if x != nil {
+		return x.PauseUids
+	}
+	return nil
+}
+
+func (x *Edge) GetPauseNames() []string {
+	if x != nil {
+		return x.PauseNames
+	}
+	return nil
+}
+
+// One kind of media on an edge.
+type Stream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=nagi.forwarding.v1.Kind" json:"kind,omitempty"`
+	// The SSRC under which the receiver gets the stream; 0 before it has one.
+	Ssrc uint32 `protobuf:"varint,2,opt,name=ssrc,proto3" json:"ssrc,omitempty"`
+	// The last RTP sequence number that left; absent when none ever left. While the
+	// stream is paused no packet with a later one leaves.
+	LastSequenceNumber *uint32 `protobuf:"varint,3,opt,name=last_sequence_number,json=lastSequenceNumber,proto3,oneof" json:"last_sequence_number,omitempty"`
+	// Why no packet leaves now; none: packets leave.
+	Withheld      []Withheld `protobuf:"varint,4,rep,packed,name=withheld,proto3,enum=nagi.forwarding.v1.Withheld" json:"withheld,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stream) Reset() {
+	*x = Stream{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stream) ProtoMessage() {}
+
+func (x *Stream) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stream.ProtoReflect.Descriptor instead.
+func (*Stream) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Stream) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *Stream) GetSsrc() uint32 {
 	if x != nil {
 		return x.Ssrc
 	}
 	return 0
 }
 
-func (x *StreamAcknowledgement) GetLastSequenceNumber() uint32 {
+func (x *Stream) GetLastSequenceNumber() uint32 {
 	if x != nil && x.LastSequenceNumber != nil {
 		return *x.LastSequenceNumber
 	}
 	return 0
 }
 
+func (x *Stream) GetWithheld() []Withheld {
+	if x != nil {
+		return x.Withheld
+	}
+	return nil
+}
+
 type ConnectionsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	ChannelId     string                 `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	ChannelId string                 `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Those that are asked for; both empty: everybody.
+	ConnectionIds []string `protobuf:"bytes,3,rep,name=connection_ids,json=connectionIds,proto3" json:"connection_ids,omitempty"`
+	ClientIds     []string `protobuf:"bytes,4,rep,name=client_ids,json=clientIds,proto3" json:"client_ids,omitempty"`
+	// How long to wait for connection_ids that are not known yet.
+	Wait          *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +2645,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +2658,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConnectionsRequest) GetNamespace() string {
@@ -1238,16 +2675,42 @@ func (x *ConnectionsRequest) GetChannelId() string {
 	return ""
 }
 
+func (x *ConnectionsRequest) GetConnectionIds() []string {
+	if x != nil {
+		return x.ConnectionIds
+	}
+	return nil
+}
+
+func (x *ConnectionsRequest) GetClientIds() []string {
+	if x != nil {
+		return x.ClientIds
+	}
+	return nil
+}
+
+func (x *ConnectionsRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// A part of the answer.
 type ConnectionsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Connections   []*Connection          `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Connections []*ChannelConnection   `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	// Whether anybody is in the channel.
+	Occupied bool `protobuf:"varint,2,opt,name=occupied,proto3" json:"occupied,omitempty"`
+	// A media server of the namespace is out of touch: connections may be missing.
+	OutOfTouch    bool `protobuf:"varint,3,opt,name=out_of_touch,json=outOfTouch,proto3" json:"out_of_touch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConnectionsResponse) Reset() {
 	*x = ConnectionsResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +2722,7 @@ func (x *ConnectionsResponse) String() string {
 func (*ConnectionsResponse) ProtoMessage() {}
 
 func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,28 +2735,108 @@ func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
 }
 
-func (x *ConnectionsResponse) GetConnections() []*Connection {
+func (x *ConnectionsResponse) GetConnections() []*ChannelConnection {
 	if x != nil {
 		return x.Connections
 	}
 	return nil
 }
 
+func (x *ConnectionsResponse) GetOccupied() bool {
+	if x != nil {
+		return x.Occupied
+	}
+	return false
+}
+
+func (x *ConnectionsResponse) GetOutOfTouch() bool {
+	if x != nil {
+		return x.OutOfTouch
+	}
+	return false
+}
+
+type ChannelConnection struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Connection  *Connection            `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	MediaServer string                 `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	// The media server is out of touch: the connection was there when last heard of.
+	OutOfTouch    bool `protobuf:"varint,3,opt,name=out_of_touch,json=outOfTouch,proto3" json:"out_of_touch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelConnection) Reset() {
+	*x = ChannelConnection{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelConnection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelConnection) ProtoMessage() {}
+
+func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelConnection.ProtoReflect.Descriptor instead.
+func (*ChannelConnection) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ChannelConnection) GetConnection() *Connection {
+	if x != nil {
+		return x.Connection
+	}
+	return nil
+}
+
+func (x *ChannelConnection) GetMediaServer() string {
+	if x != nil {
+		return x.MediaServer
+	}
+	return ""
+}
+
+func (x *ChannelConnection) GetOutOfTouch() bool {
+	if x != nil {
+		return x.OutOfTouch
+	}
+	return false
+}
+
 type WaitEnforcedRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The uid of the RtpStreamPause.
-	Uid           string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// The object's generation; 0: any. An older one is not waited for.
+	Generation int64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Where set, the answer waits for an acknowledgement of an epoch at which both
+	// connections were known, and says that the edge is withheld.
+	Edge          *EdgeName `protobuf:"bytes,4,opt,name=edge,proto3" json:"edge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WaitEnforcedRequest) Reset() {
 	*x = WaitEnforcedRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +2848,7 @@ func (x *WaitEnforcedRequest) String() string {
 func (*WaitEnforcedRequest) ProtoMessage() {}
 
 func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +2861,7 @@ func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedRequest.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WaitEnforcedRequest) GetNamespace() string {
@@ -1335,17 +2878,34 @@ func (x *WaitEnforcedRequest) GetUid() string {
 	return ""
 }
 
+func (x *WaitEnforcedRequest) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *WaitEnforcedRequest) GetEdge() *EdgeName {
+	if x != nil {
+		return x.Edge
+	}
+	return nil
+}
+
 type WaitEnforcedResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Generation    int64                  `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	MediaServers  []*EnforcedBy          `protobuf:"bytes,2,rep,name=media_servers,json=mediaServers,proto3" json:"media_servers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The media servers that acknowledged, by name.
+	MediaServers []string `protobuf:"bytes,1,rep,name=media_servers,json=mediaServers,proto3" json:"media_servers,omitempty"`
+	// From the replica's learning of the content to its last acknowledgement; absent
+	// where that was known before.
+	Latency       *durationpb.Duration `protobuf:"bytes,2,opt,name=latency,proto3" json:"latency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WaitEnforcedResponse) Reset() {
 	*x = WaitEnforcedResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +2917,7 @@ func (x *WaitEnforcedResponse) String() string {
 func (*WaitEnforcedResponse) ProtoMessage() {}
 
 func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,48 +2930,51 @@ func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedResponse.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
 }
 
-func (x *WaitEnforcedResponse) GetGeneration() int64 {
-	if x != nil {
-		return x.Generation
-	}
-	return 0
-}
-
-func (x *WaitEnforcedResponse) GetMediaServers() []*EnforcedBy {
+func (x *WaitEnforcedResponse) GetMediaServers() []string {
 	if x != nil {
 		return x.MediaServers
 	}
 	return nil
 }
 
-type EnforcedBy struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	MediaServer string                 `protobuf:"bytes,1,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
-	Edges       []*EdgeAcknowledgement `protobuf:"bytes,2,rep,name=edges,proto3" json:"edges,omitempty"`
-	// From the replica's learning of the pause to this acknowledgement.
-	Latency       *durationpb.Duration `protobuf:"bytes,3,opt,name=latency,proto3" json:"latency,omitempty"`
+func (x *WaitEnforcedResponse) GetLatency() *durationpb.Duration {
+	if x != nil {
+		return x.Latency
+	}
+	return nil
+}
+
+type ListRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	ChannelId string                 `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	Kind      Kind                   `protobuf:"varint,3,opt,name=kind,proto3,enum=nagi.forwarding.v1.Kind" json:"kind,omitempty"`
+	// The resource version of the collection that the answer must not be older than.
+	Version uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// More edges than this are not told, only counted.
+	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *EnforcedBy) Reset() {
-	*x = EnforcedBy{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *EnforcedBy) String() string {
+func (x *ListRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*EnforcedBy) ProtoMessage() {}
+func (*ListRequest) ProtoMessage() {}
 
-func (x *EnforcedBy) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,55 +2985,425 @@ func (x *EnforcedBy) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use EnforcedBy.ProtoReflect.Descriptor instead.
-func (*EnforcedBy) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
 }
 
-func (x *EnforcedBy) GetMediaServer() string {
+func (x *ListRequest) GetNamespace() string {
 	if x != nil {
-		return x.MediaServer
+		return x.Namespace
 	}
 	return ""
 }
 
-func (x *EnforcedBy) GetEdges() []*EdgeAcknowledgement {
+func (x *ListRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *ListRequest) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *ListRequest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ListRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// A part of the answer.
+type ListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Edges []*Edge                `protobuf:"bytes,1,rep,name=edges,proto3" json:"edges,omitempty"`
+	// How many edges there are, told or not.
+	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Where there are more than the limit: the names of the pauses that withhold
+	// most, at most 10.
+	PauseNames    []string `protobuf:"bytes,3,rep,name=pause_names,json=pauseNames,proto3" json:"pause_names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResponse) Reset() {
+	*x = ListResponse{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResponse) ProtoMessage() {}
+
+func (x *ListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
+func (*ListResponse) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ListResponse) GetEdges() []*Edge {
 	if x != nil {
 		return x.Edges
 	}
 	return nil
 }
 
-func (x *EnforcedBy) GetLatency() *durationpb.Duration {
+func (x *ListResponse) GetCount() uint64 {
 	if x != nil {
-		return x.Latency
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ListResponse) GetPauseNames() []string {
+	if x != nil {
+		return x.PauseNames
 	}
 	return nil
+}
+
+type ExplainRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	ChannelId string                 `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// As in ListRequest.
+	Version uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Types that are valid to be assigned to Of:
+	//
+	//	*ExplainRequest_Edge
+	//	*ExplainRequest_Pause
+	Of            isExplainRequest_Of `protobuf_oneof:"of"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ExplainRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetOf() isExplainRequest_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetEdge() *EdgeName {
+	if x != nil {
+		if x, ok := x.Of.(*ExplainRequest_Edge); ok {
+			return x.Edge
+		}
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetPause() *PauseEdges {
+	if x != nil {
+		if x, ok := x.Of.(*ExplainRequest_Pause); ok {
+			return x.Pause
+		}
+	}
+	return nil
+}
+
+type isExplainRequest_Of interface {
+	isExplainRequest_Of()
+}
+
+type ExplainRequest_Edge struct {
+	Edge *EdgeName `protobuf:"bytes,4,opt,name=edge,proto3,oneof"`
+}
+
+type ExplainRequest_Pause struct {
+	Pause *PauseEdges `protobuf:"bytes,5,opt,name=pause,proto3,oneof"`
+}
+
+func (*ExplainRequest_Edge) isExplainRequest_Of() {}
+
+func (*ExplainRequest_Pause) isExplainRequest_Of() {}
+
+// A part of the answer.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// None for an edge that is not live.
+	Edges         []*Edge `protobuf:"bytes,1,rep,name=edges,proto3" json:"edges,omitempty"`
+	Count         uint64  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ExplainResponse) GetEdges() []*Edge {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type DisconnectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	ChannelId     string                 `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	Dismissal     *Dismissal             `protobuf:"bytes,3,opt,name=dismissal,proto3" json:"dismissal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectRequest) Reset() {
+	*x = DisconnectRequest{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectRequest) ProtoMessage() {}
+
+func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
+func (*DisconnectRequest) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DisconnectRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *DisconnectRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *DisconnectRequest) GetDismissal() *Dismissal {
+	if x != nil {
+		return x.Dismissal
+	}
+	return nil
+}
+
+type DisconnectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connections   uint64                 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectResponse) Reset() {
+	*x = DisconnectResponse{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectResponse) ProtoMessage() {}
+
+func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
+func (*DisconnectResponse) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DisconnectResponse) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
 }
 
 var File_forwarding_v1_forwarding_proto protoreflect.FileDescriptor
 
 const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
-	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x02\n" +
+	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x03\n" +
 	"\x10SubscribeRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.nagi.forwarding.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\x06report\x18\x02 \x01(\v2!.nagi.forwarding.v1.ChannelReportH\x00R\x06report\x12@\n" +
 	"\bcomplete\x18\x03 \x01(\v2\".nagi.forwarding.v1.ReportCompleteH\x00R\bcomplete\x12O\n" +
-	"\x0facknowledgement\x18\x04 \x01(\v2#.nagi.forwarding.v1.AcknowledgementH\x00R\x0facknowledgementB\t\n" +
-	"\amessage\"\xa0\x01\n" +
-	"\x11SubscribeResponse\x121\n" +
-	"\x05table\x18\x01 \x01(\v2\x19.nagi.forwarding.v1.TableH\x00R\x05table\x12M\n" +
-	"\x0freplica_version\x18\x02 \x01(\v2\".nagi.forwarding.v1.ReplicaVersionH\x00R\x0ereplicaVersionB\t\n" +
-	"\amessage\"H\n" +
+	"\x0facknowledgement\x18\x04 \x01(\v2#.nagi.forwarding.v1.AcknowledgementH\x00R\x0facknowledgement\x121\n" +
+	"\x05clock\x18\x05 \x01(\v2\x19.nagi.forwarding.v1.ClockH\x00R\x05clock\x124\n" +
+	"\x06answer\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.AnswerH\x00R\x06answer\x124\n" +
+	"\x06resend\x18\a \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resendB\t\n" +
+	"\amessage\"\x84\x03\n" +
+	"\x11SubscribeResponse\x127\n" +
+	"\awelcome\x18\x01 \x01(\v2\x1b.nagi.forwarding.v1.WelcomeH\x00R\awelcome\x121\n" +
+	"\x05table\x18\x02 \x01(\v2\x19.nagi.forwarding.v1.TableH\x00R\x05table\x12M\n" +
+	"\x0freplica_version\x18\x03 \x01(\v2\".nagi.forwarding.v1.ReplicaVersionH\x00R\x0ereplicaVersion\x12:\n" +
+	"\bquestion\x18\x04 \x01(\v2\x1c.nagi.forwarding.v1.QuestionH\x00R\bquestion\x127\n" +
+	"\arefusal\x18\x05 \x01(\v2\x1b.nagi.forwarding.v1.RefusalH\x00R\arefusal\x124\n" +
+	"\x06resend\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resendB\t\n" +
+	"\amessage\"\x86\x01\n" +
 	"\x05Hello\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
-	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\"p\n" +
+	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\bfeatures\x18\x04 \x03(\tR\bfeatures\"%\n" +
+	"\aWelcome\x12\x1a\n" +
+	"\bfeatures\x18\x01 \x03(\tR\bfeatures\"\xf7\x01\n" +
 	"\rChannelReport\x12\x1d\n" +
 	"\n" +
-	"channel_id\x18\x01 \x01(\tR\tchannelId\x12@\n" +
-	"\vconnections\x18\x02 \x03(\v2\x1e.nagi.forwarding.v1.ConnectionR\vconnections\"\x10\n" +
-	"\x0eReportComplete\"\x9f\x03\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1d\n" +
+	"\n" +
+	"base_epoch\x18\x04 \x01(\x04R\tbaseEpoch\x126\n" +
+	"\x06joined\x18\x05 \x03(\v2\x1e.nagi.forwarding.v1.ConnectionR\x06joined\x12\x12\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\x12\x16\n" +
+	"\x06closed\x18\a \x01(\bR\x06closed\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\"\x10\n" +
+	"\x0eReportComplete\"'\n" +
+	"\x06Resend\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\"@\n" +
+	"\aRefusal\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"7\n" +
+	"\x05Clock\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x9f\x03\n" +
 	"\n" +
 	"Connection\x12#\n" +
 	"\rconnection_id\x18\x01 \x01(\tR\fconnectionId\x12\x1b\n" +
@@ -1494,67 +3427,174 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"VideoCodec\x12\x1d\n" +
 	"\n" +
 	"codec_type\x18\x01 \x01(\tR\tcodecType\x12\x19\n" +
-	"\bbit_rate\x18\x02 \x01(\rR\abitRate\"\x89\x01\n" +
+	"\bbit_rate\x18\x02 \x01(\rR\abitRate\"\xf0\x01\n" +
 	"\x05Table\x12\x1d\n" +
 	"\n" +
-	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\x121\n" +
-	"\x06pauses\x18\x03 \x03(\v2\x19.nagi.forwarding.v1.PauseR\x06pauses\x12\x14\n" +
-	"\x05stale\x18\x04 \x01(\bR\x05stale\"\xcc\x02\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12!\n" +
+	"\fbase_version\x18\x04 \x01(\x04R\vbaseVersion\x12+\n" +
+	"\x03set\x18\x05 \x03(\v2\x19.nagi.forwarding.v1.PauseR\x03set\x12\x18\n" +
+	"\aremoved\x18\x06 \x03(\tR\aremoved\x12\x14\n" +
+	"\x05stale\x18\a \x01(\bR\x05stale\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\"\xdf\x02\n" +
 	"\x05Pause\x12\x10\n" +
-	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1e\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x126\n" +
+	"\treceivers\x18\x03 \x01(\v2\x18.nagi.forwarding.v1.SideR\treceivers\x122\n" +
+	"\asenders\x18\x04 \x01(\v2\x18.nagi.forwarding.v1.SideR\asenders\x12.\n" +
+	"\x05kinds\x18\x05 \x03(\x0e2\x18.nagi.forwarding.v1.KindR\x05kinds\x129\n" +
 	"\n" +
-	"generation\x18\x02 \x01(\x03R\n" +
-	"generation\x12,\n" +
-	"\x12recv_connection_id\x18\x03 \x01(\tR\x10recvConnectionId\x12$\n" +
-	"\x0erecv_client_id\x18\x04 \x01(\tR\frecvClientId\x12,\n" +
-	"\x12send_connection_id\x18\x05 \x01(\tR\x10sendConnectionId\x12$\n" +
-	"\x0esend_client_id\x18\x06 \x01(\tR\fsendClientId\x12.\n" +
-	"\x05kinds\x18\a \x03(\x0e2\x18.nagi.forwarding.v1.KindR\x05kinds\x129\n" +
+	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12=\n" +
+	"\fcreated_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\"\x96\x02\n" +
+	"\x04Side\x12@\n" +
+	"\x0econnection_ids\x18\x01 \x01(\v2\x17.nagi.forwarding.v1.IDsH\x00R\rconnectionIds\x128\n" +
 	"\n" +
-	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"@\n" +
+	"client_ids\x18\x02 \x01(\v2\x17.nagi.forwarding.v1.IDsH\x00R\tclientIds\x12:\n" +
+	"\beveryone\x18\x03 \x01(\v2\x1c.nagi.forwarding.v1.EveryoneH\x00R\beveryone\x12M\n" +
+	"\x0feveryone_except\x18\x04 \x01(\v2\".nagi.forwarding.v1.EveryoneExceptH\x00R\x0eeveryoneExceptB\a\n" +
+	"\x05names\"\x17\n" +
+	"\x03IDs\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\n" +
+	"\n" +
+	"\bEveryone\"V\n" +
+	"\x0eEveryoneExcept\x12%\n" +
+	"\x0econnection_ids\x18\x01 \x03(\tR\rconnectionIds\x12\x1d\n" +
+	"\n" +
+	"client_ids\x18\x02 \x03(\tR\tclientIds\"@\n" +
 	"\x0eReplicaVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05stale\x18\x02 \x01(\bR\x05stale\"\x8c\x01\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\"\xf2\x01\n" +
 	"\x0fAcknowledgement\x12\x1d\n" +
 	"\n" +
-	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\x12@\n" +
-	"\x06pauses\x18\x03 \x03(\v2(.nagi.forwarding.v1.PauseAcknowledgementR\x06pauses\"\x87\x01\n" +
-	"\x14PauseAcknowledgement\x12\x10\n" +
-	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1e\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x04R\aversion\x120\n" +
+	"\x03set\x18\x06 \x03(\v2\x1e.nagi.forwarding.v1.PauseStateR\x03set\x12\x18\n" +
+	"\aremoved\x18\a \x03(\tR\aremoved\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\"g\n" +
 	"\n" +
-	"generation\x18\x02 \x01(\x03R\n" +
-	"generation\x12=\n" +
-	"\x05edges\x18\x03 \x03(\v2'.nagi.forwarding.v1.EdgeAcknowledgementR\x05edges\"\xb6\x01\n" +
-	"\x13EdgeAcknowledgement\x12,\n" +
+	"PauseState\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12/\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.nagi.forwarding.v1.StateR\x05state\"\x8e\x03\n" +
+	"\bQuestion\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x02 \x01(\tR\tchannelId\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\x04R\binstance\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12-\n" +
+	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12?\n" +
+	"\bwithheld\x18\x06 \x01(\v2!.nagi.forwarding.v1.WithheldEdgesH\x00R\bwithheld\x122\n" +
+	"\x04edge\x18\a \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameH\x00R\x04edge\x126\n" +
+	"\x05pause\x18\b \x01(\v2\x1e.nagi.forwarding.v1.PauseEdgesH\x00R\x05pause\x129\n" +
+	"\adismiss\x18\t \x01(\v2\x1d.nagi.forwarding.v1.DismissalH\x00R\adismissB\x06\n" +
+	"\x04asks\"S\n" +
+	"\rWithheldEdges\x12,\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"f\n" +
+	"\bEdgeName\x12,\n" +
 	"\x12recv_connection_id\x18\x01 \x01(\tR\x10recvConnectionId\x12,\n" +
-	"\x12send_connection_id\x18\x02 \x01(\tR\x10sendConnectionId\x12C\n" +
-	"\astreams\x18\x03 \x03(\v2).nagi.forwarding.v1.StreamAcknowledgementR\astreams\"\xa9\x01\n" +
-	"\x15StreamAcknowledgement\x12,\n" +
+	"\x12send_connection_id\x18\x02 \x01(\tR\x10sendConnectionId\"4\n" +
+	"\n" +
+	"PauseEdges\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x95\x01\n" +
+	"\tDismissal\x12%\n" +
+	"\rconnection_id\x18\x01 \x01(\tH\x00R\fconnectionId\x12\x1d\n" +
+	"\tclient_id\x18\x02 \x01(\tH\x00R\bclientId\x12:\n" +
+	"\beveryone\x18\x03 \x01(\v2\x1c.nagi.forwarding.v1.EveryoneH\x00R\beveryoneB\x06\n" +
+	"\x04whom\"\xd1\x01\n" +
+	"\x06Answer\x12\x1f\n" +
+	"\vquestion_id\x18\x01 \x01(\x04R\n" +
+	"questionId\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12.\n" +
+	"\x05edges\x18\x03 \x03(\v2\x18.nagi.forwarding.v1.EdgeR\x05edges\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\x126\n" +
+	"\x06pauses\x18\x05 \x03(\v2\x1e.nagi.forwarding.v1.PauseCountR\x06pauses\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\"4\n" +
+	"\n" +
+	"PauseCount\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x14\n" +
+	"\x05edges\x18\x02 \x01(\x04R\x05edges\"\x8f\x02\n" +
+	"\x04Edge\x12,\n" +
+	"\x12recv_connection_id\x18\x01 \x01(\tR\x10recvConnectionId\x12,\n" +
+	"\x12send_connection_id\x18\x02 \x01(\tR\x10sendConnectionId\x125\n" +
+	"\trecv_role\x18\x03 \x01(\x0e2\x18.nagi.forwarding.v1.RoleR\brecvRole\x124\n" +
+	"\astreams\x18\x04 \x03(\v2\x1a.nagi.forwarding.v1.StreamR\astreams\x12\x1d\n" +
+	"\n" +
+	"pause_uids\x18\x05 \x03(\tR\tpauseUids\x12\x1f\n" +
+	"\vpause_names\x18\x06 \x03(\tR\n" +
+	"pauseNames\"\xd4\x01\n" +
+	"\x06Stream\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x12\n" +
 	"\x04ssrc\x18\x02 \x01(\rR\x04ssrc\x125\n" +
-	"\x14last_sequence_number\x18\x03 \x01(\rH\x00R\x12lastSequenceNumber\x88\x01\x01B\x17\n" +
-	"\x15_last_sequence_number\"Q\n" +
+	"\x14last_sequence_number\x18\x03 \x01(\rH\x00R\x12lastSequenceNumber\x88\x01\x01\x128\n" +
+	"\bwithheld\x18\x04 \x03(\x0e2\x1c.nagi.forwarding.v1.WithheldR\bwithheldB\x17\n" +
+	"\x15_last_sequence_number\"\xc6\x01\n" +
 	"\x12ConnectionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
-	"channel_id\x18\x02 \x01(\tR\tchannelId\"W\n" +
-	"\x13ConnectionsResponse\x12@\n" +
-	"\vconnections\x18\x01 \x03(\v2\x1e.nagi.forwarding.v1.ConnectionR\vconnections\"E\n" +
+	"channel_id\x18\x02 \x01(\tR\tchannelId\x12%\n" +
+	"\x0econnection_ids\x18\x03 \x03(\tR\rconnectionIds\x12\x1d\n" +
+	"\n" +
+	"client_ids\x18\x04 \x03(\tR\tclientIds\x12-\n" +
+	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\x9c\x01\n" +
+	"\x13ConnectionsResponse\x12G\n" +
+	"\vconnections\x18\x01 \x03(\v2%.nagi.forwarding.v1.ChannelConnectionR\vconnections\x12\x1a\n" +
+	"\boccupied\x18\x02 \x01(\bR\boccupied\x12 \n" +
+	"\fout_of_touch\x18\x03 \x01(\bR\n" +
+	"outOfTouch\"\x98\x01\n" +
+	"\x11ChannelConnection\x12>\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\v2\x1e.nagi.forwarding.v1.ConnectionR\n" +
+	"connection\x12!\n" +
+	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12 \n" +
+	"\fout_of_touch\x18\x03 \x01(\bR\n" +
+	"outOfTouch\"\x97\x01\n" +
 	"\x13WaitEnforcedRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
-	"\x03uid\x18\x02 \x01(\tR\x03uid\"{\n" +
-	"\x14WaitEnforcedResponse\x12\x1e\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1e\n" +
 	"\n" +
-	"generation\x18\x01 \x01(\x03R\n" +
-	"generation\x12C\n" +
-	"\rmedia_servers\x18\x02 \x03(\v2\x1e.nagi.forwarding.v1.EnforcedByR\fmediaServers\"\xa3\x01\n" +
+	"generation\x18\x03 \x01(\x03R\n" +
+	"generation\x120\n" +
+	"\x04edge\x18\x04 \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameR\x04edge\"p\n" +
+	"\x14WaitEnforcedResponse\x12#\n" +
+	"\rmedia_servers\x18\x01 \x03(\tR\fmediaServers\x123\n" +
+	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\"\xa8\x01\n" +
+	"\vListRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
-	"EnforcedBy\x12!\n" +
-	"\fmedia_server\x18\x01 \x01(\tR\vmediaServer\x12=\n" +
-	"\x05edges\x18\x02 \x03(\v2'.nagi.forwarding.v1.EdgeAcknowledgementR\x05edges\x123\n" +
-	"\alatency\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\alatency*U\n" +
+	"channel_id\x18\x02 \x01(\tR\tchannelId\x12,\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"u\n" +
+	"\fListResponse\x12.\n" +
+	"\x05edges\x18\x01 \x03(\v2\x18.nagi.forwarding.v1.EdgeR\x05edges\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x1f\n" +
+	"\vpause_names\x18\x03 \x03(\tR\n" +
+	"pauseNames\"\xd9\x01\n" +
+	"\x0eExplainRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x02 \x01(\tR\tchannelId\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x122\n" +
+	"\x04edge\x18\x04 \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameH\x00R\x04edge\x126\n" +
+	"\x05pause\x18\x05 \x01(\v2\x1e.nagi.forwarding.v1.PauseEdgesH\x00R\x05pauseB\x04\n" +
+	"\x02of\"W\n" +
+	"\x0fExplainResponse\x12.\n" +
+	"\x05edges\x18\x01 \x03(\v2\x18.nagi.forwarding.v1.EdgeR\x05edges\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\x8d\x01\n" +
+	"\x11DisconnectRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x02 \x01(\tR\tchannelId\x12;\n" +
+	"\tdismissal\x18\x03 \x01(\v2\x1d.nagi.forwarding.v1.DismissalR\tdismissal\"6\n" +
+	"\x12DisconnectResponse\x12 \n" +
+	"\vconnections\x18\x01 \x01(\x04R\vconnections*U\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rROLE_SENDRECV\x10\x01\x12\x11\n" +
@@ -1565,13 +3605,30 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
 	"KIND_AUDIO\x10\x01\x12\x0e\n" +
 	"\n" +
-	"KIND_VIDEO\x10\x022j\n" +
+	"KIND_VIDEO\x10\x02*w\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eSTATE_MATCHING\x10\x01\x12\x16\n" +
+	"\x12STATE_NOT_MATCHING\x10\x02\x12\x11\n" +
+	"\rSTATE_EXPIRED\x10\x03\x12\x18\n" +
+	"\x14STATE_NOT_UNDERSTOOD\x10\x04*\x8b\x01\n" +
+	"\bWithheld\x12\x18\n" +
+	"\x14WITHHELD_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fWITHHELD_PAUSED\x10\x01\x12\x15\n" +
+	"\x11WITHHELD_NO_TABLE\x10\x02\x12\x19\n" +
+	"\x15WITHHELD_UNNEGOTIATED\x10\x03\x12\x1e\n" +
+	"\x1aWITHHELD_AWAITING_KEYFRAME\x10\x042j\n" +
 	"\n" +
 	"Forwarding\x12\\\n" +
-	"\tSubscribe\x12$.nagi.forwarding.v1.SubscribeRequest\x1a%.nagi.forwarding.v1.SubscribeResponse(\x010\x012\xc9\x01\n" +
-	"\x04View\x12^\n" +
-	"\vConnections\x12&.nagi.forwarding.v1.ConnectionsRequest\x1a'.nagi.forwarding.v1.ConnectionsResponse\x12a\n" +
-	"\fWaitEnforced\x12'.nagi.forwarding.v1.WaitEnforcedRequest\x1a(.nagi.forwarding.v1.WaitEnforcedResponseB9Z7github.com/nagi-rtc/nagi/api/forwarding/v1;forwardingv1b\x06proto3"
+	"\tSubscribe\x12$.nagi.forwarding.v1.SubscribeRequest\x1a%.nagi.forwarding.v1.SubscribeResponse(\x010\x012\xee\x02\n" +
+	"\x04View\x12`\n" +
+	"\vConnections\x12&.nagi.forwarding.v1.ConnectionsRequest\x1a'.nagi.forwarding.v1.ConnectionsResponse0\x01\x12a\n" +
+	"\fWaitEnforced\x12'.nagi.forwarding.v1.WaitEnforcedRequest\x1a(.nagi.forwarding.v1.WaitEnforcedResponse\x12K\n" +
+	"\x04List\x12\x1f.nagi.forwarding.v1.ListRequest\x1a .nagi.forwarding.v1.ListResponse0\x01\x12T\n" +
+	"\aExplain\x12\".nagi.forwarding.v1.ExplainRequest\x1a#.nagi.forwarding.v1.ExplainResponse0\x012f\n" +
+	"\aControl\x12[\n" +
+	"\n" +
+	"Disconnect\x12%.nagi.forwarding.v1.DisconnectRequest\x1a&.nagi.forwarding.v1.DisconnectResponseB9Z7github.com/nagi-rtc/nagi/api/forwarding/v1;forwardingv1b\x06proto3"
 
 var (
 	file_forwarding_v1_forwarding_proto_rawDescOnce sync.Once
@@ -1585,68 +3642,130 @@ func file_forwarding_v1_forwarding_proto_rawDescGZIP() []byte {
 	return file_forwarding_v1_forwarding_proto_rawDescData
 }
 
-var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(Role)(0),                     // 0: nagi.forwarding.v1.Role
 	(Kind)(0),                     // 1: nagi.forwarding.v1.Kind
-	(*SubscribeRequest)(nil),      // 2: nagi.forwarding.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 3: nagi.forwarding.v1.SubscribeResponse
-	(*Hello)(nil),                 // 4: nagi.forwarding.v1.Hello
-	(*ChannelReport)(nil),         // 5: nagi.forwarding.v1.ChannelReport
-	(*ReportComplete)(nil),        // 6: nagi.forwarding.v1.ReportComplete
-	(*Connection)(nil),            // 7: nagi.forwarding.v1.Connection
-	(*AudioCodec)(nil),            // 8: nagi.forwarding.v1.AudioCodec
-	(*VideoCodec)(nil),            // 9: nagi.forwarding.v1.VideoCodec
-	(*Table)(nil),                 // 10: nagi.forwarding.v1.Table
-	(*Pause)(nil),                 // 11: nagi.forwarding.v1.Pause
-	(*ReplicaVersion)(nil),        // 12: nagi.forwarding.v1.ReplicaVersion
-	(*Acknowledgement)(nil),       // 13: nagi.forwarding.v1.Acknowledgement
-	(*PauseAcknowledgement)(nil),  // 14: nagi.forwarding.v1.PauseAcknowledgement
-	(*EdgeAcknowledgement)(nil),   // 15: nagi.forwarding.v1.EdgeAcknowledgement
-	(*StreamAcknowledgement)(nil), // 16: nagi.forwarding.v1.StreamAcknowledgement
-	(*ConnectionsRequest)(nil),    // 17: nagi.forwarding.v1.ConnectionsRequest
-	(*ConnectionsResponse)(nil),   // 18: nagi.forwarding.v1.ConnectionsResponse
-	(*WaitEnforcedRequest)(nil),   // 19: nagi.forwarding.v1.WaitEnforcedRequest
-	(*WaitEnforcedResponse)(nil),  // 20: nagi.forwarding.v1.WaitEnforcedResponse
-	(*EnforcedBy)(nil),            // 21: nagi.forwarding.v1.EnforcedBy
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(State)(0),                    // 2: nagi.forwarding.v1.State
+	(Withheld)(0),                 // 3: nagi.forwarding.v1.Withheld
+	(*SubscribeRequest)(nil),      // 4: nagi.forwarding.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),     // 5: nagi.forwarding.v1.SubscribeResponse
+	(*Hello)(nil),                 // 6: nagi.forwarding.v1.Hello
+	(*Welcome)(nil),               // 7: nagi.forwarding.v1.Welcome
+	(*ChannelReport)(nil),         // 8: nagi.forwarding.v1.ChannelReport
+	(*ReportComplete)(nil),        // 9: nagi.forwarding.v1.ReportComplete
+	(*Resend)(nil),                // 10: nagi.forwarding.v1.Resend
+	(*Refusal)(nil),               // 11: nagi.forwarding.v1.Refusal
+	(*Clock)(nil),                 // 12: nagi.forwarding.v1.Clock
+	(*Connection)(nil),            // 13: nagi.forwarding.v1.Connection
+	(*AudioCodec)(nil),            // 14: nagi.forwarding.v1.AudioCodec
+	(*VideoCodec)(nil),            // 15: nagi.forwarding.v1.VideoCodec
+	(*Table)(nil),                 // 16: nagi.forwarding.v1.Table
+	(*Pause)(nil),                 // 17: nagi.forwarding.v1.Pause
+	(*Side)(nil),                  // 18: nagi.forwarding.v1.Side
+	(*IDs)(nil),                   // 19: nagi.forwarding.v1.IDs
+	(*Everyone)(nil),              // 20: nagi.forwarding.v1.Everyone
+	(*EveryoneExcept)(nil),        // 21: nagi.forwarding.v1.EveryoneExcept
+	(*ReplicaVersion)(nil),        // 22: nagi.forwarding.v1.ReplicaVersion
+	(*Acknowledgement)(nil),       // 23: nagi.forwarding.v1.Acknowledgement
+	(*PauseState)(nil),            // 24: nagi.forwarding.v1.PauseState
+	(*Question)(nil),              // 25: nagi.forwarding.v1.Question
+	(*WithheldEdges)(nil),         // 26: nagi.forwarding.v1.WithheldEdges
+	(*EdgeName)(nil),              // 27: nagi.forwarding.v1.EdgeName
+	(*PauseEdges)(nil),            // 28: nagi.forwarding.v1.PauseEdges
+	(*Dismissal)(nil),             // 29: nagi.forwarding.v1.Dismissal
+	(*Answer)(nil),                // 30: nagi.forwarding.v1.Answer
+	(*PauseCount)(nil),            // 31: nagi.forwarding.v1.PauseCount
+	(*Edge)(nil),                  // 32: nagi.forwarding.v1.Edge
+	(*Stream)(nil),                // 33: nagi.forwarding.v1.Stream
+	(*ConnectionsRequest)(nil),    // 34: nagi.forwarding.v1.ConnectionsRequest
+	(*ConnectionsResponse)(nil),   // 35: nagi.forwarding.v1.ConnectionsResponse
+	(*ChannelConnection)(nil),     // 36: nagi.forwarding.v1.ChannelConnection
+	(*WaitEnforcedRequest)(nil),   // 37: nagi.forwarding.v1.WaitEnforcedRequest
+	(*WaitEnforcedResponse)(nil),  // 38: nagi.forwarding.v1.WaitEnforcedResponse
+	(*ListRequest)(nil),           // 39: nagi.forwarding.v1.ListRequest
+	(*ListResponse)(nil),          // 40: nagi.forwarding.v1.ListResponse
+	(*ExplainRequest)(nil),        // 41: nagi.forwarding.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 42: nagi.forwarding.v1.ExplainResponse
+	(*DisconnectRequest)(nil),     // 43: nagi.forwarding.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),    // 44: nagi.forwarding.v1.DisconnectResponse
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
 }
 var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
-	4,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
-	5,  // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
-	6,  // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
-	13, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
-	10, // 4: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
-	12, // 5: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
-	7,  // 6: nagi.forwarding.v1.ChannelReport.connections:type_name -> nagi.forwarding.v1.Connection
-	0,  // 7: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
-	22, // 8: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
-	8,  // 9: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
-	9,  // 10: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
-	11, // 11: nagi.forwarding.v1.Table.pauses:type_name -> nagi.forwarding.v1.Pause
-	1,  // 12: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
-	22, // 13: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
-	14, // 14: nagi.forwarding.v1.Acknowledgement.pauses:type_name -> nagi.forwarding.v1.PauseAcknowledgement
-	15, // 15: nagi.forwarding.v1.PauseAcknowledgement.edges:type_name -> nagi.forwarding.v1.EdgeAcknowledgement
-	16, // 16: nagi.forwarding.v1.EdgeAcknowledgement.streams:type_name -> nagi.forwarding.v1.StreamAcknowledgement
-	1,  // 17: nagi.forwarding.v1.StreamAcknowledgement.kind:type_name -> nagi.forwarding.v1.Kind
-	7,  // 18: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.Connection
-	21, // 19: nagi.forwarding.v1.WaitEnforcedResponse.media_servers:type_name -> nagi.forwarding.v1.EnforcedBy
-	15, // 20: nagi.forwarding.v1.EnforcedBy.edges:type_name -> nagi.forwarding.v1.EdgeAcknowledgement
-	23, // 21: nagi.forwarding.v1.EnforcedBy.latency:type_name -> google.protobuf.Duration
-	2,  // 22: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
-	17, // 23: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
-	19, // 24: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
-	3,  // 25: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
-	18, // 26: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
-	20, // 27: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
-	25, // [25:28] is the sub-list for method output_type
-	22, // [22:25] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	6,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
+	8,  // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
+	9,  // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
+	23, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
+	12, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
+	30, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
+	10, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
+	7,  // 7: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
+	16, // 8: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
+	22, // 9: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
+	25, // 10: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
+	11, // 11: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
+	10, // 12: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
+	13, // 13: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
+	45, // 14: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
+	0,  // 15: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
+	45, // 16: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
+	14, // 17: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
+	15, // 18: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
+	17, // 19: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
+	18, // 20: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
+	18, // 21: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
+	1,  // 22: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
+	45, // 23: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
+	45, // 24: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
+	19, // 25: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
+	19, // 26: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
+	20, // 27: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
+	21, // 28: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
+	24, // 29: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
+	2,  // 30: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
+	46, // 31: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
+	26, // 32: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
+	27, // 33: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
+	28, // 34: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	29, // 35: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
+	1,  // 36: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
+	20, // 37: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
+	32, // 38: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
+	31, // 39: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
+	0,  // 40: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
+	33, // 41: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
+	1,  // 42: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
+	3,  // 43: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
+	46, // 44: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
+	36, // 45: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
+	13, // 46: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
+	27, // 47: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	46, // 48: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
+	1,  // 49: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
+	32, // 50: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	27, // 51: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	28, // 52: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	32, // 53: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	29, // 54: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
+	4,  // 55: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
+	34, // 56: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
+	37, // 57: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
+	39, // 58: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
+	41, // 59: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
+	43, // 60: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
+	5,  // 61: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
+	35, // 62: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
+	38, // 63: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
+	40, // 64: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
+	42, // 65: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
+	44, // 66: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
+	61, // [61:67] is the sub-list for method output_type
+	55, // [55:61] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_forwarding_v1_forwarding_proto_init() }
@@ -1659,21 +3778,49 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeRequest_Report)(nil),
 		(*SubscribeRequest_Complete)(nil),
 		(*SubscribeRequest_Acknowledgement)(nil),
+		(*SubscribeRequest_Clock)(nil),
+		(*SubscribeRequest_Answer)(nil),
+		(*SubscribeRequest_Resend)(nil),
 	}
 	file_forwarding_v1_forwarding_proto_msgTypes[1].OneofWrappers = []any{
+		(*SubscribeResponse_Welcome)(nil),
 		(*SubscribeResponse_Table)(nil),
 		(*SubscribeResponse_ReplicaVersion)(nil),
+		(*SubscribeResponse_Question)(nil),
+		(*SubscribeResponse_Refusal)(nil),
+		(*SubscribeResponse_Resend)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[14].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[14].OneofWrappers = []any{
+		(*Side_ConnectionIds)(nil),
+		(*Side_ClientIds)(nil),
+		(*Side_Everyone)(nil),
+		(*Side_EveryoneExcept)(nil),
+	}
+	file_forwarding_v1_forwarding_proto_msgTypes[21].OneofWrappers = []any{
+		(*Question_Withheld)(nil),
+		(*Question_Edge)(nil),
+		(*Question_Pause)(nil),
+		(*Question_Dismiss)(nil),
+	}
+	file_forwarding_v1_forwarding_proto_msgTypes[25].OneofWrappers = []any{
+		(*Dismissal_ConnectionId)(nil),
+		(*Dismissal_ClientId)(nil),
+		(*Dismissal_Everyone)(nil),
+	}
+	file_forwarding_v1_forwarding_proto_msgTypes[29].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[37].OneofWrappers = []any{
+		(*ExplainRequest_Edge)(nil),
+		(*ExplainRequest_Pause)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forwarding_v1_forwarding_proto_rawDesc), len(file_forwarding_v1_forwarding_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   20,
+			NumEnums:      4,
+			NumMessages:   41,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_forwarding_v1_forwarding_proto_goTypes,
 		DependencyIndexes: file_forwarding_v1_forwarding_proto_depIdxs,

@@ -4,12 +4,15 @@
 // - protoc             (unknown)
 // source: forwarding/v1/forwarding.proto
 
-// Package nagi.forwarding.v1 is what controllers and media servers say to each
-// other, and the read-only view of live facts that others may ask for.
+// Package nagi.forwarding.v1 is what managers and media servers say to each
+// other, the read-only view of live facts that others may ask for, and the few
+// commands that others may give.
 //
-// Both directions are level-based: a message about a channel replaces all that
-// was said about that channel before on the same stream, so a lost connection
-// is mended by saying everything again.
+// Reports, tables and acknowledgements are level-based: each is a difference to
+// the last one about the same channel on the same stream, and whole where there
+// was none, so a lost connection is mended by saying everything again. No message
+// is larger than 1 MiB: what is larger goes in parts. What is wrong with one
+// channel is said of that channel (Resend, Refusal) and ends no stream.
 
 package forwardingv1
 
@@ -36,16 +39,18 @@ const (
 // Forwarding is served by every manager replica; media servers dial all of them.
 type ForwardingClient interface {
 	// Subscribe is one media server's stream to one replica. The media server
-	// begins with Hello, then a ChannelReport for each channel that it hosts, then
-	// ReportComplete; after that a ChannelReport at every change. The replica
-	// answers each report with the channel's Table, sends it again whenever it
-	// changes, and states its version every 5 s. The media server answers each
-	// Table, and each change of the edges that one acts on, with an
-	// Acknowledgement.
+	// begins with Hello, which the replica answers with Welcome, then says a
+	// ChannelReport for each channel that it hosts, then ReportComplete; after that
+	// a ChannelReport at every change. The replica answers the first report of a
+	// channel with the channel's whole Table, sends what changes in it, and states
+	// its version every 5 s, which the media server answers with its Clock. The
+	// media server answers each Table, and each change of what it does, with an
+	// Acknowledgement, which always follows the report of the epoch that it names.
 	//
 	// Errors: INVALID_ARGUMENT for a message that breaks these rules (the text
-	// tells which), UNAVAILABLE until the replica's informers have the whole
-	// state, ABORTED when a newer stream of the same media server took over.
+	// tells which), UNAVAILABLE until the replica knows the whole state, ABORTED
+	// when a newer stream of the same media server took over, RESOURCE_EXHAUSTED
+	// when a bound on media servers is reached (the text tells which).
 	Subscribe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubscribeRequest, SubscribeResponse], error)
 }
 
@@ -77,16 +82,18 @@ type Forwarding_SubscribeClient = grpc.BidiStreamingClient[SubscribeRequest, Sub
 // Forwarding is served by every manager replica; media servers dial all of them.
 type ForwardingServer interface {
 	// Subscribe is one media server's stream to one replica. The media server
-	// begins with Hello, then a ChannelReport for each channel that it hosts, then
-	// ReportComplete; after that a ChannelReport at every change. The replica
-	// answers each report with the channel's Table, sends it again whenever it
-	// changes, and states its version every 5 s. The media server answers each
-	// Table, and each change of the edges that one acts on, with an
-	// Acknowledgement.
+	// begins with Hello, which the replica answers with Welcome, then says a
+	// ChannelReport for each channel that it hosts, then ReportComplete; after that
+	// a ChannelReport at every change. The replica answers the first report of a
+	// channel with the channel's whole Table, sends what changes in it, and states
+	// its version every 5 s, which the media server answers with its Clock. The
+	// media server answers each Table, and each change of what it does, with an
+	// Acknowledgement, which always follows the report of the epoch that it names.
 	//
 	// Errors: INVALID_ARGUMENT for a message that breaks these rules (the text
-	// tells which), UNAVAILABLE until the replica's informers have the whole
-	// state, ABORTED when a newer stream of the same media server took over.
+	// tells which), UNAVAILABLE until the replica knows the whole state, ABORTED
+	// when a newer stream of the same media server took over, RESOURCE_EXHAUSTED
+	// when a bound on media servers is reached (the text tells which).
 	Subscribe(grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]) error
 	mustEmbedUnimplementedForwardingServer()
 }
@@ -150,24 +157,39 @@ var Forwarding_ServiceDesc = grpc.ServiceDesc{
 const (
 	View_Connections_FullMethodName  = "/nagi.forwarding.v1.View/Connections"
 	View_WaitEnforced_FullMethodName = "/nagi.forwarding.v1.View/WaitEnforced"
+	View_List_FullMethodName         = "/nagi.forwarding.v1.View/List"
+	View_Explain_FullMethodName      = "/nagi.forwarding.v1.View/Explain"
 )
 
 // ViewClient is the client API for View service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// View answers from what media servers reported to the replica asked. A replica
-// that a media server has not reached yet knows less: ask every replica and take
-// the first positive answer.
+// View answers from what media servers reported to the replica asked, and by
+// asking them. A replica that a media server has not reached yet knows less: ask
+// every replica and take the first positive answer.
 type ViewClient interface {
-	// Connections lists the connections of a channel. A channel that nobody is in
-	// has none.
-	Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (*ConnectionsResponse, error)
-	// WaitEnforced returns once the pause acts: at least one live edge matches it,
-	// and every media server that hosts a matching edge has acknowledged the
-	// pause's uid for all of its matching edges. It waits as long as the caller's
+	// Connections tells who is in a channel: everybody, or those that are named. It
+	// answers in parts.
+	Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConnectionsResponse], error)
+	// WaitEnforced returns once every media server that hosts the pause's channel
+	// has acknowledged its present content. It waits as long as the caller's
 	// deadline allows.
+	//
+	// Errors: NOT_FOUND when the pause is deleted, FAILED_PRECONDITION when it
+	// cannot come to act (the text tells why: expired, refused, connections on
+	// different media servers, a connection that has left).
 	WaitEnforced(ctx context.Context, in *WaitEnforcedRequest, opts ...grpc.CallOption) (*WaitEnforcedResponse, error)
+	// List tells every live edge of the channel that a pause in force withholds. It
+	// answers in parts.
+	//
+	// Errors: UNAVAILABLE when this replica, or a media server that hosts the
+	// channel, is not at least at the version asked for, or is out of touch.
+	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListResponse], error)
+	// Explain tells of one edge by which pauses it is withheld, or of one pause
+	// which edges it withholds, with what left last. Errors as for List; NOT_FOUND
+	// for a pause that is unknown.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExplainResponse], error)
 }
 
 type viewClient struct {
@@ -178,15 +200,24 @@ func NewViewClient(cc grpc.ClientConnInterface) ViewClient {
 	return &viewClient{cc}
 }
 
-func (c *viewClient) Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (*ConnectionsResponse, error) {
+func (c *viewClient) Connections(ctx context.Context, in *ConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConnectionsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ConnectionsResponse)
-	err := c.cc.Invoke(ctx, View_Connections_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &View_ServiceDesc.Streams[0], View_Connections_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ConnectionsRequest, ConnectionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type View_ConnectionsClient = grpc.ServerStreamingClient[ConnectionsResponse]
 
 func (c *viewClient) WaitEnforced(ctx context.Context, in *WaitEnforcedRequest, opts ...grpc.CallOption) (*WaitEnforcedResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -198,22 +229,73 @@ func (c *viewClient) WaitEnforced(ctx context.Context, in *WaitEnforcedRequest, 
 	return out, nil
 }
 
+func (c *viewClient) List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &View_ServiceDesc.Streams[1], View_List_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListRequest, ListResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type View_ListClient = grpc.ServerStreamingClient[ListResponse]
+
+func (c *viewClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExplainResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &View_ServiceDesc.Streams[2], View_Explain_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExplainRequest, ExplainResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type View_ExplainClient = grpc.ServerStreamingClient[ExplainResponse]
+
 // ViewServer is the server API for View service.
 // All implementations must embed UnimplementedViewServer
 // for forward compatibility.
 //
-// View answers from what media servers reported to the replica asked. A replica
-// that a media server has not reached yet knows less: ask every replica and take
-// the first positive answer.
+// View answers from what media servers reported to the replica asked, and by
+// asking them. A replica that a media server has not reached yet knows less: ask
+// every replica and take the first positive answer.
 type ViewServer interface {
-	// Connections lists the connections of a channel. A channel that nobody is in
-	// has none.
-	Connections(context.Context, *ConnectionsRequest) (*ConnectionsResponse, error)
-	// WaitEnforced returns once the pause acts: at least one live edge matches it,
-	// and every media server that hosts a matching edge has acknowledged the
-	// pause's uid for all of its matching edges. It waits as long as the caller's
+	// Connections tells who is in a channel: everybody, or those that are named. It
+	// answers in parts.
+	Connections(*ConnectionsRequest, grpc.ServerStreamingServer[ConnectionsResponse]) error
+	// WaitEnforced returns once every media server that hosts the pause's channel
+	// has acknowledged its present content. It waits as long as the caller's
 	// deadline allows.
+	//
+	// Errors: NOT_FOUND when the pause is deleted, FAILED_PRECONDITION when it
+	// cannot come to act (the text tells why: expired, refused, connections on
+	// different media servers, a connection that has left).
 	WaitEnforced(context.Context, *WaitEnforcedRequest) (*WaitEnforcedResponse, error)
+	// List tells every live edge of the channel that a pause in force withholds. It
+	// answers in parts.
+	//
+	// Errors: UNAVAILABLE when this replica, or a media server that hosts the
+	// channel, is not at least at the version asked for, or is out of touch.
+	List(*ListRequest, grpc.ServerStreamingServer[ListResponse]) error
+	// Explain tells of one edge by which pauses it is withheld, or of one pause
+	// which edges it withholds, with what left last. Errors as for List; NOT_FOUND
+	// for a pause that is unknown.
+	Explain(*ExplainRequest, grpc.ServerStreamingServer[ExplainResponse]) error
 	mustEmbedUnimplementedViewServer()
 }
 
@@ -224,11 +306,17 @@ type ViewServer interface {
 // pointer dereference when methods are called.
 type UnimplementedViewServer struct{}
 
-func (UnimplementedViewServer) Connections(context.Context, *ConnectionsRequest) (*ConnectionsResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Connections not implemented")
+func (UnimplementedViewServer) Connections(*ConnectionsRequest, grpc.ServerStreamingServer[ConnectionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Connections not implemented")
 }
 func (UnimplementedViewServer) WaitEnforced(context.Context, *WaitEnforcedRequest) (*WaitEnforcedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WaitEnforced not implemented")
+}
+func (UnimplementedViewServer) List(*ListRequest, grpc.ServerStreamingServer[ListResponse]) error {
+	return status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedViewServer) Explain(*ExplainRequest, grpc.ServerStreamingServer[ExplainResponse]) error {
+	return status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedViewServer) mustEmbedUnimplementedViewServer() {}
 func (UnimplementedViewServer) testEmbeddedByValue()              {}
@@ -251,23 +339,16 @@ func RegisterViewServer(s grpc.ServiceRegistrar, srv ViewServer) {
 	s.RegisterService(&View_ServiceDesc, srv)
 }
 
-func _View_Connections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ConnectionsRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _View_Connections_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ConnectionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ViewServer).Connections(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: View_Connections_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ViewServer).Connections(ctx, req.(*ConnectionsRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ViewServer).Connections(m, &grpc.GenericServerStream[ConnectionsRequest, ConnectionsResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type View_ConnectionsServer = grpc.ServerStreamingServer[ConnectionsResponse]
 
 func _View_WaitEnforced_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WaitEnforcedRequest)
@@ -287,6 +368,28 @@ func _View_WaitEnforced_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _View_List_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ViewServer).List(m, &grpc.GenericServerStream[ListRequest, ListResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type View_ListServer = grpc.ServerStreamingServer[ListResponse]
+
+func _View_Explain_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExplainRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ViewServer).Explain(m, &grpc.GenericServerStream[ExplainRequest, ExplainResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type View_ExplainServer = grpc.ServerStreamingServer[ExplainResponse]
+
 // View_ServiceDesc is the grpc.ServiceDesc for View service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -295,12 +398,138 @@ var View_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*ViewServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "Connections",
-			Handler:    _View_Connections_Handler,
-		},
-		{
 			MethodName: "WaitEnforced",
 			Handler:    _View_WaitEnforced_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Connections",
+			Handler:       _View_Connections_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "List",
+			Handler:       _View_List_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Explain",
+			Handler:       _View_Explain_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "forwarding/v1/forwarding.proto",
+}
+
+const (
+	Control_Disconnect_FullMethodName = "/nagi.forwarding.v1.Control/Disconnect"
+)
+
+// ControlClient is the client API for Control service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Control passes commands on to the media servers.
+type ControlClient interface {
+	// Disconnect dismisses connections from a channel and returns when their media
+	// servers have done so. Naming what is not there is no error.
+	//
+	// Errors: UNAVAILABLE when a media server that hosts the channel is out of touch.
+	Disconnect(ctx context.Context, in *DisconnectRequest, opts ...grpc.CallOption) (*DisconnectResponse, error)
+}
+
+type controlClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewControlClient(cc grpc.ClientConnInterface) ControlClient {
+	return &controlClient{cc}
+}
+
+func (c *controlClient) Disconnect(ctx context.Context, in *DisconnectRequest, opts ...grpc.CallOption) (*DisconnectResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DisconnectResponse)
+	err := c.cc.Invoke(ctx, Control_Disconnect_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ControlServer is the server API for Control service.
+// All implementations must embed UnimplementedControlServer
+// for forward compatibility.
+//
+// Control passes commands on to the media servers.
+type ControlServer interface {
+	// Disconnect dismisses connections from a channel and returns when their media
+	// servers have done so. Naming what is not there is no error.
+	//
+	// Errors: UNAVAILABLE when a media server that hosts the channel is out of touch.
+	Disconnect(context.Context, *DisconnectRequest) (*DisconnectResponse, error)
+	mustEmbedUnimplementedControlServer()
+}
+
+// UnimplementedControlServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedControlServer struct{}
+
+func (UnimplementedControlServer) Disconnect(context.Context, *DisconnectRequest) (*DisconnectResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Disconnect not implemented")
+}
+func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
+func (UnimplementedControlServer) testEmbeddedByValue()                 {}
+
+// UnsafeControlServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ControlServer will
+// result in compilation errors.
+type UnsafeControlServer interface {
+	mustEmbedUnimplementedControlServer()
+}
+
+func RegisterControlServer(s grpc.ServiceRegistrar, srv ControlServer) {
+	// If the following call panics, it indicates UnimplementedControlServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Control_ServiceDesc, srv)
+}
+
+func _Control_Disconnect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DisconnectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Disconnect(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Disconnect_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Disconnect(ctx, req.(*DisconnectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Control_ServiceDesc is the grpc.ServiceDesc for Control service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Control_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "nagi.forwarding.v1.Control",
+	HandlerType: (*ControlServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Disconnect",
+			Handler:    _Control_Disconnect_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

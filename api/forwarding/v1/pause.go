@@ -1,0 +1,85 @@
+package forwardingv1
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"slices"
+	"time"
+)
+
+// DigestBytes is the length of a digest.
+const DigestBytes = 16
+
+// MaxMessageBytes bounds every message of the protocol: what is larger goes in
+// parts.
+const MaxMessageBytes = 1 << 20
+
+// ExpiredAt tells whether the pause no longer acts at the time now.
+func (p *Pause) ExpiredAt(now time.Time) bool {
+	return p.GetExpiresAt() != nil && !now.Before(p.GetExpiresAt().AsTime())
+}
+
+// PausesKind tells whether kind is among the kinds that the pause withholds.
+func (p *Pause) PausesKind(kind Kind) bool {
+	return slices.Contains(p.GetKinds(), kind)
+}
+
+// Sum returns the digest of the pause's content, which is everything but its uid
+// and the digest itself. It is the same in every version of Nagi: content that a
+// version does not know adds nothing to it, and protobuf's own encoding, which may
+// change, has no part in it.
+func (p *Pause) Sum() [DigestBytes]byte {
+	d := digest{sha256.New()}
+	d.side("receivers", p.GetReceivers())
+	d.side("senders", p.GetSenders())
+	for _, kind := range p.GetKinds() {
+		d.text("kind", kind.String())
+	}
+	if p.GetExpiresAt() != nil {
+		d.text("expires", p.GetExpiresAt().AsTime().UTC().Format(time.RFC3339Nano))
+	}
+	if p.GetReason() != "" {
+		d.text("reason", p.GetReason())
+	}
+	if p.GetCreatedTime() != nil {
+		d.text("created", p.GetCreatedTime().AsTime().UTC().Format(time.RFC3339Nano))
+	}
+
+	return [DigestBytes]byte(d.hash.Sum(nil))
+}
+
+// digest takes named texts. Their lengths keep one list of texts apart from
+// another with the same bytes.
+type digest struct{ hash hash.Hash }
+
+func (d digest) text(parts ...string) {
+	for _, part := range parts {
+		// A hash never fails to take bytes.
+		_ = binary.Write(d.hash, binary.BigEndian, uint64(len(part)))
+		_, _ = d.hash.Write([]byte(part))
+	}
+}
+
+func (d digest) ids(name string, ids []string) {
+	sorted := slices.Sorted(slices.Values(ids))
+	for _, id := range sorted {
+		d.text(name, id)
+	}
+}
+
+func (d digest) side(name string, side *Side) {
+	d.text(name)
+	switch names := side.GetNames().(type) {
+	case *Side_ConnectionIds:
+		d.ids("connection", names.ConnectionIds.GetIds())
+	case *Side_ClientIds:
+		d.ids("client", names.ClientIds.GetIds())
+	case *Side_Everyone:
+		d.text("everyone")
+	case *Side_EveryoneExcept:
+		d.text("except")
+		d.ids("connection", names.EveryoneExcept.GetConnectionIds())
+		d.ids("client", names.EveryoneExcept.GetClientIds())
+	}
+}
