@@ -75,8 +75,8 @@ metadata:
   namespace: default
 spec:
   channelID: %[3]s
-  recvClientID: %[4]s
-  sendClientID: %[5]s
+  receivers: {clientIDs: [%[4]s]}
+  senders: {clientIDs: [%[5]s]}
 EOF
 %[1]s get rsp
 %[1]s delete rsp %[2]s

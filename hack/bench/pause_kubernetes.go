@@ -154,7 +154,9 @@ func (k *kubernetes) await(ctx context.Context, since time.Time, kind watch.Even
 func (k *kubernetes) yardstick(ctx context.Context) (yardstick, error) {
 	l := yardstick{Server: "kube-apiserver", Way: "watch"}
 	nobody := "nobody"
-	object := newPause(nobody, v1alpha1.RtpStreamPauseSpec{ChannelID: nobody, RecvClientID: &nobody})
+	object := newPause(nobody, v1alpha1.RtpStreamPauseSpec{
+		ChannelID: nobody, Receivers: v1alpha1.Side{ClientIDs: []string{nobody}}, Senders: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}},
+	})
 	if err := sleep(ctx, rand.N(phase)); err != nil {
 		return l, err
 	}

@@ -62,7 +62,9 @@ func (n *nagi) ask(ctx context.Context, operation string, body []byte) (request,
 func (n *nagi) object(r *rig) way {
 	edgePause := func() *v1alpha1.RtpStreamPause {
 		return newPause("bench-pause", v1alpha1.RtpStreamPauseSpec{
-			ChannelID: channelID, RecvConnectionID: &r.receiver.connectionID, SendConnectionID: &r.sender.connectionID,
+			ChannelID: channelID,
+			Receivers: v1alpha1.Side{ConnectionIDs: []string{r.receiver.connectionID}},
+			Senders:   v1alpha1.Side{ConnectionIDs: []string{r.sender.connectionID}},
 		})
 	}
 	timed := func(what string, do func(context.Context, *v1alpha1.RtpStreamPause) error) func(context.Context) (request, error) {
@@ -97,19 +99,31 @@ func (n *nagi) acknowledgedFor(ctx context.Context, q request) (acknowledgement,
 	a.seen = added.at
 	ctx, cancel := context.WithTimeout(ctx, roundLimit)
 	defer cancel()
-	enforced, err := n.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(added.uid)})
+	uid := string(added.uid)
+	enforced, err := n.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: uid})
 	if err != nil {
-		return a, fmt.Errorf("ask what was acknowledged: %w", err)
+		return a, fmt.Errorf("wait for the acknowledgement: %w", err)
 	}
-	for _, by := range enforced.GetMediaServers() {
-		for _, edge := range by.GetEdges() {
+	a.enforcing = enforced.GetLatency().AsDuration()
+	explanation, err := n.view.Explain(ctx, &forwardingv1.ExplainRequest{
+		Namespace: namespace, ChannelId: channelID,
+		Of: &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: uid, Limit: 1}},
+	})
+	if err != nil {
+		return a, fmt.Errorf("ask what left last: %w", err)
+	}
+	for {
+		part, err := explanation.Recv()
+		if err != nil {
+			return a, fmt.Errorf("no last sequence number was told: %w", err)
+		}
+		for _, edge := range part.GetEdges() {
 			for _, s := range edge.GetStreams() {
 				if s.GetKind() == forwardingv1.Kind_KIND_VIDEO && s.LastSequenceNumber != nil {
-					a.lastSequence, a.enforcing = uint16(s.GetLastSequenceNumber()), by.GetLatency().AsDuration() //nolint:gosec // RTP's 16 bits.
+					a.lastSequence = uint16(s.GetLastSequenceNumber()) //nolint:gosec // RTP's 16 bits.
 					return a, nil
 				}
 			}
 		}
 	}
-	return a, fmt.Errorf("no last sequence number was acknowledged: %v", enforced)
 }
