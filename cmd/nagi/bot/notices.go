@@ -30,6 +30,8 @@ type Notification struct {
 	SendConnectionID string   `json:"send_connection_id"`
 	StreamID         string   `json:"stream_id"`
 	Kinds            []string `json:"kinds"`
+	// Reason is why a stream is paused, as whoever paused it put it.
+	Reason string `json:"reason"`
 	// Connections is how many connections the channel has.
 	Connections int `json:"channel_connections"`
 

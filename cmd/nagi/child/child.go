@@ -183,6 +183,20 @@ func (c *Child) Stop(ctx context.Context) error {
 	}
 }
 
+// Freeze stops the program and its process group where they are (SIGSTOP): their
+// sockets stay open and nobody answers on them. Thaw lets them go on.
+func (c *Child) Freeze() error { return c.signalGroup(syscall.SIGSTOP) }
+
+// Thaw lets a frozen program go on.
+func (c *Child) Thaw() error { return c.signalGroup(syscall.SIGCONT) }
+
+func (c *Child) signalGroup(signal syscall.Signal) error {
+	if err := syscall.Kill(-c.PID(), signal); err != nil {
+		return fmt.Errorf("send %s to %s: %w", signal, c.name, err)
+	}
+	return nil
+}
+
 // Kill ends the program and its process group at once and waits for it.
 func (c *Child) Kill() {
 	if err := syscall.Kill(-c.PID(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
