@@ -15,12 +15,24 @@ var (
 	// GroupVersion names this version of the API.
 	GroupVersion = schema.GroupVersion{Group: "rtp.nagi.dev", Version: "v1alpha1"}
 
+	// SchemeGroupVersion is GroupVersion under the name that generated code expects.
+	SchemeGroupVersion = GroupVersion
+
 	// SchemeBuilder collects what AddToScheme registers.
 	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
 
 	// AddToScheme registers the types of this package.
 	AddToScheme = SchemeBuilder.AddToScheme
 )
+
+// Plural is the name of the resource, as in URLs and roles.
+const Plural = "rtpstreampauses"
+
+// Resource qualifies the name of a resource with this package's group, as errors
+// of the API machinery want it.
+func Resource(resource string) schema.GroupResource {
+	return GroupVersion.WithResource(resource).GroupResource()
+}
 
 func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion, &RtpStreamPause{}, &RtpStreamPauseList{})
