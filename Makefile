@@ -75,6 +75,11 @@ bench-pause: build controlplane ## Measure how fast a pause acts, beside its API
 	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && exec bin/bench/bench pause $(PAUSE)
 
+.PHONY: bench-control
+bench-control: build controlplane ## Measure the control plane with 100,000 pauses and 1,000 media servers (CONTROL='--samples=50 ...').
+	@mkdir -p bin/bench && cd hack/bench && go build -o $(ROOT)/bin/bench/control ./control
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && exec bin/bench/control $(CONTROL)
+
 ##@ Generate
 
 .PHONY: generate

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/nagi-rtc/nagi/hack/bench/plane"
 )
 
 // pauseOptions are the flags of `bench pause`.
@@ -29,8 +31,8 @@ func pauseServers() []string { return []string{"nagi", "livekit", "janus"} }
 // pause measures how fast a pause acts and how fast it ends: in our whole system,
 // beside its API server alone, and at the peers.
 func pause(ctx context.Context, arguments []string) error {
-	if len(arguments) == 2 && arguments[0] == controlPlaneCommand {
-		return runControlPlane(ctx, arguments[1])
+	if len(arguments) == 2 && arguments[0] == plane.Command {
+		return plane.Run(ctx, arguments[1])
 	}
 	o, err := parsePauseOptions(arguments)
 	if err != nil {

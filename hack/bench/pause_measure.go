@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/nagi-rtc/nagi/hack/bench/plane"
 )
 
 // pauses collects the rounds of all servers.
@@ -55,7 +57,7 @@ func (m *pauses) measureNagi(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	before, err := n.fsyncs(ctx)
+	before, err := plane.ReadFsyncs(ctx, n.http, n.etcdURL)
 	if err != nil {
 		return err
 	}
@@ -63,15 +65,15 @@ func (m *pauses) measureNagi(ctx context.Context) (err error) {
 	if err := m.repeat(ctx, rounds); err != nil {
 		return err
 	}
-	after, err := n.fsyncs(ctx)
+	after, err := plane.ReadFsyncs(ctx, n.http, n.etcdURL)
 	if err != nil {
 		return err
 	}
 	return m.noteYardsticks(rounds.raw, before, after)
 }
 
-func (m *pauses) noteYardsticks(raw []yardstick, before, after fsyncs) error {
-	count, mean, err := after.since(before)
+func (m *pauses) noteYardsticks(raw []yardstick, before, after plane.Fsyncs) error {
+	count, mean, err := after.Since(before)
 	if err != nil {
 		return err
 	}

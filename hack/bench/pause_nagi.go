@@ -17,6 +17,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/cmd/nagi/child"
+	"github.com/nagi-rtc/nagi/hack/bench/plane"
 )
 
 const (
@@ -41,7 +42,7 @@ type nagi struct {
 }
 
 func startSystem(ctx context.Context, root string) (*nagi, error) {
-	work, err := diskDirectory(root)
+	work, err := plane.Directory(root)
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +60,11 @@ func (n *nagi) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the own program: %w", err)
 	}
-	plane, err := n.spawn(controlPlaneCommand, self, "pause", controlPlaneCommand, n.work)
+	kubernetes, err := n.spawn(plane.Command, self, "pause", plane.Command, n.work)
 	if err != nil {
 		return err
 	}
-	facts, err := plane.Announced(ctx, "kubernetes")
+	facts, err := kubernetes.Announced(ctx, "kubernetes")
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package plane
 
 import (
 	"bufio"
@@ -13,20 +13,21 @@ import (
 	"time"
 )
 
-// fsyncs is what etcd has waited for the disk since it started.
-type fsyncs struct {
+// Fsyncs is what etcd has waited for the disk since it started.
+type Fsyncs struct {
 	count   int64
 	seconds float64
 }
 
-// fsyncs reads etcd's own metrics: the proof that it does wait.
-func (n *nagi) fsyncs(ctx context.Context) (fsyncs, error) {
-	var f fsyncs
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, n.etcdURL+"/metrics", nil)
+// ReadFsyncs reads the metrics of the etcd at the address: the proof that it does
+// wait.
+func ReadFsyncs(ctx context.Context, client *http.Client, etcd string) (Fsyncs, error) {
+	var f Fsyncs
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, etcd+"/metrics", nil)
 	if err != nil {
 		return f, fmt.Errorf("ask etcd for its metrics: %w", err)
 	}
-	response, err := n.http.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return f, fmt.Errorf("ask etcd for its metrics: %w", err)
 	}
@@ -47,8 +48,8 @@ func (n *nagi) fsyncs(ctx context.Context) (fsyncs, error) {
 	return f, lines.Err()
 }
 
-// since tells how many waits there were since an earlier reading, and their mean.
-func (f fsyncs) since(before fsyncs) (count int64, mean time.Duration, err error) {
+// Since tells how many waits there were since an earlier reading, and their mean.
+func (f Fsyncs) Since(before Fsyncs) (count int64, mean time.Duration, err error) {
 	count = f.count - before.count
 	if count <= 0 {
 		return 0, 0, errors.New("etcd did not wait for the disk once: its latencies would be too good")

@@ -1,6 +1,8 @@
 //go:build linux
 
-package main
+// Package plane runs etcd and kube-apiserver for a benchmark, with etcd's commits
+// waiting for the disk.
+package plane
 
 import (
 	"context"
@@ -20,14 +22,15 @@ import (
 	"github.com/nagi-rtc/nagi/hack/controlplane"
 )
 
-// controlPlaneCommand makes `bench pause` run etcd and kube-apiserver alone. They
-// get a process between the benchmark and them, which the kernel tells when
-// the benchmark is killed: they themselves would be left behind.
-const controlPlaneCommand = "control-plane"
+// Command makes a benchmark run etcd and kube-apiserver alone, by Run. They get a
+// process between the benchmark and them, which the kernel tells when the
+// benchmark is killed: they themselves would be left behind.
+const Command = "control-plane"
 
-// runControlPlane runs until the context ends. etcd's data lie in the directory,
+// Run runs them until the context ends, and announces "kubernetes" with address,
+// kubeconfig and etcd's address. etcd's data lie in the directory,
 // and each of its commits waits for the disk.
-func runControlPlane(ctx context.Context, directory string) error {
+func Run(ctx context.Context, directory string) error {
 	parent := os.Getppid()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
@@ -60,9 +63,9 @@ func runControlPlane(ctx context.Context, directory string) error {
 	return err
 }
 
-// diskDirectory makes a directory that is not kept in memory, where an fsync
+// Directory makes a directory that is not kept in memory, where an fsync
 // would cost nothing.
-func diskDirectory(root string) (string, error) {
+func Directory(root string) (string, error) {
 	parent := filepath.Join(root, "bin", "bench")
 	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // Beside the programs.
 		return "", fmt.Errorf("make a directory for etcd: %w", err)
@@ -78,7 +81,7 @@ func diskDirectory(root string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a directory for etcd: %w", err)
 	}
-	directory, err := os.MkdirTemp(parent, "pause-")
+	directory, err := os.MkdirTemp(parent, "plane-")
 	if err != nil {
 		return "", fmt.Errorf("make a directory for etcd: %w", err)
 	}
