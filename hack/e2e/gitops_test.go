@@ -62,8 +62,8 @@ metadata:
     app.kubernetes.io/part-of: %s
 spec:
   channelID: %s
-  recvClientID: %s
-  sendClientID: %s
+  receivers: {clientIDs: [%s]}
+  senders: {clientIDs: [%s]}
 `, name, namespace, channel, channel, receiver, sender)
 	path := filepath.Join(dir, name+".yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -81,13 +81,14 @@ func TestGitOps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMeeting(t)
-			w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+			w := m.watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
 			dir := t.TempDir()
 			keep := manifest(t, dir, m.channel+"-keep", m.channel, "alice", "bob")
 			mustKubectl(t, append(apply, "-f", dir)...)
 			pause := awaitReady(t, newPause(m.channel+"-keep", v1alpha1.RtpStreamPauseSpec{}), v1alpha1.ReasonEnforced)
 			t.Cleanup(func() { _ = running.api.Delete(context.WithoutCancel(t.Context()), pause) })
-			w.provePaused(t, waitEnforced(t, pause.UID))
+			waitEnforced(t, pause.UID)
+			w.provePaused(t)
 
 			proveNoDiff(t, apply, keep, pause)
 			provePrune(t, m, apply, dir)
@@ -133,11 +134,7 @@ func proveNoDiff(t *testing.T, apply []string, path string, pause *v1alpha1.RtpS
 
 func resourceVersion(t *testing.T, pause *v1alpha1.RtpStreamPause) string {
 	t.Helper()
-	now := &v1alpha1.RtpStreamPause{}
-	if err := running.api.Get(t.Context(), client.ObjectKeyFromObject(pause), now); err != nil {
-		t.Fatal(err)
-	}
-	return now.ResourceVersion
+	return running.get(t, pause).ResourceVersion
 }
 
 // provePrune proves that an object whose file is gone goes at the next apply, and
@@ -145,7 +142,7 @@ func resourceVersion(t *testing.T, pause *v1alpha1.RtpStreamPause) string {
 func provePrune(t *testing.T, m *meeting, apply []string, dir string) {
 	t.Helper()
 	pruned := edge{m.carol, m.alice}
-	w := watchEdge(t, pruned, edge{m.carol, m.bob}, bot.Video)
+	w := m.watchEdge(t, pruned, edge{m.carol, m.bob}, bot.Video)
 	drop := manifest(t, dir, m.channel+"-drop", m.channel, "carol", "alice")
 	prune := append(append([]string{}, apply...), "--prune", "-n", namespace,
 		"--prune-allowlist=rtp.nagi.dev/v1alpha1/RtpStreamPause", "-l", "app.kubernetes.io/part-of="+m.channel, "-f", dir)
@@ -155,7 +152,8 @@ func provePrune(t *testing.T, m *meeting, apply []string, dir string) {
 	}
 	mustKubectl(t, prune...)
 	pause := awaitReady(t, newPause(m.channel+"-drop", v1alpha1.RtpStreamPauseSpec{}), v1alpha1.ReasonEnforced)
-	w.provePaused(t, waitEnforced(t, pause.UID))
+	waitEnforced(t, pause.UID)
+	w.provePaused(t)
 
 	if err := os.Remove(drop); err != nil {
 		t.Fatal(err)
@@ -177,14 +175,12 @@ func provePrune(t *testing.T, m *meeting, apply []string, dir string) {
 func TestKstatus(t *testing.T) {
 	t.Run("armed", func(t *testing.T) {
 		channel := channelOf(t)
-		followStatus(t, channel, v1alpha1.RtpStreamPauseSpec{ChannelID: channel, RecvClientID: new("nobody")}, v1alpha1.ReasonArmed)
+		followStatus(t, channel, clientSpec(channel, "nobody", "nobody"), v1alpha1.ReasonArmed)
 	})
 	t.Run("enforced", func(t *testing.T) {
 		m := newMeeting(t)
 		m.paused().awaitFlow(t)
-		spec := byClientID(m)
-		spec.ChannelID = m.channel
-		followStatus(t, m.channel, spec, v1alpha1.ReasonEnforced)
+		followStatus(t, m.channel, byClientID(m), v1alpha1.ReasonEnforced)
 	})
 }
 
@@ -203,11 +199,9 @@ func followStatus(t *testing.T, name string, spec v1alpha1.RtpStreamPauseSpec, r
 	pause := createPause(t, name, spec)
 	awaitCurrent(t, watcher, pause.Generation, reason)
 
-	before := pause.DeepCopy()
-	pause.Spec.ExpiresAt = new(metav1.NewTime(time.Now().Add(time.Hour)))
-	if err := running.api.Patch(t.Context(), pause, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
-	}
+	pause = running.edit(t, pause, func(spec *v1alpha1.RtpStreamPauseSpec) {
+		spec.ExpiresAt = new(metav1.NewTime(time.Now().Add(time.Hour)))
+	})
 	if pause.Generation != 2 {
 		t.Fatalf("an edit made generation %d, want 2", pause.Generation)
 	}

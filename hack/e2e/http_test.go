@@ -7,48 +7,97 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
 
-// post sends one request of Sora's HTTP API.
+// post sends one request of Sora's HTTP API to the shared system's first shim.
 func post(t *testing.T, target, body string) (int, string) {
+	t.Helper()
+	return running.shims[0].post(t, target, body)
+}
+
+// post sends one request of Sora's HTTP API.
+func (p *shim) post(t *testing.T, target, body string) (int, string) {
 	t.Helper()
 	header := http.Header{}
 	if target != "" {
-		header.Set("x-sora-target", target)
+		header.Set("X-Sora-Target", target)
 	}
-	status, _, text := request(t, http.MethodPost, header, body)
+	status, _, text := request(t, http.MethodPost, p.url, header, body)
 	return status, text
 }
 
-func request(t *testing.T, method string, header http.Header, body string) (int, http.Header, string) {
+func request(t *testing.T, method, url string, header http.Header, body string) (int, http.Header, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, running.shimURL, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header = header
-	response, err := http.DefaultClient.Do(r)
+	status, answered, text, err := send(http.DefaultClient, r)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, answered, text
+}
+
+// get gets one page.
+func get(ctx context.Context, asking *http.Client, url string) (int, string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	status, _, text, err := send(asking, r)
+	return status, text, err
+}
+
+func send(asking *http.Client, r *http.Request) (int, http.Header, string, error) {
+	response, err := asking.Do(r)
+	if err != nil {
+		return 0, nil, "", err
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, response.Header, string(text)
+	return response.StatusCode, response.Header, string(text), err
 }
 
-// mustPost fails the test unless the answer is 200 with the request's echo.
+// mustPost fails the test unless the shared system's first shim answers 200 with
+// the request's echo.
 func mustPost(t *testing.T, target, body string) {
 	t.Helper()
-	if status, text := post(t, target, body); status != http.StatusOK || text != body {
+	running.shims[0].mustPost(t, target, body)
+}
+
+func (p *shim) mustPost(t *testing.T, target, body string) {
+	t.Helper()
+	if status, text := p.post(t, target, body); status != http.StatusOK || text != body {
 		t.Fatalf("%s %s: %d %s, want 200 and the same", target, body, status, text)
 	}
+}
+
+// mustRefuse fails the test unless the answer is that status with that error_type
+// or type, and returns the whole answer.
+func (p *shim) mustRefuse(t *testing.T, target, body string, status int, errorType string) string {
+	t.Helper()
+	got, text := p.post(t, target, body)
+	if failure := failureIn(t, text); got != status || failure != errorType {
+		t.Errorf("%s %s: %d %s, want %d %s", target, body, got, text, status, errorType)
+	}
+	return text
+}
+
+// failureIn is the type or error_type that an answer names.
+func failureIn(t *testing.T, text string) string {
+	t.Helper()
+	var failure struct {
+		Type      string `json:"type"`
+		ErrorType string `json:"error_type"`
+	}
+	if err := json.Unmarshal([]byte(text), &failure); err != nil {
+		return "no failure"
+	}
+	return failure.Type + failure.ErrorType
 }
 
 // edgeBody is the body of a pause or resume, in the form that is echoed.
@@ -74,148 +123,3 @@ const (
 	listTarget        = "Sora_20200401.ListPauseRtpStreams"
 	connectionsTarget = "Sora_20201013.ListChannelConnections"
 )
-
-// TestList follows the list of pauses of a channel through pauses and resumes.
-func TestList(t *testing.T) {
-	channel := channelOf(t)
-	alice := join(t, channel, "alice", bot.RecvOnly)
-	bob, carol := join(t, channel, "bob", bot.SendOnly), join(t, channel, "carol", bot.SendRecv)
-	entry := func(receiver, sender *member, role bot.Role) string {
-		return body(field{"channel_id", channel}, field{"recv_connection_id", receiver.ConnectionID()},
-			field{"role", string(role)}, field{"send_connection_id", sender.ConnectionID()})
-	}
-	list := func(want ...string) {
-		t.Helper()
-		status, text := post(t, listTarget, body(field{"channel_id", channel}))
-		if status != http.StatusOK || text != "["+strings.Join(want, ",")+"]" {
-			t.Errorf("list: %d %s, want %v", status, text, want)
-		}
-	}
-	list()
-	mustPost(t, pauseTarget, edgeBody(channel, alice, bob))
-	mustPost(t, pauseTarget, edgeBody(channel, alice, bob)) // Again: the same.
-	list(entry(alice, bob, bot.RecvOnly))
-	mustPost(t, pauseTarget, edgeBody(channel, carol, bob))
-	status, text := post(t, listTarget, body(field{"channel_id", channel}))
-	if status != http.StatusOK || !strings.Contains(text, entry(alice, bob, bot.RecvOnly)) || !strings.Contains(text, entry(carol, bob, bot.SendRecv)) {
-		t.Errorf("two pauses are listed as %d %s", status, text)
-	}
-	mustPost(t, resumeTarget, edgeBody(channel, alice, bob))
-	mustPost(t, resumeTarget, edgeBody(channel, alice, bob)) // Again: the same.
-	list(entry(carol, bob, bot.SendRecv))
-	bob.leave(t)
-	await(t, "an empty list after the sender left", func() (string, bool) {
-		_, text := post(t, listTarget, body(field{"channel_id", channel}))
-		return text, text == "[]"
-	})
-}
-
-// TestListChannelConnections proves that a user finds the ids to pause by.
-func TestListChannelConnections(t *testing.T) {
-	m := newMeeting(t)
-	status, text := post(t, connectionsTarget, body(field{"channel_id", m.channel}))
-	var connections []struct {
-		ConnectionID string   `json:"connection_id"`
-		ClientID     string   `json:"client_id"`
-		ChannelID    string   `json:"channel_id"`
-		Role         bot.Role `json:"role"`
-	}
-	if err := json.Unmarshal([]byte(text), &connections); err != nil || status != http.StatusOK || len(connections) != 3 {
-		t.Fatalf("%d %s: %v, want 200 and 3 connections", status, text, err)
-	}
-	for _, c := range connections {
-		want := map[string]*member{"alice": m.alice, "bob": m.bob, "carol": m.carol}[c.ClientID]
-		if want == nil || c.ConnectionID != want.ConnectionID() || c.ChannelID != m.channel || c.Role != bot.SendRecv {
-			t.Errorf("listed: %+v", c)
-		}
-	}
-}
-
-// TestRefusals proves what the shim refuses, and that nothing is created for it.
-func TestRefusals(t *testing.T) {
-	channel := channelOf(t)
-	receiver, sender := join(t, channel, "receiver", bot.RecvOnly), join(t, channel, "sender", bot.SendOnly)
-	nobody := "3X0W1C23KS1TQAAYMKA9TXJS4G"
-	of := func(channel, recv, send string) string {
-		return body(field{"channel_id", channel}, field{"recv_connection_id", recv}, field{"send_connection_id", send})
-	}
-	for _, test := range []struct {
-		name, target, body, want string
-	}{
-		{"unknown channel", pauseTarget, of(channel+"-empty", receiver.ConnectionID(), sender.ConnectionID()), "CHANNEL-NOT-FOUND"},
-		{"unknown receiver", pauseTarget, of(channel, nobody, sender.ConnectionID()), "CONNECTION-NOT-FOUND"},
-		{"unknown sender", pauseTarget, of(channel, receiver.ConnectionID(), nobody), "CONNECTION-NOT-FOUND"},
-		{"one connection twice", pauseTarget, of(channel, sender.ConnectionID(), sender.ConnectionID()), "SAME-CONNECTION"},
-		{"the wrong way round", pauseTarget, of(channel, sender.ConnectionID(), receiver.ConnectionID()), "ROLE-MISMATCH"},
-		{"resume of an unknown connection", resumeTarget, of(channel, nobody, sender.ConnectionID()), "CONNECTION-NOT-FOUND"},
-		{"no target", "", "{}", "MissingHeaderName"},
-		{"malformed target", "Pause", "{}", "MissingService"},
-		{"unknown service", "Other_20200401.PauseRtpStream", "{}", "InvalidTarget"},
-		{"unknown operation", "Sora_20200401.PauseRtpStreams", "{}", "SchemaNotFound"},
-		{"unknown operation without a body", "Sora_20200401.PauseRtpStreams", "", "MissingTarget"},
-		{"no body", pauseTarget, "", "MissingTargetFunction"},
-		{"no JSON", pauseTarget, "channel_id=sora", "MalformedJSON"},
-		{"a missing argument", pauseTarget, body(field{"channel_id", channel}), "InvalidJSON"},
-		{"a number for a string", listTarget, `{"channel_id":1}`, "InvalidJSON"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			status, text := post(t, test.target, test.body)
-			var failure struct {
-				Type      string `json:"type"`
-				ErrorType string `json:"error_type"`
-			}
-			if err := json.Unmarshal([]byte(text), &failure); err != nil {
-				t.Fatalf("%s: %v", text, err)
-			}
-			if status != http.StatusBadRequest || failure.Type+failure.ErrorType != test.want {
-				t.Errorf("%d %s, want 400 %s", status, text, test.want)
-			}
-		})
-	}
-	if pauses := pausesOf(t, channel); len(pauses) != 0 {
-		t.Errorf("refused requests made %d objects", len(pauses))
-	}
-	if status, _, text := request(t, http.MethodGet, http.Header{}, ""); status != http.StatusBadRequest || text != `{"type":"UnexpectedMethod"}` {
-		t.Errorf("GET: %d %s", status, text)
-	}
-}
-
-// TestStillPaused proves that the shim lets what somebody else paused stay paused,
-// and says whose object it is.
-func TestStillPaused(t *testing.T) {
-	m := newMeeting(t)
-	w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
-	spec := byClientID(m)
-	spec.ChannelID = m.channel
-	pause := createPause(t, m.channel, spec)
-	mustPost(t, pauseTarget, edgeBody(m.channel, m.alice, m.bob))
-	w.provePaused(t, waitEnforced(t, pause.UID))
-
-	status, text := post(t, resumeTarget, edgeBody(m.channel, m.alice, m.bob))
-	if status != http.StatusBadRequest || !strings.Contains(text, "STILL-PAUSED") || !strings.Contains(text, pause.Name) {
-		t.Errorf("resume: %d %s, want 400 STILL-PAUSED and the name %s", status, text, pause.Name)
-	}
-	w.reference.awaitMore(t, bot.Video, enoughVideo)
-	w.proveSilence(t)
-	deletePause(t, pause)
-	w.proveResumed(t)
-}
-
-// TestCORS proves that pages of the one configured origin may call.
-func TestCORS(t *testing.T) {
-	header := http.Header{"Origin": {corsOrigin}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"x-sora-target"}}
-	status, answer, text := request(t, http.MethodOptions, header, "")
-	if status != http.StatusNoContent || text != "" {
-		t.Errorf("OPTIONS: %d %q", status, text)
-	}
-	for name, want := range map[string]string{
-		"access-control-allow-origin":  corsOrigin,
-		"access-control-allow-methods": "POST, OPTIONS",
-		"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target",
-		"access-control-max-age":       "1000",
-	} {
-		if got := answer.Get(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}

@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,13 +17,22 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// running is the system that all tests share, each in channels of its own. Set
-// by TestMain before any test, and not changed after.
-var running *system
+// running is the system that all tests share that harm none of its parts, each in
+// channels of its own. programs is the directory of the programs. Set by TestMain
+// before any test, and not changed after.
+var (
+	running  *system
+	programs string
+)
+
+// rounds is how often each fault is repeated where a fault is a matter of chance:
+// few by default, so that the whole is bearable; 25 show what is promised.
+var rounds = flag.Int("rounds", 2, "how often each fault is repeated")
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
+	flag.Parse()
 	// envtest would else complain of having nowhere to log to.
 	ctrl.SetLogger(logr.Discard())
 	dir, err := os.MkdirTemp("", "nagi-e2e-")
@@ -30,10 +40,11 @@ func runTests(m *testing.M) int {
 		return failed(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := buildPrograms(dir); err != nil {
+	programs = filepath.Join(dir, "bin")
+	if err := buildPrograms(programs); err != nil {
 		return failed(err)
 	}
-	if running, err = startSystem(dir); err != nil {
+	if running, err = startSystem(dir, layout{managers: 2, shims: 2, mediaServers: 1}); err != nil {
 		return failed(err)
 	}
 	code := m.Run()

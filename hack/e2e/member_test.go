@@ -32,21 +32,35 @@ type arrival struct {
 	keyframeStart bool
 }
 
-// join adds a client to a channel; it leaves when the test ends.
+// join adds a client to a channel of the shared system; it leaves when the test
+// ends.
 func join(t *testing.T, channel, clientID string, role bot.Role) *member {
 	t.Helper()
-	m := &member{packets: map[stream][]arrival{}}
+	return running.mediaServers[0].join(t, channel, clientID, role)
+}
+
+// join adds a client to a channel at this media server; it leaves when the test
+// ends, if the media server lives.
+func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role) *member {
+	t.Helper()
+	joined := &member{packets: map[stream][]arrival{}}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	b, err := bot.Join(ctx, bot.Config{
-		URL: running.signalingURL, ChannelID: channel, ClientID: clientID, Role: role, Observer: m.observe,
+		URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: role, Observer: joined.observe,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Bot = b
-	t.Cleanup(func() { m.leave(t) })
-	return m
+	joined.Bot = b
+	t.Cleanup(func() {
+		if m.isFrozen || m.ended {
+			joined.Drop()
+			return
+		}
+		joined.leave(t)
+	})
+	return joined
 }
 
 // leave says goodbye; it may be called more than once, and after Drop.

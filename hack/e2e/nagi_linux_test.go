@@ -62,7 +62,7 @@ func startNagi(t *testing.T, args ...string) *oneMachine {
 		mark: t.Name() + time.Now().String(), temporary: t.TempDir(),
 		output: &transcript{}, ended: make(chan struct{}),
 	}
-	n.command = exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(running.dir, "nagi"), args...)
+	n.command = exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(programs, "nagi"), args...)
 	n.command.Env = append(os.Environ(), markVariable+"="+n.mark, "TMPDIR="+n.temporary)
 	n.command.Stdout, n.command.Stderr = n.output, n.output
 	n.command.WaitDelay = time.Second
@@ -237,7 +237,7 @@ func TestOneMachine(t *testing.T) {
 	if list := sh(t, line(`\S+kubectl .* get rsp`)); !strings.Contains(list, "bot-1-ignores-bot-2") {
 		t.Errorf("kubectl lists %s", list)
 	}
-	if explanation := sh(t, line(`\S+kubectl .* explain .*`)); !strings.Contains(explanation, "recvConnectionID") {
+	if explanation := sh(t, line(`\S+kubectl .* explain .*`)); !strings.Contains(explanation, "receivers") {
 		t.Errorf("kubectl explains %s", explanation)
 	}
 	sh(t, line(`\S+kubectl .* delete rsp .*`))

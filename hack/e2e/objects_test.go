@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"io"
 	"testing"
 
+	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,57 +17,182 @@ import (
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
 
+// connections and clients are sides that name those ids.
+func connections(members ...*member) v1alpha1.Side {
+	var side v1alpha1.Side
+	for _, m := range members {
+		side.ConnectionIDs = append(side.ConnectionIDs, m.ConnectionID())
+	}
+	return side
+}
+
+func clients(ids ...string) v1alpha1.Side { return v1alpha1.Side{ClientIDs: ids} }
+
+func everyone() v1alpha1.Side { return v1alpha1.Side{Everyone: &v1alpha1.Everyone{}} }
+
+// clientSpec names one client on each side.
+func clientSpec(channel, receiver, sender string) v1alpha1.RtpStreamPauseSpec {
+	return v1alpha1.RtpStreamPauseSpec{ChannelID: channel, Receivers: clients(receiver), Senders: clients(sender)}
+}
+
 // newPause is an object that is not created yet.
 func newPause(name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStreamPause {
 	return &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
 }
 
-// createPause creates an object, which is deleted when the test ends.
+// createPause creates an object in the shared system.
 func createPause(t *testing.T, name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStreamPause {
 	t.Helper()
+	return running.createPause(t, name, spec)
+}
+
+// createPause creates an object, which is deleted when the test ends.
+func (s *system) createPause(t *testing.T, name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStreamPause {
+	t.Helper()
 	pause := newPause(name, spec)
-	if err := running.api.Create(t.Context(), pause); err != nil {
+	if err := s.api.Create(t.Context(), pause); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := client.IgnoreNotFound(running.api.Delete(context.WithoutCancel(t.Context()), pause)); err != nil {
-			t.Error(err)
-		}
-	})
+	if s == running {
+		t.Cleanup(func() {
+			if err := client.IgnoreNotFound(s.api.Delete(context.WithoutCancel(t.Context()), pause)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	return pause
 }
 
 func deletePause(t *testing.T, pause *v1alpha1.RtpStreamPause) {
 	t.Helper()
-	if err := running.api.Delete(t.Context(), pause); err != nil {
+	running.deletePause(t, pause)
+}
+
+func (s *system) deletePause(t *testing.T, pause *v1alpha1.RtpStreamPause) {
+	t.Helper()
+	if err := s.api.Delete(t.Context(), pause); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// waitEnforced returns what the media server acknowledged.
-func waitEnforced(t *testing.T, uid types.UID) *forwardingv1.WaitEnforcedResponse {
+// edit changes the object by a merge patch, and returns what it is then.
+func (s *system) edit(t *testing.T, pause *v1alpha1.RtpStreamPause, change func(*v1alpha1.RtpStreamPauseSpec)) *v1alpha1.RtpStreamPause {
+	t.Helper()
+	now := s.get(t, pause)
+	before := now.DeepCopy()
+	change(&now.Spec)
+	if err := s.api.Patch(t.Context(), now, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+func (s *system) get(t *testing.T, pause *v1alpha1.RtpStreamPause) *v1alpha1.RtpStreamPause {
+	t.Helper()
+	now := &v1alpha1.RtpStreamPause{}
+	if err := s.api.Get(t.Context(), client.ObjectKeyFromObject(pause), now); err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+// waitEnforced waits until every media server that hosts the pause's channel has
+// acknowledged its present content.
+func waitEnforced(t *testing.T, uid types.UID) {
+	t.Helper()
+	running.waitEnforced(t, uid)
+}
+
+func (s *system) waitEnforced(t *testing.T, uid types.UID) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	enforced, err := running.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(uid)})
+	_, err := s.answering().view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(uid)})
 	if err != nil {
 		t.Fatalf("wait until %s is enforced: %v", uid, err)
 	}
-	return enforced
+}
+
+// answering is a manager that runs.
+func (s *system) answering() *manager {
+	for _, m := range s.managers {
+		if !m.ended && !m.isFrozen {
+			return m
+		}
+	}
+	return s.managers[0]
+}
+
+// explain asks the manager what is so with an edge; nil when it is not live.
+func (m *manager) explain(t *testing.T, channel string, e edge) *forwardingv1.Edge {
+	t.Helper()
+	request := &forwardingv1.ExplainRequest{Namespace: namespace, ChannelId: channel}
+	request.Of = &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{
+		RecvConnectionId: e.receiver.ConnectionID(), SendConnectionId: e.sender.ConnectionID(),
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := m.view.Explain(ctx, request)
+	parts, err := collect(stream, err)
+	if err != nil {
+		t.Fatalf("explain an edge: %v", err)
+	}
+	for _, part := range parts {
+		for _, told := range part.GetEdges() {
+			return told
+		}
+	}
+	return nil
+}
+
+// collect reads all parts of an answer.
+func collect[T any](stream grpc.ServerStreamingClient[T], err error) ([]*T, error) {
+	if err != nil {
+		return nil, err
+	}
+	var parts []*T
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return parts, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+}
+
+// condition is one of the object's conditions, if it is about what the object is
+// now.
+func condition(pause *v1alpha1.RtpStreamPause, name string) metav1.Condition {
+	found := meta.FindStatusCondition(pause.Status.Conditions, name)
+	if found == nil || found.ObservedGeneration != pause.Generation || pause.Status.ObservedGeneration != pause.Generation {
+		return metav1.Condition{}
+	}
+	return *found
 }
 
 // awaitReady waits until the object's Ready condition is True for its current
 // generation, with that reason.
 func awaitReady(t *testing.T, pause *v1alpha1.RtpStreamPause, reason string) *v1alpha1.RtpStreamPause {
 	t.Helper()
-	return await(t, "Ready, reason "+reason, func() (*v1alpha1.RtpStreamPause, bool) {
-		now := &v1alpha1.RtpStreamPause{}
-		if err := running.api.Get(t.Context(), client.ObjectKeyFromObject(pause), now); err != nil {
-			t.Fatal(err)
-		}
-		ready := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionReady)
-		return now, ready != nil && ready.Status == metav1.ConditionTrue && ready.Reason == reason &&
-			ready.ObservedGeneration == now.Generation && now.Status.ObservedGeneration == now.Generation
+	return running.awaitStatus(t, pause, metav1.ConditionTrue, reason)
+}
+
+func (s *system) awaitReady(t *testing.T, pause *v1alpha1.RtpStreamPause, reason string) *v1alpha1.RtpStreamPause {
+	t.Helper()
+	return s.awaitStatus(t, pause, metav1.ConditionTrue, reason)
+}
+
+// awaitStatus waits until the object's Ready condition is so for its current
+// generation.
+func (s *system) awaitStatus(t *testing.T, pause *v1alpha1.RtpStreamPause, status metav1.ConditionStatus, reason string) *v1alpha1.RtpStreamPause {
+	t.Helper()
+	return await(t, "Ready "+string(status)+", reason "+reason, func() (*v1alpha1.RtpStreamPause, bool) {
+		now := s.get(t, pause)
+		ready := condition(now, v1alpha1.ConditionReady)
+		return now, ready.Status == status && ready.Reason == reason
 	})
 }
 

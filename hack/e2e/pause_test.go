@@ -9,7 +9,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
@@ -18,18 +17,26 @@ import (
 // meeting is a channel of three that receive each other: the tests pause what
 // alice receives from bob.
 type meeting struct {
+	system            *system
 	channel           string
 	alice, bob, carol *member
 }
 
+// newMeeting opens a channel in the shared system.
 func newMeeting(t *testing.T) *meeting {
 	t.Helper()
-	channel := channelOf(t)
+	return running.newMeeting(t, channelOf(t))
+}
+
+// newMeeting opens a channel at the system's first media server.
+func (s *system) newMeeting(t *testing.T, channel string) *meeting {
+	t.Helper()
+	at := s.mediaServers[0]
 	return &meeting{
-		channel: channel,
-		alice:   join(t, channel, "alice", bot.SendRecv),
-		bob:     join(t, channel, "bob", bot.SendRecv),
-		carol:   join(t, channel, "carol", bot.SendRecv),
+		system: s, channel: channel,
+		alice: at.join(t, channel, "alice", bot.SendRecv),
+		bob:   at.join(t, channel, "bob", bot.SendRecv),
+		carol: at.join(t, channel, "carol", bot.SendRecv),
 	}
 }
 
@@ -57,9 +64,7 @@ func object(name string, spec func(*meeting) v1alpha1.RtpStreamPauseSpec) door {
 	return door{
 		name: name,
 		close: func(t *testing.T, m *meeting) types.UID {
-			of := spec(m)
-			of.ChannelID = m.channel
-			return createPause(t, m.channel, of).UID
+			return createPause(t, m.channel, spec(m)).UID
 		},
 		open: func(t *testing.T, m *meeting) { deletePause(t, newPause(m.channel, v1alpha1.RtpStreamPauseSpec{})) },
 	}
@@ -67,23 +72,37 @@ func object(name string, spec func(*meeting) v1alpha1.RtpStreamPauseSpec) door {
 
 func byConnectionID(m *meeting) v1alpha1.RtpStreamPauseSpec {
 	return v1alpha1.RtpStreamPauseSpec{
-		RecvConnectionID: new(m.alice.ConnectionID()), SendConnectionID: new(m.bob.ConnectionID()),
+		ChannelID: m.channel, Receivers: connections(m.alice), Senders: connections(m.bob), Reason: "a test",
 	}
 }
 
-func byClientID(*meeting) v1alpha1.RtpStreamPauseSpec {
-	return v1alpha1.RtpStreamPauseSpec{RecvClientID: new("alice"), SendClientID: new("bob")}
+func byClientID(m *meeting) v1alpha1.RtpStreamPauseSpec {
+	return clientSpec(m.channel, "alice", "bob")
 }
 
 func doors() []door {
-	openReceivers := object("from the sender to everybody", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
-		return v1alpha1.RtpStreamPauseSpec{SendConnectionID: new(m.bob.ConnectionID())}
-	})
-	openReceivers.reference = func(m *meeting) edge { return edge{m.alice, m.carol} }
+	// leaving adds the edge that the pause leaves alone.
+	leaving := func(d door, reference func(*meeting) edge) door {
+		d.reference = reference
+		return d
+	}
+	fromCarol := func(m *meeting) edge { return edge{m.alice, m.carol} }
+	fromBob := func(m *meeting) edge { return edge{m.carol, m.bob} }
 
-	openSenders := object("from everybody to the receiver", func(*meeting) v1alpha1.RtpStreamPauseSpec {
-		return v1alpha1.RtpStreamPauseSpec{RecvClientID: new("alice")}
+	openReceivers := leaving(object("from the sender to everybody", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: everyone(), Senders: connections(m.bob)}
+	}), fromCarol)
+	openSenders := object("from everybody to the receiver", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: clients("alice"), Senders: everyone()}
 	})
+	exceptReceivers := leaving(object("from the sender to everybody but one", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		except := v1alpha1.EveryoneExcept{ClientIDs: []string{"carol"}}
+		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: v1alpha1.Side{EveryoneExcept: &except}, Senders: clients("bob", "dave")}
+	}), fromBob)
+	exceptSenders := leaving(object("from everybody but one to the receiver", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+		except := v1alpha1.EveryoneExcept{ConnectionIDs: []string{m.carol.ConnectionID()}, ClientIDs: []string{"dave"}}
+		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: clients("dave", "alice"), Senders: v1alpha1.Side{EveryoneExcept: &except}}
+	}), fromCarol)
 	audio := object("audio alone", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		spec := byConnectionID(m)
 		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindAudio}
@@ -102,7 +121,7 @@ func doors() []door {
 		{name: "the shim", close: pauseByShim, open: resumeByShim},
 		object("an object by connection ids", byConnectionID),
 		object("an object by client ids", byClientID),
-		openReceivers, openSenders, audio, both,
+		openReceivers, openSenders, exceptReceivers, exceptSenders, audio, both,
 		{name: "expiry", close: pauseWithExpiry, open: expire},
 	}
 }
@@ -128,7 +147,6 @@ func resumeByShim(t *testing.T, m *meeting) {
 func pauseWithExpiry(t *testing.T, m *meeting) types.UID {
 	t.Helper()
 	spec := byConnectionID(m)
-	spec.ChannelID = m.channel
 	spec.ExpiresAt = new(metav1.NewTime(time.Now().Add(time.Hour)))
 	return createPause(t, m.channel, spec).UID
 }
@@ -137,16 +155,10 @@ func pauseWithExpiry(t *testing.T, m *meeting) types.UID {
 // media waits for it.
 func expire(t *testing.T, m *meeting) {
 	t.Helper()
-	pause := &v1alpha1.RtpStreamPause{}
-	if err := running.api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: m.channel}, pause); err != nil {
-		t.Fatal(err)
-	}
 	at := metav1.NewTime(time.Now().Truncate(time.Second).Add(2 * time.Second))
-	before := pause.DeepCopy()
-	pause.Spec.ExpiresAt = &at
-	if err := running.api.Patch(t.Context(), pause, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
-	}
+	pause := running.edit(t, newPause(m.channel, v1alpha1.RtpStreamPauseSpec{}), func(spec *v1alpha1.RtpStreamPauseSpec) {
+		spec.ExpiresAt = &at
+	})
 	count := len(m.paused().arrivals(bot.Video))
 	m.paused().awaitMore(t, bot.Video, 1)
 	if first := m.paused().arrivals(bot.Video)[count]; first.at.Before(at.Time) {
@@ -170,7 +182,7 @@ func TestPauseAndResume(t *testing.T) {
 				kinds = []bot.Kind{bot.Video}
 			}
 			proveAudioAsEven(t, slices.Contains(kinds, bot.Audio), func() *observation {
-				return pauseAndResume(t, m, d, watchEdge(t, m.paused(), reference, kinds...))
+				return pauseAndResume(t, m, d, m.watchEdge(t, m.paused(), reference, kinds...))
 			})
 			proveContiguous(t, "video of the edge that was never paused", reference.arrivals(bot.Video))
 		})
@@ -180,7 +192,8 @@ func TestPauseAndResume(t *testing.T) {
 func pauseAndResume(t *testing.T, m *meeting, d door, w *observation) *observation {
 	t.Helper()
 	uid := d.close(t, m)
-	w.provePaused(t, waitEnforced(t, uid))
+	waitEnforced(t, uid)
+	w.provePaused(t)
 	awaitNotification(t, m, bot.EventStreamPaused, w.paused)
 
 	w.proveSilence(t)
@@ -235,15 +248,15 @@ func awaitNotification(t *testing.T, m *meeting, event string, kinds []bot.Kind)
 func TestManyCuts(t *testing.T) {
 	m := newMeeting(t)
 	spec := byConnectionID(m)
-	spec.ChannelID = m.channel
 	insideFrame, betweenFrames := 0, 0
 	for cuts := 0; cuts < 6 || insideFrame == 0 || betweenFrames == 0; cuts++ {
 		if cuts == 40 {
 			t.Fatalf("of %d cuts, %d fell inside a frame and %d between frames", cuts, insideFrame, betweenFrames)
 		}
-		w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+		w := m.watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
 		pause := createPause(t, m.channel, spec)
-		w.provePaused(t, waitEnforced(t, pause.UID))
+		waitEnforced(t, pause.UID)
+		w.provePaused(t)
 		if all := m.paused().arrivals(bot.Video); all[len(all)-1].marker {
 			betweenFrames++
 		} else {
@@ -259,12 +272,12 @@ func TestManyCuts(t *testing.T) {
 // is gone.
 func TestUnion(t *testing.T) {
 	m := newMeeting(t)
-	w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+	w := m.watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
 	first, second := byConnectionID(m), byClientID(m)
-	first.ChannelID, second.ChannelID = m.channel, m.channel
 	one, two := createPause(t, m.channel+"-1", first), createPause(t, m.channel+"-2", second)
-	w.provePaused(t, waitEnforced(t, one.UID))
+	waitEnforced(t, one.UID)
 	waitEnforced(t, two.UID)
+	w.provePaused(t)
 
 	deletePause(t, one)
 	// A resume would show within the keyframe that passes over the reference edge.

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
@@ -18,9 +21,7 @@ func TestReceiverJoinsPaused(t *testing.T) {
 	bob, carol := join(t, channel, "bob", bot.SendRecv), join(t, channel, "carol", bot.SendRecv)
 	reference := edge{carol, bob}
 	reference.awaitFlow(t)
-	spec := byClientID(nil)
-	spec.ChannelID = channel
-	pause := createPause(t, channel, spec)
+	pause := createPause(t, channel, clientSpec(channel, "alice", "bob"))
 	awaitReady(t, pause, v1alpha1.ReasonArmed)
 
 	var alice *member
@@ -65,7 +66,7 @@ func proveNoVideo(t *testing.T, paused, reference edge) {
 // receiver that only receives.
 func TestSenderJoinsPaused(t *testing.T) {
 	channel := channelOf(t)
-	createPause(t, channel, v1alpha1.RtpStreamPauseSpec{ChannelID: channel, RecvClientID: new("alice"), SendClientID: new("bob")})
+	createPause(t, channel, clientSpec(channel, "alice", "bob"))
 	alice, carol := join(t, channel, "alice", bot.RecvOnly), join(t, channel, "carol", bot.RecvOnly)
 	bob := join(t, channel, "bob", bot.SendOnly)
 	proveNoVideo(t, edge{alice, bob}, edge{carol, bob})
@@ -75,13 +76,13 @@ func TestSenderJoinsPaused(t *testing.T) {
 // that it names has been gone long enough, and not while it is there.
 func TestDeleteAfterDisconnect(t *testing.T) {
 	m := newMeeting(t)
-	w := watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+	w := m.watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
 	spec := byConnectionID(m)
-	spec.ChannelID = m.channel
-	spec.DeleteAfterDisconnect = &metav1.Duration{Duration: time.Second}
+	spec.DeleteAfterDisconnectSeconds = new(int64(1))
 	pause := createPause(t, m.channel, spec)
 	// This takes longer than a second.
-	w.provePaused(t, waitEnforced(t, pause.UID))
+	waitEnforced(t, pause.UID)
+	w.provePaused(t)
 	awaitReady(t, pause, v1alpha1.ReasonEnforced)
 
 	m.alice.leave(t)
@@ -92,12 +93,52 @@ func TestDeleteAfterDisconnect(t *testing.T) {
 // comes and goes.
 func TestArmed(t *testing.T) {
 	m := newMeeting(t)
-	spec := byClientID(m)
-	spec.ChannelID = m.channel
-	pause := createPause(t, m.channel, spec)
+	pause := createPause(t, m.channel, byClientID(m))
 	awaitReady(t, pause, v1alpha1.ReasonEnforced)
 	m.alice.leave(t)
 	awaitReady(t, pause, v1alpha1.ReasonArmed)
 	m.alice = join(t, m.channel, "alice", bot.RecvOnly)
 	awaitReady(t, pause, v1alpha1.ReasonEnforced)
+}
+
+// TestTTL proves that an object is deleted the time after its expiry that it asks
+// for, and does not act meanwhile.
+func TestTTL(t *testing.T) {
+	m := newMeeting(t)
+	w := m.watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+	spec := byClientID(m)
+	expiry := time.Now().Truncate(time.Second).Add(4 * time.Second)
+	spec.ExpiresAt = new(metav1.NewTime(expiry))
+	spec.TTLSecondsAfterExpired = new(int64(2))
+	pause := createPause(t, m.channel, spec)
+	waitEnforced(t, pause.UID)
+	w.findCut(t)
+	awaitGone(t, pause)
+	if early := time.Until(expiry.Add(2 * time.Second)); early > 0 {
+		t.Errorf("it was deleted %s too early", early)
+	}
+	w.proveResumed(t)
+}
+
+// TestDeleting proves that an object that somebody's finalizer keeps acts no
+// longer, and says so.
+func TestDeleting(t *testing.T) {
+	m := newMeeting(t)
+	w := m.watchEdge(t, m.paused(), edge{m.carol, m.bob}, bot.Video)
+	pause := newPause(m.channel, byClientID(m))
+	pause.Finalizers = []string{"example.com/somebody"}
+	if err := running.api.Create(t.Context(), pause); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		release := []byte(`{"metadata":{"finalizers":null}}`)
+		if err := running.api.Patch(context.WithoutCancel(t.Context()), pause, client.RawPatch(types.MergePatchType, release)); err != nil {
+			t.Error(err)
+		}
+	})
+	waitEnforced(t, pause.UID)
+	w.provePaused(t)
+	deletePause(t, pause)
+	w.proveResumed(t)
+	running.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonDeleting)
 }

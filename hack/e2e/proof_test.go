@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 // that is never paused meanwhile.
 type observation struct {
 	edge, reference edge
+	system          *system
+	channel         string
 	paused          []bot.Kind
 	began           map[bot.Kind]int // Packets of the edge when the observation began.
 	cut             map[bot.Kind]int // Packets of the edge when it was proven paused.
@@ -32,13 +35,14 @@ func enough(kind bot.Kind) int {
 	return enoughVideo
 }
 
-// watchEdge begins the observation, with media flowing over both edges.
-func watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *observation {
+// watchEdge begins the observation, with media flowing over both edges. The cut
+// that ends it is the last packet that left, as View tells it.
+func (m *meeting) watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *observation {
 	t.Helper()
 	watched.awaitFlow(t)
 	reference.awaitFlow(t)
 	return &observation{
-		edge: watched, reference: reference, paused: kinds,
+		edge: watched, reference: reference, system: m.system, channel: m.channel, paused: kinds,
 		began: map[bot.Kind]int{
 			bot.Audio: len(watched.arrivals(bot.Audio)),
 			bot.Video: len(watched.arrivals(bot.Video)),
@@ -48,29 +52,36 @@ func watchEdge(t *testing.T, watched, reference edge, kinds ...bot.Kind) *observ
 }
 
 // provePaused proves that the last packet that the receiver gets of each paused
-// kind is the acknowledged one, while the reference edge goes on.
-func (w *observation) provePaused(t *testing.T, enforced *forwardingv1.WaitEnforcedResponse) {
+// kind is the last that left, while the reference edge goes on. The pause has been
+// acknowledged.
+func (w *observation) provePaused(t *testing.T) {
 	t.Helper()
-	for _, kind := range w.paused {
-		acknowledged := streamOf(t, enforced, w.edge, kind)
-		if acknowledged.LastSequenceNumber == nil {
-			t.Fatalf("%s: the acknowledgement says that no packet ever left", kind)
-		}
-		last := uint16(acknowledged.GetLastSequenceNumber())
-		// The acknowledgement may be faster than the packets before it.
-		await(t, "the acknowledged last packet", func() (uint16, bool) {
-			highest := highest(w.edge.arrivals(kind))
-			return highest, highest == last
-		})
-		w.cut[kind] = len(w.edge.arrivals(kind))
-		if ssrc := w.edge.arrivals(kind)[0].ssrc; ssrc != acknowledged.GetSsrc() {
-			t.Errorf("%s: the acknowledgement names SSRC %d, the stream has %d", kind, acknowledged.GetSsrc(), ssrc)
-		}
-	}
+	w.findCut(t)
 	for _, kind := range w.paused {
 		w.reference.awaitMore(t, kind, enough(kind))
 	}
 	w.proveSilence(t)
+}
+
+// findCut asks for the last packet that left, and waits until it is there.
+func (w *observation) findCut(t *testing.T) {
+	t.Helper()
+	told := w.system.answering().explain(t, w.channel, w.edge)
+	for _, kind := range w.paused {
+		last := withheldStream(t, told, kind)
+		if last.LastSequenceNumber == nil {
+			t.Fatalf("%s: View says that no packet ever left", kind)
+		}
+		// The answer may be faster than the packets before it.
+		await(t, "the last packet that left", func() (uint16, bool) {
+			highest := highest(w.edge.arrivals(kind))
+			return highest, highest == uint16(last.GetLastSequenceNumber())
+		})
+		w.cut[kind] = len(w.edge.arrivals(kind))
+		if ssrc := w.edge.arrivals(kind)[0].ssrc; ssrc != last.GetSsrc() {
+			t.Errorf("%s: View names SSRC %d, the stream has %d", kind, last.GetSsrc(), ssrc)
+		}
+	}
 }
 
 // proveSilence proves that nothing came over the edge since provePaused saw its
@@ -80,7 +91,7 @@ func (w *observation) proveSilence(t *testing.T) {
 	for _, kind := range w.paused {
 		all := w.edge.arrivals(kind)
 		if late := len(all) - w.cut[kind]; late != 0 {
-			t.Errorf("%s: %d packets came after the acknowledged last one, number %d; the next was %+v",
+			t.Errorf("%s: %d packets came after the last that was said to have left, number %d; the next was %+v",
 				kind, late, highest(all[:w.cut[kind]]), all[w.cut[kind]])
 		}
 	}
@@ -198,25 +209,19 @@ func highest(all []arrival) uint16 {
 	return number
 }
 
-// streamOf finds what was acknowledged of one kind on one edge.
-func streamOf(t *testing.T, enforced *forwardingv1.WaitEnforcedResponse, e edge, kind bot.Kind) *forwardingv1.StreamAcknowledgement {
+// withheldStream finds what View says of one kind on an edge, which must be that
+// it is paused.
+func withheldStream(t *testing.T, told *forwardingv1.Edge, kind bot.Kind) *forwardingv1.Stream {
 	t.Helper()
 	want := forwardingv1.Kind_KIND_VIDEO
 	if kind == bot.Audio {
 		want = forwardingv1.Kind_KIND_AUDIO
 	}
-	for _, by := range enforced.GetMediaServers() {
-		for _, acknowledged := range by.GetEdges() {
-			if acknowledged.GetRecvConnectionId() != e.receiver.ConnectionID() || acknowledged.GetSendConnectionId() != e.sender.ConnectionID() {
-				continue
-			}
-			for _, s := range acknowledged.GetStreams() {
-				if s.GetKind() == want {
-					return s
-				}
-			}
+	for _, s := range told.GetStreams() {
+		if s.GetKind() == want && slices.Contains(s.GetWithheld(), forwardingv1.Withheld_WITHHELD_PAUSED) {
+			return s
 		}
 	}
-	t.Fatalf("no acknowledgement of %s from %s to %s in %v", kind, e.sender.ConnectionID(), e.receiver.ConnectionID(), enforced)
+	t.Fatalf("View does not say that %s is paused: %v", kind, told)
 	return nil
 }

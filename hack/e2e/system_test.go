@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"testing"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,36 +19,68 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
-	"github.com/nagi-rtc/nagi/cmd/nagi/child"
-	"github.com/nagi-rtc/nagi/hack/controlplane"
 )
 
 const (
 	// patience bounds every wait for a condition; none is expected to come near.
-	patience = 30 * time.Second
+	patience = 60 * time.Second
 	// namespace is the tenant of all tests.
 	namespace = "default"
-	// corsOrigin is the one origin that the shim lets pages call from.
+	// corsOrigin is the one origin that the shims let pages call from.
 	corsOrigin = "http://127.0.0.1:5000"
 )
 
-// system is one of each program.
-type system struct {
-	dir      string // Of the programs and their logs.
-	plane    *controlplane.ControlPlane
-	children []*child.Child
-	logs     []io.Closer
-
-	shimURL, signalingURL string
-
-	http    *http.Client // Of api.
-	api     client.WithWatch
-	manager *grpc.ClientConn
-	view    forwardingv1.ViewClient
+// layout says what a system is made of.
+type layout struct {
+	managers, shims, mediaServers int
+	// Arguments beside those that every program of a kind gets.
+	managerArgs, mediaServerArgs []string
+	// managerUser and shimUser are who the programs are to the API server; empty:
+	// an administrator.
+	managerUser, shimUser string
 }
 
-func startSystem(dir string) (_ *system, err error) {
-	s := &system{dir: dir}
+// system is a control plane and programs, each manager behind relays.
+type system struct {
+	dir          string // Of everything that is written.
+	layout       layout
+	plane        *plane
+	managers     []*manager
+	shims        []*shim
+	mediaServers []*mediaServer
+	programs     []*program // All of them, in the order of their start.
+
+	http *http.Client // Of api.
+	api  client.WithWatch
+}
+
+// manager is a manager between two relays: those who dial it come through grpc,
+// and it comes to the API server through api.
+type manager struct {
+	*program
+
+	grpc, api *relay
+	conn      *grpc.ClientConn
+	view      forwardingv1.ViewClient
+}
+
+type shim struct {
+	*program
+
+	api *relay
+	url string
+}
+
+type mediaServer struct {
+	*program
+
+	name, signalingURL string
+}
+
+// startSystem starts what the layout says, below dir, and waits until all of it
+// is ready. The caller calls stop in the end, unless there is an error.
+func startSystem(dir string, l layout) (_ *system, err error) {
+	s := &system{dir: dir, layout: l}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop())
@@ -56,13 +88,37 @@ func startSystem(dir string) (_ *system, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	defer cancel()
-	if s.plane, err = controlplane.Start(); err != nil {
+	if s.plane, err = startPlane(dir); err != nil {
 		return nil, err
 	}
 	if err := s.connectAPI(); err != nil {
 		return nil, err
 	}
 	return s, s.startPrograms(ctx)
+}
+
+// own starts a system for one test alone. What it wrote stays when the test fails.
+func own(t *testing.T, l layout) *system {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nagi-e2e-own-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startSystem(dir, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the logs are kept in %s", dir)
+		} else if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 func (s *system) connectAPI() error {
@@ -83,87 +139,149 @@ func (s *system) connectAPI() error {
 }
 
 func (s *system) startPrograms(ctx context.Context) error {
-	manager, err := s.startProgram(ctx, "manager", "--kubeconfig="+s.plane.Kubeconfig)
-	if err != nil {
-		return err
+	for i := range s.layout.managers {
+		m, err := s.newManager(i)
+		if err != nil {
+			return err
+		}
+		s.managers = append(s.managers, m)
+		if err := s.startManager(ctx, m); err != nil {
+			return err
+		}
 	}
-	managerAddress, err := manager.Address(ctx, "grpc")
-	if err != nil {
-		return err
+	var managers []string
+	for _, m := range s.managers {
+		managers = append(managers, "--managers="+m.grpc.address())
 	}
-	shim, err := s.startProgram(ctx, "shim", "--kubeconfig="+s.plane.Kubeconfig, "--managers="+managerAddress, "--cors-origin="+corsOrigin)
-	if err != nil {
-		return err
+	for i := range s.layout.shims {
+		if err := s.startShim(ctx, i, managers); err != nil {
+			return err
+		}
 	}
-	shimAddress, err := shim.Address(ctx, "http")
-	if err != nil {
-		return err
+	for i := range s.layout.mediaServers {
+		if err := s.startMediaServer(ctx, i, managers); err != nil {
+			return err
+		}
 	}
-	mediaServer, err := s.startProgram(ctx, "mediaserver", "--managers="+managerAddress, "--media-listen=127.0.0.1:0", "--shim-url=http://"+shimAddress)
-	if err != nil {
-		return err
+	for _, p := range s.programs {
+		if err := p.Ready(ctx); err != nil {
+			return err
+		}
 	}
-	signalingAddress, err := mediaServer.Address(ctx, "signaling")
-	if err != nil {
-		return err
-	}
-	s.shimURL, s.signalingURL = "http://"+shimAddress+"/", "ws://"+signalingAddress+"/signaling"
-
-	s.manager, err = grpc.NewClient(managerAddress, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return fmt.Errorf("make a client of the manager: %w", err)
-	}
-	s.view = forwardingv1.NewViewClient(s.manager)
 	return nil
 }
 
-// startProgram starts a program on free ports and waits until it is ready.
-func (s *system) startProgram(ctx context.Context, name string, args ...string) (*child.Child, error) {
-	log, err := os.Create(s.logOf(name))
-	if err != nil {
-		return nil, fmt.Errorf("make the log of %s: %w", name, err)
-	}
-	s.logs = append(s.logs, log)
-	c, err := child.Start(child.Spec{
-		Name: name, Path: filepath.Join(s.dir, name), Output: log,
-		Args: append(args, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"),
-	})
-	if err != nil {
+func (s *system) newManager(index int) (*manager, error) {
+	m := &manager{program: s.newProgram("manager", fmt.Sprintf("manager-%d", index))}
+	var err error
+	if m.grpc, err = newRelay(); err != nil {
 		return nil, err
 	}
-	s.children = append(s.children, c)
-	return c, c.Ready(ctx)
+	m.relays = append(m.relays, m.grpc)
+	kubeconfig := ""
+	if m.api, kubeconfig, err = s.newWayToAPI(m.program, s.layout.managerUser); err != nil {
+		return nil, err
+	}
+	m.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespaces=" + namespace}, s.layout.managerArgs...)
+	return m, nil
 }
 
-func (s *system) logOf(name string) string { return filepath.Join(s.dir, name+".log") }
-
-// stop ends the programs in the reverse order of their start, then the API
-// server. A data race that the programs' race detector saw is an error.
-func (s *system) stop() error {
-	var problems []error
-	for i := len(s.children) - 1; i >= 0; i-- {
-		c := s.children[i]
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		problems = append(problems, c.Stop(ctx))
-		cancel()
-		log, err := os.ReadFile(s.logOf(c.Name()))
-		problems = append(problems, err)
-		if at := bytes.Index(log, []byte("WARNING: DATA RACE")); at >= 0 {
-			problems = append(problems, fmt.Errorf("%s: %s", c.Name(), log[at:min(len(log), at+4000)]))
+// startManager starts a manager, again if it has ended, and puts it behind its
+// relay. It does not wait until it is ready.
+func (s *system) startManager(ctx context.Context, m *manager) error {
+	if err := m.start(); err != nil {
+		return err
+	}
+	address, err := m.Address(ctx, "grpc")
+	if err != nil {
+		return err
+	}
+	m.grpc.to(address)
+	if m.conn != nil {
+		if err := m.conn.Close(); err != nil {
+			return fmt.Errorf("close the client of the manager: %w", err)
 		}
 	}
-	for _, log := range s.logs {
-		problems = append(problems, log.Close())
+	if m.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		return fmt.Errorf("make a client of the manager: %w", err)
 	}
-	if s.manager != nil {
-		problems = append(problems, s.manager.Close())
+	m.view = forwardingv1.NewViewClient(m.conn)
+	return nil
+}
+
+func (s *system) startShim(ctx context.Context, index int, managers []string) error {
+	p := &shim{program: s.newProgram("shim", fmt.Sprintf("shim-%d", index))}
+	var err error
+	var kubeconfig string
+	if p.api, kubeconfig, err = s.newWayToAPI(p.program, s.layout.shimUser); err != nil {
+		return err
+	}
+	p.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespace=" + namespace, "--cors-origin=" + corsOrigin}, managers...)
+	if err := p.start(); err != nil {
+		return err
+	}
+	address, err := p.Address(ctx, "http")
+	if err != nil {
+		return err
+	}
+	p.url = "http://" + address + "/"
+	s.shims = append(s.shims, p)
+	return nil
+}
+
+func (s *system) startMediaServer(ctx context.Context, index int, managers []string) error {
+	name := fmt.Sprintf("mediaserver-%d", index)
+	m := &mediaServer{program: s.newProgram("mediaserver", name), name: name}
+	m.args = append([]string{"--name=" + name, "--namespace=" + namespace, "--media-listen=127.0.0.1:0", "--shim-url=" + s.shims[0].url}, managers...)
+	m.args = append(m.args, s.layout.mediaServerArgs...)
+	if err := m.start(); err != nil {
+		return err
+	}
+	address, err := m.Address(ctx, "signaling")
+	if err != nil {
+		return err
+	}
+	m.signalingURL = "ws://" + address + "/signaling"
+	s.mediaServers = append(s.mediaServers, m)
+	return nil
+}
+
+// stop ends the programs in the reverse order of their start, then the control
+// plane. A program that ended by itself is an error, and a data race that a
+// program's race detector saw.
+func (s *system) stop() error {
+	var problems []error
+	for i := len(s.programs) - 1; i >= 0; i-- {
+		problems = append(problems, s.programs[i].stop())
+	}
+	for _, m := range s.managers {
+		if m.conn != nil {
+			problems = append(problems, m.conn.Close())
+		}
+	}
+	for _, p := range s.programs {
+		for _, r := range p.relays {
+			problems = append(problems, r.close())
+		}
 	}
 	if s.http != nil {
 		s.http.CloseIdleConnections()
 	}
 	http.DefaultClient.CloseIdleConnections()
-	if s.plane != nil {
+	if s.plane != nil && s.plane.ControlPlane != nil {
 		problems = append(problems, s.plane.Stop())
 	}
 	return errors.Join(problems...)
+}
+
+// raceIn returns what a program's race detector wrote into its log.
+func raceIn(path string) error {
+	log, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read what a program wrote: %w", err)
+	}
+	if at := bytes.Index(log, []byte("WARNING: DATA RACE")); at >= 0 {
+		return fmt.Errorf("%s: %s", filepath.Base(path), log[at:min(len(log), at+4000)])
+	}
+	return nil
 }
