@@ -16,7 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/nagi-rtc/nagi/hack/controlplane"
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 )
 
 // controlPlaneCommand makes this program run etcd and kube-apiserver and nothing
