@@ -1,46 +1,48 @@
-// Package lifecycle is the elected part of the controllers: status, expiry and
-// collection. No pause waits for it: media servers get their tables, and View
-// its answers, whether or not anybody is in office.
+// Package lifecycle is the elected part of the controllers: status, events,
+// expiry and collection. No pause waits for it: media servers get their tables,
+// and View its answers, whether or not anybody is in office.
 package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
 // LeaseName is the name of the Lease that the managers campaign for.
 const LeaseName = "nagi-manager"
 
-// workers bounds the writes in flight.
-const workers = 8
-
-// readyPoll is how often readiness is looked at before the first work.
+// readyPoll is how often readiness is looked at before a campaign.
 const readyPoll = 50 * time.Millisecond
 
-// errStale: the object has changed since it was read; computed again at once.
-var errStale = errors.New("the object has changed meanwhile")
+// Knowledge is what a replica knows of pauses and media servers;
+// knowledge.Knowledge.
+type Knowledge interface {
+	Ready() error
+	Watch(enqueue func(name types.NamespacedName, low bool)) (stop func())
+	Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause
+	Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) knowledge.Verdict
+	Departure(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) (left, again time.Time)
+	Streaming(namespace string) int
+}
 
 // Config says what to write. Durations left 0 have the values of the design.
 type Config struct {
@@ -50,47 +52,53 @@ type Config struct {
 	Log            *slog.Logger
 	Registerer     prometheus.Registerer
 
-	// MediaServerLost is after how long out of touch a media server's connections
-	// count as gone; 10 min.
-	MediaServerLost time.Duration
 	// LeaseDuration, RenewDeadline and RetryPeriod are client-go's; 15, 10 and 2 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+	// GiveUpAfter is for how long a leader may fail in everything that it tries
+	// before it leaves the office to another; 30 s.
+	GiveUpAfter time.Duration
 }
 
 // Lifecycle campaigns for office and writes while in it.
 type Lifecycle struct {
 	config  Config
-	client  client.Client
-	lock    resourcelock.Interface
+	writer  *writer
+	tenure  *tenure
+	events  kubernetes.Interface
 	metrics *metrics
+	gaveUp  atomic.Pointer[gaveUp]
+}
+
+// gaveUp is when the replica left the office by itself, and why.
+type gaveUp struct {
+	at  time.Time
+	err error
 }
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=default,resources=leases,verbs=get;create;update
 
 // New prepares a lifecycle; Run runs it.
 func New(config Config) (*Lifecycle, error) {
-	setDefault(&config.MediaServerLost, 10*time.Minute)
 	setDefault(&config.LeaseDuration, 15*time.Second)
 	setDefault(&config.RenewDeadline, 10*time.Second)
 	setDefault(&config.RetryPeriod, 2*time.Second)
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register the API types: %w", err)
-	}
-	// The client's own limit of 5 requests/s is for scripts; the API server's
-	// fairness is what limits a controller.
-	unlimited := rest.CopyConfig(config.REST)
-	unlimited.QPS = -1
-	writer, err := client.New(unlimited, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("prepare the writer of status: %w; is the API server reachable?", err)
-	}
+	setDefault(&config.GiveUpAfter, 30*time.Second)
 	lock, err := newLock(config)
 	if err != nil {
 		return nil, err
 	}
+	l := &Lifecycle{
+		config: config, metrics: newMetrics(config.Registerer),
+		tenure: &tenure{Interface: lock, lease: config.LeaseDuration},
+	}
+	if l.writer, err = newWriter(config.REST, l.tenure); err != nil {
+		return nil, err
+	}
+	if l.events, err = newEventsClient(config.REST); err != nil {
+		return nil, err
+	}
 
-	return &Lifecycle{config: config, client: writer, lock: lock, metrics: newMetrics(config.Registerer)}, nil
+	return l, nil
 }
 
 func setDefault(d *time.Duration, value time.Duration) {
@@ -104,6 +112,7 @@ func newLock(config Config) (resourcelock.Interface, error) {
 	// nor longer than the deadline that it is for.
 	bounded := rest.CopyConfig(config.REST)
 	bounded.Timeout = max(config.RenewDeadline/2, time.Second)
+	bounded.QPS = -1
 	clients, err := kubernetes.NewForConfig(bounded)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the election: %w", err)
@@ -120,114 +129,109 @@ func newLock(config Config) (resourcelock.Interface, error) {
 	}, nil
 }
 
-// Run campaigns until ctx ends, again after each term: losing the lease ends
-// nothing but the writing. It returns when the last term's work has ended.
-func (l *Lifecycle) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := l.campaign(ctx); err != nil {
-			return err
-		}
+// GaveUp tells why this replica left the office by itself, until it has written
+// again; nil when it has not. Tables and View do not depend on it.
+func (l *Lifecycle) GaveUp() error {
+	if g := l.gaveUp.Load(); g != nil {
+		return fmt.Errorf("the elected part gave up at %s, so that another manager may write status: %w", g.at.UTC().Format(time.RFC3339), g.err)
 	}
 
 	return nil
 }
 
-func (l *Lifecycle) campaign(ctx context.Context) error {
-	// The elector starts the term in a goroutine of its own and does not wait for
-	// it, nor tell whether it has begun when ctx ends: elections are held under a
-	// wait of ours.
-	won, ended := make(chan context.Context, 1), make(chan struct{})
+// Run campaigns until ctx ends, again after each term: losing the lease ends
+// nothing but the writing. It returns when the last term's work has ended.
+func (l *Lifecycle) Run(ctx context.Context) error {
+	// client-go logs to the logger of the context.
+	ctx = logr.NewContext(ctx, logr.FromSlogHandler(l.config.Log.Handler()))
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: l.events.EventsV1()})
+	defer broadcaster.Shutdown()
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("begin to record events: %w", err)
+	}
+	story := newStory(broadcaster, l.metrics)
+	for l.ready(ctx) {
+		err := l.campaign(ctx, story)
+		if err == nil {
+			continue
+		}
+		l.gaveUp.Store(&gaveUp{at: time.Now(), err: err})
+		l.metrics.gaveUp.Inc()
+		l.config.Log.Error("the elected part gives the office up, so that another manager may write status", "err", err)
+		// Long enough for another to win, and not in step with it.
+		pause(ctx, l.config.LeaseDuration+rand.N(l.config.LeaseDuration)) //nolint:gosec // Jitter is no secret.
+	}
+
+	return nil
+}
+
+// ready waits until media servers are let in: the time in office counts from
+// then, since before it nobody's absence means anything. Who cannot know does not
+// stand in the way of who can.
+func (l *Lifecycle) ready(ctx context.Context) bool {
+	for l.config.Knowledge.Ready() != nil {
+		if !pause(ctx, readyPoll) {
+			return false
+		}
+	}
+
+	return ctx.Err() == nil
+}
+
+// pause waits for d; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// campaign stands for election and, once elected, works until the lease is lost.
+// The error tells why the office was given up before.
+func (l *Lifecycle) campaign(ctx context.Context, story *story) error {
+	// The elector starts a term in a goroutine of its own, waits for its end nowhere,
+	// and releases the lease while it may go on: so the term runs here, and a release
+	// waits for it.
+	office, leave := context.WithCancel(ctx)
+	defer leave()
+	won, quiet, ended := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	l.tenure.begin(func(ctx context.Context) {
+		leave()
+		select {
+		case <-quiet:
+		case <-ctx.Done():
+		}
+	})
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: l.lock, Name: LeaseName, ReleaseOnCancel: true,
+		Lock: l.tenure, Name: LeaseName, ReleaseOnCancel: true,
 		LeaseDuration: l.config.LeaseDuration, RenewDeadline: l.config.RenewDeadline, RetryPeriod: l.config.RetryPeriod,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) { won <- ctx },
+			OnStartedLeading: func(context.Context) { won <- struct{}{} },
 			OnStoppedLeading: func() {},
 		},
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the election: %w", err)
 	}
+	standing, withdraw := context.WithCancel(ctx)
+	defer withdraw()
 	go func() {
 		defer close(ended)
-		elector.Run(ctx)
+		elector.Run(standing)
 	}()
 	select {
-	case term := <-won:
-		l.term(term) //nolint:contextcheck // It is derived from ctx, by the elector.
+	case <-won:
+		err = l.term(office, story)
+	case <-office.Done():
 	case <-ended:
 	}
+	close(quiet)
+	withdraw()
 	<-ended
 
-	return nil
-}
-
-// term writes until ctx ends.
-func (l *Lifecycle) term(ctx context.Context) {
-	l.metrics.inOffice.Set(1)
-	defer l.metrics.inOffice.Set(0)
-	l.config.Log.Info("in office: writing status")
-	if err := l.work(ctx); err != nil {
-		l.config.Log.Error("the term's work failed; the next term tries again", "err", err)
-	}
-	l.config.Log.Info("out of office")
-}
-
-// ready waits until media servers are let in: the time in office counts from
-// then, since before it nobody's absence means anything.
-func (l *Lifecycle) ready(ctx context.Context) bool {
-	ticker := time.NewTicker(readyPoll)
-	defer ticker.Stop()
-	for l.config.Knowledge.Ready() != nil {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-ticker.C:
-		}
-	}
-
-	return true
-}
-
-func (l *Lifecycle) work(ctx context.Context) error {
-	if !l.ready(ctx) {
-		return nil
-	}
-	r := &reconciler{
-		knowledge: l.config.Knowledge, client: l.client, log: l.config.Log, metrics: l.metrics,
-		inOffice: time.Now(), mediaServerLost: l.config.MediaServerLost,
-	}
-	anyName := true
-	c, err := controller.NewTypedUnmanaged("rtpstreampause", controller.Options{
-		Reconciler: reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-			result, err := r.Reconcile(ctx, request)
-			if errors.Is(err, errStale) {
-				return reconcile.Result{RequeueAfter: conflictRetry}, nil
-			}
-
-			return result, err
-		}),
-		MaxConcurrentReconciles: workers,
-		SkipNameValidation:      &anyName,
-		Logger:                  logr.FromSlogHandler(l.config.Log.Handler()),
-	})
-	if err != nil {
-		return fmt.Errorf("prepare the controller: %w", err)
-	}
-	stop := func() {}
-	defer func() { stop() }()
-	err = c.Watch(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		// The queue holds each name once, however much happens to it.
-		stop = l.config.Knowledge.Watch(func(name types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: name}) })
-
-		return nil
-	}))
-	if err != nil {
-		return fmt.Errorf("listen to changes: %w", err)
-	}
-	if err := c.Start(ctx); err != nil {
-		return fmt.Errorf("run the controller: %w", err)
-	}
-
-	return nil
+	return err
 }

@@ -2,98 +2,142 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
-	"github.com/nagi-rtc/nagi/controllers/tables"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
-// Knowledge is what a replica knows of pauses and media servers; serve.Server.
-type Knowledge interface {
-	Ready() error
-	Watch(enqueue func(types.NamespacedName)) (stop func())
-	Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause
-	MediaServers(namespace, channelID, uid string) []tables.MediaServer
-	MediaServersStreaming(namespace string) int
-	Departed(namespace, connectionID string) (time.Time, bool)
-	Complete(namespace, mediaServer string) (at time.Time, known bool)
-}
-
 const (
-	// fieldOwner is the field manager of the status.
-	fieldOwner = "nagi-manager"
 	// conflictRetry is when to compute again what was computed from an object that
 	// has changed since. The watch brings the change, and with it the next try, long
 	// before, unless it is broken; then asking more often would only conflict more.
 	conflictRetry = time.Second
 	// soonestWake keeps a clock that is slightly off from spinning.
 	soonestWake = 50 * time.Millisecond
+	// A status in place is left for so long before it is taken back because a media
+	// server is out of touch (lossGrace), or is back and has yet to acknowledge
+	// (doubtGrace): a blip must not rewrite the status of every pause there is.
+	lossGrace  = 5 * time.Second
+	doubtGrace = time.Second
+	// loneliness is how often to look again at a pause whose status says that no
+	// media server is connected.
+	loneliness = 30 * time.Second
 )
-
-// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=list;watch;delete
-// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses/status,verbs=patch
 
 // reconciler writes status, expires and collects during one term of office.
 type reconciler struct {
-	knowledge       Knowledge
-	client          client.Client
-	log             *slog.Logger
-	metrics         *metrics
-	inOffice        time.Time
-	mediaServerLost time.Duration
+	knowledge Knowledge
+	writer    *writer
+	story     *story
+	log       *slog.Logger
+	metrics   *metrics
+	inOffice  time.Time
+
+	mu sync.Mutex
+	// doubts are since when what a status says has lacked an acknowledgement.
+	doubts map[types.NamespacedName]time.Time
 }
 
-// Reconcile brings one pause's status up to date and deletes the pause when its
-// time has come.
-func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	object := r.knowledge.Pause(request.NamespacedName)
-	if object == nil || object.DeletionTimestamp != nil {
-		return reconcile.Result{}, nil
+// reconcile brings one pause's status up to date and deletes the pause when its
+// time has come. It tells when to look again, and whether it has written.
+func (r *reconciler) reconcile(ctx context.Context, name types.NamespacedName) (again next, wrote bool, err error) {
+	object := r.knowledge.Pause(name)
+	if object == nil {
+		r.believe(name)
+
+		return next{}, false, nil
 	}
 	now := time.Now()
-	servers := r.knowledge.MediaServers(object.Namespace, object.Spec.ChannelID, string(object.UID))
-	verdict := tables.Judge(tables.Pause(object), servers, r.inOffice, now)
-	left, again := r.departure(object, servers, now)
-	next := soonest(verdict.Until, again)
+	verdict := r.knowledge.Judge(object, r.inOffice, now)
+	left, ask := r.knowledge.Departure(object, r.inOffice, now)
+	streaming := r.knowledge.Streaming(object.Namespace)
 
-	status := nextStatus(object, verdict, servers, r.knowledge.MediaServersStreaming(object.Namespace))
-	if known := r.inOffice.Add(tables.OfficeBeforeArmed); now.Before(known) && !certain(verdict) && written(object) {
+	status := nextStatus(object, verdict, streaming)
+	again = sooner(next{at: verdict.Until, level: due}, ask, due)
+	if verdict.Reason == v1alpha1.ReasonArmed && streaming == 0 {
+		again = sooner(again, now.Add(loneliness), mass)
+	}
+	if until := r.leave(name, object, verdict, now); !until.IsZero() {
+		status = *object.Status.DeepCopy()
+		again = sooner(again, until, mass)
+	}
+	status.DisconnectedAt = disconnectedAt(object, left, now)
+	if !equality.Semantic.DeepEqual(status, object.Status) {
+		return r.write(ctx, object, &status, again)
+	}
+	if object.DeletionTimestamp != nil {
+		return again.notBefore(now), false, nil
+	}
+	reason, at := collection(object, verdict)
+	if reason == "" || now.Before(at) {
+		return sooner(again, at, due).notBefore(now), false, nil
+	}
+
+	return r.collect(ctx, object, reason)
+}
+
+// leave tells until when the status that the object has is left as it is; zero:
+// write now.
+func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, now time.Time) time.Time {
+	reason := readyReason(object)
+	if verdict.Reason != v1alpha1.ReasonNotAcknowledged || reason == v1alpha1.ReasonNotAcknowledged {
+		r.believe(name)
+	}
+	if !written(object) || certain(verdict) {
+		return time.Time{}
+	}
+	var until time.Time
+	switch {
+	case now.Before(r.inOffice.Add(knowledge.OfficeBeforeArmed)):
 		// A writer new in office leaves what its predecessor knew until it can know
 		// better itself; else each election would rewrite every status twice.
-		status = *object.Status.DeepCopy()
-		next = soonest(next, known)
+		return r.inOffice.Add(knowledge.OfficeBeforeArmed)
+	case verdict.Reason == v1alpha1.ReasonMediaServerLost:
+		until = verdict.LostSince.Add(lossGrace)
+	case verdict.Reason == v1alpha1.ReasonNotAcknowledged && reason != verdict.Reason:
+		until = r.doubt(name, now).Add(doubtGrace)
 	}
-	status.DisconnectedAt = nil
-	if !left.IsZero() {
-		status.DisconnectedAt = wholeSeconds(left)
-	}
-	if !equality.Semantic.DeepEqual(status, object.Status) {
-		return after(now, next), r.write(ctx, object, status, verdict)
-	}
-	if object.Spec.DeleteAfterDisconnect != nil && status.DisconnectedAt != nil {
-		due := status.DisconnectedAt.Add(object.Spec.DeleteAfterDisconnect.Duration)
-		if !now.Before(due) {
-			return reconcile.Result{}, r.collect(ctx, object)
-		}
-		next = soonest(next, due)
+	if now.Before(until) {
+		return until
 	}
 
-	return after(now, next), nil
+	return time.Time{}
+}
+
+// doubt returns since when the pause has lacked an acknowledgement.
+func (r *reconciler) doubt(name types.NamespacedName, now time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	since, ok := r.doubts[name]
+	if !ok {
+		since, r.doubts[name] = now, now
+	}
+
+	return since
+}
+
+func (r *reconciler) believe(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.doubts, name)
 }
 
 // certain tells that the verdict needs no knowledge of every media server.
-func certain(verdict tables.Verdict) bool {
-	return verdict.Reason == v1alpha1.ReasonEnforced || verdict.Reason == v1alpha1.ReasonExpired
+func certain(verdict knowledge.Verdict) bool {
+	switch verdict.Reason {
+	case v1alpha1.ReasonEnforced, v1alpha1.ReasonExpired, v1alpha1.ReasonDeleting, v1alpha1.ReasonNotUnderstood, v1alpha1.ReasonLimitExceeded:
+		return true
+	default:
+		return false
+	}
 }
 
 // written tells that the status is of the present generation.
@@ -101,78 +145,66 @@ func written(object *v1alpha1.RtpStreamPause) bool {
 	return object.Status.ObservedGeneration == object.Generation && len(object.Status.Conditions) > 0
 }
 
-func soonest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
+func readyReason(object *v1alpha1.RtpStreamPause) string {
+	if ready := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
 	}
 
-	return a
+	return ""
 }
 
-func after(now, next time.Time) reconcile.Result {
-	if next.IsZero() {
-		return reconcile.Result{}
+// sooner returns the earlier of what is planned and the time at; zero is never.
+func sooner(planned next, at time.Time, l level) next {
+	if at.IsZero() || !planned.at.IsZero() && !at.Before(planned.at) {
+		return planned
 	}
 
-	return reconcile.Result{RequeueAfter: max(next.Sub(now), soonestWake)}
+	return next{at: at, level: l}
 }
 
-// write applies the status to the very object that it was computed from: without
-// the resource version, a pause that was deleted and created again under its name
-// would inherit it.
-func (r *reconciler) write(ctx context.Context, object *v1alpha1.RtpStreamPause, status v1alpha1.RtpStreamPauseStatus, verdict tables.Verdict) error {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
-	if err != nil {
-		return fmt.Errorf("encode the status of %s/%s: %w", object.Namespace, object.Name, err)
+func (n next) notBefore(now time.Time) next {
+	if soonest := now.Add(soonestWake); !n.at.IsZero() && n.at.Before(soonest) {
+		n.at = soonest
 	}
-	configuration := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(),
-		"kind":       "RtpStreamPause",
-		"metadata": map[string]any{
-			"name": object.Name, "namespace": object.Namespace, "resourceVersion": object.ResourceVersion,
-		},
-		"status": fields,
-	}}
-	err = r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(configuration), client.FieldOwner(fieldOwner), client.ForceOwnership)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case apierrors.IsConflict(err):
-		return errStale
+
+	return n
+}
+
+// write applies the status. What it brings about (a collection that is due) comes
+// with the watch's news of it; again is for what does not.
+func (r *reconciler) write(ctx context.Context, object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus, again next) (next, bool, error) {
+	now := time.Now()
+	switch err := r.writer.status(ctx, object, status); {
+	case errors.Is(err, errGone):
+		return next{}, false, nil
+	case errors.Is(err, errStale):
+		return next{at: now.Add(conflictRetry), level: due}, false, nil
 	case err != nil:
-		return fmt.Errorf("write the status of %s/%s: %w", object.Namespace, object.Name, err)
+		return next{}, false, err
 	}
 	r.metrics.statusWrites.Inc()
-	if verdict.Reason == v1alpha1.ReasonExpired && !expiredAlready(object) {
-		r.metrics.expired.Inc()
-	}
-
-	return nil
-}
-
-func expiredAlready(object *v1alpha1.RtpStreamPause) bool {
-	for _, condition := range object.Status.Conditions {
-		if condition.Type == v1alpha1.ConditionReady {
-			return condition.Reason == v1alpha1.ReasonExpired
+	after := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	if after != nil && after.Reason != readyReason(object) {
+		if after.Reason == v1alpha1.ReasonExpired {
+			r.metrics.expired.Inc()
 		}
+		r.story.tell(object, status)
 	}
 
-	return false
+	return again.notBefore(now), true, nil
 }
 
-// collect deletes the very object that was judged, not one of the same name.
-func (r *reconciler) collect(ctx context.Context, object *v1alpha1.RtpStreamPause) error {
-	err := r.client.Delete(ctx, object.DeepCopy(), client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion})
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case apierrors.IsConflict(err):
-		return errStale
+func (r *reconciler) collect(ctx context.Context, object *v1alpha1.RtpStreamPause, reason string) (next, bool, error) {
+	switch err := r.writer.remove(ctx, object); {
+	case errors.Is(err, errGone):
+		return next{}, false, nil
+	case errors.Is(err, errStale):
+		return next{at: time.Now().Add(conflictRetry), level: due}, false, nil
 	case err != nil:
-		return fmt.Errorf("delete %s/%s after disconnect: %w", object.Namespace, object.Name, err)
+		return next{}, false, err
 	}
-	r.metrics.collected.Inc()
-	r.log.Info("deleted after disconnect", "namespace", object.Namespace, "name", object.Name)
+	r.metrics.collected.WithLabelValues(reason).Inc()
+	r.log.Info("deleted, as its spec asks for", "namespace", object.Namespace, "name", object.Name, "because", reason)
 
-	return nil
+	return next{}, true, nil
 }

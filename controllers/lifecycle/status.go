@@ -2,158 +2,119 @@ package lifecycle
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
-// nextStatus is the status of the object that follows from the verdict and from
-// what the media servers said of its channel.
-func nextStatus(object *v1alpha1.RtpStreamPause, verdict tables.Verdict, servers []tables.MediaServer, streaming int) v1alpha1.RtpStreamPauseStatus {
-	next := *object.Status.DeepCopy()
-	next.ObservedGeneration = object.Generation
-	if host := hostOf(tables.Pause(object), servers); host != "" {
-		next.MediaServer = host
-	}
-	if role := receiverRole(object, servers); role != "" {
-		next.Role = role
-	}
-	ready, enforced := conditions(verdict, streaming)
+// nextStatus is the status of the object that follows from the verdict;
+// disconnectedAt is left as it is.
+func nextStatus(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, streaming int) v1alpha1.RtpStreamPauseStatus {
+	status := *object.Status.DeepCopy()
+	status.ObservedGeneration = object.Generation
+	status.MediaServer = mediaServer(object, verdict)
+	ready, enforced := conditions(object, verdict, streaming)
 	for _, condition := range []metav1.Condition{ready, enforced} {
 		condition.ObservedGeneration = object.Generation
-		meta.SetStatusCondition(&next.Conditions, condition)
+		meta.SetStatusCondition(&status.Conditions, condition)
 	}
 
-	return next
+	return status
 }
 
-// hostOf names a media server that hosts a matching edge, or else every
-// connection that the pause names; the one in touch where there are several.
-// That both are there is what lets a later writer know that both were seen.
-func hostOf(pause *forwardingv1.Pause, servers []tables.MediaServer) string {
-	host := ""
-	for _, server := range servers {
-		if !hosts(pause, server.Connections) {
-			continue
-		}
-		if server.LostSince.IsZero() {
-			return server.Name
-		}
-		host = server.Name
-	}
-
-	return host
-}
-
-func hosts(pause *forwardingv1.Pause, connections []*forwardingv1.Connection) bool {
-	for range tables.MatchingEdges(pause, connections) {
-		return true
-	}
-	named := []string{}
-	for _, id := range []string{pause.GetRecvConnectionId(), pause.GetSendConnectionId()} {
-		if id != "" {
-			named = append(named, id)
-		}
-	}
-
-	return len(named) > 0 && !slices.ContainsFunc(named, func(id string) bool { return find(connections, id) == nil })
-}
-
-func find(connections []*forwardingv1.Connection, id string) *forwardingv1.Connection {
-	for _, c := range connections {
-		if c.GetConnectionId() == id {
-			return c
-		}
-	}
-
-	return nil
-}
-
-func receiverRole(object *v1alpha1.RtpStreamPause, servers []tables.MediaServer) v1alpha1.Role {
-	if object.Spec.RecvConnectionID == nil {
+// mediaServer names one that withholds, or did last; of several, the one that is
+// named already.
+func mediaServer(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict) string {
+	named := object.Status.MediaServer
+	switch {
+	case slices.Contains(verdict.Matching, named):
+		return named
+	case len(verdict.Matching) > 0:
+		return verdict.Matching[0]
+	case verdict.Reason == v1alpha1.ReasonArmed && object.Status.ObservedGeneration != object.Generation:
+		// Who withheld what the pause named before an edit says nothing of what it
+		// names now. Only the knowledge that nobody does lets it be forgotten.
 		return ""
+	default:
+		return named
 	}
-	for _, server := range servers {
-		switch find(server.Connections, *object.Spec.RecvConnectionID).GetRole() {
-		case forwardingv1.Role_ROLE_SENDRECV:
-			return v1alpha1.RoleSendRecv
-		case forwardingv1.Role_ROLE_SENDONLY:
-			return v1alpha1.RoleSendOnly
-		case forwardingv1.Role_ROLE_RECVONLY:
-			return v1alpha1.RoleRecvOnly
-		case forwardingv1.Role_ROLE_UNSPECIFIED:
-		}
-	}
-
-	return ""
 }
 
 // conditions words the verdict. Messages hold no times and no numbers of edges:
 // each change is a write, and a pause of an open side has as many edges as there
 // are connections.
-func conditions(verdict tables.Verdict, streaming int) (ready, enforced metav1.Condition) {
-	var state, withheld metav1.ConditionStatus
-	var message string
+func conditions(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, streaming int) (ready, enforced metav1.Condition) {
+	ready = metav1.Condition{Type: v1alpha1.ConditionReady, Reason: verdict.Reason}
+	enforced = metav1.Condition{Type: v1alpha1.ConditionEnforced}
 	switch verdict.Reason {
 	case v1alpha1.ReasonEnforced:
-		state, withheld = metav1.ConditionTrue, metav1.ConditionTrue
-		message = fmt.Sprintf("Withheld by %s.", list(verdict.Enforced))
-	case v1alpha1.ReasonArmed:
-		state, withheld = metav1.ConditionTrue, metav1.ConditionFalse
-		message = "In force; no live edge matches it now."
-		if streaming == 0 {
-			message = "In force; no media server is connected, so that no live edge is known."
+		ready.Status, ready.Message = metav1.ConditionTrue, "In place on every media server that hosts the channel, for who is there and for who comes."
+		enforced.Status, enforced.Reason = metav1.ConditionTrue, v1alpha1.ReasonWithheld
+		enforced.Message = fmt.Sprintf("Withheld by %s.", servers(verdict.Matching))
+		if len(verdict.Withholding) > 0 {
+			ready.Message = fmt.Sprintf("expiresAt has passed by this manager's clock, and %s still withholds: the clocks differ. Set them alike, with NTP.", servers(verdict.Withholding))
+			enforced.Message = fmt.Sprintf("Withheld by %s, by whose clock expiresAt is still to come.", servers(verdict.Withholding))
 		}
+	case v1alpha1.ReasonArmed:
+		ready.Status, ready.Message = metav1.ConditionTrue, "In place for whoever comes; nobody whom it concerns is there now."
+		if streaming == 0 {
+			ready.Message = "In place for whoever comes. No media server is connected to this manager: where one should be, see that it runs and that its --managers names this one."
+		}
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNoLiveEdge, "No live edge matches."
 	case v1alpha1.ReasonExpired:
-		state, withheld = metav1.ConditionTrue, metav1.ConditionFalse
-		message = "expiresAt has passed: the pause no longer acts. Move expiresAt, or delete the object."
+		ready.Status, ready.Message = metav1.ConditionTrue, "expiresAt has passed: the pause no longer acts. Move expiresAt, or delete the object."
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotInForce, "The pause has expired."
 	case v1alpha1.ReasonNotAcknowledged:
-		state, withheld = metav1.ConditionFalse, metav1.ConditionFalse
-		message = fmt.Sprintf("Waiting for the acknowledgement of %s.", list(verdict.Waiting))
+		ready.Status, ready.Message = metav1.ConditionFalse, fmt.Sprintf("Waiting for the acknowledgement of %s. Where it does not come, read that media server's log.", servers(verdict.Waiting))
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotAcknowledged, "Not acknowledged everywhere, so that packets may pass."
 	case v1alpha1.ReasonMediaServerLost:
-		state, withheld = metav1.ConditionUnknown, metav1.ConditionUnknown
-		message = fmt.Sprintf("Out of touch with %s; a media server goes on with the tables it has.", list(verdict.Lost))
+		ready.Status, ready.Message = metav1.ConditionUnknown, fmt.Sprintf("Out of touch with %s: start it again, or mend its way to the managers. It is taken for gone after --media-server-lost.", servers(verdict.Lost))
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionUnknown, v1alpha1.ReasonMediaServerLost, "A media server that is out of touch goes on with the pauses that it knows."
+	case v1alpha1.ReasonNotUnderstood:
+		ready.Status, ready.Message = metav1.ConditionFalse, "Acts on nobody: a member of receivers or senders, or all of kinds, is of a newer version than this manager or a media server of the channel. Update them, or name connectionIDs, clientIDs, everyone or everyoneExcept, and Video or Audio."
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotInForce, "The pause is not understood."
+	case v1alpha1.ReasonLimitExceeded:
+		ready.Status, ready.Message = metav1.ConditionFalse, fmt.Sprintf("Does not act: of a channel's pauses the oldest act, at most %d of them and %d MiB. Delete pauses of this channel, or name more ids in fewer pauses.", tables.MaxPauses, tables.MaxBytes>>20)
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotInForce, "The channel has too many pauses."
+	case v1alpha1.ReasonDeleting:
+		ready.Status, ready.Message = metav1.ConditionFalse, fmt.Sprintf("Deleted: it no longer acts. The object stays until whoever set them removes its finalizers (%s).", words(object.Finalizers, "%s"))
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotInForce, "The pause is being deleted."
 	default:
-		state, withheld = metav1.ConditionUnknown, metav1.ConditionUnknown
-		message = "This manager has just begun to write and does not know every media server yet."
+		ready.Reason = v1alpha1.ReasonStarting
+		ready.Status, ready.Message = metav1.ConditionUnknown, "This manager has just begun to write and does not know every media server yet; wait a moment."
+		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionUnknown, v1alpha1.ReasonStarting, "Not known yet."
 	}
 
-	return metav1.Condition{Type: v1alpha1.ConditionReady, Status: state, Reason: verdict.Reason, Message: message},
-		metav1.Condition{Type: v1alpha1.ConditionEnforced, Status: withheld, Reason: verdict.Reason, Message: message}
+	return ready, enforced
 }
 
-// namedServers bounds the message.
-const namedServers = 5
+// named bounds the message.
+const named = 5
 
-func list(servers []tables.Hosted) string {
-	var words []string
-	for i, s := range servers {
-		if i == namedServers {
-			words = append(words, fmt.Sprintf("%d more", len(servers)-i))
+func servers(names []string) string {
+	if len(names) == 0 {
+		return "a media server"
+	}
+
+	return "media server " + words(names, "%q")
+}
+
+func words(names []string, format string) string {
+	var result []string
+	for i, name := range names {
+		if i == named {
+			result = append(result, fmt.Sprintf("%d more", len(names)-i))
 
 			break
 		}
-		words = append(words, fmt.Sprintf("media server %q", s.MediaServer.Name))
+		result = append(result, fmt.Sprintf(format, name))
 	}
 
-	return strings.Join(words, ", ")
-}
-
-// wholeSeconds rounds up, as far as the API stores times, so that no object is
-// deleted early.
-func wholeSeconds(t time.Time) *metav1.Time {
-	seconds := t.Unix()
-	if t.Nanosecond() > 0 && seconds < math.MaxInt64 {
-		seconds++
-	}
-
-	return &metav1.Time{Time: time.Unix(seconds, 0)}
+	return strings.Join(result, ", ")
 }

@@ -1,0 +1,222 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// workers bounds the writes in flight.
+	workers = 16
+	// watchPeriod is how often a term is looked at.
+	watchPeriod = 100 * time.Millisecond
+	// longestPause is how long a worker waits at most after a failure that has
+	// nothing to do with the pause at hand.
+	longestPause = 2 * time.Second
+)
+
+// term writes until ctx ends or the lease runs out; the error tells why it has
+// given the office up before.
+func (l *Lifecycle) term(ctx context.Context, story *story) error {
+	l.metrics.inOffice.Set(1)
+	defer l.metrics.inOffice.Set(0)
+	l.config.Log.Info("in office: writing status")
+	defer l.config.Log.Info("out of office")
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	began := time.Now()
+	r := &reconciler{
+		knowledge: l.config.Knowledge, writer: l.writer, story: story, log: l.config.Log, metrics: l.metrics,
+		inOffice: began, doubts: map[types.NamespacedName]time.Time{},
+	}
+	h := &health{limit: l.config.GiveUpAfter, metrics: l.metrics}
+	q := newQueue()
+	defer l.metrics.observe(newQueue())
+	unwatch := l.config.Knowledge.Watch(func(name types.NamespacedName, low bool) {
+		if low {
+			q.add(name, mass)
+		} else {
+			q.add(name, live)
+		}
+	})
+	var working sync.WaitGroup
+	for range workers {
+		working.Go(func() { l.work(ctx, q, r, h) })
+	}
+	err := l.oversee(ctx, q, h, began)
+	stop()
+	q.close()
+	unwatch()
+	working.Wait()
+
+	return err
+}
+
+// oversee returns when the term is to end: without an error when the lease is
+// lost, and with one when this replica cannot do the work.
+func (l *Lifecycle) oversee(ctx context.Context, q *queue, h *health, began time.Time) error {
+	ticker := time.NewTicker(watchPeriod)
+	defer ticker.Stop()
+	known := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		now := time.Now()
+		l.metrics.observe(q)
+		if l.tenure.left() <= 0 {
+			l.config.Log.Warn("the last renewal is older than the lease: another manager may be in office")
+
+			return nil
+		}
+		err := l.config.Knowledge.Ready()
+		if err == nil {
+			known = now
+		}
+		if now.Sub(known) >= l.config.GiveUpAfter {
+			return fmt.Errorf("this manager has not known what to write for %s: %w", l.config.GiveUpAfter, err)
+		}
+		if now.Sub(q.oldest(now)) >= 2*l.config.GiveUpAfter {
+			return fmt.Errorf("a pause has been looked at for %s without an end", 2*l.config.GiveUpAfter)
+		}
+		if err := h.failure(); err != nil {
+			return err
+		}
+		if h.wrote() || now.Sub(began) >= 2*l.config.GiveUpAfter && h.fine() {
+			l.gaveUp.Store(nil)
+		}
+	}
+}
+
+func (l *Lifecycle) work(ctx context.Context, q *queue, r *reconciler, h *health) {
+	var failures int
+	for {
+		name, ok := q.take()
+		if !ok {
+			return
+		}
+		n, err := l.look(ctx, r, h, name)
+		if err != nil {
+			n = next{failed: true}
+		}
+		q.done(name, n)
+		if !general(err) {
+			failures = 0
+
+			continue
+		}
+		// The next pause would fare no better.
+		pause(ctx, min(firstRetry<<min(failures, 10), longestPause))
+		failures++
+	}
+}
+
+// look reconciles one pause and keeps the account of how that goes.
+func (l *Lifecycle) look(ctx context.Context, r *reconciler, h *health, name types.NamespacedName) (n next, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.metrics.panics.Inc()
+			l.config.Log.Error("panic while a pause was looked at", "namespace", name.Namespace, "name", name.Name, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+			h.panicked(err)
+		}
+	}()
+	n, wrote, err := r.reconcile(ctx, name)
+	switch {
+	case ctx.Err() != nil || errors.Is(err, errOutOfOffice):
+		// The end of the term is no failure of the API server.
+	case err != nil:
+		l.metrics.failures.Inc()
+		l.config.Log.Warn("not written; tried again", "namespace", name.Namespace, "name", name.Name, "err", err)
+		h.failed(err, time.Now())
+	default:
+		h.succeeded(wrote)
+	}
+
+	return n, err
+}
+
+// general tells that the failure is not about the object that was written.
+func general(err error) bool {
+	return err != nil && !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) && !apierrors.IsRequestEntityTooLargeError(err)
+}
+
+// panicsInARow is how many panics, and nothing but panics, end a term.
+const panicsInARow = 10
+
+// health is the account of a term's work.
+type health struct {
+	limit   time.Duration
+	metrics *metrics
+
+	mu sync.Mutex
+	// since and last bound the failures since the last write that succeeded.
+	since, last time.Time
+	panics      int
+	written     bool
+	err         error
+}
+
+func (h *health) succeeded(wrote bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.panics = 0
+	if wrote {
+		h.written = true
+		h.since, h.last = time.Time{}, time.Time{}
+	}
+}
+
+func (h *health) failed(err error, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.panics = 0
+	if h.since.IsZero() || now.Sub(h.last) > 2*lastRetry {
+		// A failure that nobody has tried to mend since says nothing of the time between.
+		h.since = now
+	}
+	h.last = now
+	if now.Sub(h.since) >= h.limit && h.err == nil {
+		h.err = fmt.Errorf("no write has succeeded for %s: %w", h.limit, err)
+	}
+}
+
+func (h *health) panicked(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.panics++; h.panics >= panicsInARow && h.err == nil {
+		h.err = fmt.Errorf("nothing but panics, %d in a row: %w", panicsInARow, err)
+	}
+}
+
+// failure tells why the office is to be given up; nil when it is not.
+func (h *health) failure() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+
+	return h.err
+}
+
+func (h *health) wrote() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+
+	return h.written && h.since.IsZero()
+}
+
+func (h *health) fine() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+
+	return h.since.IsZero() && h.panics == 0
+}
