@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -44,15 +43,6 @@ func startPlane(dir string) (*plane, error) {
 func (p *plane) certificates() string { return filepath.Join(p.dir, "certificates") }
 func (p *plane) data() string         { return filepath.Join(p.dir, "etcd") }
 
-// killAPIServer ends kube-apiserver without a goodbye.
-func (p *plane) killAPIServer(t *testing.T) {
-	t.Helper()
-	server := p.Environment.ControlPlane.APIServer
-	server.StopTimeout = time.Nanosecond
-	_ = server.Stop() // It took longer than that, and was killed.
-	awaitClosed(t, server.SecureServing.ListenAddr.Address+":"+server.SecureServing.ListenAddr.Port)
-}
-
 // startAPIServer returns once /readyz says 200.
 func (p *plane) startAPIServer(t *testing.T) {
 	t.Helper()
@@ -74,17 +64,9 @@ func (p *plane) awaitReadyz(t *testing.T) {
 	await(t, "the API server's /readyz", func() (string, bool) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		status, text, err := get(ctx, asking, config.Host+"/readyz")
+		status, text, err := get(ctx, asking, strings.TrimSuffix(config.Host, "/")+"/readyz")
 		return fmt.Sprint(status, text, err), status == http.StatusOK
 	})
-}
-
-func (p *plane) killEtcd(t *testing.T) {
-	t.Helper()
-	etcd := p.Environment.ControlPlane.Etcd
-	etcd.StopTimeout = time.Nanosecond
-	_ = etcd.Stop() // As above.
-	awaitClosed(t, etcd.URL.Host)
 }
 
 func (p *plane) startEtcd(t *testing.T) {
@@ -94,35 +76,10 @@ func (p *plane) startEtcd(t *testing.T) {
 	}
 }
 
-// saveData copies etcd's data away, for which etcd rests a moment.
-func (p *plane) saveData(t *testing.T) (copied string) {
-	t.Helper()
-	copied = filepath.Join(t.TempDir(), "etcd")
-	p.killEtcd(t)
-	if err := os.CopyFS(copied, os.DirFS(p.data())); err != nil {
-		t.Fatal(err)
-	}
-	p.startEtcd(t)
-	p.awaitReadyz(t)
-	return copied
-}
-
 // restoreData puts a copy in the place of etcd's data. Etcd must not run.
 func (p *plane) restoreData(t *testing.T, copied string) {
 	t.Helper()
 	if err := errors.Join(os.RemoveAll(p.data()), os.CopyFS(p.data(), os.DirFS(copied))); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// awaitClosed waits until nobody listens at an address.
-func awaitClosed(t *testing.T, address string) {
-	t.Helper()
-	await(t, "the end of what listens at "+address, func() (error, bool) {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-		if err != nil {
-			return err, true
-		}
-		return nil, conn.Close() != nil
-	})
 }

@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// killAPIServer ends kube-apiserver without a goodbye.
+func (p *plane) killAPIServer(t *testing.T) {
+	t.Helper()
+	server := p.Environment.ControlPlane.APIServer
+	kill(t, "--cert-dir="+p.certificates(), server.SecureServing.ListenAddr.Address+":"+server.SecureServing.ListenAddr.Port)
+}
+
+// killEtcd ends etcd without a goodbye.
+func (p *plane) killEtcd(t *testing.T) {
+	t.Helper()
+	kill(t, "--data-dir="+p.data(), p.Environment.ControlPlane.Etcd.URL.Host)
+}
+
+// kill ends the one process with that argument and waits until nobody listens at
+// its address.
+func kill(t *testing.T, argument, address string) {
+	t.Helper()
+	if err := syscall.Kill(processWith(t, argument), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the end of what listens at "+address, func() (error, bool) {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			return err, true
+		}
+		return nil, conn.Close() != nil
+	})
+}
+
+// saveData copies etcd's data away while everything runs. Etcd is frozen for it,
+// so that the copy is what a crash at that moment would leave.
+func (p *plane) saveData(t *testing.T) (copied string) {
+	t.Helper()
+	copied = filepath.Join(t.TempDir(), "etcd")
+	pid := processWith(t, "--data-dir="+p.data())
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}()
+	awaitStopped(t, pid)
+	if err := os.CopyFS(copied, os.DirFS(p.data())); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// processWith is the one process with that argument.
+func processWith(t *testing.T, argument string) int {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(line, []byte("\x00"+argument+"\x00")) {
+			continue // Gone meanwhile, or another.
+		}
+		var pid int
+		if _, err := fmt.Sscanf(path, "/proc/%d/cmdline", &pid); err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	t.Fatalf("no process has the argument %s", argument)
+	return 0
+}
+
+// awaitStopped waits until the kernel has stopped the process.
+func awaitStopped(t *testing.T, pid int) {
+	t.Helper()
+	await(t, "the process to stop", func() (string, bool) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The state comes after the name, which is in parentheses.
+		at := bytes.LastIndexByte(stat, ')')
+		return string(stat), strings.HasPrefix(string(stat[at+1:]), " T")
+	})
+}
