@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	"github.com/nagi-rtc/nagi/mediaserver/channel"
-	"github.com/nagi-rtc/nagi/mediaserver/tables"
 )
 
 // maxMediaWorkers is more than one process ever has use for.
@@ -68,7 +68,7 @@ func (o options) check() error {
 	if o.namespace == "" {
 		return errors.New("--namespace is empty: name the namespace of the tenant")
 	}
-	if err := tables.ParseManagers(o.managers); err != nil {
+	if err := managers.Parse(o.managers); err != nil {
 		return fmt.Errorf("--managers: %w", err)
 	}
 	for flag, address := range map[string]string{"--listen": o.listen, "--media-listen": o.mediaListen, "--metrics-listen": o.metricsListen} {

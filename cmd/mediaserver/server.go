@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,9 +46,10 @@ func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, 
 		Registerer:   registerer,
 	})
 	s.subscriber = tables.New(tables.Config{
-		Namespace: o.namespace,
-		Name:      o.name,
-		Managers:  o.managers,
+		Namespace:   o.namespace,
+		Name:        o.name,
+		Incarnation: rand.Text(),
+		Managers:    o.managers,
 		// The manager listens on loopback only as long as it knows no
 		// authentication.
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
@@ -60,8 +62,8 @@ func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, 
 
 // ready is the readiness probe.
 func (s *server) ready() error {
-	if !s.subscriber.Ready() {
-		return errors.New("no manager has given a complete answer yet: a table for every channel hosted, and its version")
+	if err := s.subscriber.Ready(); err != nil {
+		return fmt.Errorf("no manager has given a complete answer yet, which is a table for every channel hosted, and its version: %w", err)
 	}
 	return nil
 }
