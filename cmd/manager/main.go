@@ -9,17 +9,15 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	ctrl "sigs.k8s.io/controller-runtime"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/lifecycle"
 	"github.com/nagi-rtc/nagi/controllers/serve"
 )
@@ -60,13 +58,12 @@ func run(ctx context.Context, log *slog.Logger, o options) error {
 	if o.mediaServerLost <= 0 {
 		return fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
 	}
-	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	config, err := kubeconfig(o.kubeconfig)
 	if err != nil {
 		return err
 	}
 
-	return ops.Run(ctx, func(ctx context.Context) error { return manage(ctx, log, config, o) })
+	return manage(ctx, log, config, o)
 }
 
 func kubeconfig(path string) (*rest.Config, error) {
@@ -83,24 +80,16 @@ func kubeconfig(path string) (*rest.Config, error) {
 
 // manage runs serving and the elected part side by side until ctx ends.
 func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o options) error {
-	manager, err := ctrl.NewManager(config, ctrl.Options{
-		// Its own election would end the process when the lease is lost.
-		LeaderElection: false,
-		Metrics:        metricsserver.Options{BindAddress: "0"},
-		Logger:         logr.FromSlogHandler(log.Handler()),
-	})
-	if err != nil {
-		return fmt.Errorf("prepare the manager: %w", err)
-	}
-	server, err := serve.New(ctx, serve.Config{
-		REST: config, Namespaces: o.namespaces, Log: log, Registerer: ctrlmetrics.Registry, MediaServerLost: o.mediaServerLost,
+	registry := ops.NewRegistry()
+	known, err := knowledge.New(knowledge.Config{
+		REST: config, Namespaces: o.namespaces, Log: log, Registerer: registry, MediaServerLost: o.mediaServerLost,
 	})
 	if err != nil {
 		return err
 	}
+	server := serve.New(serve.Config{Knowledge: known, Log: log, Registerer: registry})
 	elected, err := lifecycle.New(lifecycle.Config{
-		REST: config, Knowledge: server, LeaseNamespace: o.leaseNamespace, Log: log,
-		Registerer: ctrlmetrics.Registry, MediaServerLost: o.mediaServerLost,
+		REST: config, Knowledge: known, LeaseNamespace: o.leaseNamespace, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		return err
@@ -113,23 +102,20 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	if err != nil {
 		return err
 	}
-	for _, run := range []everywhere{
-		func(ctx context.Context) error { return server.Run(ctx, listener) },
-		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(ctrlmetrics.Registry, server.Ready)}, probes)
-		},
-		elected.Run,
-	} {
-		if err := manager.Add(run); err != nil {
-			return fmt.Errorf("prepare the manager: %w", err)
+	undecodable := func() error {
+		if names := known.Undecodable(); len(names) > 0 {
+			return fmt.Errorf("stored objects that do not decode act on nobody: %s; mend or delete them", strings.Join(names, "; "))
 		}
+
+		return nil
 	}
 
-	return manager.Start(ctx)
+	return ops.Run(ctx,
+		known.Run,
+		func(ctx context.Context) error { return server.Run(ctx, listener) },
+		func(ctx context.Context) error {
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, known.Ready, undecodable, elected.GaveUp)}, probes)
+		},
+		elected.Run,
+	)
 }
-
-// everywhere runs on every replica, elected or not.
-type everywhere func(context.Context) error
-
-func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
-func (e everywhere) NeedLeaderElection() bool        { return false }

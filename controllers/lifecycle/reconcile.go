@@ -22,10 +22,9 @@ const (
 	conflictRetry = time.Second
 	// soonestWake keeps a clock that is slightly off from spinning.
 	soonestWake = 50 * time.Millisecond
-	// A status in place is left for so long before it is taken back because a media
-	// server is out of touch (lossGrace), or is back and has yet to acknowledge
-	// (doubtGrace): a blip must not rewrite the status of every pause there is.
-	lossGrace  = 5 * time.Second
+	// doubtGrace is for how long a status in place is left while a media server has
+	// yet to acknowledge again, as one that has just come back; knowledge.LossGrace
+	// is for one that is out of touch. A blip must not rewrite every status there is.
 	doubtGrace = time.Second
 	// loneliness is how often to look again at a pause whose status says that no
 	// media server is connected.
@@ -101,7 +100,7 @@ func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStream
 		// better itself; else each election would rewrite every status twice.
 		return r.inOffice.Add(knowledge.OfficeBeforeArmed)
 	case verdict.Reason == v1alpha1.ReasonMediaServerLost:
-		until = verdict.LostSince.Add(lossGrace)
+		until = verdict.LostSince.Add(knowledge.LossGrace)
 	case verdict.Reason == v1alpha1.ReasonNotAcknowledged && reason != verdict.Reason:
 		until = r.doubt(name, now).Add(doubtGrace)
 	}

@@ -22,19 +22,26 @@ func NewRegistry() *prometheus.Registry {
 
 // Handler serves /metrics from the gatherer, /healthz (200 while the process
 // answers at all) and /readyz: 200 when ready returns nil, else 503 with the
-// error's text, which should tell what is waited for.
-func Handler(gatherer prometheus.Gatherer, ready func() error) http.Handler {
+// error's text, which should tell what is waited for. Details are what cannot be
+// done though the program is ready: each that is not nil is a line of /readyz,
+// whatever its status.
+func Handler(gatherer prometheus.Gatherer, ready func() error, details ...func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		status, text := http.StatusOK, "ok"
 		if err := ready(); err != nil {
-			writeText(w, http.StatusServiceUnavailable, err.Error())
-			return
+			status, text = http.StatusServiceUnavailable, err.Error()
 		}
-		writeText(w, http.StatusOK, "ok")
+		for _, detail := range details {
+			if err := detail(); err != nil {
+				text += "\n" + err.Error()
+			}
+		}
+		writeText(w, status, text)
 	})
 	return mux
 }

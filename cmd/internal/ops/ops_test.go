@@ -49,8 +49,8 @@ func TestListenAnnouncesAndNamesTheRemedy(t *testing.T) {
 }
 
 func TestHandler(t *testing.T) {
-	notReady := errors.New("waiting for the cache")
-	handler := Handler(NewRegistry(), func() error { return notReady })
+	notReady, detail := errors.New("waiting for the cache"), error(nil)
+	handler := Handler(NewRegistry(), func() error { return notReady }, func() error { return detail })
 	get := func(path string) (int, string) {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -60,8 +60,12 @@ func TestHandler(t *testing.T) {
 		t.Errorf("/readyz: %d %q", code, text)
 	}
 	notReady = nil
-	if code, _ := get("/readyz"); code != http.StatusOK {
-		t.Errorf("/readyz when ready: %d", code)
+	if code, text := get("/readyz"); code != http.StatusOK || text != "ok\n" {
+		t.Errorf("/readyz when ready: %d %q", code, text)
+	}
+	detail = errors.New("nobody writes status")
+	if code, text := get("/readyz"); code != http.StatusOK || text != "ok\nnobody writes status\n" {
+		t.Errorf("/readyz when ready but for a detail: %d %q", code, text)
 	}
 	if code, _ := get("/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d", code)
