@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,7 +28,7 @@ func (b *bench) measureCrowd(ctx context.Context) error {
 			return fmt.Errorf("create %s: %w", object.Name, err)
 		}
 		uids[i] = string(object.UID)
-		if err := b.fleet.awaitApplied(ctx, uids[i]); err != nil {
+		if err := b.fleet.awaitUID(ctx, uids[i], true); err != nil {
 			return err
 		}
 	}
@@ -50,12 +49,11 @@ func (b *bench) measureCrowd(ctx context.Context) error {
 			Namespace: namespace, Uid: uids[at],
 			Edge: &forwardingv1.EdgeName{RecvConnectionId: newcomer, SendConnectionId: channel.connection(at)},
 		})
-		acknowledged = append(acknowledged, time.Since(began))
-		if err = errors.Join(err, context.Cause(waiting)); err != nil {
-			cancel()
+		cancel()
+		if err != nil {
 			return fmt.Errorf("wait until the newcomer's edge is acknowledged: %w", err)
 		}
-		cancel()
+		acknowledged = append(acknowledged, time.Since(began))
 	}
 	b.note(figure{
 		Measure: "crowd", What: fmt.Sprintf("join to %d connections with %d open-side pauses → its edges are in force, p99", b.options.crowd, senders),

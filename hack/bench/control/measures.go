@@ -50,7 +50,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	b.say("connecting %d media servers with %d channels", b.options.mediaServers, b.options.channels)
-	if b.fleet, err = startFleet(ctx, b.options, b.system.managerAddress); err != nil {
+	if b.fleet, err = startFleet(ctx, b.options, b.system); err != nil {
 		return err
 	}
 	defer b.fleet.stop()
@@ -132,7 +132,7 @@ func (b *bench) changes(ctx context.Context) (changeCost, error) {
 		if err := b.remove(ctx, object); err != nil {
 			return cost, err
 		}
-		if err := b.fleet.awaitGone(ctx, string(object.UID)); err != nil {
+		if err := b.fleet.awaitUID(ctx, string(object.UID), false); err != nil {
 			return cost, err
 		}
 	}

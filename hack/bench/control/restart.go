@@ -23,7 +23,7 @@ func (b *bench) measureReconnect(ctx context.Context) error {
 	settledError := make(chan error, 1)
 	go func() {
 		began := time.Now()
-		err := b.fleet.reconnect(ctx)
+		err := b.fleet.reconnect(ctx, b.system)
 		settled = time.Since(began)
 		settledError <- err
 	}()
@@ -73,14 +73,13 @@ func (b *bench) measureRestart(ctx context.Context) error {
 	if err := b.system.end(ctx, b.system.manager); err != nil {
 		return err
 	}
-	mark := b.fleet.answered()
 	began := time.Now()
 	// It is ready when its cache is in sync.
 	if err := b.system.startManager(ctx); err != nil {
 		return err
 	}
 	synced := time.Now()
-	if err := b.fleet.awaitAnswered(ctx, mark); err != nil {
+	if err := b.fleet.awaitServed(ctx, b.system, nil); err != nil {
 		return err
 	}
 	b.note(figure{

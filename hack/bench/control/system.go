@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"k8s.io/apimachinery/pkg/runtime"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,11 +50,11 @@ type system struct {
 	managerMetrics string
 	shimURL        string
 
-	http   *http.Client // Of the shim and of metrics.
-	api    client.WithWatch
+	http    *http.Client // Of the shim and of metrics.
+	api     client.WithWatch
 	apiHTTP *http.Client
-	grpc   *grpc.ClientConn
-	view   forwardingv1.ViewClient
+	grpc    *grpc.ClientConn
+	view    forwardingv1.ViewClient
 }
 
 func startSystem(ctx context.Context, root string) (*system, error) {
@@ -204,6 +205,30 @@ func (s *system) stop(ctx context.Context) error {
 		problems = append(problems, log.Close())
 	}
 	return errors.Join(append(problems, os.RemoveAll(s.work))...)
+}
+
+// managerFigures are the manager's own metrics, by name; of a metric with labels, the
+// sum.
+func (s *system) managerFigures(ctx context.Context) (map[string]float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.managerMetrics+"/metrics", nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask the manager for its metrics: %w", err)
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the manager for its metrics: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	figures := map[string]float64{}
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		name, text, _ := strings.Cut(lines.Text(), " ")
+		if value, err := strconv.ParseFloat(text, 64); err == nil {
+			name, _, _ = strings.Cut(name, "{")
+			figures[name] += value
+		}
+	}
+	return figures, lines.Err()
 }
 
 // cpu is the processor time that the process has used.
