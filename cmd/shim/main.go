@@ -12,14 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 	"github.com/nagi-rtc/nagi/cmd/shim/sora"
@@ -61,7 +56,7 @@ func parse(arguments []string) (options, error) {
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "host:port of the HTTP API, which knows no authentication")
 	flags.StringVar(&o.corsOrigin, "cors-origin", "", "the one origin whose pages may call, such as http://127.0.0.1:5000; empty: none")
-	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced before the answer is 503")
+	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced, and managers that are behind to catch up, before the answer is 503")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9302", "host:port of /metrics, /healthz and /readyz")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
@@ -82,11 +77,15 @@ func parse(arguments []string) (options, error) {
 }
 
 func run(ctx context.Context, o options, log *slog.Logger) error {
-	objects, err := newClient(o.kubeconfig)
+	kubernetes, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("find the API server: %w; give a kubeconfig with --kubeconfig", err)
+	}
+	objects, err := sora.NewClient(kubernetes)
 	if err != nil {
 		return err
 	}
-	replicas, err := live.NewReplicas(o.managers, log)
+	replicas, err := live.NewReplicas(o.managers, o.namespace, log)
 	if err != nil {
 		return err
 	}
@@ -117,8 +116,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	replicasEnded := make(chan struct{})
 	go func() {
 		defer close(replicasEnded)
-		// Run returns nil only.
-		_ = replicas.Run(replicasContext)
+		replicas.Run(replicasContext)
 	}()
 	defer func() {
 		endReplicas()
@@ -130,7 +128,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 			return ops.Serve(ctx, newServer(handler, o.pauseTimeout, log), listener)
 		},
 		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, replicas.Known), ReadHeaderTimeout: 10 * time.Second}, metricsListener)
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, handler.Ready), ReadHeaderTimeout: 10 * time.Second}, metricsListener)
 		},
 	)
 }
@@ -146,30 +144,6 @@ func newServer(handler http.Handler, pauseTimeout time.Duration, log *slog.Logge
 		// OPTIONS * is as wrong a path as any other.
 		DisableGeneralOptionsHandler: true,
 	}
-}
-
-// newClient makes a client without a cache and without a rate limit of its own:
-// the API server's priority and fairness decides who waits.
-func newClient(kubeconfig string) (client.Client, error) {
-	config, err := restConfig(kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("find the API server: %w; give a kubeconfig with --kubeconfig", err)
-	}
-	config.QPS = -1
-	config.UserAgent = "nagi-shim"
-
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register the RtpStreamPause type: %w", err)
-	}
-	// Known beforehand, so that no discovery can fail or needs a right.
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
-	mapper.Add(v1alpha1.GroupVersion.WithKind("RtpStreamPause"), meta.RESTScopeNamespace)
-	objects, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
-	if err != nil {
-		return nil, fmt.Errorf("make a client of the API server at %s: %w", config.Host, err)
-	}
-	return objects, nil
 }
 
 // restConfig follows kubectl's order: the flag, $KUBECONFIG, the home directory,

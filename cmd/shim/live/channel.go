@@ -2,176 +2,156 @@ package live
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
-const (
-	// grace is how long a connection may be unknown before it counts as not
-	// there: its media server's report and the caller's request may race.
-	grace = 250 * time.Millisecond
-	// askInterval is the pause between two questions to one replica within grace.
-	askInterval = 25 * time.Millisecond
-	// maxChannelBytes is the longest name a channel can have; nobody is in a
-	// longer one, and managers refuse the question.
-	maxChannelBytes = 255
-	// answerTimeout bounds the wait while no replica has answered at all.
-	answerTimeout = 2 * time.Second
-)
+// grace is how long a connection may be unknown before it counts as not there: its
+// media server's report and the caller's request may race. The replicas wait.
+const grace = 250 * time.Millisecond
 
-// ErrNoReplica is returned when no manager replica answered.
-var ErrNoReplica = errors.New("no manager replica answered")
+// nobodysID is asked for by who only wants to know whether a channel is occupied,
+// so that no replica lists a channel for that. It is no connection's id: those have
+// 26 characters.
+const nobodysID = "-"
 
-// Channel is who is connected to a channel: what all replicas know together.
+// Channel is who is connected to a channel, as far as was asked: what all replicas
+// know together.
 type Channel struct {
-	connections map[string]*forwardingv1.Connection
+	connections map[string]*forwardingv1.ChannelConnection
+	occupied    bool
+	outOfTouch  bool
 }
 
-// Empty tells whether nobody is in the channel.
-func (c Channel) Empty() bool { return len(c.connections) == 0 }
+// Empty tells whether nobody is in the channel, asked for or not.
+func (c *Channel) Empty() bool { return !c.occupied }
+
+// OutOfTouch tells whether a media server of the namespace is out of touch with a
+// replica, so that connections may be missing here.
+func (c *Channel) OutOfTouch() bool { return c.outOfTouch }
 
 // Connection returns the connection with the id, nil when there is none.
-func (c Channel) Connection(id string) *forwardingv1.Connection { return c.connections[id] }
+func (c *Channel) Connection(id string) *forwardingv1.ChannelConnection { return c.connections[id] }
 
 // Connections returns all, ordered by creation, then id.
-func (c Channel) Connections() []*forwardingv1.Connection {
-	return slices.SortedFunc(maps.Values(c.connections), func(a, b *forwardingv1.Connection) int {
+func (c *Channel) Connections() []*forwardingv1.Connection {
+	connections := make([]*forwardingv1.Connection, 0, len(c.connections))
+	for connection := range maps.Values(c.connections) {
+		connections = append(connections, connection.GetConnection())
+	}
+	slices.SortFunc(connections, func(a, b *forwardingv1.Connection) int {
 		if order := a.GetCreatedTime().AsTime().Compare(b.GetCreatedTime().AsTime()); order != 0 {
 			return order
 		}
 		return strings.Compare(a.GetConnectionId(), b.GetConnectionId())
 	})
+	return connections
 }
 
-// Channel asks every replica once who is in the channel. It waits for the slower
-// replicas no longer than 250 ms once one has answered.
-func (r *Replicas) Channel(ctx context.Context, namespace, channelID string) (Channel, error) {
-	return r.ask(ctx, namespace, channelID, nil)
+// Channel asks who is in the channel.
+func (r *Replicas) Channel(ctx context.Context, channelID string) (*Channel, error) {
+	return r.find(ctx, &forwardingv1.ConnectionsRequest{Namespace: r.namespace, ChannelId: channelID})
 }
 
-// ChannelWith asks until the replicas together know all of the connections, at
-// most 250 ms while they answer. The channel returned may lack some then.
-func (r *Replicas) ChannelWith(ctx context.Context, namespace, channelID string, connectionIDs ...string) (Channel, error) {
-	return r.ask(ctx, namespace, channelID, connectionIDs)
-}
-
-// answer is what one replica said.
-type answer struct {
-	replica     string
-	connections []*forwardingv1.Connection
-	err         error
-}
-
-func (r *Replicas) ask(ctx context.Context, namespace, channelID string, wanted []string) (Channel, error) {
-	if channelID == "" || len(channelID) > maxChannelBytes {
-		return Channel{}, nil
+// Find asks for some of a channel's connections: those with the ids, which are
+// waited for 250 ms, and those of the clients.
+func (r *Replicas) Find(ctx context.Context, channelID string, connectionIDs, clientIDs []string) (*Channel, error) {
+	request := &forwardingv1.ConnectionsRequest{
+		Namespace: r.namespace, ChannelId: channelID,
+		ConnectionIds: slices.DeleteFunc(slices.Clone(connectionIDs), cannotExist),
+		ClientIds:     slices.DeleteFunc(slices.Clone(clientIDs), cannotExist),
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	defer cancel()
-
-	views := r.views()
-	if len(views) == 0 {
-		return Channel{}, fmt.Errorf("%w: none of %s has an address", ErrNoReplica, strings.Join(r.managers, ", "))
+	if len(request.GetConnectionIds()) > 0 {
+		request.Wait = durationpb.New(grace)
 	}
-	request := &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: channelID}
-	answers := make(chan answer)
-	for replica, view := range views {
-		asking.Go(func() { askReplica(ctx, replica, view, request, len(wanted) > 0, answers) })
+	if len(request.GetConnectionIds())+len(request.GetClientIds()) == 0 {
+		request.ConnectionIds = []string{nobodysID}
 	}
-	return gather(ctx, len(views), wanted, answers)
+	return r.find(ctx, request)
 }
 
-// askReplica asks one replica, again and again when repeat is set, until ctx ends.
-func askReplica(ctx context.Context, replica string, view forwardingv1.ViewClient, request *forwardingv1.ConnectionsRequest, repeat bool, answers chan<- answer) {
-	for {
-		response, err := view.Connections(ctx, request, grpc.WaitForReady(false))
-		select {
-		case answers <- answer{replica, response.GetConnections(), err}:
-		case <-ctx.Done():
-			return
-		}
-		if !repeat {
-			return
-		}
-		select {
-		case <-time.After(askInterval):
-		case <-ctx.Done():
-			return
-		}
+// find asks every replica once. Where only connection ids are asked for, their
+// being found is the end.
+func (r *Replicas) find(ctx context.Context, request *forwardingv1.ConnectionsRequest) (*Channel, error) {
+	channel := &Channel{connections: map[string]*forwardingv1.ChannelConnection{}}
+	if cannotExist(request.GetChannelId()) {
+		return channel, nil
 	}
+	replicas, err := r.all()
+	if err != nil {
+		return nil, err
+	}
+	byID := len(request.GetConnectionIds()) > 0 && len(request.GetClientIds()) == 0
+	err = ask(ctx, replicas,
+		func(ctx context.Context, one replica) (*Channel, error) { return connectionsOf(ctx, one, request) },
+		func(w word[*Channel]) bool {
+			channel.unite(w.answer)
+			return byID && channel.holds(request.GetConnectionIds())
+		})
+	if err != nil {
+		return nil, err
+	}
+	return channel, nil
 }
 
-// gather merges answers until they hold every wanted connection, or until more
-// waiting cannot be expected to help.
-func gather(ctx context.Context, replicas int, wanted []string, answers <-chan answer) (Channel, error) {
-	known := map[string][]*forwardingv1.Connection{}
-	spoken := map[string]bool{}
-	var lastError error
-	graceOver := false
-	graceTimer := time.NewTimer(grace)
-	defer graceTimer.Stop()
-
-	for {
-		select {
-		case a := <-answers:
-			spoken[a.replica] = true
-			if a.err != nil {
-				lastError = a.err
-			} else {
-				known[a.replica] = a.connections
-			}
-		case <-graceTimer.C:
-			graceOver = true
-		case <-ctx.Done():
-			if len(known) > 0 {
-				return merge(known), nil
-			}
-			return Channel{}, errors.Join(ErrNoReplica, ctx.Err(), lastError)
+// connectionsOf asks one replica.
+func connectionsOf(ctx context.Context, one replica, request *forwardingv1.ConnectionsRequest) (*Channel, error) {
+	channel := &Channel{connections: map[string]*forwardingv1.ChannelConnection{}}
+	stream, err := one.view.Connections(ctx, request)
+	err = collect(stream, err, func(part *forwardingv1.ConnectionsResponse) {
+		for _, connection := range part.GetConnections() {
+			channel.connections[connection.GetConnection().GetConnectionId()] = connection
 		}
+		channel.occupied = channel.occupied || part.GetOccupied() || len(part.GetConnections()) > 0
+		channel.outOfTouch = channel.outOfTouch || part.GetOutOfTouch()
+	})
+	return channel, err
+}
 
-		channel := merge(known)
-		everybody := len(spoken) == replicas
-		switch {
-		case len(wanted) > 0 && channel.holds(wanted):
-			return channel, nil
-		case len(wanted) == 0 && everybody && len(known) > 0:
-			return channel, nil
-		case graceOver && len(known) > 0:
-			return channel, nil
-		case everybody && len(known) == 0 && (graceOver || len(wanted) == 0):
-			return Channel{}, errors.Join(ErrNoReplica, lastError)
+// unite adds what another replica knows. Where both describe one connection, either
+// description is true, but the one from a media server in touch is newer.
+func (c *Channel) unite(other *Channel) {
+	for id, connection := range other.connections {
+		if c.connections[id] == nil || c.connections[id].GetOutOfTouch() {
+			c.connections[id] = connection
 		}
 	}
+	c.occupied = c.occupied || other.occupied
+	c.outOfTouch = c.outOfTouch || other.outOfTouch
 }
 
-// merge unites what the replicas know. Where two describe one connection, either
-// description is true: both came from the same media server.
-func merge(known map[string][]*forwardingv1.Connection) Channel {
-	channel := Channel{connections: map[string]*forwardingv1.Connection{}}
-	for _, connections := range known {
-		for _, connection := range connections {
-			channel.connections[connection.GetConnectionId()] = connection
-		}
-	}
-	return channel
-}
-
-func (c Channel) holds(connectionIDs []string) bool {
+// holds tells whether all of the connections are there, on media servers in touch.
+func (c *Channel) holds(connectionIDs []string) bool {
 	for _, id := range connectionIDs {
-		if c.connections[id] == nil {
+		if c.connections[id] == nil || c.connections[id].GetOutOfTouch() {
 			return false
 		}
 	}
 	return true
+}
+
+// presence asks one replica whether it knows anybody in the channel.
+func (r *Replicas) presence(ctx context.Context, one replica, channelID string) (*Channel, error) {
+	return connectionsOf(ctx, one, &forwardingv1.ConnectionsRequest{
+		Namespace: r.namespace, ChannelId: channelID, ConnectionIds: []string{nobodysID},
+	})
+}
+
+// nobodyIn tells whether no replica that answers knows anybody in the channel, nor
+// misses a media server on which there may be somebody.
+func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID string) bool {
+	nobody := true
+	err := ask(ctx, replicas,
+		func(ctx context.Context, one replica) (*Channel, error) { return r.presence(ctx, one, channelID) },
+		func(w word[*Channel]) bool {
+			nobody = nobody && !w.answer.occupied && !w.answer.outOfTouch
+			return !nobody
+		})
+	return err == nil && nobody
 }

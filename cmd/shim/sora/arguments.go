@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -13,15 +14,20 @@ import (
 
 // decodeObject reads body as one JSON value (RFC 8259). object is nil when that
 // value is no object. Text that could be read in two ways is an error: repeated
-// keys, invalid UTF-8, lone surrogates.
+// keys, invalid UTF-8, lone surrogates. The errors are for the client.
 func decodeObject(body []byte) (object map[string]json.RawMessage, err error) {
-	switch {
+	var syntax *json.SyntaxError
+	switch err := json.Unmarshal(body, new(json.RawMessage)); {
+	case bytes.HasPrefix(body, []byte("\xff\xfe")), bytes.HasPrefix(body, []byte("\xfe\xff")):
+		return nil, errors.New("the body begins with the byte order mark of UTF-16: send UTF-8")
 	case !utf8.Valid(body):
-		return nil, errors.New("not UTF-8")
-	case !json.Valid(body):
-		return nil, errors.New("not JSON, more than one value, or nested over 10,000 deep")
+		return nil, errors.New("the body is not UTF-8")
+	case errors.As(err, &syntax):
+		return nil, fmt.Errorf("%w, at byte %d", err, syntax.Offset)
+	case err != nil:
+		return nil, err
 	case hasLoneSurrogate(body):
-		return nil, errors.New("lone surrogate in a \\u escape")
+		return nil, errors.New("half a surrogate pair in a \\u escape: write the character itself, or both halves")
 	}
 
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -42,7 +48,7 @@ func decodeObject(body []byte) (object map[string]json.RawMessage, err error) {
 		}
 		name, _ := key.(string)
 		if _, repeated := object[name]; repeated {
-			return nil, fmt.Errorf("key %q occurs twice", name)
+			return nil, fmt.Errorf("the key %.64q occurs twice", name)
 		}
 		var value json.RawMessage
 		if err := decoder.Decode(&value); err != nil {
@@ -91,22 +97,53 @@ func escapedUnit(text []byte) rune {
 	return rune(unit)
 }
 
+// arguments are those of one request.
+type arguments struct {
+	// text has what the operation's schema names.
+	text map[string]string
+	// object has every property of the request.
+	object map[string]json.RawMessage
+}
+
 // schema is the JSON schema of an operation's arguments: an object in which each
 // of the named properties is a required string. They are all that the API has,
 // so that a schema library would add more rules than it would save.
 type schema struct {
 	// required is in alphabetical order, in which Sora checks.
 	required []string
+	// instead has the properties that may take the place of required ones.
+	instead map[string]string
+}
+
+// of is the schema for the properties that a request has: Sora's own, unless one
+// that may take another's place is there.
+func (s schema) of(object map[string]json.RawMessage) (schema, *failure) {
+	chosen := schema{required: slices.Clone(s.required)}
+	for i, name := range s.required {
+		other := s.instead[name]
+		if _, present := object[other]; !present || other == "" {
+			continue
+		}
+		if _, present := object[name]; present {
+			return schema{}, explained(http.StatusBadRequest, ambiguousIDs, name+" and "+other+" are both there, and each names this end of the stream: give one of them")
+		}
+		chosen.required[i] = other
+	}
+	return chosen, nil
 }
 
 // check returns the arguments, or the first violation in the order and the terms
 // of jesse, the validator below Sora: present properties' types first, then
 // absent properties, then the type of the whole.
-func (s schema) check(body []byte, object map[string]json.RawMessage) (map[string]string, *failure) {
+func (s schema) check(body []byte, object map[string]json.RawMessage) (arguments, *failure) {
 	if object == nil {
-		return nil, violation(s.json(), "wrong_type", json.RawMessage(body), []string{})
+		return arguments{}, violation(s.json(), "wrong_type", json.RawMessage(body), []string{})
 	}
-	arguments := make(map[string]string, len(s.required))
+	s, ambiguous := s.of(object)
+	if ambiguous != nil {
+		return arguments{}, ambiguous
+	}
+	texts := make(map[string]string, len(s.required))
 	for _, name := range s.required {
 		value, present := object[name]
 		if !present {
@@ -114,20 +151,20 @@ func (s schema) check(body []byte, object map[string]json.RawMessage) (map[strin
 		}
 		// Looked at before decoding: null decodes into a string without an error.
 		if value[0] != '"' {
-			return nil, violation(stringType(), "wrong_type", value, []string{name})
+			return arguments{}, violation(stringType(), "wrong_type", value, []string{name})
 		}
 		var text string
 		if err := json.Unmarshal(value, &text); err != nil {
-			return nil, violation(stringType(), "wrong_type", value, []string{name})
+			return arguments{}, violation(stringType(), "wrong_type", value, []string{name})
 		}
-		arguments[name] = text
+		texts[name] = text
 	}
 	for _, name := range s.required {
-		if _, present := arguments[name]; !present {
-			return nil, violation(s.json(), "missing_required_property", name, []string{})
+		if _, present := texts[name]; !present {
+			return arguments{}, violation(s.json(), "missing_required_property", name, []string{})
 		}
 	}
-	return arguments, nil
+	return arguments{text: texts, object: object}, nil
 }
 
 // json is the schema as a document, which error messages quote.

@@ -2,10 +2,9 @@ package sora
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/cmd/shim/live"
 )
 
 // connection is one entry of ListChannelConnections, its keys in alphabetical
@@ -34,12 +33,18 @@ type codec struct {
 	CodecType string `json:"codec_type"`
 }
 
-// listConnections answers who is in a channel.
-func (h *Handler) listConnections(ctx context.Context, arguments map[string]string) (any, error) {
-	channelID := arguments["channel_id"]
-	channel, err := h.config.Replicas.Channel(ctx, h.config.Namespace, channelID)
+// listConnections answers who is in a channel. The connections of a media server
+// that is out of touch are listed as last heard of; that nobody is there is not
+// said while one is.
+func (h *Handler) listConnections(ctx context.Context, arguments arguments) (any, error) {
+	channelID := arguments.text["channel_id"]
+	const so = "who is connected is not known"
+	channel, err := h.config.Replicas.Channel(ctx, channelID)
 	if err != nil {
-		return nil, explained(http.StatusServiceUnavailable, notConfirmed, fmt.Sprintf("%v; repeat the request", err))
+		return nil, h.unanswered(so, err)
+	}
+	if channel.Empty() && channel.OutOfTouch() {
+		return nil, h.unanswered(so, live.ErrNotCurrent)
 	}
 	entries := []connection{}
 	for _, c := range channel.Connections() {

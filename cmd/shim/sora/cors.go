@@ -36,9 +36,10 @@ func CheckOrigin(origin string) error {
 }
 
 // setCORS adds the four documented headers. The origin is the configured one,
-// whatever the request's is.
+// whatever the request's is. The last two of the allowed headers are ours: they go
+// with the documented use of the API behind Sora's hosted services.
 func setCORS(header http.Header, origin string) {
-	header["access-control-allow-headers"] = []string{"Origin, X-Requested-With, Content-Type, Accept, x-sora-target"}
+	header["access-control-allow-headers"] = []string{"Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel"}
 	header["access-control-allow-methods"] = []string{"POST, OPTIONS"}
 	header["access-control-allow-origin"] = []string{origin}
 	header["access-control-max-age"] = []string{"1000"}

@@ -1,12 +1,11 @@
 package sora
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"github.com/nagi-rtc/nagi/cmd/shim/live"
 )
 
 // failure is a refusal in Sora's JSON form.
@@ -57,14 +56,23 @@ const (
 	invalidJSON           = "InvalidJSON"
 	handlerException      = "HandlerException"
 
+	ambiguousIDs          = "AMBIGUOUS-IDS"
+	sameConnection        = "SAME-CONNECTION"
+	invalidClientID       = "INVALID-CLIENT-ID"
 	channelNotFound       = "CHANNEL-NOT-FOUND"
 	connectionNotFound    = "CONNECTION-NOT-FOUND"
-	sameConnection        = "SAME-CONNECTION"
-	sameBundle            = "SAME-BUNDLE"
 	roleMismatch          = "ROLE-MISMATCH"
+	sameBundle            = "SAME-BUNDLE"
+	differentMediaServers = "DIFFERENT-MEDIA-SERVERS"
+	nameTaken             = "NAME-TAKEN"
+	pauseRefused          = "PAUSE-REFUSED"
 	stillPaused           = "STILL-PAUSED"
+	tooMany               = "TOO-MANY"
 	forbidden             = "FORBIDDEN"
+	beingDeleted          = "BEING-DELETED"
 	notConfirmed          = "NOT-CONFIRMED"
+	namespaceNotFound     = "NAMESPACE-NOT-FOUND"
+	namespaceTerminating  = "NAMESPACE-TERMINATING"
 	kubernetesUnavailable = "KUBERNETES-UNAVAILABLE"
 )
 
@@ -80,32 +88,30 @@ func refusalOf(name string, t target) *failure {
 	}}
 }
 
+// malformed is the refusal of a body that is not JSON. Sora says no more than the
+// name; the message is Nagi's own.
+func malformed(message string) *failure {
+	return explained(http.StatusBadRequest, malformedJSON, message)
+}
+
 // explained is a failure of ours; details are alternating keys and values.
-func explained(status int, name, message string, details ...string) *failure {
-	reason := map[string]string{"message": message}
+func explained(status int, name, message string, details ...any) *failure {
+	reason := map[string]any{"message": message}
 	for i := 0; i+1 < len(details); i += 2 {
-		reason[details[i]] = details[i+1]
+		reason[fmt.Sprint(details[i])] = details[i+1]
 	}
 	return &failure{status: status, name: name, reason: reason}
 }
 
-// kubernetesFailure turns an error of the API server into what the client is
-// told: 403 for what a right or a policy refuses, so that nobody retries it, and
-// 503 for everything that may pass.
-func kubernetesFailure(tried string, err error) error {
-	var own *failure
-	if errors.As(err, &own) {
-		return own
-	}
+// unanswered is the failure of a question that the managers did not answer. so is
+// what is so with the request nevertheless. What they said is for the operator's log.
+func (h *Handler) unanswered(so string, err error) error {
+	why := "no manager answered"
 	switch {
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return explained(http.StatusForbidden, forbidden,
-			fmt.Sprintf("%s: %v; the shim's ServiceAccount needs get, list, create and delete on rtpstreampauses, and admission policies must admit the object", tried, err))
-	case errors.Is(err, context.DeadlineExceeded):
-		return explained(http.StatusServiceUnavailable, kubernetesUnavailable,
-			fmt.Sprintf("%s: the API server did not answer in %v; repeat the request", tried, kubernetesTimeout))
-	default:
-		return explained(http.StatusServiceUnavailable, kubernetesUnavailable,
-			fmt.Sprintf("%s: %v; repeat the request", tried, err))
+	case errors.Is(err, live.ErrNotServed):
+		why = fmt.Sprintf("no manager serves the namespace %s: it belongs into their --namespaces", h.config.Namespace)
+	case errors.Is(err, live.ErrNotCurrent):
+		why = "the managers, or a media server, are behind or out of touch"
 	}
+	return fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed, so+", but "+why+"; repeat the request"), err)
 }

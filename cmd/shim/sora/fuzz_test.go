@@ -21,6 +21,9 @@ import (
 func FuzzRequest(f *testing.F) {
 	f.Add("POST", pauseTarget, []byte(edgeBody("sora", alice, bob)))
 	f.Add("POST", resumeTarget, []byte(edgeBody("sora", alice, alice)))
+	f.Add("POST", pauseTarget, []byte(`{"channel_id":"sora","recv_client_id":"a","send_connection_id":"b"}`))
+	f.Add("POST", disconnectClientTarget, []byte(`{"channel_id":"sora","client_id":"a","reason":{"x":[null]}}`))
+	f.Add("POST", whoTarget, []byte("\xef\xbb\xbf{}"))
 	f.Add("POST", listTarget, []byte(channelBody("sora")))
 	f.Add("POST", whoTarget, []byte(`{"channel_id":"\ud83d\ude00","x":[1e999999,{"a":null}]}`))
 	f.Add("POST", whoTarget, []byte(`{"channel_id":"\ud800"}`))
@@ -33,7 +36,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("OPTIONS", "Sora", []byte("null"))
 
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	replicas, err := live.NewReplicas([]string{"127.0.0.1:1"}, log) // never dialled
+	replicas, err := live.NewReplicas([]string{"127.0.0.1:1"}, "default", log) // never dialled
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -46,7 +46,8 @@ type Config struct {
 	Client client.Client
 	// Replicas answer who is connected and what is enforced.
 	Replicas *live.Replicas
-	// PauseTimeout bounds the wait for enforcement; 0: DefaultPauseTimeout.
+	// PauseTimeout bounds the wait for enforcement, and for managers that are behind;
+	// 0: DefaultPauseTimeout.
 	PauseTimeout time.Duration
 	// BodyTimeout bounds the arrival of a request's body; 0: DefaultBodyTimeout.
 	BodyTimeout time.Duration
@@ -60,6 +61,7 @@ type Config struct {
 type Handler struct {
 	config     Config
 	pauses     pauses
+	access     access
 	metrics    *metrics
 	operations map[string]operation
 }
@@ -67,7 +69,7 @@ type Handler struct {
 // operation is one function of the API.
 type operation struct {
 	schema schema
-	run    func(context.Context, map[string]string) (any, error)
+	run    func(context.Context, arguments) (any, error)
 }
 
 // New makes the API. The only error is a CORS origin that is none.
@@ -86,13 +88,17 @@ func New(config Config) (*Handler, error) {
 		pauses:  pauses{namespace: config.Namespace, client: config.Client},
 		metrics: newMetrics(config.Registerer),
 	}
-	ofEdge := schema{required: []string{"channel_id", "recv_connection_id", "send_connection_id"}}
 	ofChannel := schema{required: []string{"channel_id"}}
+	ofConnection := schema{required: []string{"channel_id", "connection_id"}}
+	ofClient := schema{required: []string{"channel_id", "client_id"}}
 	h.operations = map[string]operation{
-		"Sora_20200401.PauseRtpStream":         {ofEdge, h.pause},
-		"Sora_20200401.ResumeRtpStream":        {ofEdge, h.resume},
+		"Sora_20200401.PauseRtpStream":         {edgeSchema, h.pause},
+		"Sora_20200401.ResumeRtpStream":        {edgeSchema, h.resume},
 		"Sora_20200401.ListPauseRtpStreams":    {ofChannel, h.listPauses},
 		"Sora_20201013.ListChannelConnections": {ofChannel, h.listConnections},
+		"Sora_20151104.DisconnectConnection":   {ofConnection, h.disconnectConnection},
+		"Sora_20151104.DisconnectClient":       {ofClient, h.disconnectClient},
+		"Sora_20151104.DisconnectChannel":      {ofChannel, h.disconnectChannel},
 	}
 	return h, nil
 }
@@ -106,7 +112,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(began.Add(h.config.BodyTimeout))
 
 	switch {
-	case r.URL.Path != "/":
+	// "POST http://host:3000" without a path means the root (RFC 9110 section 4.2.3).
+	case r.URL.Path != "/" && r.URL.Path != "":
 		h.respond(w, http.StatusNotFound, nil)
 	case r.Method == http.MethodOptions && h.config.CORSOrigin != "":
 		h.respond(w, http.StatusNoContent, nil)
@@ -244,7 +251,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &failure{status: http.StatusRequestTimeout, name: requestTimeout}
 	case err != nil:
-		return nil, fmt.Errorf("read the body: %w: %w", err, refusal(malformedJSON))
+		return nil, fmt.Errorf("read the body: %w: %w", err, malformed("the body ended early, or its chunks are not HTTP's"))
 	}
 	// The deadline would otherwise end the wait for enforcement: net/http goes on
 	// reading to learn whether the client has gone.
@@ -254,23 +261,25 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 
 // argumentsOf checks the body. Whether there is one decides which error an
 // unknown target gets, and JSON is read before the target is looked up.
-func argumentsOf(t target, op operation, known bool, body []byte) (map[string]string, error) {
+func argumentsOf(t target, op operation, known bool, body []byte) (arguments, error) {
 	if len(body) == 0 {
 		if !known {
-			return nil, refusal(missingTarget)
+			return arguments{}, refusal(missingTarget)
 		}
-		return nil, refusalOf(missingTargetFunction, t)
+		return arguments{}, refusalOf(missingTargetFunction, t)
 	}
+	// A byte order mark may be ignored (RFC 8259 section 8.1).
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	object, err := decodeObject(body)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, refusal(malformedJSON))
+		return arguments{}, malformed(err.Error())
 	}
 	if !known {
-		return nil, refusalOf(schemaNotFound, t)
+		return arguments{}, refusalOf(schemaNotFound, t)
 	}
-	arguments, violation := op.schema.check(body, object)
+	checked, violation := op.schema.check(body, object)
 	if violation != nil {
-		return nil, violation
+		return arguments{}, violation
 	}
-	return arguments, nil
+	return checked, nil
 }

@@ -2,57 +2,26 @@ package sora
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
 
-// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=get;list;create;delete
+// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=get;list;create;update;delete
 
-const (
-	managedByLabel = "app.kubernetes.io/managed-by"
-	managedBy      = "nagi-shim"
-	// deleteAfterDisconnect lets a pause end with its connections, as Sora's do:
-	// connection ids never come back.
-	deleteAfterDisconnect = time.Minute
-	// maxChannelBytes is the longest channel id that the API server accepts.
-	maxChannelBytes = 255
-	// replaceInterval is the pause before creating again under a name that is
-	// still taken.
-	replaceInterval = 20 * time.Millisecond
-)
-
-// edge is what a request names: the stream of one connection to another.
-type edge struct {
-	channel, recv, send string
-}
-
-func edgeOf(arguments map[string]string) edge {
-	return edge{arguments["channel_id"], arguments["recv_connection_id"], arguments["send_connection_id"]}
-}
-
-// name is derived from the edge, so that equal requests meet in one object. The
-// lengths keep ("ab", "c") apart from ("a", "bc").
-func (e edge) name() string {
-	hash := sha256.New()
-	for _, part := range []string{e.channel, e.recv, e.send} {
-		// A hash never fails to take bytes.
-		_ = binary.Write(hash, binary.BigEndian, uint64(len(part)))
-		_, _ = hash.Write([]byte(part))
-	}
-	return "pause-" + hex.EncodeToString(hash.Sum(nil))[:40]
-}
+// againInterval is the pause before the next attempt at an object that somebody
+// else has just changed.
+const againInterval = 20 * time.Millisecond
 
 // pauses are the tenant's RtpStreamPause objects in the API server.
 type pauses struct {
@@ -60,113 +29,154 @@ type pauses struct {
 	client    client.Client
 }
 
-// ensure makes an object in force that pauses exactly the edge's video, and
-// returns its uid. One that is there already is shared; one that is expired, on
-// its way out or different is replaced.
-func (p pauses) ensure(ctx context.Context, e edge) (types.UID, error) {
-	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
-	defer cancel()
-	for {
-		uid, err := p.tryEnsure(ctx, e)
-		if uid != "" || err != nil {
-			return uid, err
-		}
-		select {
-		case <-ctx.Done():
-			return "", explained(http.StatusServiceUnavailable, notConfirmed,
-				fmt.Sprintf("another object is still being deleted under the name of this pause after %v: remove its finalizers", kubernetesTimeout),
-				"name", e.name())
-		case <-time.After(replaceInterval):
-		}
-	}
+// ensure makes the edge's object, and returns it as it is stored. One that is there
+// already is shared, and edited where it says something else: an edit is one step,
+// so that nothing flows in between.
+func (p pauses) ensure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause, error) {
+	var stored *v1alpha1.RtpStreamPause
+	err := p.untilSettled(ctx, e, func(ctx context.Context) (err error) {
+		stored, err = p.tryEnsure(ctx, e)
+		return err
+	})
+	return stored, err
 }
 
-// tryEnsure makes one attempt. An empty uid without an error: the name was just
-// freed, or is about to be.
-func (p pauses) tryEnsure(ctx context.Context, e edge) (types.UID, error) {
-	wanted := p.object(e)
+func (p pauses) tryEnsure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause, error) {
+	wanted := e.object(p.namespace)
 	err := p.client.Create(ctx, wanted)
 	if err == nil {
-		return wanted.UID, nil
+		return wanted, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return "", kubernetesFailure("create "+wanted.Name, err)
+		return nil, p.failure(ctx, "create "+wanted.Name, err)
 	}
 
 	var found v1alpha1.RtpStreamPause
 	switch err := p.client.Get(ctx, client.ObjectKeyFromObject(wanted), &found); {
 	case apierrors.IsNotFound(err):
-		return "", nil
+		return nil, errChanged
 	case err != nil:
-		return "", kubernetesFailure("get "+wanted.Name, err)
-	case found.DeletionTimestamp == nil && pausesExactly(&found, e) && endsWithConnections(&found):
-		return found.UID, nil
+		return nil, p.failure(ctx, "get "+wanted.Name, err)
+	case !e.made(&found):
+		return nil, explained(http.StatusBadRequest, nameTaken,
+			"an RtpStreamPause that the shim did not make, or that was edited to name others, has the name of this pause: rename or delete it", "name", found.Name)
+	case found.DeletionTimestamp != nil && len(found.Finalizers) > 0:
+		return nil, explained(http.StatusServiceUnavailable, beingDeleted,
+			"the object of this pause is being deleted, acts no longer, and is kept by finalizers: whoever set them must remove them",
+			"name", found.Name, "finalizers", found.Finalizers)
+	case found.DeletionTimestamp != nil:
+		return nil, errChanged
+	case sameContent(&found.Spec, &wanted.Spec):
+		return &found, nil
 	}
-	return "", p.delete(ctx, &found)
+	found.Spec = wanted.Spec
+	switch err := p.client.Update(ctx, &found); {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil, errChanged
+	case err != nil:
+		return nil, p.failure(ctx, "update "+wanted.Name, err)
+	}
+	return &found, nil
 }
 
-// delete deletes exactly this object: a newer one under its name stays.
-func (p pauses) delete(ctx context.Context, pause *v1alpha1.RtpStreamPause) error {
-	err := p.client.Delete(ctx, pause, client.Preconditions{UID: &pause.UID})
-	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+// deleteMade deletes the edge's object if the shim made it, and tells whether it
+// was there. One in deletion acts no longer, whoever keeps it.
+func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error) {
+	err = p.untilSettled(ctx, e, func(ctx context.Context) error {
+		var found v1alpha1.RtpStreamPause
+		switch err := p.client.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: e.name()}, &found); {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return p.failure(ctx, "get "+e.name(), err)
+		case !e.made(&found):
+			return nil
+		}
+		// A newer object under its name stays.
+		switch err := p.client.Delete(ctx, &found, client.Preconditions{UID: &found.UID}); {
+		case apierrors.IsConflict(err):
+			return errChanged
+		case client.IgnoreNotFound(err) != nil:
+			return p.failure(ctx, "delete "+e.name(), err)
+		}
+		deleted = true
 		return nil
-	}
-	return kubernetesFailure("delete "+pause.Name, err)
+	})
+	return deleted, err
 }
 
-// ofChannel lists the channel's pauses from etcd itself, not from a cache. The
-// selector is matched byte for byte: client-go escapes what has a meaning in it.
-func (p pauses) ofChannel(ctx context.Context, channelID string) ([]v1alpha1.RtpStreamPause, error) {
-	if channelID == "" || len(channelID) > maxChannelBytes {
-		// The API server would have refused it; an over-long address it refuses too.
-		return nil, nil
-	}
-	var list v1alpha1.RtpStreamPauseList
-	if err := p.client.List(ctx, &list, client.InNamespace(p.namespace), client.MatchingFields{"spec.channelID": channelID}); err != nil {
-		return nil, kubernetesFailure("list the channel's pauses", err)
-	}
-	return list.Items, nil
-}
+// errChanged is returned by an attempt that met somebody else's.
+var errChanged = fmt.Errorf("the object was changed meanwhile")
 
-func (p pauses) object(e edge) *v1alpha1.RtpStreamPause {
-	return &v1alpha1.RtpStreamPause{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.namespace,
-			Name:      e.name(),
-			Labels:    map[string]string{managedByLabel: managedBy},
-		},
-		Spec: v1alpha1.RtpStreamPauseSpec{
-			ChannelID:             e.channel,
-			RecvConnectionID:      &e.recv,
-			SendConnectionID:      &e.send,
-			DeleteAfterDisconnect: &metav1.Duration{Duration: deleteAfterDisconnect},
-		},
+// untilSettled repeats attempts that end with errChanged.
+func (p pauses) untilSettled(ctx context.Context, e edge, attempt func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
+	defer cancel()
+	for {
+		err := attempt(ctx)
+		if err != errChanged { //nolint:errorlint // it is never wrapped
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, kubernetesUnavailable,
+				fmt.Sprintf("the object of this pause was changed by others again and again for %v; repeat the request", kubernetesTimeout), "name", e.name()), err)
+		case <-time.After(againInterval):
+		}
 	}
 }
 
-// pausesExactly tells whether the object names this edge by both connection ids
-// and pauses video alone.
-func pausesExactly(pause *v1alpha1.RtpStreamPause, e edge) bool {
-	spec := &pause.Spec
-	return spec.ChannelID == e.channel && isID(spec.RecvConnectionID, e.recv) && isID(spec.SendConnectionID, e.send) &&
-		pausesVideo(pause) && len(spec.Kinds) <= 1
+// version reads the version up to which the collection is committed, from etcd
+// itself: with resourceVersion unset no cache may answer. It reads the metadata of
+// one object at most.
+func (p pauses) version(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
+	defer cancel()
+	list := metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPauseList"))
+	if err := p.client.List(ctx, &list, client.InNamespace(p.namespace), client.Limit(1)); err != nil {
+		return 0, p.failure(ctx, "read the version of the collection", err)
+	}
+	version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
+	if err != nil {
+		return 0, p.failure(ctx, "read the version of the collection", err)
+	}
+	return version, nil
 }
 
-// endsWithConnections tells whether the object lasts exactly as long as one that
-// the shim makes.
-func endsWithConnections(pause *v1alpha1.RtpStreamPause) bool {
-	spec := &pause.Spec
-	return spec.ExpiresAt == nil && spec.DeleteAfterDisconnect != nil && spec.DeleteAfterDisconnect.Duration == deleteAfterDisconnect
+// ofVideo returns the names of those pauses that withhold video, ordered; those
+// that cannot be read stay.
+func (p pauses) ofVideo(ctx context.Context, names []string) []string {
+	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
+	defer cancel()
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		var pause v1alpha1.RtpStreamPause
+		err := p.client.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: name}, &pause)
+		return err == nil && !pausesVideo(&pause.Spec)
+	})
 }
 
-func pausesVideo(pause *v1alpha1.RtpStreamPause) bool {
-	return len(pause.Spec.Kinds) == 0 || slices.Contains(pause.Spec.Kinds, v1alpha1.KindVideo)
+func pausesVideo(spec *v1alpha1.RtpStreamPauseSpec) bool {
+	return len(spec.Kinds) == 0 || slices.Contains(spec.Kinds, v1alpha1.KindVideo)
 }
 
-// inForce tells whether the object acts at the time now. One that is being
-// deleted does not: a finalizer of somebody else keeps no stream paused.
-func inForce(pause *v1alpha1.RtpStreamPause, now time.Time) bool {
-	return pause.DeletionTimestamp == nil && (pause.Spec.ExpiresAt == nil || now.Before(pause.Spec.ExpiresAt.Time))
+// sameContent tells whether two specs of one edge say the same. Video is what
+// absent kinds mean.
+func sameContent(a, b *v1alpha1.RtpStreamPauseSpec) bool {
+	normal := func(spec *v1alpha1.RtpStreamPauseSpec) v1alpha1.RtpStreamPauseSpec {
+		copied := *spec.DeepCopy()
+		if slices.Equal(copied.Kinds, []v1alpha1.Kind{v1alpha1.KindVideo}) {
+			copied.Kinds = nil
+		}
+		return copied
+	}
+	return reflect.DeepEqual(normal(a), normal(b))
 }
 
-func isID(id *string, want string) bool { return id != nil && *id == want }
+// shortened keeps an overlong id from filling an answer.
+func shortened(id string) string {
+	if len(id) <= maxIDBytes {
+		return id
+	}
+	return strings.ToValidUTF8(id[:maxIDBytes], "") + "…"
+}

@@ -1,139 +1,147 @@
 package sora
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 )
 
-// resume deletes every object that pauses exactly this edge's video, whoever
-// made it, and answers once that is committed.
-func (h *Handler) resume(ctx context.Context, arguments map[string]string) (any, error) {
+const (
+	// maxExplained bounds the edges of two clients that one Resume looks at: their
+	// ids need not be unique.
+	maxExplained = 100
+	// explainedAtOnce bounds how many of them are asked about at the same time.
+	explainedAtOnce = 8
+)
+
+// resume deletes the pause that the shim made for the edge, and answers once the
+// stream flows again. What else pauses it stays, and is told.
+func (h *Handler) resume(ctx context.Context, arguments arguments) (any, error) {
 	e := edgeOf(arguments)
-	if err := checkIDs(e); err != nil {
+	if err := e.check(); err != nil {
 		return nil, err
 	}
-	deleted, others, err := h.pauses.deleteExact(ctx, e)
+	deleted, err := h.pauses.deleteMade(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	if deleted && len(others) == 0 {
-		// Without a look at who is connected: cleaning up after a connection that
-		// has left must be possible, and while no manager answers, too.
-		return echo{e.channel, e.recv, e.send}, nil
+	so := "the pause is deleted"
+	if !deleted {
+		so = "there was nothing to delete"
+		// Connections that have left are an error here only: cleaning up after them
+		// must be possible.
+		if err := h.checkConnections(ctx, e, so); err != nil {
+			return nil, err
+		}
 	}
-
-	channel, err := h.config.Replicas.ChannelWith(ctx, h.config.Namespace, e.channel, e.recv, e.send)
-	switch {
-	case errors.Is(err, live.ErrNoReplica):
-		err = stillPausedUnseen(others, err)
-	case err != nil:
-		return nil, err
-	default:
-		err = stillPausedIn(channel, others, e, deleted)
-	}
+	version, err := h.pauses.version(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return echo{e.channel, e.recv, e.send}, nil
-}
-
-// deleteExact deletes the objects that pause exactly the edge's video. others
-// are those in force, by name, that may pause it besides: the ids of clients are
-// not looked at yet.
-func (p pauses) deleteExact(ctx context.Context, e edge) (deleted bool, others []*v1alpha1.RtpStreamPause, err error) {
-	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
+	waiting, cancel := context.WithTimeout(ctx, h.config.PauseTimeout)
 	defer cancel()
-	found, err := p.ofChannel(ctx, e.channel)
+	names, err := h.stillPaused(waiting, e, version, so)
 	if err != nil {
-		return false, nil, err
+		return nil, err
 	}
-	now := time.Now()
-	for i := range found {
-		pause := &found[i]
-		exact := pausesExactly(pause, e)
-		if exact {
-			if err := p.delete(ctx, pause); err != nil {
-				return deleted, nil, err
+	if len(names) > 0 {
+		return nil, explained(http.StatusBadRequest, stillPaused,
+			"other RtpStreamPauses in force withhold this stream; whoever owns them must edit or delete them", "names", names)
+	}
+	return e.echo(), nil
+}
+
+// stillPaused returns the names of the pauses that withhold video on the edge, at
+// the version of the collection at least. so is what was done before.
+func (h *Handler) stillPaused(ctx context.Context, e edge, version uint64, so string) ([]string, error) {
+	pairs := [][2]string{{e.recv.id, e.send.id}}
+	if len(e.clientIDs()) > 0 {
+		channel, err := h.config.Replicas.Find(ctx, e.channel, e.connectionIDs(), e.clientIDs())
+		if err != nil {
+			return nil, h.unanswered(so, err)
+		}
+		if channel.OutOfTouch() {
+			return nil, h.unanswered(so, live.ErrNotCurrent)
+		}
+		if pairs = pairsOf(channel, e); len(pairs) > maxExplained {
+			return nil, explained(http.StatusBadRequest, tooMany,
+				fmt.Sprintf("%s, but the clients have %d connections to each other, and Resume looks at no more than %d: Sora_20200401.ListPauseRtpStreams tells which are paused", so, len(pairs), maxExplained))
+		}
+	}
+
+	var mu sync.Mutex
+	var names []string
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(explainedAtOnce)
+	for _, pair := range pairs {
+		group.Go(func() error {
+			edge, err := h.config.Replicas.Explain(ctx, e.channel, pair[0], pair[1], version)
+			if err != nil {
+				return h.unanswered(so, err)
 			}
-			deleted = true
-		}
-		if !exact && inForce(pause, now) && pausesVideo(pause) && mayName(pause, e) {
-			others = append(others, pause)
-		}
-	}
-	slices.SortFunc(others, func(a, b *v1alpha1.RtpStreamPause) int { return cmp.Compare(a.Name, b.Name) })
-	return deleted, others, nil
-}
-
-// mayName tells whether the connection ids that the object has, if any, are the
-// edge's.
-func mayName(pause *v1alpha1.RtpStreamPause, e edge) bool {
-	spec := &pause.Spec
-	return (spec.RecvConnectionID == nil || *spec.RecvConnectionID == e.recv) &&
-		(spec.SendConnectionID == nil || *spec.SendConnectionID == e.send)
-}
-
-// stillPausedIn returns an error when the edge is not live though nothing was
-// deleted, or when it is live and one of others pauses it.
-func stillPausedIn(channel live.Channel, others []*v1alpha1.RtpStreamPause, e edge, deleted bool) error {
-	if err := checkEdge(channel, e); err != nil {
-		if deleted {
+			withheldBy := h.withholding(ctx, edge)
+			mu.Lock()
+			defer mu.Unlock()
+			names = append(names, withheldBy...)
 			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// pairsOf are the ids of the connections of the edge's live edges.
+func pairsOf(channel *live.Channel, e edge) [][2]string {
+	named := func(end end) (connections []*forwardingv1.Connection) {
+		for _, c := range channel.Connections() {
+			if end.client && c.GetClientId() == end.id || !end.client && c.GetConnectionId() == end.id {
+				connections = append(connections, c)
+			}
 		}
-		return err
+		return connections
 	}
-	receiver, sender := channel.Connection(e.recv), channel.Connection(e.send)
-	for _, pause := range others {
-		if ruleOf(pause).Matches(receiver, sender) {
-			return pausedBy(pause)
+	var pairs [][2]string
+	for _, receiver := range named(e.recv) {
+		for _, sender := range named(e.send) {
+			if forwardingv1.LiveEdge(receiver, sender) {
+				pairs = append(pairs, [2]string{receiver.GetConnectionId(), sender.GetConnectionId()})
+			}
 		}
 	}
-	return nil
+	return pairs
 }
 
-// stillPausedUnseen decides while no manager tells who is connected.
-func stillPausedUnseen(others []*v1alpha1.RtpStreamPause, cause error) error {
-	for _, pause := range others {
-		if pause.Spec.RecvClientID == nil && pause.Spec.SendClientID == nil {
-			return pausedBy(pause)
-		}
+// withholding returns the names of the pauses that withhold the edge's video, none
+// when they do not. A pause of audio alone may be named beside them by the
+// managers, so the objects decide where audio is withheld as well.
+func (h *Handler) withholding(ctx context.Context, edge *forwardingv1.Edge) []string {
+	video, audio := paused(edge, forwardingv1.Kind_KIND_VIDEO), paused(edge, forwardingv1.Kind_KIND_AUDIO)
+	names := edge.GetPauseNames()
+	if len(names) == 0 {
+		names = edge.GetPauseUids()
 	}
-	if len(others) > 0 {
-		return explained(http.StatusServiceUnavailable, notConfirmed,
-			fmt.Sprintf("the edge's own pauses are gone, but %s names clients, and whose connections these are is unknown: %v; repeat the request", others[0].Name, cause),
-			"name", others[0].Name)
+	switch {
+	case !video:
+		return nil
+	case audio:
+		return h.pauses.ofVideo(ctx, names)
 	}
-	return nil
+	return names
 }
 
-func pausedBy(pause *v1alpha1.RtpStreamPause) error {
-	return explained(http.StatusBadRequest, stillPaused,
-		"another RtpStreamPause in force names this stream; whoever owns it must delete it", "name", pause.Name)
-}
-
-// ruleOf is the object's ids in the form that knows how to match.
-func ruleOf(pause *v1alpha1.RtpStreamPause) *forwardingv1.Pause {
-	spec := &pause.Spec
-	return &forwardingv1.Pause{
-		RecvConnectionId: text(spec.RecvConnectionID),
-		RecvClientId:     text(spec.RecvClientID),
-		SendConnectionId: text(spec.SendConnectionID),
-		SendClientId:     text(spec.SendClientID),
-	}
-}
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
+// paused tells whether a pause withholds the kind on the edge.
+func paused(edge *forwardingv1.Edge, kind forwardingv1.Kind) bool {
+	return slices.ContainsFunc(edge.GetStreams(), func(stream *forwardingv1.Stream) bool {
+		return stream.GetKind() == kind && slices.Contains(stream.GetWithheld(), forwardingv1.Withheld_WITHHELD_PAUSED)
+	})
 }

@@ -2,11 +2,9 @@ package sora
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,17 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 	"github.com/nagi-rtc/nagi/hack/controlplane"
 )
@@ -76,98 +66,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// view is a manager replica's View service whose facts a test sets.
-type view struct {
-	forwardingv1.UnimplementedViewServer
-
-	mu       sync.Mutex
-	channels map[string][]*forwardingv1.Connection
-	failing  bool
-	// holding keeps WaitEnforced from answering.
-	holding bool
-	// withdrawn ends WaitEnforced as a deletion does.
-	withdrawn bool
-	asked     chan struct{}
-}
-
-func (v *view) Connections(_ context.Context, request *forwardingv1.ConnectionsRequest) (*forwardingv1.ConnectionsResponse, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	select {
-	case v.asked <- struct{}{}:
-	default:
-	}
-	if v.failing {
-		return nil, status.Error(codes.Unavailable, "starting")
-	}
-	return &forwardingv1.ConnectionsResponse{Connections: v.channels[request.GetChannelId()]}, nil
-}
-
-func (v *view) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
-	v.mu.Lock()
-	holding, failing, withdrawn := v.holding, v.failing, v.withdrawn
-	v.mu.Unlock()
-	switch {
-	case failing:
-		return nil, status.Error(codes.Unavailable, "starting")
-	case withdrawn:
-		return nil, status.Error(codes.NotFound, "deleted")
-	case holding:
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return &forwardingv1.WaitEnforcedResponse{}, nil
-}
-
-func (v *view) join(channel string, connections ...*forwardingv1.Connection) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.channels[channel] = append(v.channels[channel], connections...)
-}
-
-func (v *view) set(change func(*view)) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	change(v)
-}
-
-func member(id string, role forwardingv1.Role) *forwardingv1.Connection {
-	return &forwardingv1.Connection{
-		ConnectionId: id, ClientId: "client-" + id[:3], BundleId: id, SessionId: "SESSION", Role: role,
-		CreatedTime: timestamppb.New(time.UnixMicro(1_600_000_000_123_456)),
-		Audio:       &forwardingv1.AudioCodec{CodecType: "OPUS"},
-		Video:       &forwardingv1.VideoCodec{CodecType: "VP8", BitRate: 500},
-	}
-}
-
-func sendrecv(id string) *forwardingv1.Connection {
-	return member(id, forwardingv1.Role_ROLE_SENDRECV)
-}
-
-// listenView serves a replica and returns its address.
-func listenView(t testing.TB) (*view, string) {
-	t.Helper()
-	v := &view{channels: map[string][]*forwardingv1.Connection{}, asked: make(chan struct{}, 1)}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	grpcServer := grpc.NewServer()
-	forwardingv1.RegisterViewServer(grpcServer, v)
-	served := make(chan error, 1)
-	go func() { served <- grpcServer.Serve(listener) }()
-	t.Cleanup(func() {
-		grpcServer.Stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return v, listener.Addr().String()
-}
-
 // shim is the whole HTTP API over a real listener.
 type shim struct {
 	t       testing.TB
+	handler *Handler
 	url     string
 	address string
 	objects client.Client
@@ -178,15 +80,7 @@ type option func(*Config)
 
 func newClient(t testing.TB, config *rest.Config) client.Client {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(v1alpha1.GroupVersion.WithKind("RtpStreamPause"), meta.RESTScopeNamespace)
-	objects, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	objects, err := NewClient(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,19 +93,21 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 	s := &shim{t: t, objects: newClient(t, apiServer(t).Config)}
 	var managers []string
 	for range replicaCount {
-		v, address := listenView(t)
+		v, address := listenView(t, s.objects)
 		s.views = append(s.views, v)
 		managers = append(managers, address)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	replicas, err := live.NewReplicas(managers, log)
+	replicas, err := live.NewReplicas(managers, "default", log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	replicas.Refresh(t.Context())
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- replicas.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		replicas.Run(ctx)
+	}()
 
 	config := Config{Namespace: "default", Client: s.objects, Replicas: replicas, Log: log, Registerer: prometheus.NewRegistry()}
 	for _, o := range options {
@@ -227,11 +123,15 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 	t.Cleanup(func() {
 		httpServer.Close()
 		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
+		<-ended
 	})
-	s.url, s.address = httpServer.URL, httpServer.Listener.Addr().String()
+	// Addresses that need no look-up are known at once, but by another goroutine.
+	for deadline := time.Now().Add(10 * time.Second); replicas.Serving(t.Context()) != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("no replica serves")
+		}
+	}
+	s.handler, s.url, s.address = handler, httpServer.URL, httpServer.Listener.Addr().String()
 	return s
 }
 
@@ -272,8 +172,13 @@ func (s *shim) expectFailure(operation, body string, wantStatus int, wantName, w
 	}
 }
 
+// connectionsOf is the edge of two connections.
+func connectionsOf(channel, recv, send string) edge {
+	return edge{channel, end{id: recv}, end{id: send}}
+}
+
 func edgeBody(channel, recv, send string) string {
-	body, err := compactJSON(echo{channel, recv, send})
+	body, err := compactJSON(connectionsOf(channel, recv, send).echo())
 	if err != nil {
 		panic(err)
 	}
@@ -293,4 +198,8 @@ const (
 	resumeTarget = "Sora_20200401.ResumeRtpStream"
 	listTarget   = "Sora_20200401.ListPauseRtpStreams"
 	whoTarget    = "Sora_20201013.ListChannelConnections"
+
+	disconnectConnectionTarget = "Sora_20151104.DisconnectConnection"
+	disconnectClientTarget     = "Sora_20151104.DisconnectClient"
+	disconnectChannelTarget    = "Sora_20151104.DisconnectChannel"
 )

@@ -1,0 +1,62 @@
+package live
+
+import (
+	"context"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+// Paused is what List found.
+type Paused struct {
+	// Edges are at most as many as was asked for.
+	Edges []*forwardingv1.Edge
+	// Count is how many there are.
+	Count uint64
+	// PauseNames names those that withhold most, where there are more edges than
+	// was asked for.
+	PauseNames []string
+}
+
+// List tells which live edges of the channel have their video withheld by a pause,
+// from tables not older than the version of the collection. It waits for such as
+// long as ctx allows.
+func (r *Replicas) List(ctx context.Context, channelID string, version uint64, limit uint32) (Paused, error) {
+	if cannotExist(channelID) {
+		return Paused{}, nil
+	}
+	request := &forwardingv1.ListRequest{
+		Namespace: r.namespace, ChannelId: channelID, Kind: forwardingv1.Kind_KIND_VIDEO, Version: version, Limit: limit,
+	}
+	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[Paused], error) {
+		var paused Paused
+		stream, err := one.view.List(ctx, request)
+		err = collect(stream, err, func(part *forwardingv1.ListResponse) {
+			paused.Edges = append(paused.Edges, part.GetEdges()...)
+			paused.Count = max(paused.Count, part.GetCount())
+			paused.PauseNames = append(paused.PauseNames, part.GetPauseNames()...)
+		})
+		return finding[Paused]{answer: paused, positive: paused.Count > 0 || len(paused.Edges) > 0}, err
+	})
+}
+
+// Explain tells what is so with one edge, nil when it is not live. Versions and
+// waiting are as for List.
+func (r *Replicas) Explain(ctx context.Context, channelID, recv, send string, version uint64) (*forwardingv1.Edge, error) {
+	if cannotExist(channelID) || cannotExist(recv) || cannotExist(send) {
+		return nil, nil
+	}
+	request := &forwardingv1.ExplainRequest{
+		Namespace: r.namespace, ChannelId: channelID, Version: version,
+		Of: &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{RecvConnectionId: recv, SendConnectionId: send}},
+	}
+	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[*forwardingv1.Edge], error) {
+		var edge *forwardingv1.Edge
+		stream, err := one.view.Explain(ctx, request)
+		err = collect(stream, err, func(part *forwardingv1.ExplainResponse) {
+			for _, e := range part.GetEdges() {
+				edge = e
+			}
+		})
+		return finding[*forwardingv1.Edge]{answer: edge, positive: edge != nil}, err
+	})
+}
