@@ -68,9 +68,10 @@ func Start(options ...func(*envtest.Environment)) (*ControlPlane, error) {
 
 	config, err := environment.Start()
 	if err != nil {
+		quoted := logs.about(err)
 		err = errors.Join(err, environment.Stop())
 
-		return nil, fmt.Errorf("starting etcd and kube-apiserver from %s: %w%s", assets, err, logs)
+		return nil, fmt.Errorf("starting etcd and kube-apiserver from %s: %w%s", assets, err, quoted)
 	}
 
 	c := &ControlPlane{Config: config, Environment: environment, Kubectl: filepath.Join(assets, "kubectl")}

@@ -53,13 +53,23 @@ func listen(environment *envtest.Environment) *logs {
 	return l
 }
 
-// String is what an error appends.
-func (l *logs) String() string {
-	var text strings.Builder
-	for _, program := range []struct {
+// about is what an error appends: the last lines of the program that it names, or
+// of both.
+func (l *logs) about(err error) string {
+	programs := []struct {
 		name string
 		tail *tail
-	}{{"etcd", &l.etcd}, {"kube-apiserver", &l.apiServer}} {
+	}{{"etcd", &l.etcd}, {"kube-apiserver", &l.apiServer}}
+	for i, program := range programs {
+		if strings.Contains(err.Error(), "process "+program.name) {
+			programs = programs[i : i+1]
+
+			break
+		}
+	}
+
+	var text strings.Builder
+	for _, program := range programs {
 		lines := program.tail.last()
 		if len(lines) == 0 {
 			fmt.Fprintf(&text, "\n%s wrote nothing", program.name)
