@@ -102,7 +102,7 @@ func (k *Knowledge) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for namespace, t := range k.tenants {
 		group.Go(func() error {
-			if err := t.store.Run(ctx); err != nil && ctx.Err() == nil {
+			if err := t.store.Run(ctx); err != nil {
 				return fmt.Errorf("watch namespace %q: %w", namespace, err)
 			}
 
@@ -124,15 +124,15 @@ func (k *Knowledge) Ready() error {
 	var reasons []error
 	for _, namespace := range k.Namespaces() {
 		if err := k.tenants[namespace].store.Ready(); err != nil {
-			reasons = append(reasons, fmt.Errorf("namespace %q: %w", namespace, err))
+			reasons = append(reasons, err)
 		}
 	}
 
 	return errors.Join(reasons...)
 }
 
-// Undecodable names the stored objects that do not decode, which act on nobody,
-// as namespace/name.
+// Undecodable names the stored objects that do not decode, which act on nobody:
+// namespace/name, and what does not decode.
 func (k *Knowledge) Undecodable() []string {
 	var names []string
 	for _, namespace := range k.Namespaces() {

@@ -2,19 +2,12 @@ package knowledge
 
 import (
 	"context"
-	"errors"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/objects"
 )
 
-// Change is one object before and after; nil where it was not, or is not, there.
-type Change struct{ Before, After *v1alpha1.RtpStreamPause }
-
-// Undecodable is a stored object that does not decode.
-type Undecodable struct {
-	Name, UID string
-	Err       error
-}
+// Change is one object before and after.
+type Change = objects.Change
 
 // Store is what knowledge needs of the objects of one namespace; objects.Store is
 // one.
@@ -23,10 +16,14 @@ type Store interface {
 	Ready() error
 	Synced() bool
 	Stale() bool
-	Undecodable() []Undecodable
+	Undecodable() []objects.Undecodable
 	Confirm(ctx context.Context, version uint64) error
 }
 
-func (c Config) open(string, func([]Change, uint64)) (Store, error) {
-	return nil, errors.New("no store of objects")
+// open makes the store that follows the API server.
+func (c Config) open(namespace string, changed func([]Change, uint64)) (Store, error) {
+	return objects.New(objects.Config{
+		REST: c.REST, Namespace: namespace, Log: c.Log, Registerer: c.Registerer,
+		StaleAfter: c.StaleAfter, Changed: changed,
+	}) // The caller wraps the error.
 }

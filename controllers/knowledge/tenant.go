@@ -2,33 +2,225 @@ package knowledge
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
 
-// Tenant is the knowledge of one namespace.
-type Tenant struct{ store Store }
+const (
+	// tick is how often the passing of time is looked at.
+	tick = 100 * time.Millisecond
+	// many is how many pauses one cause must concern to be told as low.
+	many = 64
+)
 
-type metrics struct{}
+// ErrNotSynced is returned until the pauses of the namespace are known.
+var ErrNotSynced = errors.New("the pauses of the namespace are not all known yet: ask again, or ask another replica")
 
-func newMetrics(prometheus.Registerer, *Knowledge) *metrics { return nil }
+// Tenant is the knowledge of one namespace: its pauses, its media servers, their
+// streams. Nothing of one tenant is reachable from another, nor waits for it.
+//
+// One lock guards all of it, so that what a channel's pauses are and the version
+// up to which they are complete always belong together. Nothing under it costs
+// more than what it is about: one object, one channel, one media server.
+type Tenant struct {
+	namespace string
+	config    Config
+	store     Store
+	metrics   *metrics
 
-func newTenant(string, Config, *metrics) *Tenant { return &Tenant{} }
+	mu      sync.Mutex
+	version uint64
+	listed  bool // the initial list is there
+	stale   bool // as was told to the streams
+	synced  time.Time
 
-func (t *Tenant) run(context.Context)           {}
-func (t *Tenant) apply([]Change, uint64)        {}
-func (t *Tenant) watch(func(string, bool)) func() { return func() {} }
+	byName   map[string]*entry
+	byUID    map[types.UID]*entry
+	channels map[string]*channel
+	// mentions has the pauses with deleteAfterDisconnectSeconds by status.mediaServer,
+	// whose first report may start their clock.
+	mentions map[string]map[*entry]struct{}
+	// naming has the pauses with deleteAfterDisconnectSeconds by the connections
+	// that they name.
+	naming map[string]map[*entry]struct{}
 
-// Pause stub.
-func (t *Tenant) Pause(string) *v1alpha1.RtpStreamPause { return nil }
+	servers     map[string]*mediaServer
+	connections int
+	untold      int // media servers with channels beyond the bounds
+	out         outOfTouch
+	judgedLost  map[*entry]struct{}
+	departed    names // connections that have left
+	givenUp     names // media servers that were lost for too long
+	unsettled   []unsettled
 
-// Departure stub.
-func (t *Tenant) Departure(*v1alpha1.RtpStreamPause, time.Time, time.Time) (left, again time.Time) {
-	return
+	watchers map[*watcher]struct{}
+	notices  []notice // to be told once the lock is released
+	bells    bells
 }
 
-// Streaming stub.
-func (t *Tenant) Streaming() int { return 0 }
+// watcher is told the names of pauses whose verdict may have changed.
+type watcher struct{ enqueue func(name string, low bool) }
+
+type notice struct {
+	name string
+	low  bool
+}
+
+func newTenant(namespace string, config Config, m *metrics) *Tenant {
+	return &Tenant{
+		namespace: namespace, config: config, metrics: m,
+		byName: map[string]*entry{}, byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
+		mentions: map[string]map[*entry]struct{}{}, naming: map[string]map[*entry]struct{}{},
+		servers: map[string]*mediaServer{}, out: outOfTouch{servers: map[*mediaServer]struct{}{}}, judgedLost: map[*entry]struct{}{},
+		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names),
+		watchers: map[*watcher]struct{}{},
+	}
+}
+
+// run looks at what time changes: a store that turns stale, media servers that
+// are lost for too long.
+func (t *Tenant) run(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			t.turn()
+			t.pass(now)
+		}
+	}
+}
+
+// Ready tells why the namespace cannot be served: nil when it can.
+func (t *Tenant) Ready() error {
+	return t.store.Ready() // It names the namespace.
+}
+
+// Synced tells whether the pauses have once been all known.
+func (t *Tenant) Synced() bool { return t.store.Synced() }
+
+// Confirm returns once the pauses known here are complete up to at least the
+// version, which is of the collection.
+func (t *Tenant) Confirm(ctx context.Context, version uint64) error {
+	if err := t.store.Confirm(ctx, version); err != nil {
+		return fmt.Errorf("the pauses of namespace %q are not known up to version %d: %w", t.namespace, version, err)
+	}
+
+	return nil
+}
+
+// Streaming counts the media servers that have a stream.
+func (t *Tenant) Streaming() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	streaming := 0
+	for _, server := range t.servers {
+		if server.session != nil {
+			streaming++
+		}
+	}
+
+	return streaming
+}
+
+// Pause returns the object of that name, nil when there is none. It must not be
+// changed.
+func (t *Tenant) Pause(name string) *v1alpha1.RtpStreamPause {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byName[name]; e != nil {
+		return e.object
+	}
+
+	return nil
+}
+
+// PauseOf returns the object of that uid, nil when there is none. It must not be
+// changed.
+func (t *Tenant) PauseOf(uid string) *v1alpha1.RtpStreamPause {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byUID[types.UID(uid)]; e != nil {
+		return e.object
+	}
+
+	return nil
+}
+
+// Names are the names of the objects of those uids; what is not there is left out.
+func (t *Tenant) Names(uids []string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var result []string
+	for _, uid := range uids {
+		if e := t.byUID[types.UID(uid)]; e != nil {
+			result = append(result, e.object.Name)
+		}
+	}
+
+	return result
+}
+
+// watch tells of every pause there is and of whatever changes.
+func (t *Tenant) watch(enqueue func(name string, low bool)) (stop func()) {
+	w := &watcher{enqueue: enqueue}
+	t.mu.Lock()
+	t.watchers[w] = struct{}{}
+	all := make([]string, 0, len(t.byName))
+	for name := range t.byName {
+		all = append(all, name)
+	}
+	t.mu.Unlock()
+	for _, name := range all {
+		enqueue(name, true)
+	}
+
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.watchers, w)
+	}
+}
+
+// notify tells watchers of pauses once the lock is released. The caller holds it.
+func (t *Tenant) notify(low bool, entries ...*entry) {
+	if len(t.watchers) == 0 {
+		return
+	}
+	for _, e := range entries {
+		t.notices = append(t.notices, notice{e.object.Name, low})
+	}
+}
+
+// notifyAll tells watchers of every pause, low.
+func (t *Tenant) notifyAll() {
+	for _, e := range t.byName {
+		t.notify(true, e)
+	}
+}
+
+// unlock releases the lock and tells watchers what came together under it.
+func (t *Tenant) unlock() {
+	notices := t.notices
+	t.notices = nil
+	var watchers []*watcher
+	if len(notices) > 0 {
+		for w := range t.watchers {
+			watchers = append(watchers, w)
+		}
+	}
+	t.mu.Unlock()
+	for _, w := range watchers {
+		for _, n := range notices {
+			w.enqueue(n.name, n.low)
+		}
+	}
+}

@@ -1,8 +1,11 @@
 package knowledge
 
 import (
+	"slices"
+	"strings"
 	"time"
 
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
 
@@ -25,7 +28,177 @@ type Verdict struct {
 }
 
 // Judge tells where the pause stands at the time now. inOffice is since when the
-// asker has listened.
-func (t *Tenant) Judge(_ *v1alpha1.RtpStreamPause, _, _ time.Time) Verdict {
-	return Verdict{Reason: v1alpha1.ReasonStarting}
+// asker has listened. A pause that is found MediaServerLost is watched until that
+// may have changed.
+func (t *Tenant) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) Verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	j := judgement{t: t, pause: pause, now: now}
+	j.judge(inOffice)
+	if e := t.byUID[pause.UID]; e != nil {
+		if e.lost = j.Reason == v1alpha1.ReasonMediaServerLost; e.lost {
+			t.judgedLost[e] = struct{}{}
+		} else {
+			delete(t.judgedLost, e)
+		}
+	}
+
+	return j.Verdict
+}
+
+// judgement is one in the making.
+type judgement struct {
+	Verdict
+	t     *Tenant
+	pause *v1alpha1.RtpStreamPause
+	now   time.Time
+
+	digest Digest
+	// Of those in touch, how many host the channel, and say Expired or NotUnderstood;
+	// lost have not said Expired, and of these unsure not the present content.
+	hosting, expired, notUnderstood, unsure int
+}
+
+func (j *judgement) judge(inOffice time.Time) {
+	e := j.t.byUID[j.pause.UID]
+	if e != nil && e.object == j.pause {
+		j.digest = e.digest
+	} else {
+		j.digest, _ = content(j.pause)
+	}
+	switch {
+	case j.pause.DeletionTimestamp != nil:
+		j.Reason = v1alpha1.ReasonDeleting
+	case j.digest == Digest{}:
+		j.Reason = v1alpha1.ReasonNotUnderstood
+	case e != nil && e.beyond:
+		j.Reason = v1alpha1.ReasonLimitExceeded
+	default:
+		j.hear()
+		j.weigh(inOffice)
+	}
+	slices.SortFunc(j.Matching, strings.Compare)
+	slices.SortFunc(j.Waiting, strings.Compare)
+	slices.SortFunc(j.Lost, strings.Compare)
+	j.Withholding = j.slower()
+}
+
+// hear takes what each media server that hosts the channel said of the content.
+func (j *judgement) hear() {
+	c := j.t.channels[j.pause.Spec.ChannelID]
+	if c == nil {
+		return
+	}
+	for _, h := range c.hosts {
+		said := h.acknowledged[string(j.pause.UID)]
+		present := said.digest == j.digest
+		if lost := h.lostSince(); !lost.IsZero() {
+			if j.lost(lost) && (!present || said.state != forwardingv1.State_STATE_EXPIRED) {
+				j.Lost = append(j.Lost, h.server.name)
+				if !present {
+					j.unsure++
+				}
+			}
+
+			continue
+		}
+		j.hosting++
+		switch {
+		case !present:
+			j.Waiting = append(j.Waiting, h.server.name)
+		case said.state == forwardingv1.State_STATE_MATCHING:
+			j.Matching = append(j.Matching, h.server.name)
+		case said.state == forwardingv1.State_STATE_EXPIRED:
+			j.expired++
+		case said.state == forwardingv1.State_STATE_NOT_UNDERSTOOD:
+			j.notUnderstood++
+		}
+	}
+}
+
+// lost tells whether a loss still counts, and notes when it no longer does.
+func (j *judgement) lost(since time.Time) bool {
+	until := since.Add(j.t.config.MediaServerLost)
+	if !j.now.Before(until) {
+		return false
+	}
+	j.until(until)
+	if j.LostSince.IsZero() || since.Before(j.LostSince) {
+		j.LostSince = since
+	}
+
+	return true
+}
+
+// weigh finds the reason. Whatever may be wrong in the dangerous direction comes
+// first.
+func (j *judgement) weigh(inOffice time.Time) {
+	expired := j.pause.Spec.ExpiresAt != nil && !j.now.Before(j.pause.Spec.ExpiresAt.Time)
+	if j.pause.Spec.ExpiresAt != nil && !expired {
+		j.until(j.pause.Spec.ExpiresAt.Time)
+	}
+	switch known := inOffice.Add(OfficeBeforeArmed); {
+	case len(j.Waiting) > 0:
+		j.Reason = v1alpha1.ReasonNotAcknowledged
+	case j.notUnderstood > 0:
+		j.Reason = v1alpha1.ReasonNotUnderstood
+	case j.unsure > 0, len(j.Lost) > 0 && len(j.Matching) == 0:
+		j.Reason = v1alpha1.ReasonMediaServerLost
+	case len(j.Matching) > 0:
+		j.Reason = v1alpha1.ReasonEnforced
+	case j.hosting > 0 && j.expired == j.hosting, j.hosting == 0 && expired:
+		j.Reason = v1alpha1.ReasonExpired
+	case j.now.Before(known):
+		j.Reason = v1alpha1.ReasonStarting
+		j.until(known)
+	case j.anyLost(inOffice):
+		j.Reason = v1alpha1.ReasonMediaServerLost
+	case len(j.Waiting) > 0:
+		j.Reason = v1alpha1.ReasonNotAcknowledged
+	default:
+		j.Reason = v1alpha1.ReasonArmed
+	}
+}
+
+// anyLost tells whether the channel may be hosted by a media server that nothing
+// is heard of. It notes those whose channels are more than are taken as waiting.
+func (j *judgement) anyLost(inOffice time.Time) bool {
+	if names, since := j.t.out.lost(); len(names) > 0 && j.lost(since) {
+		j.Lost = slices.Clone(names)
+	} else {
+		for server := range j.t.out.servers {
+			if j.lost(server.lostSince) {
+				j.Lost = append(j.Lost, server.name)
+			}
+		}
+	}
+	if named := j.pause.Status.MediaServer; named != "" && j.t.servers[named] == nil {
+		if _, givenUp := j.t.givenUp.at[named]; !givenUp && j.lost(inOffice) {
+			j.Lost = append(j.Lost, named)
+		}
+	}
+	if j.t.untold > 0 {
+		for _, server := range j.t.servers {
+			if server.untold && server.session != nil {
+				j.Waiting = append(j.Waiting, server.name)
+			}
+		}
+	}
+
+	return len(j.Lost) > 0
+}
+
+// slower are those that still withhold though expiresAt has passed here.
+func (j *judgement) slower() []string {
+	if j.pause.Spec.ExpiresAt == nil || j.now.Before(j.pause.Spec.ExpiresAt.Time) {
+		return nil
+	}
+
+	return j.Matching
+}
+
+func (j *judgement) until(at time.Time) {
+	if j.Until.IsZero() || at.Before(j.Until) {
+		j.Until = at
+	}
 }

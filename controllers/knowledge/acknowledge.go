@@ -1,0 +1,148 @@
+package knowledge
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/tables"
+)
+
+// acknowledgement is one whose parts are coming in.
+type acknowledgement struct {
+	instance, epoch uint64
+	whole           bool
+	set             map[string]state
+	removed         []string
+}
+
+// Acknowledge takes a part of what a channel's instance does with the pauses of
+// its table. One of an instance that is hosted no longer is late, not wrong.
+func (s *Session) Acknowledge(a *forwardingv1.Acknowledgement, now time.Time) error {
+	t := s.tenant
+	t.mu.Lock()
+	defer t.unlock()
+	if s.server.session != s {
+		return nil
+	}
+	part := s.acknowledgements[a.GetChannelId()]
+	if part != nil && (part.instance != a.GetInstance() || part.epoch != a.GetEpoch() || part.whole != a.GetWhole()) {
+		return fmt.Errorf("%w: acknowledgement.epoch: one of channel %q began while another had not ended: send the parts of one after each other", ErrInvalid, a.GetChannelId())
+	}
+	if part == nil {
+		part = &acknowledgement{instance: a.GetInstance(), epoch: a.GetEpoch(), whole: a.GetWhole(), set: make(map[string]state, len(a.GetSet()))}
+		if a.GetMore() {
+			if len(s.acknowledgements) >= assemblies {
+				return fmt.Errorf("%w: acknowledgement.more: %d acknowledgements have begun and not ended: send the parts of one after each other", ErrInvalid, assemblies)
+			}
+			s.acknowledgements[a.GetChannelId()] = part
+		}
+	}
+	if err := part.add(a); err != nil {
+		return err
+	}
+	if a.GetMore() {
+		return nil
+	}
+	delete(s.acknowledgements, a.GetChannelId())
+
+	return s.acknowledged(a.GetChannelId(), part, now)
+}
+
+func (p *acknowledgement) add(a *forwardingv1.Acknowledgement) error {
+	for _, pause := range a.GetSet() {
+		p.set[pause.GetUid()] = state{digest: Digest(pause.GetDigest()), state: pause.GetState()}
+	}
+	p.removed = append(p.removed, a.GetRemoved()...)
+	if len(p.set) > 2*tables.MaxPauses || len(p.removed) > 4*tables.MaxPauses {
+		return fmt.Errorf("%w: acknowledgement.set of channel %q names more pauses than a table can have: acknowledge those of the table", ErrInvalid, a.GetChannelId())
+	}
+
+	return nil
+}
+
+// acknowledged applies an acknowledgement that is there in all its parts.
+func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Time) error {
+	t := s.tenant
+	h := s.server.channels[channelID]
+	switch {
+	case h == nil || !h.holds(s) || h.instance != a.instance:
+		return nil
+	case a.epoch > h.epoch, !a.whole && h.acknowledgedBy != s:
+		// The report of the epoch, or the base, is not held here.
+		s.askAgain(channelID)
+
+		return nil
+	case h.acknowledgedBy == s && a.epoch < h.acknowledgedEpoch:
+		return fmt.Errorf("%w: acknowledgement.epoch: channel %q was acknowledged at epoch %d, and now at %d: it does not go back", ErrInvalid, channelID, h.acknowledgedEpoch, a.epoch)
+	}
+	if s.server.states+len(a.set) > t.config.Limits.States {
+		return fmt.Errorf("%w: acknowledgement.set: media server %q would have acknowledged more than %d pauses, which is the bound: spread its channels over more media servers", ErrTooMany, s.server.name, t.config.Limits.States)
+	}
+	changed := s.states(h, a, now)
+	h.acknowledgedEpoch, h.acknowledgedBy = a.epoch, s
+	t.notify(len(changed) > many || s.server.complete.IsZero(), changed...)
+	t.bells.ring(channelBell(channelID))
+
+	return nil
+}
+
+// states merges the acknowledgement and returns the pauses of which something
+// changed.
+func (s *Session) states(h *hosted, a *acknowledgement, now time.Time) (changed []*entry) {
+	t := s.tenant
+	drop := func(uid string) {
+		delete(h.acknowledged, uid)
+		if e := t.byUID[types.UID(uid)]; e != nil {
+			changed = append(changed, e)
+		}
+	}
+	s.server.states -= len(h.acknowledged)
+	if a.whole {
+		for uid := range h.acknowledged {
+			if _, still := a.set[uid]; !still {
+				drop(uid)
+			}
+		}
+	} else {
+		for _, uid := range a.removed {
+			if _, is := h.acknowledged[uid]; is {
+				drop(uid)
+			}
+		}
+	}
+	for uid, next := range a.set {
+		before := h.acknowledged[uid]
+		if before.digest == next.digest && before.state == next.state {
+			continue
+		}
+		e := t.byUID[types.UID(uid)]
+		if next.after = before.after; before.digest != next.digest {
+			next.after = t.latency(e, next.digest, now)
+		}
+		if e != nil {
+			uid = string(e.object.UID) // One copy of it in memory is enough.
+			changed = append(changed, e)
+		}
+		h.acknowledged[uid] = next
+	}
+	s.server.states += len(h.acknowledged)
+
+	return changed
+}
+
+// latency is from learning of the pause's content to now; 0 where it was known
+// before this replica began, or is not known.
+func (t *Tenant) latency(e *entry, digest Digest, now time.Time) time.Duration {
+	if e == nil || e.digest != digest || e.learned.IsZero() {
+		return 0
+	}
+	after := max(now.Sub(e.learned), 1)
+	if t.metrics != nil {
+		t.metrics.latency.Observe(after.Seconds())
+	}
+
+	return after
+}

@@ -1,0 +1,128 @@
+package knowledge
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// settles is how long the pauses of a channel that a media server has just opened
+// may stay unacknowledged before watchers are told: its table is on its way, and
+// until it is there the media server forwards nothing.
+const settles = time.Second
+
+// outOfTouch are the media servers that have no stream, or have not reported
+// everything on it, and have not been given up.
+type outOfTouch struct {
+	servers map[*mediaServer]struct{}
+	told    int
+	// Of the servers; made when it is asked for.
+	names []string
+	since time.Time // the oldest loss
+}
+
+type unsettled struct {
+	host *hosted
+	at   time.Time
+}
+
+func (o *outOfTouch) add(server *mediaServer) {
+	o.servers[server], o.names = struct{}{}, nil
+}
+
+func (o *outOfTouch) remove(server *mediaServer) {
+	delete(o.servers, server)
+	o.names = nil
+}
+
+// lost are the names of those out of touch, sorted, and the oldest loss. The
+// names must not be changed.
+func (o *outOfTouch) lost() ([]string, time.Time) {
+	if len(o.servers) > 0 && o.names == nil {
+		o.since = time.Time{}
+		for server := range o.servers {
+			o.names = append(o.names, server.name)
+			if o.since.IsZero() || server.lostSince.Before(o.since) {
+				o.since = server.lostSince
+			}
+		}
+		slices.SortFunc(o.names, strings.Compare)
+	}
+
+	return o.names, o.since
+}
+
+// inTouchAgain takes a media server out of those that are lost.
+func (t *Tenant) inTouchAgain(server *mediaServer) {
+	t.out.remove(server)
+	if server.told {
+		server.told = false
+		t.out.told--
+	}
+	if len(t.out.servers) == 0 {
+		for e := range t.judgedLost {
+			t.notify(true, e)
+		}
+	}
+}
+
+// pass looks at what the passing of time changes.
+func (t *Tenant) pass(now time.Time) {
+	t.mu.Lock()
+	defer t.unlock()
+	for server := range t.out.servers {
+		if now.Sub(server.lostSince) >= LossGrace && !server.told {
+			t.tellLoss(server)
+		}
+		if now.Sub(server.lostSince) >= t.config.MediaServerLost {
+			t.giveUp(server, now)
+		}
+	}
+	t.departed.forget(now.Add(-t.config.MediaServerLost - remembered))
+	t.givenUp.forget(now.Add(-t.config.MediaServerLost - remembered))
+	for len(t.unsettled) > 0 && now.Sub(t.unsettled[0].at) >= settles {
+		h := t.unsettled[0].host
+		t.unsettled = t.unsettled[1:]
+		if !h.gone {
+			t.tell(h, func(e *entry) bool { return h.acknowledged[string(e.object.UID)].digest != e.digest })
+		}
+	}
+}
+
+// tellLoss tells watchers of the pauses that the loss concerns: those of the
+// channels hosted, and, for the first loss, all that may be armed.
+func (t *Tenant) tellLoss(server *mediaServer) {
+	server.told = true
+	t.out.told++
+	if t.out.told == 1 {
+		t.notifyAll()
+
+		return
+	}
+	for _, h := range server.channels {
+		if !h.inTouch() {
+			t.tell(h, func(*entry) bool { return true })
+		}
+	}
+}
+
+// giveUp counts what a media server hosted that was lost for too long as gone.
+func (t *Tenant) giveUp(server *mediaServer, now time.Time) {
+	for _, h := range server.channels {
+		if lost := h.lostSince(); !lost.IsZero() && now.Sub(lost) >= t.config.MediaServerLost {
+			t.leave(h, lost.Add(t.config.MediaServerLost))
+		}
+	}
+	if server.session == nil && len(server.channels) > 0 {
+		return
+	}
+	// One with a stream that never reports everything has told what it would.
+	if server.session == nil {
+		delete(t.servers, server.name)
+		t.givenUp.note(server.name, now)
+		for e := range t.mentions[server.name] {
+			t.notify(true, e)
+		}
+	}
+	t.inTouchAgain(server)
+}

@@ -1,0 +1,278 @@
+package knowledge
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+var (
+	// ErrInvalid is wrapped by what is said of a message that breaks the rules of the
+	// protocol; its stream must end.
+	ErrInvalid = errors.New("against the protocol")
+	// ErrTooMany is wrapped when a bound on media servers is reached.
+	ErrTooMany = errors.New("too many")
+)
+
+// mediaServer is one media server of a namespace, by its name.
+type mediaServer struct {
+	name        string
+	incarnation string
+	session     *Session // nil: it has no stream
+	// lostSince is when the last stream ended whose report was complete, or when the
+	// first one began; zero once the present stream's report is complete.
+	lostSince   time.Time
+	complete    time.Time // when the present stream's report was complete; zero: not yet
+	channels    map[string]*hosted
+	connections int
+	states      int
+	// untold: it hosts channels beyond the bounds, which nothing is known of.
+	untold bool
+	// told: watchers have been told of its loss.
+	told bool
+	// known: it has reported everything once.
+	known bool
+}
+
+// hosted is one channel as one media server hosts it.
+type hosted struct {
+	server  *mediaServer
+	channel *channel
+	session *Session // the one that reported it last
+	refused string   // why nothing of it is taken; empty: it is
+
+	instance, epoch uint64
+	connections     map[string]*known
+
+	// What the instance does with pauses, by uid, as acknowledged for epoch.
+	acknowledged      map[string]state
+	acknowledgedEpoch uint64
+	acknowledgedBy    *Session // that has said all of it; nil: none
+
+	outbound
+}
+
+// known is a connection with the epoch at which it came to be known.
+type known struct {
+	*forwardingv1.Connection
+	epoch uint64
+}
+
+// state is what a media server does with one pause.
+type state struct {
+	digest Digest
+	state  forwardingv1.State
+	// after is from the learning of the content to its acknowledgement; 0: unknown.
+	after time.Duration
+}
+
+// inTouch tells that the media server's present stream reported the channel.
+func (h *hosted) inTouch() bool { return h.session == h.server.session }
+
+// lostSince is when the channel went out of touch; zero while it is in touch.
+func (h *hosted) lostSince() time.Time {
+	if h.inTouch() {
+		return time.Time{}
+	}
+
+	return h.session.ended
+}
+
+// holds tells whether the present stream has a report to which a difference can
+// be.
+func (h *hosted) holds(s *Session) bool { return h.session == s && h.refused == "" }
+
+// Connect makes a stream of the media server and replaces the one that there was.
+// A media server that only said its name may have been restarted: what it said
+// before counts again once it is reported. Of another incarnation, what was
+// acknowledged counts for nothing.
+func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, error) {
+	t.mu.Lock()
+	defer t.unlock()
+	server := t.servers[name]
+	if server == nil {
+		if len(t.servers) >= t.config.Limits.MediaServers {
+			return nil, fmt.Errorf("%w media servers in namespace %q: %d are known, which is the bound; a name that is not used again is forgotten after %s",
+				ErrTooMany, t.namespace, len(t.servers), t.config.MediaServerLost)
+		}
+		server = &mediaServer{name: name, incarnation: incarnation, channels: map[string]*hosted{}}
+		t.servers[name] = server
+		t.givenUp.remove(name)
+	}
+	s := newSession(t, server)
+	if older := server.session; older != nil {
+		older.end(now)
+		close(older.replaced)
+	}
+	if server.lostSince.IsZero() {
+		server.lostSince = now
+	}
+	server.session, server.complete = s, time.Time{}
+	t.setUntold(server, false)
+	if server.incarnation != incarnation {
+		server.incarnation = incarnation
+		for _, h := range server.channels {
+			t.forgetStates(h)
+			h.instance = 0 // Another process counts anew.
+		}
+	}
+	t.out.add(server)
+	t.ringAll(server)
+
+	return s, nil
+}
+
+// Close ends the stream, and notes the loss unless a newer one took over.
+func (s *Session) Close(now time.Time) {
+	t := s.tenant
+	t.mu.Lock()
+	defer t.unlock()
+	if s.server.session != s {
+		return
+	}
+	s.end(now)
+	s.server.session, s.server.complete = nil, time.Time{}
+	t.setUntold(s.server, false)
+	if s.server.lostSince.IsZero() {
+		s.server.lostSince = now
+	}
+	t.out.add(s.server)
+	t.ringAll(s.server)
+}
+
+// Complete takes that everything has been reported: what earlier streams reported
+// beyond it is gone.
+func (s *Session) Complete(now time.Time) error {
+	t := s.tenant
+	t.mu.Lock()
+	defer t.unlock()
+	if s.server.session != s {
+		return nil
+	}
+	if !s.server.complete.IsZero() {
+		return fmt.Errorf("%w: ReportComplete came twice: send it once, after the first reports", ErrInvalid)
+	}
+	s.server.complete, s.server.lostSince = now, time.Time{}
+	for _, h := range s.server.channels {
+		if h.session != s {
+			t.leave(h, now)
+		}
+	}
+	t.inTouchAgain(s.server)
+	if !s.server.known {
+		s.server.known = true
+		// Pauses whose connections left while no manager listened are found only now.
+		for e := range t.mentions[s.server.name] {
+			t.notify(true, e)
+		}
+	}
+	s.stateVersion()
+	t.ringAll(s.server)
+
+	return nil
+}
+
+// setUntold notes whether the media server hosts channels that nothing is known of.
+func (t *Tenant) setUntold(server *mediaServer, untold bool) {
+	if server.untold == untold {
+		return
+	}
+	if server.untold = untold; untold {
+		t.untold++
+	} else {
+		t.untold--
+	}
+	// All that is armed may not be, or may be again.
+	t.notifyAll()
+}
+
+// leave ends the hosting of a channel: its connections are gone at the time given.
+func (t *Tenant) leave(h *hosted, at time.Time) {
+	for id := range h.connections {
+		t.depart(h, id, at)
+	}
+	t.tell(h, func(e *entry) bool {
+		// Nobody is there whom an armed pause concerned before.
+		have := h.acknowledged[string(e.object.UID)]
+
+		return h.server.told || e.lost || have.digest != e.digest || have.state != forwardingv1.State_STATE_NOT_MATCHING
+	})
+	t.forgetStates(h)
+	delete(h.server.channels, h.channel.id)
+	for i, other := range h.channel.hosts {
+		if other == h {
+			h.channel.hosts = append(h.channel.hosts[:i:i], h.channel.hosts[i+1:]...)
+		}
+	}
+	h.gone = true
+	t.bells.ring(channelBell(h.channel.id))
+	t.release(h.channel)
+}
+
+// host begins the hosting of a channel.
+func (t *Tenant) host(s *Session, channelID string) *hosted {
+	c := t.channel(channelID)
+	h := &hosted{server: s.server, channel: c, session: s, connections: map[string]*known{}, acknowledged: map[string]state{}}
+	s.server.channels[channelID] = h
+	c.hosts = append(c.hosts, h)
+
+	return h
+}
+
+// depart notes that a connection has left.
+func (t *Tenant) depart(h *hosted, id string, at time.Time) {
+	if h.connections[id] == nil {
+		return
+	}
+	delete(h.connections, id)
+	h.server.connections--
+	t.connections--
+	t.departed.note(id, at)
+	t.presenceChanged(id)
+}
+
+// join notes that a connection is there.
+func (t *Tenant) join(h *hosted, c *forwardingv1.Connection, epoch uint64) {
+	if h.connections[c.GetConnectionId()] == nil {
+		h.server.connections++
+		t.connections++
+	}
+	h.connections[c.GetConnectionId()] = &known{c, epoch}
+	t.departed.remove(c.GetConnectionId())
+	t.presenceChanged(c.GetConnectionId())
+}
+
+// presenceChanged tells watchers of the pauses that wait for the connection to go.
+func (t *Tenant) presenceChanged(connectionID string) {
+	naming := t.naming[connectionID]
+	for e := range naming {
+		t.notify(len(naming) > many, e)
+	}
+}
+
+// forgetStates drops what was acknowledged: it ends with its instance.
+func (t *Tenant) forgetStates(h *hosted) {
+	h.server.states -= len(h.acknowledged)
+	h.acknowledged, h.acknowledgedEpoch, h.acknowledgedBy = map[string]state{}, 0, nil
+}
+
+// tell tells watchers of those pauses of the channel that which picks.
+func (t *Tenant) tell(h *hosted, which func(*entry) bool) {
+	var picked []*entry
+	for _, e := range h.channel.entries {
+		if e.rule() && which(e) {
+			picked = append(picked, e)
+		}
+	}
+	t.notify(len(picked) > many || h.server.complete.IsZero(), picked...)
+}
+
+// ringAll wakes those who wait for something of a channel that the media server
+// hosts.
+func (t *Tenant) ringAll(server *mediaServer) {
+	for id := range server.channels {
+		t.bells.ring(channelBell(id))
+	}
+}

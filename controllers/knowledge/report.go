@@ -1,0 +1,219 @@
+package knowledge
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+// assemblies bounds the messages in parts that a stream may have begun and not
+// finished.
+const assemblies = 16
+
+// report is one whose parts are coming in.
+type report struct {
+	instance, epoch, base uint64
+	joined                map[string]*forwardingv1.Connection
+	left                  []string
+	size                  int
+}
+
+// Report takes a part of what changed in the membership of a channel. What cannot
+// be taken is answered on the stream: a difference to what is not held here with
+// Resend, what is beyond a bound with Refusal.
+func (s *Session) Report(r *forwardingv1.ChannelReport, now time.Time) error {
+	t := s.tenant
+	t.mu.Lock()
+	defer t.unlock()
+	if s.server.session != s {
+		return nil
+	}
+	if r.GetClosed() {
+		delete(s.reports, r.GetChannelId())
+
+		return s.closed(r, now)
+	}
+	part := s.reports[r.GetChannelId()]
+	if part != nil && (part.instance != r.GetInstance() || part.epoch != r.GetEpoch() || part.base != r.GetBaseEpoch()) {
+		return fmt.Errorf("%w: report.epoch: a report of channel %q began while another had not ended: send the parts of one report after each other", ErrInvalid, r.GetChannelId())
+	}
+	if part == nil {
+		part = &report{instance: r.GetInstance(), epoch: r.GetEpoch(), base: r.GetBaseEpoch(), joined: map[string]*forwardingv1.Connection{}}
+		if r.GetMore() {
+			if len(s.reports) >= assemblies {
+				return fmt.Errorf("%w: report.more: %d reports have begun and not ended: send the parts of one report after each other", ErrInvalid, assemblies)
+			}
+			s.reports[r.GetChannelId()] = part
+		}
+	}
+	part.add(r, t.config.Limits.Connections)
+	if r.GetMore() {
+		return nil
+	}
+	delete(s.reports, r.GetChannelId())
+
+	return s.reported(r.GetChannelId(), part, now)
+}
+
+// add keeps no more than what is refused in the end anyhow.
+func (p *report) add(r *forwardingv1.ChannelReport, limit int) {
+	p.size += len(r.GetJoined())
+	if p.size > limit {
+		clear(p.joined)
+
+		return
+	}
+	for _, c := range r.GetJoined() {
+		p.joined[c.GetConnectionId()] = c
+	}
+	if len(p.left) <= limit {
+		p.left = append(p.left, r.GetLeft()...)
+	}
+}
+
+func (s *Session) closed(r *forwardingv1.ChannelReport, now time.Time) error {
+	h := s.server.channels[r.GetChannelId()]
+	if h != nil && (h.session != s || h.instance <= r.GetInstance()) {
+		s.tenant.leave(h, now)
+	}
+
+	return nil
+}
+
+// reported applies a report that is there in all its parts.
+func (s *Session) reported(channelID string, r *report, now time.Time) error {
+	h := s.server.channels[channelID]
+	if r.base == 0 {
+		return s.whole(h, channelID, r, now)
+	}
+	if h == nil || h.session != s || h.instance != r.instance || h.refused == "" && h.epoch != r.base {
+		s.askAgain(channelID)
+
+		return nil
+	}
+	if h.refused != "" {
+		return nil
+	}
+	s.difference(h, r, now)
+
+	return nil
+}
+
+// whole replaces what was known of the channel.
+func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) error {
+	t := s.tenant
+	if h != nil && h.session == s && (r.instance < h.instance || r.instance == h.instance && r.epoch < h.epoch) {
+		return fmt.Errorf("%w: report.epoch: channel %q was at epoch %d of instance %d, and is reported at epoch %d of instance %d: neither goes back",
+			ErrInvalid, channelID, h.epoch, h.instance, r.epoch, r.instance)
+	}
+	if h == nil && len(s.server.channels) >= t.config.Limits.Channels {
+		t.setUntold(s.server, true)
+		s.refuse(channelID, fmt.Sprintf("media server %q hosts more than %d channels, which is the bound: spread them over more media servers", s.server.name, t.config.Limits.Channels))
+
+		return nil
+	}
+	fresh := h == nil
+	if fresh {
+		h = t.host(s, channelID)
+	}
+	returning := !h.inTouch()
+	h.session = s
+	if h.instance != r.instance || r.epoch < h.epoch {
+		// Another instance, or a media server that does not count: either way nothing
+		// of before holds.
+		t.forgetStates(h)
+		for _, c := range h.connections {
+			c.epoch = 0
+		}
+		fresh = true
+	}
+	h.instance = r.instance
+	if reason := s.bound(h, len(r.joined), r.size); reason != "" {
+		s.overflow(h, r, reason, now)
+
+		return nil
+	}
+	h.refused = ""
+	for id := range h.connections {
+		if r.joined[id] == nil {
+			t.depart(h, id, now)
+		}
+	}
+	s.merge(h, r)
+	h.sendWhole()
+	if fresh {
+		t.unsettled = append(t.unsettled, unsettled{h, now})
+	} else if returning {
+		t.tell(h, func(e *entry) bool { return e.lost || h.server.told })
+	}
+
+	return nil
+}
+
+// merge takes those who are there at the report's epoch. Who was there before
+// stays known since then.
+func (s *Session) merge(h *hosted, r *report) {
+	for id, c := range r.joined {
+		if before := h.connections[id]; before == nil || before.epoch == 0 || !proto.Equal(before.Connection, c) {
+			s.tenant.join(h, c, r.epoch)
+		}
+	}
+	h.epoch = r.epoch
+	s.tenant.bells.ring(channelBell(h.channel.id))
+}
+
+func (s *Session) difference(h *hosted, r *report, now time.Time) {
+	t := s.tenant
+	for _, id := range r.left {
+		t.depart(h, id, now)
+	}
+	joining := 0
+	for id := range r.joined {
+		if h.connections[id] == nil {
+			joining++
+		}
+	}
+	if reason := s.bound(h, len(h.connections)+joining, r.size); reason != "" {
+		s.overflow(h, r, reason, now)
+
+		return
+	}
+	s.merge(h, r)
+}
+
+// bound names the bound that the channel would break with so many connections.
+func (s *Session) bound(h *hosted, connections, reported int) string {
+	t, limits := s.tenant, s.tenant.config.Limits
+	more := connections - len(h.connections)
+	switch {
+	case connections > limits.Connections || reported > limits.Connections:
+		return fmt.Sprintf("channel %q has more than %d connections, which is the bound: nothing of it is taken until fewer are reported", h.channel.id, limits.Connections)
+	case s.server.connections+more > limits.MediaServerConnections:
+		return fmt.Sprintf("media server %q has more than %d connections, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.MediaServerConnections, h.channel.id)
+	case t.connections+more > limits.NamespaceConnections:
+		return fmt.Sprintf("namespace %q has more than %d connections, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnections, h.channel.id)
+	default:
+		return ""
+	}
+}
+
+// overflow takes nothing of the channel, but that it is hosted: no pause of it
+// counts as acknowledged.
+func (s *Session) overflow(h *hosted, r *report, reason string, _ time.Time) {
+	t := s.tenant
+	for id := range h.connections {
+		// Nobody has left: nobody is counted.
+		delete(h.connections, id)
+		h.server.connections--
+		t.connections--
+	}
+	t.forgetStates(h)
+	t.tell(h, func(*entry) bool { return true })
+	h.instance, h.epoch, h.refused = r.instance, r.epoch, reason
+	h.outbound.stop()
+	s.refuse(h.channel.id, reason)
+	t.bells.ring(channelBell(h.channel.id))
+}
