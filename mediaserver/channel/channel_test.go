@@ -4,12 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -17,6 +19,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/channel"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+	"github.com/nagi-rtc/nagi/mediaserver/tables"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -32,6 +35,7 @@ type server struct {
 	registry *channel.Registry
 	url      string
 	changed  chan struct{}
+	version  uint64
 }
 
 func newServer(t *testing.T, tableWait time.Duration, without channel.WithoutTable) *server {
@@ -93,10 +97,52 @@ func (s *server) join(t *testing.T, clientID string) *bot.Bot {
 	return b
 }
 
-func (s *server) apply(pauses ...*forwardingv1.Pause) *forwardingv1.Acknowledgement {
-	s.registry.Apply(&forwardingv1.Table{ChannelId: channelID, Version: 1, Pauses: pauses})
+// instance is that of the channel as it is now, 0: not hosted.
+func (s *server) instance() uint64 { return s.registry.Membership(channelID, 0, 0).Instance }
 
-	return s.registry.Acknowledgement(channelID)
+// apply makes the pauses the whole table.
+func (s *server) apply(pauses ...*forwardingv1.Pause) {
+	s.version++
+	s.registry.Apply(tables.Table{ChannelID: channelID, Instance: s.instance(), Version: s.version, Whole: true, Set: pauses})
+}
+
+// edge asks for the facts of an edge, nil when it is not live.
+func (s *server) edge(receiver, sender *bot.Bot) *forwardingv1.Edge {
+	answer := s.ask(&forwardingv1.Question{Asks: &forwardingv1.Question_Edge{Edge: &forwardingv1.EdgeName{
+		RecvConnectionId: receiver.ConnectionID(), SendConnectionId: sender.ConnectionID(),
+	}}})
+	if len(answer.GetEdges()) == 0 {
+		return nil
+	}
+
+	return answer.GetEdges()[0]
+}
+
+func (s *server) ask(question *forwardingv1.Question) *forwardingv1.Answer {
+	question.ChannelId = channelID
+
+	return s.registry.Ask(question)
+}
+
+// state is what the channel does with a pause.
+func (s *server) state(uid string) forwardingv1.State {
+	for _, state := range s.registry.States(channelID, 0, 0).Set {
+		if state.GetUid() == uid {
+			return state.GetState()
+		}
+	}
+
+	return forwardingv1.State_STATE_UNSPECIFIED
+}
+
+func streamOf(e *forwardingv1.Edge, kind forwardingv1.Kind) *forwardingv1.Stream {
+	for _, stream := range e.GetStreams() {
+		if stream.GetKind() == kind {
+			return stream
+		}
+	}
+
+	return nil
 }
 
 func eventually(t *testing.T, what string, condition func() bool) {
@@ -120,12 +166,39 @@ func comes(receiver, sender *bot.Bot, kind bot.Kind) func() bool {
 	return func() bool { return packets(receiver, sender, kind) > before }
 }
 
-func video(uid string, receiver, sender *bot.Bot) *forwardingv1.Pause {
-	return &forwardingv1.Pause{
-		Uid: uid, Generation: 1,
-		RecvConnectionId: receiver.ConnectionID(), SendConnectionId: sender.ConnectionID(),
-		Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
+// one names one connection.
+func one(b *bot.Bot) *forwardingv1.Side { return connections(b.ConnectionID()) }
+
+func connections(ids ...string) *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: ids}}}
+}
+
+func clients(ids ...string) *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: ids}}}
+}
+
+func everyone() *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}}
+}
+
+func except(clientIDs ...string) *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: &forwardingv1.EveryoneExcept{ClientIds: clientIDs}}}
+}
+
+// newPause makes a pause of video with its digest, after it has been changed.
+func newPause(uid string, receivers, senders *forwardingv1.Side, change ...func(*forwardingv1.Pause)) *forwardingv1.Pause {
+	pause := &forwardingv1.Pause{Uid: uid, Receivers: receivers, Senders: senders, Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}}
+	for _, change := range change {
+		change(pause)
 	}
+	sum := pause.Sum()
+	pause.Digest = sum[:]
+
+	return pause
+}
+
+func video(uid string, receiver, sender *bot.Bot) *forwardingv1.Pause {
+	return newPause(uid, one(receiver), one(sender))
 }
 
 func TestEverythingIsHeldUntilTheTableComes(t *testing.T) {
@@ -140,24 +213,38 @@ func TestEverythingIsHeldUntilTheTableComes(t *testing.T) {
 			t.Errorf("%d %s packets arrived without a table", n, kind)
 		}
 	}
+	held := streamOf(s.edge(a, b), forwardingv1.Kind_KIND_VIDEO).GetWithheld()
+	if !slices.Contains(held, forwardingv1.Withheld_WITHHELD_NO_TABLE) {
+		t.Errorf("without a table a stream is withheld for %v", held)
+	}
+	if states := s.registry.States(channelID, 0, 0); states.Instance != 0 {
+		t.Errorf("without a table the states are %v", states)
+	}
 
-	acknowledgement := s.apply(video("1", a, b))
+	s.apply(video("1", a, b))
 
 	eventually(t, "what is not paused comes", comes(a, b, bot.Audio))
 	eventually(t, "the other way comes", comes(b, a, bot.Video))
 	if n := packets(a, b, bot.Video); n != 0 {
 		t.Errorf("%d video packets of a stream that was paused from the first table on", n)
 	}
-	edges := acknowledgement.GetPauses()[0].GetEdges()
-	if len(edges) != 1 || edges[0].GetStreams()[0].LastSequenceNumber != nil {
-		t.Errorf("acknowledged %v; want one edge of which nothing ever left", edges)
-	}
-
 	eventually(t, "the paused stream's SSRC is known", func() bool {
-		edges := s.registry.Acknowledgement(channelID).GetPauses()[0].GetEdges()
-
-		return edges[0].GetStreams()[0].GetSsrc() != 0
+		return streamOf(s.edge(a, b), forwardingv1.Kind_KIND_VIDEO).GetSsrc() != 0
 	})
+	e := s.edge(a, b)
+	want := &forwardingv1.Stream{
+		Kind: forwardingv1.Kind_KIND_VIDEO, Ssrc: streamOf(e, forwardingv1.Kind_KIND_VIDEO).GetSsrc(),
+		Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED},
+	}
+	if got := streamOf(e, forwardingv1.Kind_KIND_VIDEO); !proto.Equal(got, want) {
+		t.Errorf("the paused stream is %v, want %v: nothing ever left", got, want)
+	}
+	if e.GetRecvRole() != forwardingv1.Role_ROLE_SENDRECV || !slices.Equal(e.GetPauseUids(), []string{"1"}) {
+		t.Errorf("the edge is %v", e)
+	}
+	if state := s.state("1"); state != forwardingv1.State_STATE_MATCHING {
+		t.Errorf("the pause is %v", state)
+	}
 
 	s.apply()
 	eventually(t, "the paused stream begins", comes(a, b, bot.Video))
@@ -168,8 +255,8 @@ func TestWithoutATablePolicyDecides(t *testing.T) {
 		s := newServer(t, 50*time.Millisecond, channel.Forward)
 		a, b := s.join(t, "a"), s.join(t, "b")
 		eventually(t, "the meeting opens", comes(a, b, bot.Video))
-		if s.registry.Acknowledgement(channelID) != nil {
-			t.Error("acknowledged a table that never came")
+		if states := s.registry.States(channelID, 0, 0); states.Instance != 0 {
+			t.Errorf("states of a table that never came: %v", states)
 		}
 	})
 	t.Run("hold", func(t *testing.T) {
@@ -192,18 +279,23 @@ func TestThePauseEndsByItselfWhenItExpires(t *testing.T) {
 	s.apply()
 	eventually(t, "video comes", comes(a, b, bot.Video))
 
-	pause := video("1", a, b)
-	pause.ExpiresAt = timestamppb.New(time.Now().Add(500 * time.Millisecond))
-	acknowledgement := s.apply(pause)
-	stream := acknowledgement.GetPauses()[0].GetEdges()[0].GetStreams()[0]
+	s.apply(newPause("1", one(a), one(b), func(p *forwardingv1.Pause) {
+		p.ExpiresAt = timestamppb.New(time.Now().Add(500 * time.Millisecond))
+	}))
+	sequence := s.registry.States(channelID, 0, 0).Sequence
+	last := streamOf(s.edge(a, b), forwardingv1.Kind_KIND_VIDEO).GetLastSequenceNumber()
 	eventually(t, "the last packet arrives", func() bool {
 		got, _ := a.Stream(b.ConnectionID(), bot.Video)
 
-		return uint32(got.LastSequenceNumber) == stream.GetLastSequenceNumber()
+		return uint32(got.LastSequenceNumber) == last
 	})
 	eventually(t, "video comes again", comes(a, b, bot.Video))
-	if edges := s.registry.Acknowledgement(channelID).GetPauses()[0].GetEdges(); len(edges) != 0 {
-		t.Errorf("an expired pause is acknowledged with the edges %v", edges)
+	states := s.registry.States(channelID, s.instance(), sequence)
+	if states.Whole || len(states.Set) != 1 || states.Set[0].GetState() != forwardingv1.State_STATE_EXPIRED {
+		t.Errorf("since it acted, %v", states)
+	}
+	if uids := s.edge(a, b).GetPauseUids(); len(uids) != 0 {
+		t.Errorf("an expired pause is said to match: %v", uids)
 	}
 }
 
@@ -232,10 +324,11 @@ func TestReceiversAreToldAndLeaversAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	told(bot.EventConnectionDestroyed)
-	if report := s.registry.Report(channelID); len(report.GetConnections()) != 1 {
-		t.Errorf("reported after one left: %v", report)
+	if m := s.registry.Membership(channelID, 0, 0); len(m.Joined) != 1 {
+		t.Errorf("reported after one left: %v", m)
 	}
-	if edges := s.apply(video("1", a, b)).GetPauses()[0].GetEdges(); len(edges) != 0 {
-		t.Errorf("an edge with somebody who left is acknowledged: %v", edges)
+	s.apply(video("1", a, b))
+	if state := s.state("1"); state != forwardingv1.State_STATE_NOT_MATCHING {
+		t.Errorf("a pause of somebody who left is %v", state)
 	}
 }

@@ -8,15 +8,20 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/matching"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 )
 
-// edge is what one receiver gets from one sender.
+// edge is what one receiver gets from one sender that has said what it sends.
 type edge struct {
 	receiver, sender *member
 	streams          map[forwardingv1.Kind]*stream
-	// paused is what the table wants, told what the receiver was last told.
-	paused, told kinds
+	// withheld is what the table wants, told what the receiver was last told.
+	withheld, told matching.Withheld
+}
+
+func (e *edge) names() matching.Edge {
+	return matching.Edge{Receiver: e.receiver.id(), Sender: e.sender.id()}
 }
 
 // stream is one kind of media of an edge.
@@ -29,18 +34,18 @@ type stream struct {
 }
 
 // negotiate brings the edge's streams to the wanted kinds.
-func (e *edge) negotiate(wanted kinds, bound func(), log *slog.Logger) error {
+func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) error {
 	for kind, s := range e.streams {
-		if !wanted.has(kind) {
+		if !wanted.Has(kind) {
 			removeStreams([]*stream{s}, log)
 			delete(e.streams, kind)
 		}
 	}
-	for _, kind := range wanted.list() {
+	for _, kind := range wanted.List() {
 		if e.streams[kind] != nil {
 			continue
 		}
-		s, err := e.newStream(kind, bound)
+		s, err := e.newStream(kind, e.reasons(kind, hold))
 		if err != nil {
 			return err
 		}
@@ -50,30 +55,36 @@ func (e *edge) negotiate(wanted kinds, bound func(), log *slog.Logger) error {
 	return nil
 }
 
-// newStream makes a stream that is held: the reconciliation that follows every
-// change decides whether a table says more.
-func (e *edge) newStream(kind forwardingv1.Kind, bound func()) (*stream, error) {
+// newStream makes a stream that is withheld from the beginning.
+func (e *edge) newStream(kind forwardingv1.Kind, withheld forwarding.Reasons) (*stream, error) {
 	downlink, err := e.receiver.peer.AddDownlink(e.sender.id(), kind)
 	if err != nil {
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
 	}
-	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|forwarding.NoTable)
-	downlink.Attach(&feedback{Edge: forward, bound: bound})
+	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
+	downlink.Attach(&feedback{Edge: forward})
 
-	return &stream{downlink: downlink, forward: forward, withheld: forwarding.NoTable}, nil
+	return &stream{downlink: downlink, forward: forward, withheld: withheld}, nil
+}
+
+// reasons are those of the channel's to withhold one kind of the edge.
+func (e *edge) reasons(kind forwardingv1.Kind, hold bool) forwarding.Reasons {
+	var reasons forwarding.Reasons
+	if hold {
+		reasons |= forwarding.NoTable
+	}
+	if e.withheld.Kinds().Has(kind) {
+		reasons |= forwarding.Paused
+	}
+
+	return reasons
 }
 
 // appendChanges adds what the fence must do to bring the edge's streams to what
 // the table wants.
 func (e *edge) appendChanges(changes []fanout.Change, hold bool) []fanout.Change {
 	for kind, s := range e.streams {
-		var wanted forwarding.Reasons
-		if hold {
-			wanted |= forwarding.NoTable
-		}
-		if e.paused.has(kind) {
-			wanted |= forwarding.Paused
-		}
+		wanted := e.reasons(kind, hold)
 		if wanted == s.withheld {
 			continue
 		}
@@ -88,29 +99,13 @@ func (e *edge) appendChanges(changes []fanout.Change, hold bool) []fanout.Change
 	return changes
 }
 
-// acknowledge says for each paused kind what left last.
-func (e *edge) acknowledge(paused []forwardingv1.Kind) []*forwardingv1.StreamAcknowledgement {
-	streams := make([]*forwardingv1.StreamAcknowledgement, len(paused))
-	for i, kind := range paused {
-		streams[i] = &forwardingv1.StreamAcknowledgement{Kind: kind}
-		if e == nil || e.streams[kind] == nil {
-			continue
-		}
-		forward := e.streams[kind].forward
-		streams[i].Ssrc = forward.SSRC()
-		if last, ok := forward.LastSequenceNumber(); ok {
-			number := uint32(last)
-			streams[i].LastSequenceNumber = &number
-		}
-	}
-
-	return streams
-}
-
 // removeStreams ends streams: no packet leaves on them any more, and their receivers'
 // next offers say so. However many they are, they wait for the workers once: the
 // channel's pauses wait meanwhile.
 func removeStreams(streams []*stream, log *slog.Logger) {
+	if len(streams) == 0 {
+		return
+	}
 	edges := make([]*fanout.Edge, len(streams))
 	for i, s := range streams {
 		edges[i] = s.forward
@@ -124,14 +119,9 @@ func removeStreams(streams []*stream, log *slog.Logger) {
 }
 
 // feedback is what comes back from the receiver of a stream.
-type feedback struct {
-	*fanout.Edge
-
-	bound func()
-}
+type feedback struct{ *fanout.Edge }
 
 // Bound lets the stream begin: packets can reach the receiver now.
 func (f *feedback) Bound() {
 	fanout.Apply([]fanout.Change{{Edge: f.Edge, Release: forwarding.Unnegotiated}})
-	f.bound()
 }

@@ -2,6 +2,8 @@ package channel
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -9,6 +11,7 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/matching"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -32,10 +35,13 @@ type member struct {
 	// tracks are the streams that the member's role lets it send.
 	tracks map[forwardingv1.Kind]*fanout.Track
 	// wants are the kinds that it would receive.
-	wants kinds
+	wants matching.Kinds
 
-	// sends are the kinds that its answer says it sends.
-	sends kinds
+	// sends are the kinds that it sends, which its first answer has announced.
+	announced bool
+	sends     matching.Kinds
+	// incoming are its edges by sender, outgoing those by receiver.
+	incoming, outgoing map[*member]*edge
 	// connected: its media transport is up and everybody has been told.
 	connected bool
 }
@@ -46,12 +52,14 @@ func newMember(request signaling.Connect, client signaling.Client) *member {
 		request:    request,
 		client:     client,
 		tracks:     make(map[forwardingv1.Kind]*fanout.Track),
+		incoming:   make(map[*member]*edge),
+		outgoing:   make(map[*member]*edge),
 	}
 	if request.Audio != nil {
-		m.wants |= kindsOf(forwardingv1.Kind_KIND_AUDIO)
+		m.wants |= matching.KindsOf(forwardingv1.Kind_KIND_AUDIO)
 	}
 	if request.Video != nil {
-		m.wants |= kindsOf(forwardingv1.Kind_KIND_VIDEO)
+		m.wants |= matching.KindsOf(forwardingv1.Kind_KIND_VIDEO)
 	}
 
 	return m
@@ -84,6 +92,11 @@ func newConnection(request signaling.Connect) *forwardingv1.Connection {
 }
 
 func (m *member) id() string { return m.connection.GetConnectionId() }
+
+// edges are all that the member is an end of.
+func (m *member) edges() []*edge {
+	return slices.AppendSeq(slices.Collect(maps.Values(m.incoming)), maps.Values(m.outgoing))
+}
 
 // connect makes the member's tracks and its peer connection, whose events go to
 // events.

@@ -71,7 +71,7 @@ func TestAReceiverWhoseTransportIsGoneHarmsNobodyElse(t *testing.T) {
 	if len(sendersClient.reasons)+len(wholeClient.reasons) != 0 {
 		t.Errorf("dismissed too: sender %q, whole receiver %q", sendersClient.reasons, wholeClient.reasons)
 	}
-	if e := ch.edges[pair{receiver: whole.member.id(), sender: sender.member.id()}]; len(e.streams) != 1 {
+	if e := whole.member.incoming[sender.member]; len(e.streams) != 1 {
 		t.Errorf("the whole receiver got %d streams, want the sender's video", len(e.streams))
 	}
 }

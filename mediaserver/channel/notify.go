@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -34,7 +36,7 @@ func (ch *channel) connected(newcomer *member) {
 			m.client.Notify(created)
 		}
 	}
-	for _, e := range ch.edges {
+	for _, e := range newcomer.edges() {
 		e.tell(ch.id)
 	}
 }
@@ -86,11 +88,26 @@ func (m *member) describe() signaling.Member {
 }
 
 // tell brings what the receiver was told about the edge to what is so. Nobody is
-// told of a connection that it has not been told to exist.
+// told of a connection that it has not been told to exist. When a kind is withheld
+// for another reason than before, as after an edit or when the oldest of several
+// pauses goes, it is told again: the last reason told is the one that holds.
 func (e *edge) tell(channelID string) {
-	if !e.receiver.connected || !e.sender.connected || e.paused == e.told {
+	if !e.receiver.connected || !e.sender.connected || e.withheld == e.told {
 		return
 	}
+
+	var resumed []forwardingv1.Kind
+	paused := make(map[string][]forwardingv1.Kind) // by reason
+	for _, kind := range (e.withheld.Kinds() | e.told.Kinds()).List() {
+		is, was, reason := e.withheld.Kinds().Has(kind), e.told.Kinds().Has(kind), e.withheld.Reason(kind)
+		switch {
+		case !is:
+			resumed = append(resumed, kind)
+		case !was || reason != e.told.Reason(kind):
+			paused[reason] = append(paused[reason], kind)
+		}
+	}
+	e.told = e.withheld
 
 	about := signaling.RTPStream{
 		Timestamp:        time.Now(),
@@ -99,15 +116,14 @@ func (e *edge) tell(channelID string) {
 		SendConnectionID: e.sender.id(),
 		StreamID:         e.sender.id(),
 	}
-	if paused := e.paused &^ e.told; paused != 0 {
-		about.Kinds = spelled(paused.list())
+	for _, reason := range slices.Sorted(maps.Keys(paused)) {
+		about.Kinds, about.Reason = spelled(paused[reason]), reason
 		e.receiver.client.Notify(signaling.RTPStreamPaused(about))
 	}
-	if resumed := e.told &^ e.paused; resumed != 0 {
-		about.Kinds = spelled(resumed.list())
+	if len(resumed) > 0 {
+		about.Kinds, about.Reason = spelled(resumed), ""
 		e.receiver.client.Notify(signaling.RTPStreamResumed(about))
 	}
-	e.told = e.paused
 }
 
 func spelled(list []forwardingv1.Kind) []signaling.Kind {

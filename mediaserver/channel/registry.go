@@ -1,23 +1,21 @@
 // Package channel knows who is in a channel and which edges that makes. It is
 // the one place where connections, pause tables and fan-out meet.
 //
-// Everything in it is level-based: whatever happens (a table arrives, somebody
-// joins, answers or leaves, a pause expires, the wait for a table ends), the
-// channel computes afresh what each of its edges should do and brings the edges
-// there.
+// Whatever happens (a table arrives, somebody joins, answers or leaves, a pause
+// expires, the wait for a table ends) is one step: the matcher tells which edges
+// are withheld otherwise than before, these are brought there behind one fence, and
+// only then it is told.
 package channel
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
@@ -37,8 +35,9 @@ const (
 type Config struct {
 	// Engine makes the peer connections.
 	Engine *rtc.Engine
-	// Changed is told of every channel whose report or acknowledgement changed.
-	// It must not block.
+	// Changed is told of every channel whose membership or states of pauses changed.
+	// It may be called with the channel's lock held, so it must neither block nor
+	// call the Registry.
 	Changed func(channelID string)
 	// TableWait is how long the media of new edges waits for a channel's first
 	// table before WithoutTable decides.
@@ -57,8 +56,9 @@ type Registry struct {
 	config  Config
 	metrics *metrics
 
-	mu       sync.Mutex
-	channels map[string]*channel
+	mu        sync.Mutex // held for a few instructions only
+	channels  map[string]*channel
+	instances uint64 // how many channels have been opened
 }
 
 // New makes an empty registry.
@@ -93,13 +93,15 @@ func (r *Registry) lockOrOpen(channelID string, log *slog.Logger) *channel {
 		r.mu.Lock()
 		ch := r.channels[channelID]
 		if ch == nil {
-			ch = newChannel(channelID, r.config, r.metrics, log)
+			r.instances++
+			ch = newChannel(channelID, r.instances, r.config, r.metrics, log)
 			r.channels[channelID] = ch
 		}
 		r.mu.Unlock()
 		if ch.lock() {
 			return ch
 		}
+		r.drop(ch)
 	}
 }
 
@@ -112,71 +114,31 @@ func (r *Registry) lock(channelID string) *channel {
 		if ch == nil || ch.lock() {
 			return ch
 		}
+		r.drop(ch)
 	}
 }
 
-// forget drops a channel that nobody is in any more, with its table.
+// forget ends a channel that nobody is in any more, with its table.
 func (r *Registry) forget(ch *channel) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	ch.mu.Lock()
-	defer ch.mu.Unlock()
-
-	if len(ch.members) == 0 && r.channels[ch.id] == ch {
-		delete(r.channels, ch.id)
+	ended := len(ch.members) == 0 && !ch.closed
+	if ended {
 		ch.close()
 	}
+	ch.mu.Unlock()
+	if ended {
+		r.drop(ch)
+		r.config.Changed(ch.id)
+	}
 }
 
-// Hosted returns the ids of all channels with a connection in them.
-func (r *Registry) Hosted() []string {
+// drop takes out a channel that has ended, unless another is in its place. A
+// channel's lock, which may be held for long, is never waited for under the
+// registry's, which all channels need.
+func (r *Registry) drop(ch *channel) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-
-	ids := make([]string, 0, len(r.channels))
-	for id := range r.channels {
-		ids = append(ids, id)
+	if r.channels[ch.id] == ch {
+		delete(r.channels, ch.id)
 	}
-	slices.Sort(ids)
-
-	return ids
-}
-
-// Report returns the connections of a channel, none when it is not hosted.
-func (r *Registry) Report(channelID string) *forwardingv1.ChannelReport {
-	report := &forwardingv1.ChannelReport{ChannelId: channelID}
-	if ch := r.lock(channelID); ch != nil {
-		defer ch.mu.Unlock()
-		report.Connections = ch.connections()
-	}
-
-	return report
-}
-
-// Apply makes a table the one in force and returns when it is: then every edge
-// that it pauses has been fenced. A channel that is not hosted ignores it.
-func (r *Registry) Apply(table *forwardingv1.Table) {
-	ch := r.lock(table.GetChannelId())
-	if ch == nil {
-		return
-	}
-	defer ch.mu.Unlock()
-
-	ch.table = table
-	ch.reconcile()
-}
-
-// Acknowledgement returns what the channel's table does now, nil before the
-// first table.
-func (r *Registry) Acknowledgement(channelID string) *forwardingv1.Acknowledgement {
-	ch := r.lock(channelID)
-	if ch == nil {
-		return nil
-	}
-	defer ch.mu.Unlock()
-	if ch.table == nil {
-		return nil
-	}
-
-	return ch.acknowledge()
 }

@@ -165,5 +165,13 @@ func (e *Edge) LastSequenceNumber() (uint16, bool) {
 	return uint16(last), last != 0
 }
 
+// Withheld tells why nothing is forwarded now: the reasons, or, without any, that
+// video goes on with the next keyframe.
+func (e *Edge) Withheld() (reasons forwarding.Reasons, awaitsKeyframe bool) {
+	e.lock()
+	defer e.mu.Unlock()
+	return e.state.Withheld(), e.state.AwaitsKeyframe()
+}
+
 // SSRC is the sink's SSRC, 0 before it is negotiated.
 func (e *Edge) SSRC() uint32 { return e.sink.SSRC() }

@@ -18,8 +18,9 @@ type Change struct {
 // kernel, and no packet leaves on an edge that is withheld now, nor
 // is its LastSequenceNumber any other later on.
 //
-// All edges are cut before anything is waited for, and the wait, one for all of
-// them, is for batches to be flushed. Each track with released edges is asked for
+// All edges are cut before any is released, whichever tracks they are on, and
+// before anything is waited for; the wait, one for all of them, is for batches to
+// be flushed. Each track with released edges is asked for
 // one keyframe, however many they are, and before the wait: a receiver that
 // resumes sees nothing until it is answered.
 //
@@ -31,7 +32,10 @@ func Apply(changes []Change) {
 		tracks[c.Edge.track] = append(tracks[c.Edge.track], c)
 	}
 	for t, changes := range tracks {
-		t.swap(changes)
+		t.cut(changes)
+	}
+	for t, changes := range tracks {
+		t.release(changes)
 	}
 	for t, changes := range tracks {
 		if follow(changes) {
@@ -47,18 +51,37 @@ func Apply(changes []Change) {
 	}
 }
 
-// swap publishes snapshots with the changes made. Walks that begin after it see no
-// edge that is withheld.
-func (t *Track) swap(changes []Change) {
+// cut publishes snapshots without the edges that are to be withheld. Walks that
+// begin after it see none of them.
+func (t *Track) cut(changes []Change) {
 	t.change.Lock()
 	defer t.change.Unlock()
+	changed := false
 	for _, c := range changes {
 		if c.Withhold != 0 {
 			c.Edge.want.Or(uint32(c.Withhold) | cut)
+			changed = true
 		}
-		c.Edge.want.And(^uint32(c.Release &^ c.Withhold))
 	}
-	t.refresh()
+	if changed {
+		t.refresh()
+	}
+}
+
+// release publishes snapshots with the edges that nothing withholds any more.
+func (t *Track) release(changes []Change) {
+	t.change.Lock()
+	defer t.change.Unlock()
+	changed := false
+	for _, c := range changes {
+		if released := c.Release &^ c.Withhold; released != 0 {
+			c.Edge.want.And(^uint32(released))
+			changed = true
+		}
+	}
+	if changed {
+		t.refresh()
+	}
 }
 
 // follow makes the states of one track's edges what is wanted of them. Walks under
@@ -83,32 +106,40 @@ func (e *Edge) Remove() { Remove([]*Edge{e}) }
 
 // Remove takes edges off their tracks as Edge.Remove does, with one wait for all.
 func Remove(edges []*Edge) {
+	tracks := make(map[*Track]map[*Edge]struct{})
 	for _, e := range edges {
-		e.takeOff()
+		if tracks[e.track] == nil {
+			tracks[e.track] = make(map[*Edge]struct{})
+		}
+		tracks[e.track][e] = struct{}{}
+	}
+	for t, gone := range tracks {
+		t.takeOff(gone)
 	}
 	var quiet []Workers
-	for _, e := range edges {
-		if workers := e.track.config.Workers; !slices.Contains(quiet, workers) {
+	for t := range tracks {
+		if workers := t.config.Workers; !slices.Contains(quiet, workers) {
 			workers.Quiesce()
 			quiet = append(quiet, workers)
 		}
 	}
 }
 
-func (e *Edge) takeOff() {
-	t := e.track
+func (t *Track) takeOff(gone map[*Edge]struct{}) {
 	t.change.Lock()
 	all := make([]*Edge, 0, len(*t.all.Load()))
-	for _, other := range *t.all.Load() {
-		if other != e {
-			all = append(all, other)
+	for _, e := range *t.all.Load() {
+		if _, is := gone[e]; !is {
+			all = append(all, e)
 		}
 	}
 	t.all.Store(&all)
 	t.refresh()
 	t.change.Unlock()
 
-	e.lock()
-	e.removed = true
-	e.mu.Unlock()
+	for e := range gone {
+		e.lock()
+		e.removed = true
+		e.mu.Unlock()
+	}
 }

@@ -37,9 +37,9 @@ func TestWalkComesAheadOfTwoChanges(t *testing.T) {
 		track.ReceiveRTP(batch, []rtp.Packet{{Header: rtp.Header{SSRC: ssrc, SequenceNumber: number, Marker: true}, Payload: []byte(payload)}})
 	}
 	receive(1, 1, "K")
-	track.swap([]Change{{Edge: e, Withhold: forwarding.Paused}})
+	track.cut([]Change{{Edge: e, Withhold: forwarding.Paused}})
 	receive(2, 20_000, "K") // a new run, which the edge does not see
-	track.swap([]Change{{Edge: e, Release: forwarding.Paused}})
+	track.release([]Change{{Edge: e, Release: forwarding.Paused}})
 	receive(2, 20_001, "d")
 	receive(2, 20_002, "d")
 	if len(sink.numbers) != 1 {

@@ -82,9 +82,13 @@ type RTPStream struct {
 	StreamID string `json:"stream_id"`
 	// Kinds are those whose state changed, as "audio" and "video".
 	Kinds []Kind `json:"kinds"`
+	// Reason is why they are paused, as whoever paused them put it; empty where
+	// nothing was said, and in RTPStreamResumed.
+	Reason string `json:"reason,omitempty"`
 }
 
-// RTPStreamPaused tells a receiver that the kinds do not come any more.
+// RTPStreamPaused tells a receiver that the kinds do not come any more, and why;
+// or, told again, that they still do not, for another reason.
 type RTPStreamPaused RTPStream
 
 // RTPStreamResumed tells a receiver that the kinds come again, video from its
