@@ -44,7 +44,7 @@ func runTests(m *testing.M) int {
 	if err := buildPrograms(programs); err != nil {
 		return failed(err)
 	}
-	if running, err = startSystem(dir, layout{managers: 2, shims: 2, mediaServers: 1}); err != nil {
+	if running, err = startSystem(dir, layout{managers: 2, shims: 2, mediaServers: 2}); err != nil {
 		return failed(err)
 	}
 	code := m.Run()

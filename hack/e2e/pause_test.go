@@ -194,7 +194,10 @@ func pauseAndResume(t *testing.T, m *meeting, d door, w *observation) *observati
 	uid := d.close(t, m)
 	waitEnforced(t, uid)
 	w.provePaused(t)
-	awaitNotification(t, m, bot.EventStreamPaused, w.paused)
+	told := awaitNotification(t, m, bot.EventStreamPaused, w.paused)
+	if want := pausesOf(t, m.channel)[0].Spec.Reason; told.Reason != want {
+		t.Errorf("alice was told the reason %q, want %q", told.Reason, want)
+	}
 
 	w.proveSilence(t)
 	d.open(t, m)
@@ -227,7 +230,7 @@ func proveAudioAsEven(t *testing.T, audioPaused bool, observe func() *observatio
 }
 
 // awaitNotification waits until alice is told about bob's stream.
-func awaitNotification(t *testing.T, m *meeting, event string, kinds []bot.Kind) {
+func awaitNotification(t *testing.T, m *meeting, event string, kinds []bot.Kind) bot.Notification {
 	t.Helper()
 	told := await(t, "notify "+event, func() (bot.Notification, bool) {
 		for _, n := range m.alice.Notifications() {
@@ -241,6 +244,7 @@ func awaitNotification(t *testing.T, m *meeting, event string, kinds []bot.Kind)
 		told.StreamID != m.bob.ConnectionID() || fmt.Sprint(told.Kinds) != fmt.Sprint(kinds) {
 		t.Errorf("alice was told %s, want the edge with kinds %v", told.Raw, kinds)
 	}
+	return told
 }
 
 // TestManyCuts pauses and resumes one edge again and again, until cuts have fallen

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/nagi-rtc/nagi/hack/controlplane"
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 )
 
 // plane is a control plane whose API server and etcd can be killed and started

@@ -33,14 +33,16 @@ const (
 // layout says what a system is made of.
 type layout struct {
 	managers, shims, mediaServers int
-	// Arguments beside those that every program of a kind gets.
-	managerArgs, mediaServerArgs []string
-	// managerUser and shimUser are who the programs are to the API server; empty:
-	// an administrator.
-	managerUser, shimUser string
+	// managerArgs are arguments beside those that every manager gets.
+	managerArgs []string
+	// managerUsers are who the managers are to the API server, one by one; empty:
+	// administrators.
+	managerUsers []string
+	// prepare is called before any program starts. May be nil.
+	prepare func(*system) error
 }
 
-// system is a control plane and programs, each manager behind relays.
+// system is a control plane and programs, with relays between them.
 type system struct {
 	dir          string // Of everything that is written.
 	layout       layout
@@ -54,14 +56,16 @@ type system struct {
 	api  client.WithWatch
 }
 
-// manager is a manager between two relays: those who dial it come through grpc,
-// and it comes to the API server through api.
+// manager is a manager among relays: media servers and shims come to it through
+// one each, and it comes to the API server through the third. The test asks it
+// directly.
 type manager struct {
 	*program
 
-	grpc, api *relay
-	conn      *grpc.ClientConn
-	view      forwardingv1.ViewClient
+	mediaServers, shims, api *relay
+
+	conn *grpc.ClientConn
+	view forwardingv1.ViewClient
 }
 
 type shim struct {
@@ -139,6 +143,11 @@ func (s *system) connectAPI() error {
 }
 
 func (s *system) startPrograms(ctx context.Context) error {
+	if s.layout.prepare != nil {
+		if err := s.layout.prepare(s); err != nil {
+			return err
+		}
+	}
 	for i := range s.layout.managers {
 		m, err := s.newManager(i)
 		if err != nil {
@@ -149,17 +158,15 @@ func (s *system) startPrograms(ctx context.Context) error {
 			return err
 		}
 	}
-	var managers []string
-	for _, m := range s.managers {
-		managers = append(managers, "--managers="+m.grpc.address())
-	}
-	for i := range s.layout.shims {
-		if err := s.startShim(ctx, i, managers); err != nil {
+	for range s.layout.shims {
+		if _, err := s.addShim(ctx, "", "--namespace="+namespace); err != nil {
 			return err
 		}
 	}
 	for i := range s.layout.mediaServers {
-		if err := s.startMediaServer(ctx, i, managers); err != nil {
+		m := s.newMediaServer(i)
+		s.mediaServers = append(s.mediaServers, m)
+		if err := s.startMediaServer(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -173,13 +180,19 @@ func (s *system) startPrograms(ctx context.Context) error {
 
 func (s *system) newManager(index int) (*manager, error) {
 	m := &manager{program: s.newProgram("manager", fmt.Sprintf("manager-%d", index))}
-	var err error
-	if m.grpc, err = newRelay(); err != nil {
-		return nil, err
+	for _, way := range []**relay{&m.mediaServers, &m.shims} {
+		r, err := newRelay()
+		if err != nil {
+			return nil, err
+		}
+		*way, m.relays = r, append(m.relays, r)
 	}
-	m.relays = append(m.relays, m.grpc)
-	kubeconfig := ""
-	if m.api, kubeconfig, err = s.newWayToAPI(m.program, s.layout.managerUser); err != nil {
+	user, kubeconfig := "", ""
+	if index < len(s.layout.managerUsers) {
+		user = s.layout.managerUsers[index]
+	}
+	var err error
+	if m.api, kubeconfig, err = s.newWayToAPI(m.program, user); err != nil {
 		return nil, err
 	}
 	m.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespaces=" + namespace}, s.layout.managerArgs...)
@@ -187,7 +200,7 @@ func (s *system) newManager(index int) (*manager, error) {
 }
 
 // startManager starts a manager, again if it has ended, and puts it behind its
-// relay. It does not wait until it is ready.
+// relays. It does not wait until it is ready.
 func (s *system) startManager(ctx context.Context, m *manager) error {
 	if err := m.start(); err != nil {
 		return err
@@ -196,7 +209,8 @@ func (s *system) startManager(ctx context.Context, m *manager) error {
 	if err != nil {
 		return err
 	}
-	m.grpc.to(address)
+	m.mediaServers.to(address)
+	m.shims.to(address)
 	if m.conn != nil {
 		if err := m.conn.Close(); err != nil {
 			return fmt.Errorf("close the client of the manager: %w", err)
@@ -209,31 +223,44 @@ func (s *system) startManager(ctx context.Context, m *manager) error {
 	return nil
 }
 
-func (s *system) startShim(ctx context.Context, index int, managers []string) error {
-	p := &shim{program: s.newProgram("shim", fmt.Sprintf("shim-%d", index))}
+// addShim starts a shim more. To the API server it is that user; empty: an
+// administrator. It does not wait until it is ready.
+func (s *system) addShim(ctx context.Context, user string, args ...string) (*shim, error) {
+	p := &shim{program: s.newProgram("shim", fmt.Sprintf("shim-%d", len(s.shims)))}
 	var err error
 	var kubeconfig string
-	if p.api, kubeconfig, err = s.newWayToAPI(p.program, s.layout.shimUser); err != nil {
-		return err
+	if p.api, kubeconfig, err = s.newWayToAPI(p.program, user); err != nil {
+		return nil, err
 	}
-	p.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespace=" + namespace, "--cors-origin=" + corsOrigin}, managers...)
+	p.args = append([]string{"--kubeconfig=" + kubeconfig, "--cors-origin=" + corsOrigin}, args...)
+	for _, m := range s.managers {
+		p.args = append(p.args, "--managers="+m.shims.address())
+	}
 	if err := p.start(); err != nil {
-		return err
+		return nil, err
 	}
 	address, err := p.Address(ctx, "http")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.url = "http://" + address + "/"
 	s.shims = append(s.shims, p)
-	return nil
+	return p, nil
 }
 
-func (s *system) startMediaServer(ctx context.Context, index int, managers []string) error {
+func (s *system) newMediaServer(index int) *mediaServer {
 	name := fmt.Sprintf("mediaserver-%d", index)
 	m := &mediaServer{program: s.newProgram("mediaserver", name), name: name}
-	m.args = append([]string{"--name=" + name, "--namespace=" + namespace, "--media-listen=127.0.0.1:0", "--shim-url=" + s.shims[0].url}, managers...)
-	m.args = append(m.args, s.layout.mediaServerArgs...)
+	m.args = []string{"--name=" + name, "--namespace=" + namespace, "--media-listen=127.0.0.1:0", "--shim-url=" + s.shims[0].url}
+	for _, manager := range s.managers {
+		m.args = append(m.args, "--managers="+manager.mediaServers.address())
+	}
+	return m
+}
+
+// startMediaServer starts a media server, again if it has ended. It does not wait
+// until it is ready.
+func (s *system) startMediaServer(ctx context.Context, m *mediaServer) error {
 	if err := m.start(); err != nil {
 		return err
 	}
@@ -242,7 +269,6 @@ func (s *system) startMediaServer(ctx context.Context, index int, managers []str
 		return err
 	}
 	m.signalingURL = "ws://" + address + "/signaling"
-	s.mediaServers = append(s.mediaServers, m)
 	return nil
 }
 
