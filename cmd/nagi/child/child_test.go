@@ -84,3 +84,17 @@ func TestParseLine(t *testing.T) {
 		}
 	}
 }
+
+// A program that hangs at its start says why, if it says anything.
+func TestSilenceIsToldWithTheLastLines(t *testing.T) {
+	c := shell(t, `echo waiting for a route >&2; echo 'msg=listening what=metrics address=x' >&2; exec sleep 60`)
+	if _, err := c.Address(withDeadline(t, 10*time.Second), "metrics"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(context.DeadlineExceeded)
+	_, err := c.Address(ctx, "grpc")
+	if err == nil || !strings.Contains(err.Error(), "waiting for a route") {
+		t.Errorf("got %v", err)
+	}
+}
