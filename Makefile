@@ -85,11 +85,12 @@ bench-control: build controlplane ## Measure the control plane with 100,000 paus
 .PHONY: generate
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/controller-gen ## Make the Go code of the protocol and of the API types.
 	@$(TOOLS)/buf generate
-	@$(TOOLS)/controller-gen object paths=./api/...
+	@rm -rf api/v1alpha1/applyconfiguration # Or what no type makes any more would stay.
+	@$(TOOLS)/controller-gen object applyconfiguration:omitToolVersion=true paths=./api/v1alpha1
 
 .PHONY: manifests
 manifests: $(TOOLS)/controller-gen ## Make the CRD and the roles in config/.
-	@$(TOOLS)/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	@$(TOOLS)/controller-gen crd paths=./api/v1alpha1 output:crd:artifacts:config=config/crd/bases
 	@$(TOOLS)/controller-gen rbac:roleName=nagi-manager paths=./controllers/... paths=./cmd/manager/... output:rbac:artifacts:config=config/rbac/manager
 	@$(TOOLS)/controller-gen rbac:roleName=nagi-shim paths=./cmd/shim/... output:rbac:artifacts:config=config/rbac/shim
 

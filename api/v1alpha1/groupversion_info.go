@@ -2,6 +2,7 @@
 // It imports nothing but apimachinery, so that any client can afford it.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:ac:generate=true
 // +groupName=rtp.nagi.dev
 package v1alpha1
 
