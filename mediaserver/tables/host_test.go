@@ -1,0 +1,222 @@
+package tables
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+)
+
+// channels is a Host whose channels the test fills. It remembers everything, so
+// that differences can be checked against it.
+type channels struct {
+	mu        sync.Mutex
+	instances uint64
+	hosted    map[string]*hosted
+	// past holds every instance there was, by number.
+	past    map[uint64]*hosted
+	applied []Table
+	// forgets tells that differences can never be told.
+	forgets bool
+	// apply and ask, if set, run within Apply and Ask.
+	apply func(Table)
+	ask   func(*forwardingv1.Question) *forwardingv1.Answer
+}
+
+// hosted is one instance of a channel.
+type hosted struct {
+	instance, epoch uint64
+	// members are the connections at each epoch, from 1.
+	members []map[string]*forwardingv1.Connection
+	holds   bool
+	version uint64
+	table   map[string]*forwardingv1.Pause
+	// states are those at each sequence, from 1.
+	states []map[string]*forwardingv1.PauseState
+	// moments are what acknowledgements may say: the states at an epoch.
+	moments []moment
+}
+
+type moment struct {
+	epoch    uint64
+	sequence uint64
+}
+
+func newChannels() *channels {
+	return &channels{hosted: make(map[string]*hosted), past: make(map[uint64]*hosted)}
+}
+
+// host puts exactly these connections into a channel; none: it ends.
+func (c *channels) host(id string, connections ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(connections) == 0 {
+		delete(c.hosted, id)
+		return
+	}
+	h := c.hosted[id]
+	if h == nil {
+		c.instances++
+		h = &hosted{instance: c.instances, table: make(map[string]*forwardingv1.Pause)}
+		c.hosted[id], c.past[c.instances] = h, h
+	}
+	members := make(map[string]*forwardingv1.Connection)
+	for _, connection := range connections {
+		members[connection] = &forwardingv1.Connection{ConnectionId: connection, Role: forwardingv1.Role_ROLE_SENDRECV}
+	}
+	h.epoch++
+	h.members = append(h.members, members)
+	h.reckon()
+}
+
+// reckon computes the states anew. A pause matches when its receivers name a
+// connection that is there.
+func (h *hosted) reckon() {
+	if !h.holds {
+		return
+	}
+	now := make(map[string]*forwardingv1.PauseState)
+	for uid, pause := range h.table {
+		state := forwardingv1.State_STATE_NOT_MATCHING
+		for _, id := range pause.GetReceivers().GetConnectionIds().GetIds() {
+			if h.members[h.epoch-1][id] != nil {
+				state = forwardingv1.State_STATE_MATCHING
+			}
+		}
+		now[uid] = &forwardingv1.PauseState{Uid: uid, Digest: pause.GetDigest(), State: state}
+	}
+	if len(h.states) == 0 || !maps.EqualFunc(now, h.states[len(h.states)-1], func(a, b *forwardingv1.PauseState) bool { return proto.Equal(a, b) }) {
+		h.states = append(h.states, now)
+	}
+	h.moments = append(h.moments, moment{h.epoch, uint64(len(h.states))})
+}
+
+func (c *channels) Hosted() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.hosted))
+}
+
+func (c *channels) Membership(id string, instance, since uint64) Membership {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.hosted[id]
+	if h == nil {
+		return Membership{}
+	}
+	m := Membership{Instance: h.instance, Epoch: h.epoch}
+	var before map[string]*forwardingv1.Connection
+	if instance == h.instance && since > 0 && !c.forgets {
+		m.Base, before = since, h.members[since-1]
+	}
+	now := h.members[h.epoch-1]
+	for id, connection := range now {
+		if before[id] == nil {
+			m.Joined = append(m.Joined, connection)
+		}
+	}
+	for id := range before {
+		if now[id] == nil {
+			m.Left = append(m.Left, id)
+		}
+	}
+	return m
+}
+
+func (c *channels) Apply(table Table) {
+	if c.apply != nil {
+		c.apply(table)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applied = append(c.applied, table)
+	h := c.hosted[table.ChannelID]
+	if h == nil || h.instance != table.Instance {
+		return
+	}
+	if table.Whole {
+		clear(h.table)
+	} else if !h.holds {
+		panic("the first table of an instance is a difference")
+	}
+	for _, uid := range table.Removed {
+		if h.table[uid] == nil {
+			panic("a pause is removed that is not there")
+		}
+		delete(h.table, uid)
+	}
+	for _, pause := range table.Set {
+		h.table[pause.GetUid()] = pause
+	}
+	h.holds, h.version = true, table.Version
+	h.reckon()
+}
+
+func (c *channels) States(id string, instance, since uint64) States {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.hosted[id]
+	if h == nil || !h.holds {
+		return States{}
+	}
+	s := States{Instance: h.instance, Epoch: h.epoch, Version: h.version, Sequence: uint64(len(h.states)), Whole: true}
+	var before map[string]*forwardingv1.PauseState
+	if instance == h.instance && since > 0 && !c.forgets {
+		s.Whole, before = false, h.states[since-1]
+	}
+	now := h.states[len(h.states)-1]
+	for uid, state := range now {
+		if !proto.Equal(before[uid], state) {
+			s.Set = append(s.Set, state)
+		}
+	}
+	for uid := range before {
+		if now[uid] == nil {
+			s.Removed = append(s.Removed, uid)
+		}
+	}
+	return s
+}
+
+func (c *channels) Ask(question *forwardingv1.Question) *forwardingv1.Answer {
+	if c.ask != nil {
+		return c.ask(question)
+	}
+	return &forwardingv1.Answer{Count: question.GetInstance()}
+}
+
+// tables renders what was applied, in order.
+func (c *channels) tables() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tables := []string{}
+	for _, table := range c.applied {
+		word := ""
+		if table.Whole {
+			word = " whole"
+		}
+		for _, pause := range table.Set {
+			word += " " + pause.GetUid()
+		}
+		for _, uid := range table.Removed {
+			word += " -" + uid
+		}
+		tables = append(tables, fmt.Sprintf("%d%s", table.Version, word))
+	}
+	return tables
+}
+
+// versions returns the versions applied, in order.
+func (c *channels) versions() []uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	versions := []uint64{}
+	for _, table := range c.applied {
+		versions = append(versions, table.Version)
+	}
+	return versions
+}
