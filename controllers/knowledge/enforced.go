@@ -210,7 +210,7 @@ func set(of []string) map[string]bool {
 
 // Hosts are the streams of the media servers that host the channel and are in
 // touch, and the names of those that may host it and are not, sorted.
-func (t *Tenant) Hosts(channelID string, now time.Time) (sessions []*Session, outOfTouch []string) {
+func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c := t.channels[channelID]; c != nil {

@@ -1,5 +1,6 @@
-// Package serve streams tables to media servers, takes their reports and
-// acknowledgements, and answers View. Every replica serves, elected or not.
+// Package serve speaks gRPC for what a manager knows: it streams tables to media
+// servers and takes their reports and acknowledgements, answers View, and passes
+// on what Control is told. Every replica serves, elected or not.
 package serve
 
 import (
@@ -8,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,84 +19,57 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
-	"github.com/nagi-rtc/nagi/controllers/tables"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
 const (
-	// maxMessageBytes bounds one message in either direction, as media servers and
-	// shims do: a report of some hundred thousand connections, or a table of as
-	// many pauses. What exceeds it ends the stream with RESOURCE_EXHAUSTED.
-	maxMessageBytes = 32 << 20
+	// maxMessageBytes is what is read: a little more than anybody may send, so that
+	// who counts in another way is not cut off.
+	maxMessageBytes = forwardingv1.MaxMessageBytes + forwardingv1.MaxMessageBytes/8
 	// A peer that answers no ping for this long is dead.
 	keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
-	// departuresKept is how long a departure outlives --media-server-lost, for a
-	// newly elected writer to find it.
-	departuresKept = 10 * time.Minute
 )
 
 // Config says what to serve. Durations left 0 have the values of the design.
 type Config struct {
-	REST *rest.Config
-	// Namespaces are the tenants; each has its own informer.
-	Namespaces []string
+	Knowledge  *knowledge.Knowledge
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 
-	// MediaServerLost is after how long out of touch a media server's connections
-	// count as gone; 10 min.
-	MediaServerLost time.Duration
 	// VersionInterval is how often the replica states its version; 5 s.
 	VersionInterval time.Duration
-	// StaleAfter is after how long without event or bookmark tables are marked
-	// stale; 90 s.
-	StaleAfter time.Duration
+	// AnswerTimeout bounds how long a question to media servers, and the
+	// confirmation of a version before it, may take each; 2 s.
+	AnswerTimeout time.Duration
 }
 
-// Server serves Forwarding and View from the informers of its namespaces.
+// Server serves Forwarding, View and Control.
 type Server struct {
 	forwardingv1.UnimplementedForwardingServer
 	forwardingv1.UnimplementedViewServer
+	forwardingv1.UnimplementedControlServer
 
 	config     Config
-	tenants    map[string]*tenant
 	metrics    *metrics
+	streams    streams
 	ending     chan struct{}
 	goroutines sync.WaitGroup
 }
 
-// New prepares a server; Run runs it.
-func New(ctx context.Context, config Config) (*Server, error) {
-	setDefault(&config.MediaServerLost, 10*time.Minute)
+// New prepares a server; Run runs it. The knowledge is run by its owner.
+func New(config Config) (*Server, error) {
+	if config.Knowledge == nil {
+		return nil, errors.New("nothing is known: give the knowledge to serve")
+	}
 	setDefault(&config.VersionInterval, 5*time.Second)
-	setDefault(&config.StaleAfter, 90*time.Second)
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register the API types: %w", err)
-	}
-	s := &Server{config: config, tenants: map[string]*tenant{}, ending: make(chan struct{})}
-	s.metrics = newMetrics(config.Registerer, s.streaming)
-	for _, namespace := range config.Namespaces {
-		if namespace == "" || s.tenants[namespace] != nil {
-			return nil, fmt.Errorf("namespace %q is empty or named twice: name each watched namespace once", namespace)
-		}
-		t := newTenant(namespace, s.metrics)
-		var err error
-		if t.store, err = newStore(ctx, config, scheme, namespace, t.objectChanged); err != nil {
-			return nil, err
-		}
-		s.tenants[namespace] = t
-	}
-	if len(s.tenants) == 0 {
-		return nil, errors.New("no namespace to watch: name at least one")
-	}
+	setDefault(&config.AnswerTimeout, 2*time.Second)
 
-	return s, nil
+	return &Server{
+		config: config, metrics: newMetrics(config.Registerer), ending: make(chan struct{}),
+		streams: streams{of: map[*knowledge.Session]*stream{}},
+	}, nil
 }
 
 func setDefault(d *time.Duration, value time.Duration) {
@@ -105,8 +78,8 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
-// Run watches the namespaces and serves gRPC on the listener until ctx ends, and
-// returns when all streams have ended. It may be called once.
+// Run serves gRPC on the listener until ctx ends, and returns when all streams
+// have ended. It may be called once.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	server := grpc.NewServer(
 		grpc.WaitForHandlers(true),
@@ -117,12 +90,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	)
 	forwardingv1.RegisterForwardingServer(server, s)
 	forwardingv1.RegisterViewServer(server, s)
+	forwardingv1.RegisterControlServer(server, s)
 
 	group, ctx := errgroup.WithContext(ctx)
-	for _, t := range s.tenants {
-		group.Go(func() error { return t.store.run(ctx) })
-	}
-	group.Go(func() error { s.forget(ctx); return nil })
 	group.Go(func() error {
 		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("serve gRPC on %s: %w", listener.Addr(), err)
@@ -142,124 +112,43 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return group.Wait() // Wrapped above.
 }
 
-// forget lets lost media servers go in time.
-func (s *Server) forget(ctx context.Context) {
-	ticker := time.NewTicker(max(s.config.MediaServerLost/100, 10*time.Millisecond))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			for _, t := range s.tenants {
-				t.presence.forget(now, s.config.MediaServerLost)
-			}
-		}
-	}
-}
+// Ready tells why this replica cannot be relied on: nil when it can.
+func (s *Server) Ready() error { return s.config.Knowledge.Ready() }
 
 // tenantOf fails with INVALID_ARGUMENT for a namespace that is not watched, and
 // with UNAVAILABLE until its initial list has been processed.
-func (s *Server) tenantOf(namespace string) (*tenant, error) {
-	t := s.tenants[namespace]
+func (s *Server) tenantOf(namespace string) (*knowledge.Tenant, error) {
+	t := s.config.Knowledge.Tenant(namespace)
 	if t == nil {
-		return nil, invalid("namespace %q is not watched here: name one of %s, or add it to the manager's --namespaces", namespace, s.namespaces())
+		return nil, invalid("namespace %q is not watched here: name one of %s, or add it to the manager's --namespaces",
+			namespace, strings.Join(s.config.Knowledge.Namespaces(), ", "))
 	}
-	if !t.store.synced() {
+	if !t.Synced() {
 		return nil, status.Errorf(codes.Unavailable, "the pauses of namespace %q are not all known yet: ask again, or ask another replica", namespace)
 	}
 
 	return t, nil
 }
 
-func (s *Server) namespaces() string {
-	names := slices.Clone(s.config.Namespaces)
-	slices.Sort(names)
-
-	return strings.Join(names, ", ")
+func (s *Server) endingError() error {
+	return status.Error(codes.Unavailable, "this replica is ending: ask another")
 }
 
-// Ready tells what is still missing before this replica can answer; nil: nothing.
-func (s *Server) Ready() error {
-	for _, namespace := range s.config.Namespaces {
-		if _, err := s.tenantOf(namespace); err != nil {
-			return fmt.Errorf("waiting for the pauses of namespace %q", namespace)
-		}
+// statusOf gives what knowledge says its gRPC code. What has one keeps it.
+func statusOf(err error) error {
+	if _, has := status.FromError(err); has {
+		return err
 	}
-
-	return nil
-}
-
-func (s *Server) streaming() float64 {
-	n := 0
-	for _, t := range s.tenants {
-		n += t.presence.streaming()
+	switch {
+	case errors.Is(err, knowledge.ErrInvalid):
+		return status.Error(codes.InvalidArgument, err.Error())
+	case errors.Is(err, knowledge.ErrTooMany):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, knowledge.ErrDeleted):
+		return status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, knowledge.ErrCannotAct):
+		return status.Error(codes.FailedPrecondition, err.Error())
+	default:
+		return status.Error(codes.Unavailable, err.Error())
 	}
-
-	return float64(n)
-}
-
-// Watch calls enqueue for every pause there is and then for each about which
-// something may have changed: the object, or what media servers say of it.
-// enqueue must not block, nor call back.
-func (s *Server) Watch(enqueue func(types.NamespacedName)) (stop func()) {
-	var stops []func()
-	for _, t := range s.tenants {
-		w := &watcher{enqueue: func(name string) { enqueue(types.NamespacedName{Namespace: t.namespace, Name: name}) }}
-		stops = append(stops, t.watch(w))
-	}
-
-	return func() {
-		for _, stop := range stops {
-			stop()
-		}
-	}
-}
-
-// Pause returns the object of that name as the informer has it, nil when there
-// is none. It must not be changed.
-func (s *Server) Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause {
-	if t := s.tenants[name.Namespace]; t != nil {
-		return t.store.byName(name.Name)
-	}
-
-	return nil
-}
-
-// MediaServers returns what the media servers of the namespace said of the
-// channel and of the pause, ordered by name.
-func (s *Server) MediaServers(namespace, channelID, uid string) []tables.MediaServer {
-	if t := s.tenants[namespace]; t != nil {
-		return t.presence.of(channelID, uid)
-	}
-
-	return nil
-}
-
-// MediaServersStreaming counts the media servers of the namespace in touch.
-func (s *Server) MediaServersStreaming(namespace string) int {
-	if t := s.tenants[namespace]; t != nil {
-		return t.presence.streaming()
-	}
-
-	return 0
-}
-
-// Departed returns when the connection was reported gone, and whether it was.
-func (s *Server) Departed(namespace, connectionID string) (time.Time, bool) {
-	if t := s.tenants[namespace]; t != nil {
-		return t.presence.departure(connectionID)
-	}
-
-	return time.Time{}, false
-}
-
-// Complete returns when the media server's present report was complete, zero
-// when it is not, and whether the media server is known at all.
-func (s *Server) Complete(namespace, mediaServer string) (at time.Time, known bool) {
-	if t := s.tenants[namespace]; t != nil {
-		return t.presence.completeSince(mediaServer)
-	}
-
-	return time.Time{}, false
 }

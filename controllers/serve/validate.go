@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"cmp"
 	"fmt"
 
 	"google.golang.org/grpc/codes"
@@ -10,10 +9,12 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
-// maxIDBytes bounds every id and name, as the CRD does.
-const maxIDBytes = 255
-
-var compare = cmp.Compare[string]
+const (
+	// maxIDBytes bounds every id and name, as the CRD does.
+	maxIDBytes = 255
+	// maxFeatures bounds the features that one side names.
+	maxFeatures = 64
+)
 
 func invalid(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
@@ -45,13 +46,75 @@ func first(errors ...error) error {
 	return nil
 }
 
-func checkReport(report *forwardingv1.ChannelReport) error {
-	if err := checkID("report.channel_id", report.GetChannelId()); err != nil {
+func checkHello(hello *forwardingv1.Hello) error {
+	if len(hello.GetFeatures()) > maxFeatures {
+		return invalid("hello.features has %d features: name %d at most", len(hello.GetFeatures()), maxFeatures)
+	}
+	for i, feature := range hello.GetFeatures() {
+		if err := checkID(fmt.Sprintf("hello.features[%d]", i), feature); err != nil {
+			return err
+		}
+	}
+
+	return first(
+		checkID("hello.namespace", hello.GetNamespace()),
+		checkID("hello.media_server", hello.GetMediaServer()),
+		checkID("hello.incarnation", hello.GetIncarnation()),
+	)
+}
+
+// check refuses what breaks the rules by itself; what only the messages before it
+// make wrong is for knowledge to tell.
+func check(message *forwardingv1.SubscribeRequest) error {
+	switch m := message.GetMessage().(type) {
+	case *forwardingv1.SubscribeRequest_Report:
+		return checkReport(m.Report)
+	case *forwardingv1.SubscribeRequest_Acknowledgement:
+		return checkAcknowledgement(m.Acknowledgement)
+	case *forwardingv1.SubscribeRequest_Complete:
+		return nil
+	case *forwardingv1.SubscribeRequest_Resend:
+		return checkID("resend.channel_id", m.Resend.GetChannelId())
+	case *forwardingv1.SubscribeRequest_Clock:
+		if m.Clock.GetTime().CheckValid() != nil {
+			return invalid("clock.time is out of range: give a time of the years 1 to 9999")
+		}
+
+		return nil
+	case *forwardingv1.SubscribeRequest_Answer:
+		return checkAnswer(m.Answer)
+	case *forwardingv1.SubscribeRequest_Hello:
+		return invalid("Hello came twice: send it once, as the first message, and open another stream for another media server")
+	default:
+		return invalid("a message is empty or of a kind unknown here: send what the features of Welcome allow")
+	}
+}
+
+func checkReport(r *forwardingv1.ChannelReport) error {
+	if err := checkID("report.channel_id", r.GetChannelId()); err != nil {
 		return err
 	}
-	seen := make(map[string]bool, len(report.GetConnections()))
-	for i, c := range report.GetConnections() {
-		what := fmt.Sprintf("report.connections[%d]", i)
+	if r.GetInstance() == 0 {
+		return invalid("report.instance is 0: count the channels that the process has opened from 1")
+	}
+	if r.GetClosed() {
+		if len(r.GetJoined())+len(r.GetLeft()) > 0 || r.GetMore() {
+			return invalid("report.closed comes with connections or more parts: say of a channel that has ended only that")
+		}
+
+		return nil
+	}
+	switch {
+	case r.GetEpoch() == 0:
+		return invalid("report.epoch is 0: count the changes of membership from 1")
+	case r.GetBaseEpoch() >= r.GetEpoch():
+		return invalid("report.base_epoch is %d and report.epoch %d: report a difference to an earlier epoch, or 0 for a whole report", r.GetBaseEpoch(), r.GetEpoch())
+	case r.GetBaseEpoch() == 0 && len(r.GetLeft()) > 0:
+		return invalid("report.left comes with a whole report: leave out who is not there")
+	}
+	seen := make(map[string]bool, len(r.GetJoined()))
+	for i, c := range r.GetJoined() {
+		what := fmt.Sprintf("report.joined[%d]", i)
 		if err := checkConnection(what, c); err != nil {
 			return err
 		}
@@ -59,6 +122,16 @@ func checkReport(report *forwardingv1.ChannelReport) error {
 			return invalid("%s.connection_id %q comes twice: report each connection once", what, c.GetConnectionId())
 		}
 		seen[c.GetConnectionId()] = true
+	}
+
+	return checkIDs("report.left", r.GetLeft())
+}
+
+func checkIDs(what string, ids []string) error {
+	for i, id := range ids {
+		if err := checkID(what, id); err != nil {
+			return invalid("%s[%d]: %s", what, i, status.Convert(err).Message())
+		}
 	}
 
 	return nil
@@ -72,6 +145,7 @@ func checkConnection(what string, c *forwardingv1.Connection) error {
 		checkLength(what+".session_id", c.GetSessionId()),
 		checkLength(what+".audio.codec_type", c.GetAudio().GetCodecType()),
 		checkLength(what+".video.codec_type", c.GetVideo().GetCodecType()),
+		checkRole(what+".role", c.GetRole()),
 	)
 	if err != nil {
 		return err
@@ -79,69 +153,99 @@ func checkConnection(what string, c *forwardingv1.Connection) error {
 	if c.CreatedTime != nil && c.CreatedTime.CheckValid() != nil {
 		return invalid("%s.created_time is out of range: give a time of the years 1 to 9999", what)
 	}
-	switch c.GetRole() {
+
+	return nil
+}
+
+func checkRole(what string, role forwardingv1.Role) error {
+	switch role {
 	case forwardingv1.Role_ROLE_SENDRECV, forwardingv1.Role_ROLE_SENDONLY, forwardingv1.Role_ROLE_RECVONLY:
 		return nil
 	default:
-		return invalid("%s.role %d is unknown: give ROLE_SENDRECV, ROLE_SENDONLY or ROLE_RECVONLY", what, c.GetRole())
+		return invalid("%s %d is unknown: give ROLE_SENDRECV, ROLE_SENDONLY or ROLE_RECVONLY", what, role)
 	}
+}
+
+func checkKind(what string, kind forwardingv1.Kind) error {
+	if kind != forwardingv1.Kind_KIND_AUDIO && kind != forwardingv1.Kind_KIND_VIDEO {
+		return invalid("%s %d is unknown: give KIND_AUDIO or KIND_VIDEO", what, kind)
+	}
+
+	return nil
 }
 
 func checkAcknowledgement(a *forwardingv1.Acknowledgement) error {
 	if err := checkID("acknowledgement.channel_id", a.GetChannelId()); err != nil {
 		return err
 	}
-	seen := make(map[string]bool, len(a.GetPauses()))
-	for i, pause := range a.GetPauses() {
-		what := fmt.Sprintf("acknowledgement.pauses[%d]", i)
-		if err := checkID(what+".uid", pause.GetUid()); err != nil {
+	switch {
+	case a.GetInstance() == 0:
+		return invalid("acknowledgement.instance is 0: name the instance of the report")
+	case a.GetEpoch() == 0:
+		return invalid("acknowledgement.epoch is 0: name the epoch of the report")
+	case a.GetWhole() && len(a.GetRemoved()) > 0:
+		return invalid("acknowledgement.removed comes with a whole acknowledgement: leave out what the table does not hold")
+	}
+	seen := make(map[string]bool, len(a.GetSet()))
+	for i, pause := range a.GetSet() {
+		if err := checkState(i, pause); err != nil {
 			return err
 		}
 		if seen[pause.GetUid()] {
-			return invalid("%s.uid %q comes twice: acknowledge each pause once", what, pause.GetUid())
+			return invalid("acknowledgement.set[%d].uid %q comes twice: acknowledge each pause once", i, pause.GetUid())
 		}
 		seen[pause.GetUid()] = true
-		if pause.GetGeneration() < 1 {
-			return invalid("%s.generation is %d: give the generation from the table, 1 or more", what, pause.GetGeneration())
-		}
-		if err := checkEdges(what, pause.GetEdges()); err != nil {
-			return err
-		}
 	}
 
-	return nil
+	return checkIDs("acknowledgement.removed", a.GetRemoved())
 }
 
-func checkEdges(what string, edges []*forwardingv1.EdgeAcknowledgement) error {
-	type pair struct{ receiver, sender string }
-	seen := make(map[pair]bool, len(edges))
-	for i, edge := range edges {
-		what := fmt.Sprintf("%s.edges[%d]", what, i)
-		key := pair{edge.GetRecvConnectionId(), edge.GetSendConnectionId()}
+func checkState(i int, pause *forwardingv1.PauseState) error {
+	what := fmt.Sprintf("acknowledgement.set[%d]", i)
+	if err := checkID(what+".uid", pause.GetUid()); err != nil {
+		return err
+	}
+	if len(pause.GetDigest()) != forwardingv1.DigestBytes {
+		return invalid("%s.digest has %d bytes: give the %d of the table", what, len(pause.GetDigest()), forwardingv1.DigestBytes)
+	}
+	switch pause.GetState() {
+	case forwardingv1.State_STATE_MATCHING, forwardingv1.State_STATE_NOT_MATCHING, forwardingv1.State_STATE_EXPIRED, forwardingv1.State_STATE_NOT_UNDERSTOOD:
+		return nil
+	default:
+		return invalid("%s.state %d is unknown: give one of the states of this version", what, pause.GetState())
+	}
+}
+
+func checkAnswer(a *forwardingv1.Answer) error {
+	for i, edge := range a.GetEdges() {
+		what := fmt.Sprintf("answer.edges[%d]", i)
 		err := first(
-			checkID(what+".recv_connection_id", key.receiver),
-			checkID(what+".send_connection_id", key.sender),
+			checkID(what+".recv_connection_id", edge.GetRecvConnectionId()),
+			checkID(what+".send_connection_id", edge.GetSendConnectionId()),
+			checkRole(what+".recv_role", edge.GetRecvRole()),
+			checkIDs(what+".pause_uids", edge.GetPauseUids()),
 			checkStreams(what, edge.GetStreams()),
 		)
 		if err != nil {
 			return err
 		}
-		if seen[key] {
-			return invalid("%s comes twice: acknowledge each edge of a pause once", what)
+	}
+	for i, pause := range a.GetPauses() {
+		if err := checkID(fmt.Sprintf("answer.pauses[%d].uid", i), pause.GetUid()); err != nil {
+			return err
 		}
-		seen[key] = true
 	}
 
 	return nil
 }
 
-func checkStreams(what string, streams []*forwardingv1.StreamAcknowledgement) error {
+func checkStreams(what string, streams []*forwardingv1.Stream) error {
 	seen := map[forwardingv1.Kind]bool{}
 	for i, s := range streams {
 		what := fmt.Sprintf("%s.streams[%d]", what, i)
-		switch {
-		case s.GetKind() != forwardingv1.Kind_KIND_AUDIO && s.GetKind() != forwardingv1.Kind_KIND_VIDEO:
-			return invalid("%s.kind %d is unknown: give KIND_AUDIO or KIND_VIDEO", what, s.GetKind())
+		switch err := checkKind(what+".kind", s.GetKind()); {
+		case err != nil:
+			return err
 		case seen[s.GetKind()]:
 			return invalid("%s.kind %s comes twice: give each kind of an edge once", what, s.GetKind())
 		case s.GetLastSequenceNumber() > 0xFFFF:

@@ -2,51 +2,79 @@ package serve
 
 import (
 	"context"
-	"slices"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
-	"github.com/nagi-rtc/nagi/controllers/tables"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
 // Connections implements forwardingv1.ViewServer: the connections of a channel,
-// oldest first. Those of a media server that is out of touch count for 30 s, so
-// that a reconnecting stream makes nobody disappear.
-func (s *Server) Connections(_ context.Context, request *forwardingv1.ConnectionsRequest) (*forwardingv1.ConnectionsResponse, error) {
-	if err := checkID("channel_id", request.GetChannelId()); err != nil {
-		return nil, err
+// oldest first.
+func (s *Server) Connections(request *forwardingv1.ConnectionsRequest, g grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
+	if err := checkConnectionsRequest(request); err != nil {
+		return err
 	}
 	t, err := s.tenantOf(request.GetNamespace())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	response := &forwardingv1.ConnectionsResponse{}
-	for _, server := range t.presence.of(request.GetChannelId(), "") {
-		if server.LostSince.IsZero() || time.Since(server.LostSince) < tables.KnownAfterLoss {
-			response.Connections = append(response.Connections, server.Connections...)
-		}
+	presence, err := s.connections(g.Context(), t, request)
+	if err != nil {
+		return err
 	}
-	slices.SortFunc(response.Connections, func(a, b *forwardingv1.Connection) int {
-		if byTime := a.GetCreatedTime().AsTime().Compare(b.GetCreatedTime().AsTime()); byTime != 0 {
-			return byTime
+	part, size := &forwardingv1.ConnectionsResponse{}, overhead
+	send := func() error {
+		part.Occupied, part.OutOfTouch = presence.Occupied, presence.OutOfTouch
+
+		return g.Send(part) // The status is the peer's.
+	}
+	for _, placed := range presence.Connections {
+		c := &forwardingv1.ChannelConnection{Connection: placed.Connection, MediaServer: placed.MediaServer, OutOfTouch: placed.OutOfTouch}
+		more := fieldSize(proto.Size(c))
+		if size+more > forwardingv1.MaxMessageBytes {
+			if err := send(); err != nil {
+				return err
+			}
+			part, size = &forwardingv1.ConnectionsResponse{}, overhead
 		}
+		part.Connections, size = append(part.Connections, c), size+more
+	}
 
-		return compare(a.GetConnectionId(), b.GetConnectionId())
-	})
-
-	return response, nil
+	return send()
 }
 
-// WaitEnforced implements forwardingv1.ViewServer. Beyond its deadline it ends
-// early with NOT_FOUND when the pause is deleted while it waits, and with
-// FAILED_PRECONDITION when it has expired: neither can come to act.
+// connections looks up who is there, and waits for connection ids that are not.
+func (s *Server) connections(ctx context.Context, t *knowledge.Tenant, request *forwardingv1.ConnectionsRequest) (knowledge.Presence, error) {
+	changed := make(chan struct{}, 1)
+	defer t.OnChannel(request.GetChannelId(), changed)()
+	patience := time.NewTimer(request.GetWait().AsDuration())
+	defer patience.Stop()
+	for {
+		presence := t.Connections(request.GetChannelId(), request.GetConnectionIds(), request.GetClientIds())
+		if !presence.Missing || request.GetWait().AsDuration() <= 0 {
+			return presence, nil
+		}
+		select {
+		case <-changed:
+		case <-patience.C:
+			return t.Connections(request.GetChannelId(), request.GetConnectionIds(), request.GetClientIds()), nil
+		case <-s.ending:
+			return presence, s.endingError()
+		case <-ctx.Done():
+			return presence, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+}
+
+// WaitEnforced implements forwardingv1.ViewServer.
 func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
-	if err := checkID("uid", request.GetUid()); err != nil {
+	if err := checkWaitEnforcedRequest(request); err != nil {
 		return nil, err
 	}
 	t, err := s.tenantOf(request.GetNamespace())
@@ -54,51 +82,56 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 		return nil, err
 	}
 	changed := make(chan struct{}, 1)
-	defer t.bells.listen(uidBell(request.GetUid()), changed)()
-
-	seen := false
+	defer t.OnPause(request.GetUid(), changed)()
+	listening := false
 	for {
-		switch object := t.store.byUID(request.GetUid()); {
-		case object == nil && seen, object != nil && object.DeletionTimestamp != nil:
-			return nil, status.Error(codes.NotFound, "the pause was deleted: create it again")
-		case object != nil:
-			if !seen {
-				defer t.bells.listen(channelBell(object.Spec.ChannelID), changed)()
+		object := t.PauseOf(request.GetUid())
+		if object != nil && !listening {
+			// Before anything is looked at: what changes after it rings.
+			defer t.OnChannel(object.Spec.ChannelID, changed)()
+			listening = true
+		}
+		switch {
+		case object == nil && listening:
+			return nil, statusOf(knowledge.ErrDeleted)
+		case object != nil && (object.Generation >= request.GetGeneration() || object.DeletionTimestamp != nil):
+			enforcement, err := t.Enforced(object, request.GetEdge(), time.Now())
+			if err != nil {
+				return nil, statusOf(err)
 			}
-			seen = true
-			if response, err := t.enforced(object); response != nil || err != nil {
-				return response, err
+			if enforcement != nil {
+				return answerOf(enforcement), nil
 			}
 		}
 		select {
 		case <-changed:
 		case <-s.ending:
-			return nil, status.Error(codes.Unavailable, "this replica is ending: ask another")
+			return nil, s.endingError()
 		case <-ctx.Done():
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
 	}
 }
 
-// enforced returns nil while the pause does not act yet.
-func (t *tenant) enforced(object *v1alpha1.RtpStreamPause) (*forwardingv1.WaitEnforcedResponse, error) {
-	now := time.Now()
-	verdict := tables.Judge(tables.Pause(object), t.presence.of(object.Spec.ChannelID, string(object.UID)), now, now)
-	switch verdict.Reason {
-	case v1alpha1.ReasonExpired:
-		return nil, status.Error(codes.FailedPrecondition, "the pause has expired: move its expiresAt, or delete it and create it again")
-	case v1alpha1.ReasonEnforced:
-	default:
-		return nil, nil // Neither an answer nor a failure: wait on.
-	}
-	response := &forwardingv1.WaitEnforcedResponse{Generation: object.Generation}
-	for _, hosted := range verdict.Enforced {
-		by := &forwardingv1.EnforcedBy{MediaServer: hosted.MediaServer.Name, Edges: hosted.MediaServer.Acknowledgement.GetEdges()}
-		if after := hosted.MediaServer.AcknowledgedAfter; after > 0 {
-			by.Latency = durationpb.New(after)
-		}
-		response.MediaServers = append(response.MediaServers, by)
+func answerOf(e *knowledge.Enforcement) *forwardingv1.WaitEnforcedResponse {
+	response := &forwardingv1.WaitEnforcedResponse{MediaServers: e.MediaServers}
+	if e.Latency > 0 {
+		response.Latency = durationpb.New(e.Latency)
 	}
 
-	return response, nil
+	return response
+}
+
+// confirm has the pauses known up to the version, or fails with UNAVAILABLE.
+func (s *Server) confirm(ctx context.Context, t *knowledge.Tenant, version uint64) error {
+	if version == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.AnswerTimeout)
+	defer cancel()
+	if err := t.Confirm(ctx, version); err != nil {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+
+	return nil
 }
