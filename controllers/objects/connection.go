@@ -22,7 +22,7 @@ const (
 
 	// A connection attempt that takes longer is made anew: an answer lost on the way
 	// must not cost more than the 2 s within which a pause acts again.
-	dialTimeout, handshakeTimeout = 2 * time.Second, 4 * time.Second
+	dialTimeout, handshakeTimeout = 2 * time.Second, 3 * time.Second
 	// A connection that brings nothing for pingAfter is asked whether it lives, and
 	// given up when no answer comes within pingTimeout: half-open connections are
 	// noticed long before a watch is silent for too long.

@@ -24,8 +24,9 @@ func (s *Store) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := s.relist(ctx, cause)
-		took := time.Since(began)
+		took := time.Duration(0)
 		if err == nil {
+			took = time.Since(began)
 			var end watchEnd
 			for end = s.watch(ctx); end.cause == endTimedOut; end = s.watch(ctx) {
 				s.metrics.ends.WithLabelValues(end.cause).Inc()
@@ -46,7 +47,7 @@ func (s *Store) follow(ctx context.Context) {
 		trouble.tell(s, err)
 		// A connection that failed may be half-open: nothing is sent on it again.
 		s.connection.close()
-		// Lists of very many objects take at most half of the time.
+		// Lists of very many objects that no watch follows take half of the time at most.
 		pause(ctx, max(time.Until(began.Add(retryEvery+rand.N(retryJitter))), time.Until(began.Add(2*took))))
 	}
 }

@@ -1,0 +1,66 @@
+package objects
+
+import (
+	"testing"
+	"time"
+)
+
+func TestConnectionsCutAgainAndAgainLoseNothing(t *testing.T) {
+	namespace := newNamespace(t)
+	p := newProxy(t, plane)
+	s := follow(t, Config{Namespace: namespace, REST: p.config})
+	s.ready()
+	for round := range 10 {
+		o := create(t, namespace, "one")
+		p.cut()
+		update(t, o, "edited")
+		s.until("the store equals etcd", s.equalsEtcd)
+		p.cut()
+		remove(t, o)
+		s.until("the store equals etcd", s.equalsEtcd)
+		s.ready()
+		if round == 0 && s.timesStale() == 0 {
+			t.Error("the store was not stale after its watch had ended")
+		}
+	}
+	if lists, ends := s.value("nagi_objects_lists_total"), s.value("nagi_objects_watch_ends_total", "cause=timed_out"); lists < 3 || ends != 0 {
+		t.Errorf("%v lists, %v watches timed out", lists, ends)
+	}
+}
+
+// A connection that carries nothing any more, and does not end, is noticed by its
+// unanswered pings, long before the watch has been silent for StaleAfter.
+func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
+	namespace := newNamespace(t)
+	p := newProxy(t, plane)
+	s := follow(t, Config{Namespace: namespace, REST: p.config})
+	s.ready()
+	p.freeze(true)
+	if took := s.until("the store is stale", s.Stale); took > pingAfter+pingTimeout+2*time.Second {
+		t.Errorf("noticed after %s", took)
+	}
+	create(t, namespace, "meanwhile")
+	p.freeze(false)
+	thawed := time.Now()
+	s.until("the creation is told", func() bool { return s.tells("meanwhile") })
+	if took := time.Since(thawed); took > handshakeTimeout+2*time.Second {
+		t.Errorf("told %s after the way was open again", took)
+	}
+	s.ready()
+	if !s.equalsEtcd() {
+		t.Error("the store differs from etcd")
+	}
+}
+
+// A way that answers pings and passes no event, as a proxy may, is given up when
+// the watch has been silent for too long.
+func TestSilentWatchIsStaleAndListedAnew(t *testing.T) {
+	namespace := newNamespace(t)
+	s := follow(t, Config{Namespace: namespace, StaleAfter: time.Second})
+	s.until("the watch was silent", func() bool { return s.value("nagi_objects_watch_ends_total", "cause=silent") >= 2 })
+	if s.timesStale() == 0 || s.value("nagi_objects_lists_total", "cause=silent") == 0 {
+		t.Error("the silent watch did not make the store stale, or not list anew")
+	}
+	create(t, namespace, "one")
+	s.until("the store equals etcd", s.equalsEtcd)
+}
