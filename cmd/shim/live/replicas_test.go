@@ -6,12 +6,16 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
@@ -20,125 +24,281 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func TestManagersFlag(t *testing.T) {
-	for _, managers := range [][]string{nil, {"manager"}, {":7300"}, {"manager:"}, {"127.0.0.1:7300", ""}} {
-		if _, err := NewReplicas(managers, quiet); err == nil {
-			t.Errorf("%q is accepted", managers)
+// manager is a replica that says what the test says.
+type manager struct {
+	forwardingv1.UnimplementedViewServer
+	forwardingv1.UnimplementedControlServer
+
+	connections          []string // of mediaserver-0
+	occupied, outOfTouch bool
+	connectionsError     error
+	edges                []string // the receivers' ids
+	listError            error
+	mediaServers         []string
+	waitError            error
+	dismissed            uint64
+	// silent never answers.
+	silent bool
+	// dead is not even there.
+	dead bool
+	// recovers makes List answer once it has failed that often.
+	recovers int32
+
+	lists, waits atomic.Int32
+}
+
+func (m *manager) Connections(request *forwardingv1.ConnectionsRequest, stream grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
+	if m.silent {
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}
+	if m.connectionsError != nil {
+		return m.connectionsError
+	}
+	response := &forwardingv1.ConnectionsResponse{Occupied: m.occupied, OutOfTouch: m.outOfTouch}
+	for _, id := range m.connections {
+		if len(request.GetConnectionIds()) == 0 || slices.Contains(request.GetConnectionIds(), id) {
+			response.Connections = append(response.Connections, &forwardingv1.ChannelConnection{
+				Connection: &forwardingv1.Connection{ConnectionId: id}, MediaServer: "mediaserver-0", OutOfTouch: m.outOfTouch,
+			})
 		}
 	}
+	return stream.Send(response)
 }
 
-// TestRefresh: a name stands for all of its addresses; what DNS forgets goes,
-// and what DNS fails to say stays.
-func TestRefresh(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, err := NewReplicas([]string{"manager.nagi:1"}, quiet)
-		if err != nil {
-			t.Fatal(err)
+func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingServer[forwardingv1.ListResponse]) error {
+	if m.silent {
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}
+	if m.listError != nil && (m.recovers == 0 || m.lists.Add(1) <= m.recovers) {
+		return m.listError
+	}
+	for _, recv := range m.edges { // in parts
+		if err := stream.Send(&forwardingv1.ListResponse{Edges: []*forwardingv1.Edge{{RecvConnectionId: recv}}, Count: uint64(len(m.edges))}); err != nil {
+			return err
 		}
-		var mu sync.Mutex
-		var addresses []string
-		var failure error
-		set := func(a []string, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			addresses, failure = a, err
-		}
-		r.resolve = func(context.Context, string) ([]string, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return addresses, failure
-		}
-		if r.Known() == nil {
-			t.Error("known before the first look-up")
-		}
-		for _, step := range []struct {
-			addresses []string
-			err       error
-			want      int
-		}{
-			{nil, errors.New("no such host"), 0},
-			{[]string{"127.0.0.1", "127.0.0.2", "::1"}, nil, 3},
-			{nil, errors.New("DNS is down"), 3},
-			{[]string{"127.0.0.2"}, nil, 1},
-		} {
-			set(step.addresses, step.err)
-			r.Refresh(t.Context())
-			if got := len(r.views()); got != step.want {
-				t.Errorf("%v %v: %d replicas, want %d", step.addresses, step.err, got, step.want)
-			}
-		}
-		r.close()
-		r.Refresh(t.Context())
-		if len(r.views()) != 0 {
-			t.Error("dialled after the end")
-		}
-	})
+	}
+	return nil
 }
 
-// replica answers with one connection, or not at all.
-type replica struct {
-	forwardingv1.UnimplementedViewServer
-	connection string
-	silent     bool
-}
-
-func (r *replica) Connections(ctx context.Context, _ *forwardingv1.ConnectionsRequest) (*forwardingv1.ConnectionsResponse, error) {
-	if r.silent {
+func (m *manager) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
+	m.waits.Add(1)
+	if m.silent {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return &forwardingv1.ConnectionsResponse{Connections: []*forwardingv1.Connection{{ConnectionId: r.connection}}}, nil
+	return &forwardingv1.WaitEnforcedResponse{MediaServers: m.mediaServers}, m.waitError
 }
 
-func serve(t *testing.T, r *replica) string {
+func (m *manager) Disconnect(context.Context, *forwardingv1.DisconnectRequest) (*forwardingv1.DisconnectResponse, error) {
+	return &forwardingv1.DisconnectResponse{Connections: m.dismissed}, m.listError
+}
+
+// serve starts the managers and returns them as the replicas that are asked.
+func serve(t *testing.T, managers ...*manager) *Replicas {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	forwardingv1.RegisterViewServer(server, r)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return listener.Addr().String()
-}
-
-// TestSilentReplica: one that hangs delays the others' answer by the grace only,
-// and alone it is no answer.
-func TestSilentReplica(t *testing.T) {
-	silent := serve(t, &replica{silent: true})
-	for _, test := range []struct {
-		managers []string
-		wanted   []string
-		want     int
-	}{
-		{[]string{silent, serve(t, &replica{connection: "a"}), serve(t, &replica{connection: "b"})}, nil, 2},
-		{[]string{silent, serve(t, &replica{connection: "a"}), serve(t, &replica{connection: "b"})}, []string{"a", "b"}, 2},
-		{[]string{silent, serve(t, &replica{connection: "a"})}, []string{"c"}, 1},
-		{[]string{silent}, []string{"a"}, -1},
-	} {
-		r, err := NewReplicas(test.managers, quiet)
+	var addresses []string
+	for _, m := range managers {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Refresh(t.Context())
-		channel, err := r.ChannelWith(t.Context(), "default", "sora", test.wanted...)
-		r.close()
-		if test.want < 0 {
-			if !errors.Is(err, ErrNoReplica) {
-				t.Errorf("%v, want ErrNoReplica", err)
+		addresses = append(addresses, listener.Addr().String())
+		if m.dead {
+			if err := listener.Close(); err != nil {
+				t.Fatal(err)
 			}
 			continue
 		}
-		if err != nil || len(channel.Connections()) != test.want {
-			t.Errorf("%v wanted: %v %v", test.wanted, channel.Connections(), err)
+		server := grpc.NewServer()
+		forwardingv1.RegisterViewServer(server, m)
+		forwardingv1.RegisterControlServer(server, m)
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(listener) }()
+		t.Cleanup(func() {
+			server.Stop()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	r, err := NewReplicas(addresses, "default", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if replicas, err := r.all(); err == nil && len(replicas) == len(managers) {
+			return r
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the replicas are not known")
+		}
+	}
+}
+
+var unavailable = status.Error(codes.Unavailable, "behind")
+
+// TestFind: everybody's knowledge counts; one that hangs costs patience only, and
+// alone it is no answer.
+func TestFind(t *testing.T) {
+	a := func() *manager { return &manager{connections: []string{"a"}, occupied: true} }
+	b := func() *manager { return &manager{connections: []string{"b"}, occupied: true} }
+	for name, test := range map[string]struct {
+		managers   []*manager
+		wanted     []string
+		want       []string
+		outOfTouch bool
+		err        error
+	}{
+		"everybody":       {[]*manager{a(), b()}, nil, []string{"a", "b"}, false, nil},
+		"by id":           {[]*manager{a(), b()}, []string{"a", "b"}, []string{"a", "b"}, false, nil},
+		"one is silent":   {[]*manager{{silent: true}, a(), b()}, []string{"a", "b"}, []string{"a", "b"}, false, nil},
+		"unknown, silent": {[]*manager{{silent: true}, a()}, []string{"c"}, nil, false, nil},
+		"one is dead":     {[]*manager{{dead: true}, a()}, nil, []string{"a"}, false, nil},
+		"out of touch":    {[]*manager{{outOfTouch: true}, a()}, []string{"c"}, nil, true, nil},
+		"all are silent":  {[]*manager{{silent: true}}, []string{"a"}, nil, false, ErrNoReplica},
+		"all are dead":    {[]*manager{{dead: true}, {dead: true}}, []string{"a"}, nil, false, ErrNoReplica},
+		"not served":      {[]*manager{{connectionsError: status.Error(codes.InvalidArgument, "namespace")}}, []string{"a"}, nil, false, ErrNotServed},
+		"starting":        {[]*manager{{connectionsError: unavailable}}, []string{"a"}, nil, false, ErrNoReplica},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			channel, err := serve(t, test.managers...).Find(t.Context(), "sora", test.wanted, nil)
+			if test.wanted == nil {
+				channel, err = serve(t, test.managers...).Channel(t.Context(), "sora")
+			}
+			if !errors.Is(err, test.err) || (err == nil) != (test.err == nil) {
+				t.Fatalf("%v, want %v", err, test.err)
+			}
+			if err != nil {
+				return
+			}
+			var got []string
+			for _, connection := range channel.Connections() {
+				got = append(got, connection.GetConnectionId())
+			}
+			if !slices.Equal(got, test.want) || channel.OutOfTouch() != test.outOfTouch || channel.Empty() {
+				t.Errorf("%v, out of touch %v, want %v", got, channel.OutOfTouch(), test.want)
+			}
+		})
+	}
+}
+
+// TestInTouchWins: of two descriptions of one connection, that of a media server in
+// touch counts.
+func TestInTouchWins(t *testing.T) {
+	lost := &manager{connections: []string{"a"}, occupied: true, outOfTouch: true}
+	r := serve(t, lost, &manager{connections: []string{"a"}, occupied: true})
+	for range 20 {
+		channel, err := r.Find(t.Context(), "sora", []string{"a"}, nil)
+		if err != nil || channel.Connection("a").GetOutOfTouch() {
+			t.Fatalf("%v %v", channel, err)
+		}
+	}
+}
+
+// TestBelief: that nothing is paused is believed only of a replica that knows the
+// channel, or when nobody knows it.
+func TestBelief(t *testing.T) {
+	for name, test := range map[string]struct {
+		managers []*manager
+		want     int // edges; -1: an error
+		err      error
+	}{
+		"nobody":                    {[]*manager{{}, {}}, 0, nil},
+		"known and empty":           {[]*manager{{occupied: true}, {silent: true}}, 0, nil},
+		"positive":                  {[]*manager{{}, {occupied: true, edges: []string{"a", "b"}}}, 2, nil},
+		"positive though one fails": {[]*manager{{listError: unavailable}, {occupied: true, edges: []string{"a"}}}, 1, nil},
+		"empty though one fails":    {[]*manager{{occupied: true, listError: unavailable}, {occupied: true}}, 0, nil},
+		"empty though one is dead":  {[]*manager{{dead: true}, {}}, 0, nil},
+		"empty though one hangs":    {[]*manager{{silent: true}, {}}, 0, nil},
+		"recovers":                  {[]*manager{{occupied: true, edges: []string{"a"}, listError: unavailable, recovers: 3}}, 1, nil},
+		"fresh, the other behind":   {[]*manager{{}, {occupied: true, listError: unavailable}}, -1, ErrNotCurrent},
+		"fresh, the other lost one": {[]*manager{{}, {outOfTouch: true, listError: unavailable}}, -1, ErrNotCurrent},
+		"all behind":                {[]*manager{{listError: unavailable}, {listError: unavailable}}, -1, ErrNotCurrent},
+		"all dead":                  {[]*manager{{dead: true}}, -1, ErrNoReplica},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			paused, err := serve(t, test.managers...).List(ctx, "sora", 1, 100)
+			if !errors.Is(err, test.err) || (err == nil) != (test.err == nil) || err == nil && len(paused.Edges) != test.want {
+				t.Errorf("%v, %v; want %d, %v", paused, err, test.want, test.err)
+			}
+		})
+	}
+}
+
+// TestWaitEnforced: a replica that names no media server is believed as one that
+// lists nothing.
+func TestWaitEnforced(t *testing.T) {
+	hosts := func() *manager { return &manager{occupied: true, mediaServers: []string{"mediaserver-0"}} }
+	clients, edge := Pause{UID: "u", ChannelID: "sora"}, Pause{UID: "u", ChannelID: "sora", Recv: "a", Send: "b"}
+	for name, test := range map[string]struct {
+		managers []*manager
+		pause    Pause
+		want     string
+	}{
+		"enforced":                    {[]*manager{hosts()}, edge, ""},
+		"one hangs":                   {[]*manager{{silent: true}, hosts()}, edge, ""},
+		"one is dead":                 {[]*manager{{dead: true}, hosts()}, edge, ""},
+		"clients, hosted":             {[]*manager{hosts()}, clients, ""},
+		"clients, known but no match": {[]*manager{{occupied: true}}, clients, ""},
+		"clients, nobody":             {[]*manager{{}, {}}, clients, ""},
+		"clients, the host is silent": {[]*manager{{}, {occupied: true, waitError: unavailable}}, clients, "another replica may"},
+		"clients, one is lost":        {[]*manager{{}, {outOfTouch: true, waitError: unavailable}}, clients, "another replica may"},
+		"deleted":                     {[]*manager{{silent: true}, {waitError: status.Error(codes.NotFound, "gone")}}, edge, "deleted while"},
+		"refused":                     {[]*manager{{silent: true}, {waitError: status.Error(codes.FailedPrecondition, "too many")}}, edge, "cannot come to act: too many"},
+		"all fail":                    {[]*manager{{waitError: unavailable}, {dead: true}}, edge, "behind"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+			defer cancel()
+			err := serve(t, test.managers...).WaitEnforced(ctx, test.pause)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestDisconnect(t *testing.T) {
+	for name, test := range map[string]struct {
+		managers []*manager
+		err      error
+	}{
+		"done by one":       {[]*manager{{}, {occupied: true, dismissed: 1}}, nil},
+		"nobody":            {[]*manager{{}, {}}, nil},
+		"the other is lost": {[]*manager{{}, {occupied: true, listError: unavailable}}, ErrNotCurrent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := serve(t, test.managers...).DisconnectChannel(ctx, "sora"); !errors.Is(err, test.err) {
+				t.Errorf("%v, want %v", err, test.err)
+			}
+		})
+	}
+}
+
+func TestManagersFlag(t *testing.T) {
+	for _, entries := range [][]string{nil, {"manager"}, {":7300"}, {"127.0.0.1:7300", ""}} {
+		if _, err := NewReplicas(entries, "default", quiet); err == nil || !strings.Contains(err.Error(), "--managers") {
+			t.Errorf("%q: %v", entries, err)
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
-	"github.com/nagi-rtc/nagi/hack/controlplane"
 )
 
 const (

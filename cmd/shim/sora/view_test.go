@@ -40,12 +40,16 @@ type view struct {
 	holding bool
 	// refusing is what WaitEnforced fails with.
 	refusing error
+	// moveAfter, once that many questions for connections were answered, puts each
+	// connection on a media server of its own.
+	moveAfter int
 	// extra are edges beside those that are computed, and names what List says when
 	// there are too many.
 	extra []*forwardingv1.Edge
 	names []string
 	// looked are the questions for connections, without those about nobody.
 	looked []*forwardingv1.ConnectionsRequest
+	asked  chan struct{} // gets one with each of them, if there is room
 	// versions are those that List and Explain were asked for.
 	versions []uint64
 }
@@ -53,7 +57,7 @@ type view struct {
 // listenView serves a replica and returns its address.
 func listenView(t testing.TB, objects client.Client) (*view, string) {
 	t.Helper()
-	v := &view{objects: objects, channels: map[string][]*forwardingv1.ChannelConnection{}, changed: make(chan struct{})}
+	v := &view{objects: objects, channels: map[string][]*forwardingv1.ChannelConnection{}, changed: make(chan struct{}), asked: make(chan struct{}, 1)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +125,10 @@ func (v *view) Connections(request *forwardingv1.ConnectionsRequest, stream grpc
 	v.mu.Lock()
 	if !slices.Contains(request.GetConnectionIds(), "-") {
 		v.looked = append(v.looked, request)
+		select {
+		case v.asked <- struct{}{}:
+		default:
+		}
 	}
 	v.mu.Unlock()
 	deadline := time.After(request.GetWait().AsDuration())
@@ -128,6 +136,11 @@ func (v *view) Connections(request *forwardingv1.ConnectionsRequest, stream grpc
 		v.mu.Lock()
 		changed := v.changed
 		members, outOfTouch := slices.Clone(v.channels[request.GetChannelId()]), v.outOfTouch
+		if v.moveAfter > 0 && len(v.looked) > v.moveAfter {
+			for i, c := range members {
+				members[i] = &forwardingv1.ChannelConnection{Connection: c.GetConnection(), MediaServer: c.GetConnection().GetConnectionId()}
+			}
+		}
 		v.mu.Unlock()
 		var found []*forwardingv1.ChannelConnection
 		known := 0

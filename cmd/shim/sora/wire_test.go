@@ -46,7 +46,7 @@ func TestDocumentedExample(t *testing.T) {
 	body := `{"channel_id":"sora","recv_connection_id":"VTGYC92AZX6M72K860BPREFTMC","send_connection_id":"3X0W1C23KS1TQAAYMKA9TXJS4G"}`
 	want := "HTTP/1.1 200 OK\r\n" +
 		"Content-Length: 121\r\n" +
-		"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target\r\n" +
+		"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel\r\n" +
 		"access-control-allow-methods: POST, OPTIONS\r\n" +
 		"access-control-allow-origin: http://127.0.0.1:5000\r\n" +
 		"access-control-max-age: 1000\r\n" +
@@ -72,7 +72,11 @@ func TestErrorTable(t *testing.T) {
 	violation := func(data, kind, path, schema string) string {
 		return `{"error_reason":[{"data":` + data + `,"error":"` + kind + `","invalid":"data","path":` + path + `,"schema":` + schema + `}],"error_type":"InvalidJSON"}`
 	}
-	malformed := `{"error_type":"MalformedJSON"}`
+	malformed := func(message string) string {
+		return `{"error_reason":{"message":"` + message + `"},"error_type":"MalformedJSON"}`
+	}
+	halves := malformed(`half a surrogate pair in a \\u escape: write the character itself, or both halves`)
+	end := "unexpected end of JSON input, at byte "
 	list := "X-SORA-Target: " + listTarget + "\r\n"
 	for _, test := range []struct{ name, method, path, headers, body, wantStatus, want string }{
 		{"method", "GET", "/", list, "", "400", `{"type":"UnexpectedMethod"}`},
@@ -90,20 +94,22 @@ func TestErrorTable(t *testing.T) {
 		{"service in lower case", "POST", "/", "x-sora-target: sora_20200401.PauseRtpStream\r\n", "", "400", `{"error_type":"InvalidTarget"}`},
 		{"unknown target, no body", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "", "400", `{"error_type":"MissingTarget"}`},
 		{"known target, no body", "POST", "/", list, "", "400", `{` + reason("ListPauseRtpStreams", "20200401") + `"error_type":"MissingTargetFunction"}`},
-		{"unknown target, no JSON", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "{", "400", malformed},
+		{"unknown target, no JSON", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "{", "400", malformed(end + "1")},
 		{"unknown target, JSON", "POST", "/", "x-sora-target: Sora_20200402.Nothing\r\n", "{}", "400", `{` + reason("Nothing", "20200402") + `"error_type":"SchemaNotFound"}`},
-		{"trailing garbage", "POST", "/", list, channelBody("c") + "x", "400", malformed},
-		{"two values", "POST", "/", list, channelBody("c") + channelBody("c"), "400", malformed},
-		{"blank body", "POST", "/", list, " \n", "400", malformed},
-		{"byte order mark", "POST", "/", list, "\xef\xbb\xbf" + channelBody("c"), "400", malformed},
-		{"invalid UTF-8", "POST", "/", list, "{\"channel_id\":\"\xff\"}", "400", malformed},
-		{"lone surrogate", "POST", "/", list, `{"channel_id":"\ud800"}`, "400", malformed},
-		{"half a pair", "POST", "/", list, `{"channel_id":"\ud83d\u0041"}`, "400", malformed},
-		{"raw NUL", "POST", "/", list, "{\"channel_id\":\"\x00\"}", "400", malformed},
-		{"key twice", "POST", "/", list, `{"channel_id":"a","channel_id":"b"}`, "400", malformed},
-		{"key twice, escaped", "POST", "/", list, `{"channel_id":"a","channel\u005fid":"b"}`, "400", malformed},
-		{"deep nesting", "POST", "/", list, strings.Repeat("[", 1_000_000), "400", malformed},
-		{"closed deep nesting", "POST", "/", list, strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), "400", malformed},
+		{"trailing garbage", "POST", "/", list, channelBody("c") + "x", "400", malformed(`invalid character 'x' after top-level value, at byte 19`)},
+		{"two values", "POST", "/", list, channelBody("c") + channelBody("c"), "400", malformed(`invalid character '{' after top-level value, at byte 19`)},
+		{"blank body", "POST", "/", list, " \n", "400", malformed(end + "2")},
+		{"byte order mark", "POST", "/", list, "\xef\xbb\xbf" + channelBody("c"), "200", "[]"},
+		{"two byte order marks", "POST", "/", list, "\xef\xbb\xbf\xef\xbb\xbf" + channelBody("c"), "400", malformed(`invalid character 'ï' looking for beginning of value, at byte 1`)},
+		{"UTF-16", "POST", "/", list, "\xff\xfe{\x00}\x00", "400", malformed("the body begins with the byte order mark of UTF-16: send UTF-8")},
+		{"invalid UTF-8", "POST", "/", list, "{\"channel_id\":\"\xff\"}", "400", malformed("the body is not UTF-8")},
+		{"lone surrogate", "POST", "/", list, `{"channel_id":"\ud800"}`, "400", halves},
+		{"half a pair", "POST", "/", list, `{"channel_id":"\ud83d\u0041"}`, "400", halves},
+		{"raw NUL", "POST", "/", list, "{\"channel_id\":\"\x00\"}", "400", malformed(`invalid character '\\x00' in string literal, at byte 16`)},
+		{"key twice", "POST", "/", list, `{"channel_id":"a","channel_id":"b"}`, "400", malformed(`the key \"channel_id\" occurs twice`)},
+		{"key twice, escaped", "POST", "/", list, `{"channel_id":"a","channel\u005fid":"b"}`, "400", malformed(`the key \"channel_id\" occurs twice`)},
+		{"deep nesting", "POST", "/", list, strings.Repeat("[", 1_000_000), "400", malformed("invalid character '[' exceeded max depth, at byte 10001")},
+		{"closed deep nesting", "POST", "/", list, strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), "400", malformed("invalid character '[' exceeded max depth, at byte 10001")},
 		{"array", "POST", "/", list, "[]", "400", violation("[]", "wrong_type", "[]", channelSchema)},
 		{"null", "POST", "/", list, " null ", "400", violation("null", "wrong_type", "[]", channelSchema)},
 		{"huge number", "POST", "/", list, "1e999999", "400", violation("1e999999", "wrong_type", "[]", channelSchema)},
@@ -115,6 +121,12 @@ func TestErrorTable(t *testing.T) {
 		{"pair of surrogates", "POST", "/", list, `{"channel_id":"\ud83d\ude00 \\ud800"}`, "200", "[]"},
 		{"escaped NUL", "POST", "/", list, `{"channel_id":"\u0000"}`, "200", "[]"},
 		{"any separator", "POST", "/", "x-sora-target: Sora_20200401/ListPauseRtpStreams\r\n", channelBody("c"), "200", "[]"},
+		{"no path", "POST", "http://shim:3000", list, channelBody("c"), "200", "[]"},
+		{"no path but a query", "POST", "http://shim:3000?q=1", list, channelBody("c"), "200", "[]"},
+		{"ours in place of Sora's", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n", `{"recv_client_id":"a","channel_id":"c"}`, "400", violation(`"send_connection_id"`, "missing_required_property", "[]",
+			`{"properties":{"channel_id":{"type":"string"},"recv_client_id":{"type":"string"},"send_connection_id":{"type":"string"}},"required":["channel_id","recv_client_id","send_connection_id"],"type":"object"}`)},
+		{"both ids", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n", `{"recv_client_id":"a","recv_connection_id":null}`, "400",
+			`{"error_reason":{"message":"recv_connection_id and recv_client_id are both there, and each names this end of the stream: give one of them"},"error_type":"AMBIGUOUS-IDS"}`},
 		{"foreign content type", "POST", "/?q=1", list + "Content-Type: text/plain\r\n", channelBody("c"), "200", "[]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -137,6 +149,9 @@ func TestErrorTable(t *testing.T) {
 
 func TestOtherPaths(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.CORSOrigin = "https://example.org" })
+	if got := s.exchange(request("OPTIONS", "http://shim:3000", "", "")); !strings.HasPrefix(got, "HTTP/1.1 204 ") {
+		t.Errorf("OPTIONS without a path: %q", got)
+	}
 	for _, path := range []string{"/x", "//", "/sora-api", "*"} {
 		method := "POST"
 		if path == "*" {
@@ -153,7 +168,7 @@ func TestOtherPaths(t *testing.T) {
 func TestCORS(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.CORSOrigin = "http://127.0.0.1:5000" })
 	for _, test := range []struct{ method, headers, wantStatus string }{
-		{"OPTIONS", "Origin: http://elsewhere\r\nAccess-Control-Request-Headers: x-sora-target\r\n", "204"},
+		{"OPTIONS", "Origin: http://elsewhere\r\nAccess-Control-Request-Headers: authorization,x-sora-release-channel,x-sora-target\r\n", "204"},
 		{"POST", "Origin: http://elsewhere\r\n", "400"},
 		{"GET", "", "400"},
 	} {
@@ -162,7 +177,7 @@ func TestCORS(t *testing.T) {
 			t.Errorf("%s: %q", test.method, got)
 		}
 		for _, header := range []string{
-			"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target\r\n",
+			"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel\r\n",
 			"access-control-allow-methods: POST, OPTIONS\r\n", "access-control-allow-origin: http://127.0.0.1:5000\r\n", "access-control-max-age: 1000\r\n",
 		} {
 			if strings.Count(got, header) != 1 {
@@ -208,7 +223,7 @@ func TestLongBodies(t *testing.T) {
 	if got := s.exchange(chunked); !strings.HasSuffix(got, "\r\n\r\n[]") {
 		t.Errorf("chunked: %q", got)
 	}
-	if got := s.exchange(head + "Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"); !strings.HasSuffix(got, `{"error_type":"MalformedJSON"}`) {
+	if got := s.exchange(head + "Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"); !strings.HasSuffix(got, `{"error_reason":{"message":"the body ended early, or its chunks are not HTTP's"},"error_type":"MalformedJSON"}`) {
 		t.Errorf("broken chunks: %q", got)
 	}
 }
