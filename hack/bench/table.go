@@ -32,10 +32,16 @@ func serveTables(ctx context.Context, c scenario) (*tableServer, error) {
 	}
 	t := &tableServer{address: listener.Addr().String(), server: grpc.NewServer()}
 	for i := c.receivers - c.paused; i < c.receivers; i++ {
-		t.pauses = append(t.pauses, &forwardingv1.Pause{
-			Uid: fmt.Sprintf("uid-%04d", i), Generation: 1, RecvClientId: pausedClientID(i),
-			Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
-		})
+		receiver := &forwardingv1.IDs{Ids: []string{pausedClientID(i)}}
+		pause := &forwardingv1.Pause{
+			Uid:       fmt.Sprintf("uid-%04d", i),
+			Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: receiver}},
+			Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}},
+			Kinds:     []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
+		}
+		sum := pause.Sum()
+		pause.Digest = sum[:]
+		t.pauses = append(t.pauses, pause)
 	}
 	slices.SortFunc(t.pauses, func(a, b *forwardingv1.Pause) int { return strings.Compare(a.GetUid(), b.GetUid()) })
 	forwardingv1.RegisterForwardingServer(t.server, t)
@@ -51,23 +57,25 @@ func (t *tableServer) stop() {
 	}
 }
 
-// Subscribe answers each report with the channel's table.
+// Subscribe answers the first report of each channel with its table.
 func (t *tableServer) Subscribe(stream forwardingv1.Forwarding_SubscribeServer) error {
+	answered := map[string]uint64{} // Instances, by channel.
 	for {
 		request, err := stream.Recv()
 		if err != nil {
 			return err
 		}
-		var response *forwardingv1.SubscribeResponse
-		switch {
-		case request.GetReport() != nil:
-			response = &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: &forwardingv1.Table{
-				ChannelId: request.GetReport().GetChannelId(), Version: 1, Pauses: t.pauses,
-			}}}
-		case request.GetComplete() != nil:
-			response = &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_ReplicaVersion{
-				ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1},
+		response := &forwardingv1.SubscribeResponse{}
+		switch report := request.GetReport(); {
+		case request.GetHello() != nil:
+			response.Message = &forwardingv1.SubscribeResponse_Welcome{Welcome: &forwardingv1.Welcome{}}
+		case report != nil && !report.GetClosed() && !report.GetMore() && answered[report.GetChannelId()] != report.GetInstance():
+			answered[report.GetChannelId()] = report.GetInstance()
+			response.Message = &forwardingv1.SubscribeResponse_Table{Table: &forwardingv1.Table{
+				ChannelId: report.GetChannelId(), Instance: report.GetInstance(), Version: 1, Set: t.pauses,
 			}}
+		case request.GetComplete() != nil:
+			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1}}
 		default:
 			continue
 		}
