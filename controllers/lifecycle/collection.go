@@ -54,10 +54,11 @@ func disconnectedAt(object *v1alpha1.RtpStreamPause, left, now time.Time) *metav
 	case left.IsZero():
 		return nil
 	case object.Status.ObservedGeneration != object.Generation:
-		// An edit, as a creation, starts anew.
+		// An edit starts anew, as a creation does.
 		return wholeSeconds(now)
-	case kept != nil && kept.Time.Before(left):
-		// The clock that is kept in the status runs on, whichever replica reads it.
+	case kept != nil:
+		// The clock that is kept in the status runs on, whichever replica reads it and
+		// whenever that one learnt of the departure.
 		return kept
 	default:
 		return wholeSeconds(left)

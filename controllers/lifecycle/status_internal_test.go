@@ -132,6 +132,9 @@ func TestAnEditStartsTheClockAnew(t *testing.T) {
 	if got := disconnectedAt(object, left.Add(time.Second), now); !got.Time.Equal(left) {
 		t.Errorf("another replica that learnt of it later moved the clock to %v", got)
 	}
+	if got := disconnectedAt(object, left.Add(-time.Hour), now); !got.Time.Equal(left) {
+		t.Errorf("another replica that knows only of what was before the edit moved the clock to %v", got)
+	}
 	if got := disconnectedAt(object, time.Time{}, now); got != nil {
 		t.Errorf("back again: %v", got)
 	}

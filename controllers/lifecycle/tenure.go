@@ -106,7 +106,9 @@ func (t *tenure) renewed(err error, record resourcelock.LeaderElectionRecord, se
 
 // guard lets a request out only while this candidate may write, repetitions that
 // the client makes by itself included.
-func (t *tenure) guard(next http.RoundTripper) http.RoundTripper { return &guarded{tenure: t, next: next} }
+func (t *tenure) guard(next http.RoundTripper) http.RoundTripper {
+	return &guarded{tenure: t, next: next}
+}
 
 type guarded struct {
 	tenure *tenure

@@ -12,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	applyconfiguration "github.com/nagi-rtc/nagi/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
 const (
@@ -66,12 +68,8 @@ func newWriter(api *rest.Config, t *tenure) (*writer, error) {
 // name from inheriting it, and a status that was computed earlier from undoing a
 // later one.
 func (w *writer) status(ctx context.Context, object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus) error {
-	configuration, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(),
-		"kind":       kind,
-		"metadata":   map[string]any{"name": object.Name, "namespace": object.Namespace, "resourceVersion": object.ResourceVersion},
-		"status":     status,
-	})
+	configuration, err := json.Marshal(applyconfiguration.RtpStreamPause(object.Name, object.Namespace).
+		WithResourceVersion(object.ResourceVersion).WithStatus(applied(status)))
 	if err != nil {
 		return fmt.Errorf("encode the status of %s/%s: %w", object.Namespace, object.Name, err)
 	}
@@ -83,6 +81,25 @@ func (w *writer) status(ctx context.Context, object *v1alpha1.RtpStreamPause, st
 		Body(configuration).Do(ctx).Error()
 
 	return w.outcome(err, "write the status of", object)
+}
+
+// applied is all of the status as the manager owns it: what it leaves out is
+// removed.
+func applied(status *v1alpha1.RtpStreamPauseStatus) *applyconfiguration.RtpStreamPauseStatusApplyConfiguration {
+	result := applyconfiguration.RtpStreamPauseStatus().WithObservedGeneration(status.ObservedGeneration)
+	if status.MediaServer != "" {
+		result.WithMediaServer(status.MediaServer)
+	}
+	if status.DisconnectedAt != nil {
+		result.WithDisconnectedAt(*status.DisconnectedAt)
+	}
+	for _, c := range status.Conditions {
+		result.WithConditions(metav1ac.Condition().
+			WithType(c.Type).WithStatus(c.Status).WithObservedGeneration(c.ObservedGeneration).
+			WithLastTransitionTime(c.LastTransitionTime).WithReason(c.Reason).WithMessage(c.Message))
+	}
+
+	return result
 }
 
 // remove deletes the very object that was judged, not one of the same name, nor
