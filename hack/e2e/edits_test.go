@@ -63,7 +63,9 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-func (e *editor) members() []*member { return []*member{e.meeting.alice, e.meeting.bob, e.meeting.carol} }
+func (e *editor) members() []*member {
+	return []*member{e.meeting.alice, e.meeting.bob, e.meeting.carol}
+}
 
 func (e *editor) tracks() []track {
 	var all []track

@@ -29,7 +29,12 @@ var (
 // few by default, so that the whole is bearable; 25 show what is promised.
 var rounds = flag.Int("rounds", 2, "how often each fault is repeated")
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(withoutNetworkVariable) != "" {
+		os.Exit(failed(becomeWithoutNetwork()))
+	}
+	os.Exit(runTests(m))
+}
 
 func runTests(m *testing.M) int {
 	flag.Parse()

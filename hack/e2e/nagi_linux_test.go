@@ -55,6 +55,13 @@ func (tr *transcript) String() string {
 // ends.
 func startNagi(t *testing.T, args ...string) *oneMachine {
 	t.Helper()
+	return startNagiIn(t, nil, nil, args...)
+}
+
+// startNagiIn starts nagi by way of a command line that ends with nagi's own, in
+// the namespaces that the attributes say.
+func startNagiIn(t *testing.T, attributes *syscall.SysProcAttr, before []string, args ...string) *oneMachine {
+	t.Helper()
 	for _, listener := range []string{"signaling", "media", "shim", "manager", "manager-metrics", "shim-metrics", "mediaserver-metrics"} {
 		args = append([]string{"--" + listener + "-listen=127.0.0.1:0"}, args...)
 	}
@@ -62,8 +69,10 @@ func startNagi(t *testing.T, args ...string) *oneMachine {
 		mark: t.Name() + time.Now().String(), temporary: t.TempDir(),
 		output: &transcript{}, ended: make(chan struct{}),
 	}
-	n.command = exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(programs, "nagi"), args...)
+	line := slices.Concat(before, []string{filepath.Join(programs, "nagi")}, args)
+	n.command = exec.CommandContext(context.WithoutCancel(t.Context()), line[0], line[1:]...)
 	n.command.Env = append(os.Environ(), markVariable+"="+n.mark, "TMPDIR="+n.temporary)
+	n.command.SysProcAttr = attributes
 	n.command.Stdout, n.command.Stderr = n.output, n.output
 	n.command.WaitDelay = time.Second
 	if err := n.command.Start(); err != nil {

@@ -52,6 +52,18 @@ func (r *relay) hold() {
 	r.gate = make(chan struct{})
 }
 
+// held tells whether nothing passes.
+func (r *relay) held() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.gate:
+		return false
+	default:
+		return true
+	}
+}
+
 // pass passes everything again, what was held first.
 func (r *relay) pass() {
 	r.mu.Lock()

@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
+)
+
+// maxDelay is how long a pause may take while a manager is dead, frozen or cut off:
+// milliseconds, but for a machine that is busy with testing.
+const maxDelay = time.Second
+
+// fault is what can befall one of two managers.
+type fault struct {
+	name   string
+	strike func(*testing.T, *system, *manager)
+	heal   func(*testing.T, *system, *manager)
+}
+
+func faults() []fault {
+	return []fault{
+		{
+			"killed",
+			func(_ *testing.T, _ *system, m *manager) { m.kill() },
+			func(t *testing.T, s *system, m *manager) {
+				if err := s.startManager(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{
+			"frozen",
+			func(t *testing.T, _ *system, m *manager) { m.freeze(t) },
+			func(t *testing.T, _ *system, m *manager) { m.thaw(t) },
+		},
+		{
+			"cut off half-open",
+			func(_ *testing.T, _ *system, m *manager) {
+				for _, r := range m.relays {
+					r.hold()
+				}
+			},
+			func(_ *testing.T, _ *system, m *manager) {
+				for _, r := range m.relays {
+					r.pass()
+				}
+			},
+		},
+		{
+			"without the API server",
+			func(_ *testing.T, _ *system, m *manager) { m.api.hold() },
+			func(_ *testing.T, _ *system, m *manager) { m.api.pass() },
+		},
+	}
+}
+
+// TestTwoManagers strikes one of two managers, the one in office and the other in
+// turn, and proves each time that pausing and resuming go on without delay, by
+// objects and by the shim, while it is struck, as it is healed and afterwards; that
+// what was enforced stays so; and that no process ends.
+func TestTwoManagers(t *testing.T) {
+	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
+	m := s.newMeeting(t, channelOf(t))
+	_, held := m.enforced(t, m.channel, m.paused())
+	w := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
+	for _, f := range faults() {
+		t.Run(f.name, func(t *testing.T) {
+			d := delays{}
+			for round := range *rounds {
+				struck := s.managers[round%2]
+				f.strike(t, s, struck)
+				w.exercise(t, fmt.Sprintf("%s-struck-%d", m.channel, round), &d)
+				w.exerciseShim(t, s.shims[0], &d)
+				f.heal(t, s, struck)
+				w.exercise(t, fmt.Sprintf("%s-healed-%d", m.channel, round), &d)
+				struck.awaitReady(t)
+				w.exerciseShim(t, s.shims[0], &d)
+				held.proveSilence(t)
+				s.shims[0].expectList(t, m.channel, held.edge)
+			}
+			d.judge(t)
+		})
+	}
+}
+
+// TestTwoManagersWithoutCluster stops API server and etcd for 30 s and proves that
+// what was enforced stays so, and that all goes on without delay when they are back.
+func TestTwoManagersWithoutCluster(t *testing.T) {
+	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
+	m := s.newMeeting(t, channelOf(t))
+	pause, held := m.enforced(t, m.channel, m.paused())
+	w := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
+	d := delays{}
+	for round := range max(*rounds/2, 1) {
+		s.plane.killAPIServer(t)
+		s.plane.killEtcd(t)
+		during(t, 30*time.Second, func() { held.proveSilence(t) })
+		s.plane.startEtcd(t)
+		s.plane.startAPIServer(t)
+		_, took := w.pausedNow(t, fmt.Sprintf("%s-%d", m.channel, round))
+		t.Logf("a pause created at /readyz acted after %s", took)
+		if took > maxAfterReady {
+			t.Errorf("a pause created at /readyz acted after %s", took)
+		}
+		s.deletePause(t, newPause(fmt.Sprintf("%s-%d", m.channel, round), v1alpha1.RtpStreamPauseSpec{}))
+		w.flowsAfter(t, time.Now())
+		for _, manager := range s.managers {
+			manager.awaitReady(t)
+		}
+		w.exercise(t, m.channel+"-after", &d)
+		w.exerciseShim(t, s.shims[0], &d)
+		s.inOffice(t)
+		s.awaitReady(t, pause, v1alpha1.ReasonEnforced)
+		held.proveSilence(t)
+	}
+	d.judge(t)
+}
+
+// TestLeaseLostAndWon takes the lease away again and again and proves that nothing
+// waits for it but status, which is true again once somebody has won it.
+func TestLeaseLostAndWon(t *testing.T) {
+	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
+	m := s.newMeeting(t, channelOf(t))
+	pause, held := m.enforced(t, m.channel, m.paused())
+	w := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
+	d := delays{}
+	for round := range *rounds {
+		leader, _ := s.inOffice(t)
+		s.takeLease(t)
+		await(t, "the leader to know that it lost the lease", func() (float64, bool) {
+			w.exercise(t, m.channel+"-lost", &d)
+			inOffice := leader.metric(t, "nagi_manager_in_office")
+			return inOffice, inOffice == 0
+		})
+		w.exerciseShim(t, s.shims[0], &d)
+		s.inOffice(t)
+		fresh := s.createPause(t, fmt.Sprintf("%s-%d", m.channel, round), clientSpec(m.channel, "nobody", "bob"))
+		s.awaitReady(t, fresh, v1alpha1.ReasonArmed)
+		s.awaitReady(t, pause, v1alpha1.ReasonEnforced)
+		held.proveSilence(t)
+	}
+	d.judge(t)
+}
+
+// takeLease writes somebody else into the lease, for a second.
+func (s *system) takeLease(t *testing.T) {
+	t.Helper()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "nagi-manager"}}
+	patch := fmt.Appendf(nil, `{"spec":{"holderIdentity":"somebody","leaseDurationSeconds":1,"renewTime":%q}}`,
+		time.Now().UTC().Format(metav1.RFC3339Micro))
+	if err := s.api.Patch(t.Context(), lease, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// delays are how long pauses and resumes took.
+type delays struct{ pauses, resumes, posts []time.Duration }
+
+// exercise pauses and resumes the observed edge by an object.
+func (w *observation) exercise(t *testing.T, name string, d *delays) {
+	t.Helper()
+	pause, took := w.pausedNow(t, name)
+	d.pauses = append(d.pauses, took)
+	asked := time.Now()
+	w.system.deletePause(t, pause)
+	d.resumes = append(d.resumes, w.flowsAfter(t, asked))
+}
+
+// exerciseShim does so by the shim.
+func (w *observation) exerciseShim(t *testing.T, through *shim, d *delays) {
+	t.Helper()
+	asked := time.Now()
+	through.mustPost(t, pauseTarget, edgeBody(w.channel, w.edge.receiver, w.edge.sender))
+	d.posts = append(d.posts, time.Since(asked))
+	d.pauses = append(d.pauses, w.actedAfter(t, asked))
+	asked = time.Now()
+	through.mustPost(t, resumeTarget, edgeBody(w.channel, w.edge.receiver, w.edge.sender))
+	d.posts = append(d.posts, time.Since(asked))
+	d.resumes = append(d.resumes, w.flowsAfter(t, asked))
+}
+
+// judge fails the test when anything took long.
+func (d *delays) judge(t *testing.T) {
+	t.Helper()
+	for what, all := range map[string][]time.Duration{"pause": d.pauses, "resume": d.resumes, "POST": d.posts} {
+		var longest time.Duration
+		for _, took := range all {
+			longest = max(longest, took)
+		}
+		t.Logf("of %d, the longest %s took %s", len(all), what, longest)
+		if longest > maxDelay {
+			t.Errorf("a %s took %s: %v", what, longest, all)
+		}
+	}
+}
