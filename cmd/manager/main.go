@@ -87,7 +87,10 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	if err != nil {
 		return err
 	}
-	server := serve.New(serve.Config{Knowledge: known, Log: log, Registerer: registry})
+	server, err := serve.New(serve.Config{Knowledge: known, Log: log, Registerer: registry})
+	if err != nil {
+		return err
+	}
 	elected, err := lifecycle.New(lifecycle.Config{
 		REST: config, Knowledge: known, LeaseNamespace: o.leaseNamespace, Log: log, Registerer: registry,
 	})
