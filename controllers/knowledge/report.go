@@ -136,6 +136,7 @@ func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) e
 
 		return nil
 	}
+	lifted := h.refused != ""
 	h.refused = ""
 	for id := range h.connections {
 		if r.joined[id] == nil {
@@ -143,7 +144,9 @@ func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) e
 		}
 	}
 	s.merge(h, r)
-	h.sendWhole()
+	if fresh || returning || lifted {
+		h.sendWhole()
+	}
 	if fresh {
 		t.unsettled = append(t.unsettled, unsettled{h, now})
 	} else if returning {

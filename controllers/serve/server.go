@@ -41,7 +41,7 @@ type Config struct {
 	// VersionInterval is how often the replica states its version; 5 s.
 	VersionInterval time.Duration
 	// AnswerTimeout bounds how long a question to media servers, and the
-	// confirmation of a version before it, may take each; 2 s.
+	// confirmation of a version before it, may take each; 5 s.
 	AnswerTimeout time.Duration
 }
 
@@ -64,7 +64,7 @@ func New(config Config) (*Server, error) {
 		return nil, errors.New("nothing is known: give the knowledge to serve")
 	}
 	setDefault(&config.VersionInterval, 5*time.Second)
-	setDefault(&config.AnswerTimeout, 2*time.Second)
+	setDefault(&config.AnswerTimeout, 5*time.Second)
 
 	return &Server{
 		config: config, metrics: newMetrics(config.Registerer), ending: make(chan struct{}),
