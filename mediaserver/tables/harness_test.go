@@ -28,6 +28,8 @@ type session struct {
 	mu       sync.Mutex
 	received []*forwardingv1.SubscribeRequest
 	ledger   *ledger
+	// react, if set, is told of each request.
+	react func(*forwardingv1.SubscribeRequest)
 }
 
 func (s *session) take(request *forwardingv1.SubscribeRequest) {
@@ -35,6 +37,9 @@ func (s *session) take(request *forwardingv1.SubscribeRequest) {
 	defer s.mu.Unlock()
 	s.received = append(s.received, request)
 	s.ledger.fold(request)
+	if s.react != nil {
+		s.react(request)
+	}
 }
 
 // said renders what was received since the last call, a word for each message.
@@ -89,8 +94,8 @@ type replica struct {
 	gate chan struct{}
 	// limit bounds the messages that are right.
 	limit int
-	// serve, if set, is what each stream is answered by.
-	serve func(*session) error
+	// opened, if set, is told of each session before anything is received.
+	opened func(*session)
 
 	mu       sync.Mutex
 	sessions []*session
@@ -109,6 +114,9 @@ func (r *replica) Subscribe(call grpc.BidiStreamingServer[forwardingv1.Subscribe
 	r.mu.Lock()
 	refuse := r.refuse
 	r.sessions = append(r.sessions, s)
+	if r.opened != nil {
+		r.opened(s)
+	}
 	r.mu.Unlock()
 	if refuse != nil {
 		return refuse
@@ -245,20 +253,12 @@ const (
 func inWorld(t *testing.T, managers []string, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{host: newChannels(), replicas: make(map[string]*replica), listeners: make(map[string]*bufconn.Listener)}
-		for _, address := range []string{replicaA, replicaB} {
-			w.listeners[address] = bufconn.Listen(64 << 10)
-			w.replicas[address] = newReplica(w.listeners[address])
-		}
+		w := newWorld(managers)
 		w.host.host("sora", "receiver", "sender")
-		w.start(t, managers)
+		w.start(t)
 		synctest.Wait()
 		test(t, w)
-		w.stop()
-		for _, replica := range w.replicas {
-			replica.server.Stop()
-		}
-		synctest.Wait()
+		w.end()
 		for address, replica := range w.replicas {
 			for _, problem := range replica.problems() {
 				t.Errorf("told %s: %s", address, problem)
@@ -267,8 +267,13 @@ func inWorld(t *testing.T, managers []string, test func(t *testing.T, w *world))
 	})
 }
 
-// start makes the subscriber and runs it.
-func (w *world) start(t *testing.T, managers []string) {
+// newWorld makes a subscriber and what it dials; nothing of it runs yet.
+func newWorld(managers []string) *world {
+	w := &world{host: newChannels(), replicas: make(map[string]*replica), listeners: make(map[string]*bufconn.Listener)}
+	for _, address := range []string{replicaA, replicaB} {
+		w.listeners[address] = bufconn.Listen(64 << 10)
+		w.replicas[address] = newReplica(w.listeners[address])
+	}
 	w.Subscriber = New(Config{
 		Namespace: "meetings", Name: "sfu-0", Managers: managers,
 		DialOptions: []grpc.DialOption{
@@ -279,6 +284,11 @@ func (w *world) start(t *testing.T, managers []string) {
 		},
 		Log: slog.New(slog.DiscardHandler),
 	}, w.host)
+	return w
+}
+
+// start runs the subscriber.
+func (w *world) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { cancel(); <-done })
@@ -289,6 +299,15 @@ func (w *world) start(t *testing.T, managers []string) {
 			t.Errorf("Run: %v", err)
 		}
 	}()
+}
+
+// end stops everything.
+func (w *world) end() {
+	w.stop()
+	for _, replica := range w.replicas {
+		replica.server.Stop()
+	}
+	synctest.Wait()
 }
 
 // hosts changes a channel and says so, as a Host does.

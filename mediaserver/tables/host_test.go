@@ -24,7 +24,9 @@ type channels struct {
 	forgets bool
 	// apply and ask, if set, run within Apply and Ask.
 	apply func(Table)
-	ask   func(*forwardingv1.Question) *forwardingv1.Answer
+	// enforced, if set, is told what a channel's table has become.
+	enforced func(channelID string, table map[string]*forwardingv1.Pause)
+	ask      func(*forwardingv1.Question) *forwardingv1.Answer
 }
 
 // hosted is one instance of a channel.
@@ -154,6 +156,9 @@ func (c *channels) Apply(table Table) {
 	}
 	h.holds, h.version = true, table.Version
 	h.reckon()
+	if c.enforced != nil {
+		c.enforced(table.ChannelID, h.table)
+	}
 }
 
 func (c *channels) States(id string, instance, since uint64) States {

@@ -19,6 +19,8 @@ type ledger struct {
 	answers  map[uint64]*forwardingv1.Answer
 	answered map[uint64]bool
 	problems []string
+	// verify, if set, checks each acknowledgement that is all there.
+	verify func(channelID string, e *entry)
 }
 
 // entry is what a replica knows of one channel.
@@ -147,6 +149,9 @@ func (l *ledger) acknowledge(a *forwardingv1.Acknowledgement) {
 	if e.acknowledgement = a; !a.GetMore() {
 		e.acknowledgement, e.acknowledged = nil, true
 		e.acknowledgedEpoch, e.version = a.GetEpoch(), a.GetVersion()
+		if l.verify != nil {
+			l.verify(id, e)
+		}
 	}
 }
 
