@@ -45,6 +45,8 @@ type channel struct {
 	waitEnds   time.Time
 	waitEnded  bool
 	nextChange *time.Timer
+	// wall is the clock that pauses expire by.
+	wall func() time.Time
 }
 
 // arrival is somebody's coming or going.
@@ -64,6 +66,7 @@ func newChannel(id string, instance uint64, config Config, metrics *metrics, log
 		matcher:  matching.New(),
 		holding:  true,
 		waitEnds: time.Now().Add(config.TableWait),
+		wall:     time.Now,
 	}
 }
 

@@ -27,7 +27,7 @@ func (ch *channel) apply(table tables.Table) {
 	if table.Whole {
 		removed = ch.missing(table)
 	}
-	changes := ch.matcher.Apply(table.Set, removed, time.Now())
+	changes := ch.matcher.Apply(table.Set, removed, ch.wall())
 	if first {
 		ch.sequence = 1
 	}
@@ -149,7 +149,7 @@ func (ch *channel) arm(now time.Time) {
 	case ch.matcher.Expires():
 		sleep = recheck
 		if next, ok := ch.matcher.NextExpiry(); ok {
-			sleep = max(min(next.Sub(now), recheck), 0)
+			sleep = max(min(next.Sub(ch.wall()), recheck), 0)
 		}
 	default:
 		return
@@ -157,7 +157,7 @@ func (ch *channel) arm(now time.Time) {
 	ch.nextChange = time.AfterFunc(sleep, func() {
 		if ch.lock() {
 			defer ch.mu.Unlock()
-			ch.step(ch.matcher.Advance(time.Now()))
+			ch.step(ch.matcher.Advance(ch.wall()))
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -40,8 +39,7 @@ type connection struct {
 	ctx      context.Context
 	end      context.CancelCauseFunc
 	incoming chan Message
-	outgoing chan []byte
-	queued   atomic.Int64 // bytes in outgoing
+	outbox   outbox
 
 	renegotiate chan struct{}
 	connected   chan struct{}
@@ -73,7 +71,7 @@ func newConnection(ctx context.Context, config Config, metrics *metrics, socket 
 		ctx:         ctx,
 		end:         end,
 		incoming:    make(chan Message),
-		outgoing:    make(chan []byte, config.QueueLength),
+		outbox:      newOutbox(),
 		renegotiate: make(chan struct{}, 1),
 		connected:   make(chan struct{}, 1),
 	}

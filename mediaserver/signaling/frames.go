@@ -10,10 +10,6 @@ import (
 	"github.com/coder/websocket"
 )
 
-// maxQueuedBytes that may wait for a slow client, beside the limit on messages:
-// offers of large channels are large.
-const maxQueuedBytes = 8 << 20
-
 // read decodes frames until the socket or the connection ends. Its reads have no
 // deadline of their own: ending one of them would cut the socket without a
 // closing handshake. Closing the socket ends them.
@@ -55,17 +51,9 @@ func (c *connection) readMessage() (Message, error) {
 
 // enqueue never blocks: callers hold a channel's lock.
 func (c *connection) enqueue(text []byte) {
-	if c.ctx.Err() != nil {
-		return
+	if c.ctx.Err() == nil && !c.outbox.put(text) {
+		c.end(refuse(ReasonSlowClient, "the client does not take its messages"))
 	}
-	if c.queued.Add(int64(len(text))) <= maxQueuedBytes {
-		select {
-		case c.outgoing <- text:
-			return
-		default:
-		}
-	}
-	c.end(refuse(ReasonSlowClient, "the client does not take its messages"))
 }
 
 // write drains the queue until the connection ends, then sends what is left and
@@ -73,12 +61,22 @@ func (c *connection) enqueue(text []byte) {
 func (c *connection) write() {
 	for {
 		select {
-		case text := <-c.outgoing:
-			c.writeInTime(text)
+		case <-c.outbox.ready:
+			c.writeWaiting()
 		case <-c.ctx.Done():
 			c.closeSocket()
 			return
 		}
+	}
+}
+
+func (c *connection) writeWaiting() {
+	for c.ctx.Err() == nil {
+		text, ok := c.outbox.take()
+		if !ok {
+			return
+		}
+		c.writeInTime(text)
 	}
 }
 
@@ -100,7 +98,6 @@ func (c *connection) writeInTime(text []byte) {
 
 // writeText cuts the socket when ctx ends before the network has taken the text.
 func (c *connection) writeText(ctx context.Context, text []byte) error {
-	c.queued.Add(-int64(len(text)))
 	if err := c.socket.Write(ctx, websocket.MessageText, text); err != nil {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
@@ -125,14 +122,9 @@ func (c *connection) closeSocket() {
 func (c *connection) flush() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.config.WriteTimeout)
 	defer cancel()
-	for {
-		select {
-		case text := <-c.outgoing:
-			if c.writeText(ctx, text) != nil {
-				return // The socket is gone, and Close will notice.
-			}
-		default:
-			return
+	for text, ok := c.outbox.take(); ok; text, ok = c.outbox.take() {
+		if c.writeText(ctx, text) != nil {
+			return // The socket is gone, and Close will notice.
 		}
 	}
 }

@@ -31,8 +31,6 @@ type Config struct {
 	PongTimeout time.Duration
 	// WriteTimeout is how long the network may take to accept one message: 10 s.
 	WriteTimeout time.Duration
-	// QueueLength is how many messages may wait for a slow client: 256.
-	QueueLength int
 	// MaxMessageSize of an incoming message, in bytes: 1 MiB.
 	MaxMessageSize int64
 	// Log receives what clients are closed for; slog.Default if nil.
@@ -48,7 +46,6 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PingInterval, 20*time.Second)
 	setDefault(&c.PongTimeout, 60*time.Second)
 	setDefault(&c.WriteTimeout, 10*time.Second)
-	setDefault(&c.QueueLength, 256)
 	setDefault(&c.MaxMessageSize, 1<<20)
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -97,6 +97,19 @@ func (b *Bot) readMessages() {
 	}
 }
 
+// ClosedError is the cause of a bot's end when the server closed its connection.
+type ClosedError struct {
+	// Code and Reason are those of docs/signaling.md, such as 1000 and
+	// DISCONNECTED-API.
+	Code   int
+	Reason string
+}
+
+// Error returns code and reason.
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("the server closed the connection: code %d, reason %q", e.Code, e.Reason)
+}
+
 // causeOfEnd puts a closed socket into words.
 func (b *Bot) causeOfEnd(err error) error {
 	if b.notices.endExpected() {
@@ -104,7 +117,7 @@ func (b *Bot) causeOfEnd(err error) error {
 	}
 	var closed websocket.CloseError
 	if errors.As(err, &closed) {
-		return fmt.Errorf("the server closed the connection: code %d, reason %q", closed.Code, closed.Reason)
+		return &ClosedError{Code: int(closed.Code), Reason: closed.Reason}
 	}
 	return fmt.Errorf("the connection to the server broke: %w", err)
 }
@@ -132,6 +145,11 @@ func (b *Bot) handle(data []byte) error {
 
 func (b *Bot) answer(offer, answerType string) error {
 	sdp, err := b.peer.answer(offer)
+	if err != nil && b.peer.ended() {
+		// The server has closed the transport, and is about to say why.
+		b.log.Debug("offer not answered, the transport is gone", "error", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

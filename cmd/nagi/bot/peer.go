@@ -206,6 +206,12 @@ func (p *peer) requestKeyframe(ssrc uint32) error {
 	return nil
 }
 
+// ended tells whether the peer connection was closed, by either side.
+func (p *peer) ended() bool {
+	return p.connection.ConnectionState() == webrtc.PeerConnectionStateClosed ||
+		p.connection.SignalingState() == webrtc.SignalingStateClosed
+}
+
 // close ends the peer connection and waits for pion's goroutines.
 func (p *peer) close(log *slog.Logger) {
 	if err := p.connection.GracefulClose(); err != nil {
