@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// patience is how long slower replicas are waited for once one has answered.
-	patience = 250 * time.Millisecond
+	// patience is how long slower replicas are waited for once one has answered, and
+	// longPatience where their silence would be taken for consent.
+	patience     = 250 * time.Millisecond
+	longPatience = time.Second
 	// answerTimeout bounds the wait while no replica has answered at all.
 	answerTimeout = 2 * time.Second
 	// retryInterval is the pause before a replica that failed is asked again.
@@ -35,7 +37,7 @@ type word[T any] struct {
 // until that says so. It ends before, without an error, when all have spoken or
 // patience has passed since the first answer; and with an error when there is no
 // answer.
-func ask[T any](ctx context.Context, replicas []replica, question func(context.Context, replica) (T, error), enough func(word[T]) bool) error {
+func ask[T any](ctx context.Context, patience time.Duration, replicas []replica, question func(context.Context, replica) (T, error), enough func(word[T]) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	words := make(chan word[T], len(replicas))
 	var asking sync.WaitGroup

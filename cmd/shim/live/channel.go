@@ -88,7 +88,7 @@ func (r *Replicas) find(ctx context.Context, request *forwardingv1.ConnectionsRe
 		return nil, err
 	}
 	byID := len(request.GetConnectionIds()) > 0 && len(request.GetClientIds()) == 0
-	err = ask(ctx, replicas,
+	err = ask(ctx, patience, replicas,
 		func(ctx context.Context, one replica) (*Channel, error) { return connectionsOf(ctx, one, request) },
 		func(w word[*Channel]) bool {
 			channel.unite(w.answer)
@@ -147,7 +147,7 @@ func (r *Replicas) presence(ctx context.Context, one replica, channelID string) 
 // misses a media server on which there may be somebody.
 func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID string) bool {
 	nobody := true
-	err := ask(ctx, replicas,
+	err := ask(ctx, longPatience, replicas,
 		func(ctx context.Context, one replica) (*Channel, error) { return r.presence(ctx, one, channelID) },
 		func(w word[*Channel]) bool {
 			nobody = nobody && !w.answer.occupied && !w.answer.outOfTouch

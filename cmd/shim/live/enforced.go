@@ -19,7 +19,9 @@ type Pause struct {
 	UID string
 	// Generation is the object's; an older one is not waited for.
 	Generation int64
-	ChannelID  string
+	// Version is the object's resource version.
+	Version   uint64
+	ChannelID string
 	// Recv and Send are the ids of two connections; where both are set, the pause
 	// has to withhold this edge. Else nobody may be there whom it concerns.
 	Recv, Send string
@@ -37,9 +39,10 @@ type RefusedError struct {
 // Error makes it an error.
 func (e *RefusedError) Error() string { return "the pause cannot come to act: " + e.Reason }
 
-// WaitEnforced returns nil once one replica says that the pause acts. It waits until
-// ctx ends, whose error it returns then together with what the replicas last failed
-// with; replicas that come back meanwhile are asked again. It ends early with
+// WaitEnforced returns nil once one replica says that the pause acts; of a pause
+// without an edge, also once a replica has it and nobody is in the channel. It waits
+// until ctx ends, whose error it returns then together with what the replicas last
+// failed with; replicas that come back meanwhile are asked again. It ends early with
 // ErrWithdrawn or a *RefusedError.
 func (r *Replicas) WaitEnforced(ctx context.Context, pause Pause) error {
 	replicas, err := r.all()
@@ -81,36 +84,58 @@ func (r *Replicas) WaitEnforced(ctx context.Context, pause Pause) error {
 // errEnforced is the cause with which the first positive answer ends the others.
 var errEnforced = errors.New("enforced")
 
-// waitAt asks one replica until its answer can be believed, or ctx ends.
+// waitAt asks one replica until it answers, or ctx ends.
 func (r *Replicas) waitAt(ctx context.Context, one replica, all []replica, pause Pause) error {
-	request := &forwardingv1.WaitEnforcedRequest{Namespace: r.namespace, Uid: pause.UID, Generation: pause.Generation}
-	if pause.Recv != "" && pause.Send != "" {
-		request.Edge = &forwardingv1.EdgeName{RecvConnectionId: pause.Recv, SendConnectionId: pause.Send}
+	attempt := r.enforcedAt
+	if pause.Recv == "" || pause.Send == "" {
+		attempt = func(ctx context.Context, one replica, pause Pause) error { return r.armedAt(ctx, one, all, pause) }
 	}
-	for {
-		response, err := one.view.WaitEnforced(ctx, request, grpc.WaitForReady(true))
+	for last := error(nil); ; {
+		err := attempt(ctx, one, pause)
 		switch status.Code(err) {
-		case codes.OK:
-			if request.GetEdge() != nil || len(response.GetMediaServers()) > 0 || r.noHost(ctx, one, all, pause.ChannelID) {
-				return nil
-			}
-			err = status.Error(codes.Unavailable, "it knows no media server that hosts the channel, and another replica may")
-		case codes.NotFound, codes.FailedPrecondition:
+		case codes.OK, codes.NotFound, codes.FailedPrecondition:
 			return err
+		}
+		if last == nil || status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Canceled {
+			last = err // else the end of ctx would hide what went wrong before it
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return last
 		case <-time.After(retryInterval):
 		}
 	}
 }
 
-// noHost tells whether a replica that names no media server may be believed: it
-// knows the channel, so that a media server has spoken, or nobody knows it.
-func (r *Replicas) noHost(ctx context.Context, one replica, all []replica, channelID string) bool {
-	if presence, err := r.presence(ctx, one, channelID); err == nil && presence.occupied {
-		return true
+// enforcedAt waits at one replica.
+func (r *Replicas) enforcedAt(ctx context.Context, one replica, pause Pause) error {
+	request := &forwardingv1.WaitEnforcedRequest{Namespace: r.namespace, Uid: pause.UID, Generation: pause.Generation}
+	if pause.Recv != "" && pause.Send != "" {
+		request.Edge = &forwardingv1.EdgeName{RecvConnectionId: pause.Recv, SendConnectionId: pause.Send}
 	}
-	return r.nobodyIn(ctx, all, channelID)
+	_, err := one.view.WaitEnforced(ctx, request, grpc.WaitForReady(true))
+	return err
+}
+
+// armedAt has one replica know the pause before it waits there: a replica that has
+// it, and does not say of it what it says of pauses that are enforced or refused,
+// knows no media server that hosts the channel. That is enough if no other does.
+func (r *Replicas) armedAt(ctx context.Context, one replica, all []replica, pause Pause) error {
+	stream, err := one.view.Explain(ctx, &forwardingv1.ExplainRequest{
+		Namespace: r.namespace, ChannelId: pause.ChannelID, Version: pause.Version,
+		Of: &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: pause.UID}},
+	}, grpc.WaitForReady(true))
+	if err := collect(stream, err, func(*forwardingv1.ExplainResponse) {}); err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = r.enforcedAt(within, one, pause)
+	if status.Code(err) != codes.DeadlineExceeded || ctx.Err() != nil {
+		return err
+	}
+	if !r.nobodyIn(ctx, all, pause.ChannelID) {
+		return status.Error(codes.Unavailable, "a media server that hosts the channel, or may, has not confirmed the pause")
+	}
+	return nil
 }

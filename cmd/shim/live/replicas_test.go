@@ -36,6 +36,7 @@ type manager struct {
 	listError            error
 	mediaServers         []string
 	waitError            error
+	explainError         error
 	dismissed            uint64
 	// silent never answers.
 	silent bool
@@ -88,7 +89,22 @@ func (m *manager) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforced
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+	if m.waitError == nil && len(m.mediaServers) == 0 { // as managers do while nobody hosts the channel
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return &forwardingv1.WaitEnforcedResponse{MediaServers: m.mediaServers}, m.waitError
+}
+
+func (m *manager) Explain(_ *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
+	if m.silent {
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}
+	if m.explainError != nil {
+		return m.explainError
+	}
+	return stream.Send(&forwardingv1.ExplainResponse{})
 }
 
 func (m *manager) Disconnect(context.Context, *forwardingv1.DisconnectRequest) (*forwardingv1.DisconnectResponse, error) {
@@ -241,33 +257,46 @@ func TestBelief(t *testing.T) {
 	}
 }
 
-// TestWaitEnforced: a replica that names no media server is believed as one that
-// lists nothing.
+// TestWaitEnforced: of an edge, a replica says so; of clients, also that nobody is
+// in the channel, where no other replica knows better.
 func TestWaitEnforced(t *testing.T) {
 	hosts := func() *manager { return &manager{occupied: true, mediaServers: []string{"mediaserver-0"}} }
 	clients, edge := Pause{UID: "u", ChannelID: "sora"}, Pause{UID: "u", ChannelID: "sora", Recv: "a", Send: "b"}
+	gone, refused := status.Error(codes.NotFound, "gone"), status.Error(codes.FailedPrecondition, "too many")
 	for name, test := range map[string]struct {
 		managers []*manager
 		pause    Pause
 		want     string
+		// late: the answer is the end of the wait.
+		late bool
 	}{
-		"enforced":                    {[]*manager{hosts()}, edge, ""},
-		"one hangs":                   {[]*manager{{silent: true}, hosts()}, edge, ""},
-		"one is dead":                 {[]*manager{{dead: true}, hosts()}, edge, ""},
-		"clients, hosted":             {[]*manager{hosts()}, clients, ""},
-		"clients, known but no match": {[]*manager{{occupied: true}}, clients, ""},
-		"clients, nobody":             {[]*manager{{}, {}}, clients, ""},
-		"clients, the host is silent": {[]*manager{{}, {occupied: true, waitError: unavailable}}, clients, "another replica may"},
-		"clients, one is lost":        {[]*manager{{}, {outOfTouch: true, waitError: unavailable}}, clients, "another replica may"},
-		"deleted":                     {[]*manager{{silent: true}, {waitError: status.Error(codes.NotFound, "gone")}}, edge, "deleted while"},
-		"refused":                     {[]*manager{{silent: true}, {waitError: status.Error(codes.FailedPrecondition, "too many")}}, edge, "cannot come to act: too many"},
-		"all fail":                    {[]*manager{{waitError: unavailable}, {dead: true}}, edge, "behind"},
+		"enforced":                    {[]*manager{hosts()}, edge, "", false},
+		"one hangs":                   {[]*manager{{silent: true}, hosts()}, edge, "", false},
+		"one is dead":                 {[]*manager{{dead: true}, hosts()}, edge, "", false},
+		"nobody is there":             {[]*manager{{}, {}}, edge, "deadline exceeded", true},
+		"deleted":                     {[]*manager{{silent: true}, {waitError: gone}}, edge, "deleted while", false},
+		"refused":                     {[]*manager{{silent: true}, {waitError: refused}}, edge, "cannot come to act: too many", false},
+		"all fail":                    {[]*manager{{waitError: unavailable}, {dead: true}}, edge, "behind", true},
+		"clients, enforced":           {[]*manager{hosts()}, clients, "", false},
+		"clients, nobody":             {[]*manager{{}, {}}, clients, "", false},
+		"clients, one hangs":          {[]*manager{{silent: true}, {}}, clients, "", false},
+		"clients, behind":             {[]*manager{{explainError: unavailable}, {dead: true}}, clients, "behind", true},
+		"clients, another knows":      {[]*manager{{}, {occupied: true, explainError: unavailable}}, clients, "has not confirmed", true},
+		"clients, not acknowledged":   {[]*manager{{occupied: true}}, clients, "has not confirmed", true},
+		"clients, a server is lost":   {[]*manager{{}, {outOfTouch: true, explainError: unavailable}}, clients, "has not confirmed", true},
+		"clients, deleted":            {[]*manager{{explainError: gone}}, clients, "deleted while", false},
+		"clients, refused, nobody in": {[]*manager{{waitError: refused}}, clients, "cannot come to act: too many", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+			patience := 20 * time.Second
+			if test.late {
+				patience = 2 * time.Second
+			}
+			r := serve(t, test.managers...)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			err := serve(t, test.managers...).WaitEnforced(ctx, test.pause)
+			err := r.WaitEnforced(ctx, test.pause)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("%v, want %q", err, test.want)
 			}

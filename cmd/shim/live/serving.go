@@ -12,7 +12,7 @@ func (r *Replicas) Serving(ctx context.Context) error {
 		return err
 	}
 	// Any channel will do.
-	return ask(ctx, replicas,
+	return ask(ctx, patience, replicas,
 		func(ctx context.Context, one replica) (*Channel, error) { return r.presence(ctx, one, nobodysID) },
 		func(word[*Channel]) bool { return true })
 }

@@ -93,7 +93,7 @@ var verbs = []string{"get", "list", "create", "update", "delete"}
 
 // lacks says which rights are missing.
 func (p pauses) lacks(missing []string) error {
-	return fmt.Errorf("the shim's ServiceAccount lacks %s on rtpstreampauses.rtp.nagi.dev in the namespace %s: bind it to the role nagi-shim",
+	return fmt.Errorf("the shim's ServiceAccount lacks the right to %s rtpstreampauses.rtp.nagi.dev in the namespace %s: bind it to the role nagi-shim",
 		strings.Join(missing, ", "), p.namespace)
 }
 

@@ -70,7 +70,7 @@ func TestForbidden(t *testing.T) {
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
 	for operation, body := range map[string]string{pauseTarget: edgeBody(channel, alice, bob), resumeTarget: edgeBody(channel, alice, bob), listTarget: channelBody(channel)} {
 		s.expectFailure(operation, body, http.StatusForbidden, forbidden,
-			`"the shim's ServiceAccount lacks get, list, create, update, delete on rtpstreampauses.rtp.nagi.dev in the namespace default: bind it to the role nagi-shim"`)
+			`"the shim's ServiceAccount lacks the right to get, list, create, update, delete rtpstreampauses.rtp.nagi.dev in the namespace default: bind it to the role nagi-shim"`)
 	}
 }
 
@@ -243,11 +243,11 @@ func TestReady(t *testing.T) {
 	}{
 		"ready":              {nil, nil, "", nil},
 		"no reviews":         {withoutReviews, nil, "", nil},
-		"a right is lacking": {partly, nil, "lacks update on rtpstreampauses.rtp.nagi.dev in the namespace default", nil},
+		"a right is lacking": {partly, nil, "lacks the right to update rtpstreampauses.rtp.nagi.dev in the namespace default", nil},
 		"API server away":    {unreachable(t), nil, "refused by the test's network", nil},
 		"not served":         {nil, failing(codes.InvalidArgument), "namespace default: no manager replica serves the namespace", live.ErrNotServed},
 		"no manager":         {nil, failing(codes.Unavailable), "no manager replica answered", live.ErrNoReplica},
-		"both":               {partly, failing(codes.Unavailable), "lacks update", live.ErrNoReplica},
+		"both":               {partly, failing(codes.Unavailable), "lacks the right to update", live.ErrNoReplica},
 	} {
 		s := newShim(t, 1, func(c *Config) {
 			if test.client != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -37,13 +38,17 @@ func (h *Handler) pause(ctx context.Context, arguments arguments) (any, error) {
 
 // waitEnforced returns once the stored pause acts, or says why that is not known.
 func (h *Handler) waitEnforced(ctx context.Context, e edge, stored *v1alpha1.RtpStreamPause) error {
-	pause := live.Pause{UID: string(stored.UID), Generation: stored.Generation, ChannelID: e.channel}
+	version, err := strconv.ParseUint(stored.ResourceVersion, 10, 64)
+	if err != nil {
+		return fmt.Errorf("resource version of %s: %w", stored.Name, err)
+	}
+	pause := live.Pause{UID: string(stored.UID), Generation: stored.Generation, Version: version, ChannelID: e.channel}
 	if len(e.clientIDs()) == 0 {
 		pause.Recv, pause.Send = e.recv.id, e.send.id
 	}
 	waiting, cancel := context.WithTimeout(ctx, h.config.PauseTimeout)
 	defer cancel()
-	err := h.config.Replicas.WaitEnforced(waiting, pause)
+	err = h.config.Replicas.WaitEnforced(waiting, pause)
 	var refused *live.RefusedError
 	switch {
 	case err == nil:
@@ -68,7 +73,7 @@ func (h *Handler) refused(ctx context.Context, e edge, stored *v1alpha1.RtpStrea
 	if err := h.checkConnections(ctx, e, "the pause is stored"); err != nil {
 		return err
 	}
-	return explained(http.StatusBadRequest, pauseRefused, "the pause is stored, but cannot come to act: "+refused.Reason, "name", stored.Name)
+	return explained(http.StatusBadRequest, pauseRefused, "the pause is stored; "+refused.Reason, "name", stored.Name)
 }
 
 // checkConnections looks the connections up that the edge names by their ids, and

@@ -270,9 +270,20 @@ func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerS
 	if err := v.check(request.GetNamespace()); err != nil {
 		return err
 	}
+	pauses, err := v.pauses(stream.Context(), request.GetChannelId())
+	if err != nil {
+		return err
+	}
 	edges, err := v.edges(stream.Context(), request.GetChannelId(), request.GetVersion())
 	if err != nil {
 		return err
+	}
+	if pause := request.GetPause(); pause != nil {
+		if !slices.ContainsFunc(pauses, func(p v1alpha1.RtpStreamPause) bool { return string(p.UID) == pause.GetUid() }) {
+			return status.Error(codes.NotFound, "no such pause")
+		}
+		edges = slices.DeleteFunc(edges, func(e *forwardingv1.Edge) bool { return !slices.Contains(e.GetPauseUids(), pause.GetUid()) })
+		return stream.Send(&forwardingv1.ExplainResponse{Count: uint64(len(edges))})
 	}
 	name := request.GetEdge()
 	for _, edge := range edges {
@@ -308,11 +319,15 @@ func (v *view) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnfor
 		if pause.Generation != request.GetGeneration() {
 			return nil, status.Error(codes.Unavailable, "another generation")
 		}
-		v.mu.Lock()
-		defer v.mu.Unlock()
 		var servers []string
+		v.mu.Lock()
 		for _, c := range v.channels[pause.Spec.ChannelID] {
 			servers = append(servers, c.GetMediaServer())
+		}
+		v.mu.Unlock()
+		if len(servers) == 0 { // A media server may not have reached this replica yet.
+			<-ctx.Done()
+			return nil, ctx.Err()
 		}
 		return &forwardingv1.WaitEnforcedResponse{MediaServers: slices.Compact(servers)}, nil
 	}
