@@ -39,7 +39,7 @@ test: build ## Vet and test every package, with real processes; needs no browser
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && go test $(RACE) -timeout 20m ./...
 
 .PHONY: lint
-lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Lint the Go code and the protocol.
+lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Lint the Go code, the API types and the protocol.
 	@$(TOOLS)/golangci-lint run
 	@GOOS=darwin go vet ./mediaserver/udp # The one package that is written for each system.
 	@$(TOOLS)/buf lint
@@ -123,5 +123,5 @@ $(TOOLS)/controller-gen: hack/tools/go.mod hack/tools/go.sum
 $(TOOLS)/buf: hack/tools/buf/go.mod hack/tools/buf/go.sum
 	$(build-tool) github.com/bufbuild/buf/cmd/buf
 
-$(TOOLS)/golangci-lint: hack/tools/lint/go.mod hack/tools/lint/go.sum
-	$(build-tool) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/golangci-lint: hack/tools/lint/go.mod hack/tools/lint/go.sum hack/tools/lint/main.go
+	$(build-tool) .

@@ -160,17 +160,17 @@ type RtpStreamPauseSpec struct {
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="channelID is empty: name the channel"
 	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255",message="channelID is longer than 255 bytes in UTF-8: shorten it"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="channelID is immutable: delete this pause and create another"
-	ChannelID string `json:"channelID"`
+	ChannelID string `json:"channelID,omitempty"`
 
 	// receivers are those who do not get the streams. Required.
 	//
 	// +optional
-	Receivers Side `json:"receivers"`
+	Receivers Side `json:"receivers,omitzero"`
 
 	// senders are those whose streams are withheld. Required.
 	//
 	// +optional
-	Senders Side `json:"senders"`
+	Senders Side `json:"senders,omitzero"`
 
 	// kinds are the kinds of media that are withheld; Video alone when absent.
 	//
@@ -223,6 +223,15 @@ type RtpStreamPauseSpec struct {
 
 // RtpStreamPauseStatus is what the controllers know of a pause.
 type RtpStreamPauseStatus struct {
+	// conditions are Ready and Enforced.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(c, c.lastTransitionTime >= timestamp('1970-01-01T00:00:00Z') && c.lastTransitionTime <= timestamp('9999-12-31T23:59:59.999999999Z'))",message="lastTransitionTime must be a date and time in the years 1970 to 9999 in UTC, such as 2026-12-01T09:00:00Z: correct it"
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the generation that this status was computed from.
 	// It is -1 until the first status is written, so that an untouched object
 	// does not look finished.
@@ -233,6 +242,7 @@ type RtpStreamPauseStatus struct {
 	// mediaServer names a media server that withholds a matching edge, or did last.
 	//
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	MediaServer string `json:"mediaServer,omitempty"`
 
@@ -246,15 +256,6 @@ type RtpStreamPauseStatus struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$') && !self.matches('^9999-12-31T.*-') && !format.datetime().validate(self).hasValue() && timestamp(self) >= timestamp('1970-01-01T00:00:00Z') && timestamp(self) <= timestamp('9999-12-31T23:59:59.999999999Z')`,message="disconnectedAt must be a date and time in the years 1970 to 9999 in UTC, such as 2026-12-01T09:00:00Z or 2026-12-01T18:00:00+09:00: correct it"
 	DisconnectedAt *metav1.Time `json:"disconnectedAt,omitempty"`
-
-	// conditions are Ready and Enforced.
-	//
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(c, c.lastTransitionTime >= timestamp('1970-01-01T00:00:00Z') && c.lastTransitionTime <= timestamp('9999-12-31T23:59:59.999999999Z'))",message="lastTransitionTime must be a date and time in the years 1970 to 9999 in UTC, such as 2026-12-01T09:00:00Z: correct it"
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // RtpStreamPause says that the receivers it names shall not get the streams of
@@ -278,6 +279,8 @@ type RtpStreamPauseStatus struct {
 type RtpStreamPause struct {
 	metav1.TypeMeta `json:",inline"`
 
+	// metadata is what every object has: a name, a namespace, labels.
+	//
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -289,8 +292,8 @@ type RtpStreamPause struct {
 	// status is what the controllers know of the pause.
 	//
 	// +optional
-	// +kubebuilder:default:={"observedGeneration":-1}
-	Status RtpStreamPauseStatus `json:"status,omitempty"`
+	// +default={"observedGeneration":-1}
+	Status RtpStreamPauseStatus `json:"status,omitzero"`
 }
 
 // RtpStreamPauseList is a list of RtpStreamPause objects.

@@ -18,7 +18,8 @@ import (
 // the senders it names. An edge is paused while at least one RtpStreamPause in
 // force names it, and goes on when the last one is deleted or expires.
 type RtpStreamPauseApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is what every object has: a name, a namespace, labels.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec says whose stream is withheld from whom.
 	Spec *RtpStreamPauseSpecApplyConfiguration `json:"spec,omitempty"`

@@ -3,8 +3,8 @@
 package v1alpha1
 
 import (
-	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
 // RtpStreamPauseStatusApplyConfiguration represents a declarative configuration of the RtpStreamPauseStatus type for use
@@ -12,6 +12,8 @@ import (
 //
 // RtpStreamPauseStatus is what the controllers know of a pause.
 type RtpStreamPauseStatusApplyConfiguration struct {
+	// conditions are Ready and Enforced.
+	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status was computed from.
 	// It is -1 until the first status is written, so that an untouched object
 	// does not look finished.
@@ -21,15 +23,26 @@ type RtpStreamPauseStatusApplyConfiguration struct {
 	// disconnectedAt is when the last of the connections that one side's
 	// connectionIDs name was reported gone; absent while any of them is there or
 	// has never been seen.
-	DisconnectedAt *v1.Time `json:"disconnectedAt,omitempty"`
-	// conditions are Ready and Enforced.
-	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	DisconnectedAt *metav1.Time `json:"disconnectedAt,omitempty"`
 }
 
 // RtpStreamPauseStatusApplyConfiguration constructs a declarative configuration of the RtpStreamPauseStatus type for use with
 // apply.
 func RtpStreamPauseStatus() *RtpStreamPauseStatusApplyConfiguration {
 	return &RtpStreamPauseStatusApplyConfiguration{}
+}
+
+// WithConditions adds the given value to the Conditions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Conditions field.
+func (b *RtpStreamPauseStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *RtpStreamPauseStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithConditions")
+		}
+		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
 }
 
 // WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
@@ -51,20 +64,7 @@ func (b *RtpStreamPauseStatusApplyConfiguration) WithMediaServer(value string) *
 // WithDisconnectedAt sets the DisconnectedAt field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the DisconnectedAt field is set to the value of the last call.
-func (b *RtpStreamPauseStatusApplyConfiguration) WithDisconnectedAt(value v1.Time) *RtpStreamPauseStatusApplyConfiguration {
+func (b *RtpStreamPauseStatusApplyConfiguration) WithDisconnectedAt(value metav1.Time) *RtpStreamPauseStatusApplyConfiguration {
 	b.DisconnectedAt = &value
-	return b
-}
-
-// WithConditions adds the given value to the Conditions field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Conditions field.
-func (b *RtpStreamPauseStatusApplyConfiguration) WithConditions(values ...*metav1.ConditionApplyConfiguration) *RtpStreamPauseStatusApplyConfiguration {
-	for i := range values {
-		if values[i] == nil {
-			panic("nil value passed to WithConditions")
-		}
-		b.Conditions = append(b.Conditions, *values[i])
-	}
 	return b
 }
