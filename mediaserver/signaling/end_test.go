@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,22 @@ func TestSlowClient(t *testing.T) {
 	}
 	other.client.Notify(RTPStreamPaused{})
 	bystander.receive("notify")
+}
+
+// A pause that withholds a whole hall from one receiver tells it of every stream at
+// once, and nothing is lost.
+func TestManyNoticesAtOnce(t *testing.T) {
+	f := start(t, Config{})
+	p, s := f.established()
+	const streams = 2_000
+	for i := range streams {
+		s.client.Notify(RTPStreamPaused{SendConnectionID: strconv.Itoa(i)})
+	}
+	for i := range streams {
+		if message := p.receive("notify"); message["send_connection_id"] != strconv.Itoa(i) {
+			t.Fatalf("notice %d is %v", i, message)
+		}
+	}
 }
 
 func TestShutdown(t *testing.T) {

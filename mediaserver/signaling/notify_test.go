@@ -18,6 +18,9 @@ func TestNotifications(t *testing.T) {
 	state := ConnectionState{Member: member, ChannelID: "sora", SessionID: "s", Minutes: 2, Counts: counts}
 	stream := RTPStream{Timestamp: at, ChannelID: "sora", RecvConnectionID: "r", SendConnectionID: "s", StreamID: "s", Kinds: []Kind{Kind(forwardingv1.Kind_KIND_VIDEO), Kind(forwardingv1.Kind_KIND_AUDIO)}}
 
+	reasoned := stream
+	reasoned.Reason = `camera "test"`
+
 	const (
 		time   = `"timestamp":"2026-12-01T09:00:00.120003Z"`
 		mjson  = `"role":"sendrecv","client_id":"c","bundle_id":"b","connection_id":"i","audio":true,"video":false,"metadata":{"n":1}`
@@ -33,6 +36,7 @@ func TestNotifications(t *testing.T) {
 		{ConnectionCreated{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `}`},
 		{ConnectionDestroyed{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.destroyed",` + time + `,` + sjson + `}`},
 		{RTPStreamPaused(stream), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `}`},
+		{RTPStreamPaused(reasoned), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `,"reason":"camera \"test\""}`},
 		{RTPStreamResumed(stream), `{"type":"notify","event_type":"rtp-stream.resumed",` + time + `,` + stjson + `}`},
 	} {
 		got, err := json.Marshal(test.message)

@@ -104,7 +104,8 @@ function listen(current, client) {
   }));
   signaling.addEventListener("left", while_(({ code, reason }) => {
     leave();
-    if (code !== 1000) showError(`The media server closed the connection: ${reason || "no reason"} (${code})`);
+    if (reason === "DISCONNECTED-API") showError("Somebody had the media server disconnect this page, through the API.");
+    else if (code !== 1000) showError(`The media server closed the connection: ${reason || "no reason"} (${code})`);
   }));
 }
 
@@ -121,7 +122,7 @@ function follow(current, message) {
     case "rtp-stream.paused":
     case "rtp-stream.resumed":
       if (message.recv_connection_id === current.signaling.connectionID && message.kinds.includes("video")) {
-        tiles.setPaused(message.send_connection_id, message.event_type === "rtp-stream.paused");
+        tiles.setPaused(message.send_connection_id, message.event_type === "rtp-stream.paused", message.reason);
       }
       refreshPauses();
       break;

@@ -4,10 +4,16 @@ const explanations = {
   "CHANNEL-NOT-FOUND": "The channel has no connections any more.",
   "CONNECTION-NOT-FOUND": "One of the two is not in the channel any more.",
   "SAME-CONNECTION": "Nobody receives their own video.",
+  "SAME-BUNDLE": "The two are of one bundle, and do not receive each other.",
+  "DIFFERENT-MEDIA-SERVERS": "The two are on different media servers.",
   "ROLE-MISMATCH": "That receiver does not receive, or that sender does not send.",
-  "STILL-PAUSED": "Another pause object still pauses this video; whoever made it must delete it",
+  "STILL-PAUSED": "Another pause object still pauses this video; whoever made it must delete or edit it",
+  "BEING-DELETED": "The pause is being deleted, and something holds that up",
+  "TOO-MANY": "More videos are paused in this channel than can be listed",
   "FORBIDDEN": "The shim may not create or delete pauses in its namespace.",
   "NOT-CONFIRMED": "The pause is stored, but no media server has confirmed it in time. Asking again is harmless.",
+  "NAMESPACE-NOT-FOUND": "The shim's namespace does not exist.",
+  "NAMESPACE-TERMINATING": "The shim's namespace is being deleted.",
   "KUBERNETES-UNAVAILABLE": "The shim cannot reach Kubernetes.",
 };
 

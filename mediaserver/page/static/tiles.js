@@ -54,11 +54,14 @@ export class Tiles {
     stream.addTrack(track);
   }
 
-  setPaused(id, paused) {
+  // setPaused shows that the video does not come, and why, if that is known.
+  setPaused(id, paused, reason = "") {
     const tile = this.#tiles.get(id);
     if (!tile || tile.dataset.own === "true") return;
     tile.dataset.paused = paused;
-    tile.querySelector(".overlay").hidden = !paused;
+    const overlay = tile.querySelector(".overlay");
+    overlay.hidden = !paused;
+    overlay.textContent = reason ? `paused: ${reason}` : "paused";
   }
 
   setFPS(id, fps) {
