@@ -142,7 +142,10 @@ func TestListIsAtLeastAtTheVersionAndNamesPauses(t *testing.T) {
 	namespace := newNamespace(t)
 	s := serve(t, namespace)
 	p := s.peer(t, namespace, "ms", wholeReport("lobby", "R", "S"))
-	until(t, "it is there", func() bool { _, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby"}); return len(ids) == 2 })
+	until(t, "it is there", func() bool {
+		_, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby"})
+		return len(ids) == 2
+	})
 	for i := range 20 {
 		o := create(t, namespace, fmt.Sprint("pause-", i), "lobby")
 		edges, last, err := s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace), Limit: 10})
