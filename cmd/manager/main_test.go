@@ -16,12 +16,20 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/nagi-rtc/nagi/hack/controlplane"
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 )
 
-const patience = 40 * time.Second
+const patience = 100 * time.Second
 
 // plane and program are set once, before the tests run.
 var (
@@ -32,7 +40,7 @@ var (
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
-	ctrl.SetLogger(logr.Discard())
+	ctrl.SetLogger(logr.Discard()) // envtest's.
 	dir, err := os.MkdirTemp("", "nagi-manager-")
 	if err != nil {
 		return failed(err)
@@ -185,20 +193,7 @@ func TestRunsUntilSIGTERM(t *testing.T) {
 	if code, text := get(t, probes+"/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d %s", code, text)
 	}
-	ready := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		code, text := get(t, probes+"/readyz")
-		if code == http.StatusOK {
-			break
-		}
-		select {
-		case <-ready:
-			t.Fatalf("/readyz: %d %s", code, text)
-		case <-tick.C:
-		}
-	}
+	readyz(t, probes, http.StatusOK, "ok")
 	p.says(t, "in office")
 	if code, text := get(t, probes+"/metrics"); code != http.StatusOK || !strings.Contains(text, "nagi_manager_in_office 1") {
 		t.Errorf("/metrics: %d without the office", code)
@@ -221,12 +216,83 @@ func TestWaitsForAnAbsentAPIServer(t *testing.T) {
 	}
 	p := begin(t, "--kubeconfig="+absent)
 	probes := p.probes(t)
-	p.says(t, "is the API server reachable?")
-	if code, text := get(t, probes+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "waiting for the pauses") {
-		t.Errorf("/readyz: %d %s", code, text)
-	}
+	readyz(t, probes, http.StatusServiceUnavailable, `namespace "default"`)
 	if code, _ := get(t, probes+"/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d", code)
+	}
+	p.end(t)
+}
+
+// readyz waits until the probe answers so.
+func readyz(t *testing.T, probes string, want int, text string) {
+	t.Helper()
+	end := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		code, body := get(t, probes+"/readyz")
+		if code == want && strings.Contains(body, text) {
+			return
+		}
+		select {
+		case <-end:
+			t.Fatalf("/readyz: %d %s; want %d %s", code, body, want, text)
+		case <-tick.C:
+		}
+	}
+}
+
+// A manager that may read and not write serves, says that it cannot write, and
+// leaves the lease to others.
+func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
+	const namespace, user = "default", "reader"
+	types := runtime.NewScheme()
+	_ = v1alpha1.AddToScheme(types)
+	_ = scheme.AddToScheme(types)
+	api, err := client.New(plane.Config, client.Options{Scheme: types})
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials, err := plane.Environment.AddUser(envtest.User{Name: user}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := credentials.KubeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(kubeconfig, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range []client.Object{
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: user}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}},
+			{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}},
+		}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: user},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		},
+		&v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pause"}, Spec: v1alpha1.RtpStreamPauseSpec{
+			ChannelID: "lobby", Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}, Senders: v1alpha1.Side{ClientIDs: []string{"camera-3"}},
+		}},
+	} {
+		if err := api.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := begin(t, "--kubeconfig="+kubeconfig)
+	probes := p.probes(t)
+	readyz(t, probes, http.StatusOK, "ok\nthe elected part gave up at ")
+	readyz(t, probes, http.StatusOK, "bind the role nagi-manager")
+	if _, text := get(t, probes+"/metrics"); !strings.Contains(text, "nagi_manager_gave_up_total 1") || !strings.Contains(text, "nagi_manager_in_office 0") {
+		t.Error("/metrics does not tell")
+	}
+	var lease coordinationv1.Lease
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "nagi-manager"}, &lease); err != nil || lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
+		t.Errorf("the lease is held by %v: %v", lease.Spec.HolderIdentity, err)
 	}
 	p.end(t)
 }

@@ -13,7 +13,7 @@ import (
 // Statuses keep up with creations, and a live change does not wait for the
 // statuses of all others to be rewritten.
 func TestStatusKeepsUpAndALiveChangeOvertakesAMassEffect(t *testing.T) {
-	const pauses, creators = 1500, 8
+	const pauses, creators = 600, 8
 	ns := namespace(t)
 	known := newHeld(t, ns)
 	e := elect(t, plane.Config, known, ns)
