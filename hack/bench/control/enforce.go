@@ -27,6 +27,7 @@ const (
 
 // enforced is one pause, by the time since its create was sent.
 type enforced struct {
+	began    time.Time
 	created  time.Duration // The API server's answer.
 	watched  time.Duration // The event of a watch of our own; 0: not looked at.
 	enforced time.Duration // View's answer that the media server withholds the edge.
@@ -34,14 +35,13 @@ type enforced struct {
 
 // enforce creates the object and waits until its edge is withheld.
 func (b *bench) enforce(ctx context.Context, object *v1alpha1.RtpStreamPause) (enforced, error) {
-	var e enforced
+	e := enforced{began: time.Now()}
 	ctx, cancel := context.WithTimeoutCause(ctx, enforceLimit, fmt.Errorf("not within %s", enforceLimit))
 	defer cancel()
-	began := time.Now()
 	if err := b.system.api.Create(ctx, object); err != nil {
 		return e, fmt.Errorf("create %s: %w", object.Name, err)
 	}
-	e.created = time.Since(began)
+	e.created = time.Since(e.began)
 	_, err := b.system.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{
 		Namespace: namespace, Uid: string(object.UID),
 		Edge: &forwardingv1.EdgeName{RecvConnectionId: object.Spec.Receivers.ConnectionIDs[0], SendConnectionId: object.Spec.Senders.ConnectionIDs[0]},
@@ -49,7 +49,7 @@ func (b *bench) enforce(ctx context.Context, object *v1alpha1.RtpStreamPause) (e
 	if err != nil {
 		return e, fmt.Errorf("wait until %s is enforced: %w", object.Name, err)
 	}
-	e.enforced = time.Since(began)
+	e.enforced = time.Since(e.began)
 	return e, nil
 }
 
@@ -149,16 +149,8 @@ func (b *bench) load(ctx context.Context, name string, rate, count int, own *wat
 		channel := (i * 101) % b.options.channels
 		objects[i] = edgePause(namespace, fmt.Sprintf("%s-%d", name, i), channelName(channel), connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
 		group.Go(func() (err error) {
-			began := time.Now()
-			if samples[i], err = b.enforce(groupContext, objects[i]); err != nil {
-				return err
-			}
-			if own != nil {
-				if at := own.at(objects[i].UID); !at.IsZero() {
-					samples[i].watched = at.Sub(began)
-				}
-			}
-			return nil
+			samples[i], err = b.enforce(groupContext, objects[i])
+			return err
 		})
 		select {
 		case <-groupContext.Done():
@@ -168,13 +160,17 @@ func (b *bench) load(ctx context.Context, name string, rate, count int, own *wat
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	removals, ctx := errgroup.WithContext(ctx)
-	removals.SetLimit(fillers)
-	for _, object := range objects {
-		removals.Go(func() error { return b.remove(ctx, object) })
-	}
-	if err := removals.Wait(); err != nil {
+	if err := b.removeAll(ctx, objects); err != nil {
 		return nil, err
 	}
-	return samples, b.fleet.awaitHeld(ctx, b.options.objects)
+	if err := b.fleet.awaitHeld(ctx, b.options.objects); err != nil {
+		return nil, err
+	}
+	// Long since, all of them have come.
+	for i, object := range objects {
+		if at := own.at(object.UID); !at.IsZero() {
+			samples[i].watched = at.Sub(samples[i].began)
+		}
+	}
+	return samples, nil
 }

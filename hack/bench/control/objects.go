@@ -33,9 +33,9 @@ func edgePause(in, name, channelID, receiver, sender string) *v1alpha1.RtpStream
 // numbered to: one channel after another gets its first, then its second.
 func (b *bench) fill(ctx context.Context, from, to int) error {
 	began := time.Now()
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupContext := errgroup.WithContext(ctx)
 	group.SetLimit(fillers)
-	for number := from; number < to && ctx.Err() == nil; number++ {
+	for number := from; number < to && groupContext.Err() == nil; number++ {
 		if number%20_000 == 0 && number > from {
 			b.say("%d pauses created", number)
 		}
@@ -43,7 +43,7 @@ func (b *bench) fill(ctx context.Context, from, to int) error {
 			channel := number % b.options.channels
 			receiver, sender := smallEdge(number / b.options.channels)
 			object := edgePause(namespace, fmt.Sprintf("fill-%06d", number), channelName(channel), connectionName(channel, receiver), connectionName(channel, sender))
-			if err := b.system.api.Create(ctx, object); err != nil {
+			if err := b.system.api.Create(groupContext, object); err != nil {
 				return fmt.Errorf("create %s: %w", object.Name, err)
 			}
 			return nil
@@ -82,6 +82,16 @@ func (b *bench) settle(ctx context.Context) error {
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
+}
+
+// removeAll deletes many.
+func (b *bench) removeAll(ctx context.Context, objects []*v1alpha1.RtpStreamPause) error {
+	group, groupContext := errgroup.WithContext(ctx)
+	group.SetLimit(fillers)
+	for _, object := range objects {
+		group.Go(func() error { return b.remove(groupContext, object) })
+	}
+	return group.Wait()
 }
 
 // remove deletes an object that a measure made.

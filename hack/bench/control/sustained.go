@@ -90,12 +90,7 @@ func (b *bench) sustain(ctx context.Context, name, in string) (float64, error) {
 		}
 	}
 	rate := sustainedPauses / time.Since(began).Seconds()
-	removals, ctx := errgroup.WithContext(ctx)
-	removals.SetLimit(fillers)
-	for _, object := range objects {
-		removals.Go(func() error { return b.remove(ctx, object) })
-	}
-	return rate, removals.Wait()
+	return rate, b.removeAll(ctx, objects)
 }
 
 // allWritten looks at the last objects created: the queue is worked off in order,
