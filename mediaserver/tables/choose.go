@@ -136,11 +136,18 @@ func (s *Subscriber) choose(c *channel) decision {
 	}
 	adopt := c.adopt && c.held != nil
 	c.adopt = false
-	best := s.bestOffer(c, d.instance, adopt)
-	if best == nil {
-		return d
+	var best *offer
+	if adopt {
+		best, d.version = s.freshestOffer(c)
 	}
-	d.chosen, d.version = true, best.version
+	if best == nil {
+		adopt = false
+		if best = s.bestOffer(c, d.instance); best == nil {
+			return d
+		}
+		d.version = best.version
+	}
+	d.chosen = true
 	switch {
 	case c.held == nil:
 		d.apply, d.whole = true, true
@@ -176,11 +183,11 @@ func (s *Subscriber) newestInstance(c *channel) uint64 {
 }
 
 // bestOffer returns the newest table of the instance that a replica offers; nil
-// when none is as new as the one held (unless adopt). Those that do not vouch for
-// their tables count only where none does that offers one: theirs may be of a
-// history that a restored backup ended. And they must wait, for a channel that
-// holds none, until no replica that has not answered yet may know better. mu is held.
-func (s *Subscriber) bestOffer(c *channel, instance uint64, adopt bool) *offer {
+// when none is as new as the one held. Those that do not vouch for their tables
+// count only where none does that offers one: theirs may be of a history that a
+// restored backup ended. And they must wait, for a channel that holds none, until
+// no replica that has not answered yet may know better. mu is held.
+func (s *Subscriber) bestOffer(c *channel, instance uint64) *offer {
 	var best, bestStale *offer
 	anyFresh, freshAwaited := false, false
 	for st := range s.streams {
@@ -193,17 +200,29 @@ func (s *Subscriber) bestOffer(c *channel, instance uint64, adopt bool) *offer {
 			anyFresh = true
 		}
 		switch {
-		case c.held != nil && !adopt && e.offer.version < c.held.version:
+		case c.held != nil && e.offer.version < c.held.version:
 		case st.fresh():
 			best = newer(best, e.offer)
-		case c.held == nil || st.era == s.era && !adopt:
+		case c.held == nil || st.era == s.era:
 			bestStale = newer(bestStale, e.offer)
 		}
 	}
-	if anyFresh || adopt || c.held == nil && freshAwaited {
+	if anyFresh || c.held == nil && freshAwaited {
 		return best
 	}
 	return bestStale
+}
+
+// freshestOffer returns what the newest fresh replica says, and its version: a
+// table is its word up to there, however long ago it changed last. mu is held.
+func (s *Subscriber) freshestOffer(c *channel) (best *offer, version uint64) {
+	for st := range s.streams {
+		e := st.exchanges[c.id]
+		if st.fresh() && e != nil && e.offer != nil && e.instance == c.held.instance && st.version >= version {
+			best, version = e.offer, st.version
+		}
+	}
+	return best, version
 }
 
 // newer returns the newer of two offers, the first of which may be nil.

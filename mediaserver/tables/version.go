@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// regressAfter is how long every fresh replica must stay below a held version
+	// regressAfter is how long no fresh replica must stand up for the table held
 	// before an older one is adopted.
 	regressAfter = 10 * time.Second
 	// watchInterval is how often that is looked at.
@@ -36,7 +36,6 @@ func (s *Subscriber) lookAtVersions() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	highest, known := s.highestVersion()
 	regressed := 0
 	for id, c := range s.channels {
 		if _, ok := hosted[id]; !ok {
@@ -50,7 +49,7 @@ func (s *Subscriber) lookAtVersions() {
 		}
 		c.absent = false
 		switch {
-		case !known || c.held == nil || highest >= c.held.version:
+		case c.held == nil || !s.outlived(c):
 			c.belowSince = time.Time{}
 		case c.belowSince.IsZero():
 			c.belowSince = time.Now()
@@ -62,21 +61,34 @@ func (s *Subscriber) lookAtVersions() {
 	}
 	if regressed > 0 {
 		s.beginEra()
-		s.config.Log.Warn("every manager that hears from the API server is at an older version than the tables held, as after a restored backup; adopting theirs",
-			"version", highest, "channels", regressed)
+		s.config.Log.Warn("no manager that hears from the API server stands up for the tables held, as after a restored backup; adopting theirs",
+			"channels", regressed)
 	}
 }
 
-// highestVersion returns the highest version that a fresh replica is at; known is
-// false when there is none. A stale one may be at any version of a history that is
-// no more. mu is held.
-func (s *Subscriber) highestVersion() (highest uint64, known bool) {
+// outlived tells whether the table held seems to be of a history that is no more:
+// every fresh replica is at an older version, or says something else though it has
+// come past that version. What stale ones say is no matter: they may be at any
+// version of that history. mu is held.
+func (s *Subscriber) outlived(c *channel) bool {
+	contradicted := false
 	for st := range s.streams {
-		if st.fresh() {
-			highest, known = max(highest, st.version), true
+		e := st.exchanges[c.id]
+		switch {
+		case !st.fresh():
+		case st.version < c.held.version:
+			contradicted = true
+		case e == nil || e.instance != c.held.instance || e.offer == nil && e.refused.IsZero():
+			// Its table is still to come.
+			return false
+		case e.offer == nil:
+		case e.offer.version >= c.held.version || len(e.offer.differs) == 0:
+			return false
+		default:
+			contradicted = true
 		}
 	}
-	return highest, known
+	return contradicted
 }
 
 // beginEra has the tables of stale replicas replace none that is held, until they

@@ -106,6 +106,30 @@ func TestRestoredBackupWithoutChangesMakesRoomForLaterOnes(t *testing.T) {
 	})
 }
 
+// The cluster has come past the version held before ten seconds were over, by
+// changes in other channels: the version alone says nothing any more.
+func TestRestoredBackupIsAdoptedThoughItsVersionHasPassed(t *testing.T) {
+	inWorld(t, []string{replicaA, replicaB}, func(t *testing.T, w *world) {
+		a, b := w.replicas[replicaA].last(), w.replicas[replicaB].last()
+		a.sendTable(t, table(100, "u1"))
+		b.sendTable(t, table(100, "u1"))
+		expectApplied(t, w, 100)
+		for _, s := range []*session{a, b} {
+			s.sendTable(t, removing(difference(100, 50, "u0"), "u1"))
+		}
+		a.sendVersion(t, 101, false)
+		b.sendVersion(t, 102, false)
+		for range 3 {
+			time.Sleep(5 * time.Second)
+			a.sendVersion(t, 103, false)
+			b.sendVersion(t, 103, false)
+		}
+		expectTables(t, w, "100 whole u1", "103 u0 -u1")
+		b.sendTable(t, difference(50, 104, "u2"))
+		expectTables(t, w, "100 whole u1", "103 u0 -u1", "104 u2")
+	})
+}
+
 func TestStaleReplicaBelowIsNotARestoredBackup(t *testing.T) {
 	inWorld(t, []string{replicaA, replicaB}, func(t *testing.T, w *world) {
 		b := w.replicas[replicaB].last()
