@@ -1,6 +1,7 @@
 package v1alpha1_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
-	"github.com/nagi-rtc/nagi/hack/controlplane"
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 )
 
 const namespace = "default"
@@ -23,6 +24,9 @@ const namespace = "default"
 var (
 	plane *controlplane.ControlPlane
 	api   client.Client
+	// lenient is what a client says that asks for no strictness: the API server
+	// drops fields that it does not know.
+	lenient client.Client
 )
 
 func TestMain(m *testing.M) {
@@ -51,6 +55,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	// As strict as kubectl: an unknown field is an error.
 	api = client.WithFieldValidation(plain, metav1.FieldValidationStrict)
+	lenient = client.WithFieldValidation(plain, metav1.FieldValidationIgnore)
 
 	return m.Run(), nil
 }
@@ -66,6 +71,24 @@ func pause(t testing.TB, name, spec string) *unstructured.Unstructured {
 	}
 	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPause"))
 	object.SetName(name)
+
+	return object
+}
+
+// stored creates such an object, whose name begins with prefix, and deletes it when
+// the test ends.
+func stored(t testing.TB, prefix, spec string) *unstructured.Unstructured {
+	t.Helper()
+	object := pause(t, "", spec)
+	object.SetGenerateName(prefix + "-")
+	if err := api.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Delete(context.Background(), object); client.IgnoreNotFound(err) != nil {
+			t.Errorf("deleting %s: %v", object.GetName(), err)
+		}
+	})
 
 	return object
 }
