@@ -2,6 +2,7 @@ package sora
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -106,7 +107,7 @@ func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error
 }
 
 // errChanged is returned by an attempt that met somebody else's.
-var errChanged = fmt.Errorf("the object was changed meanwhile")
+var errChanged = errors.New("the object was changed meanwhile")
 
 // untilSettled repeats attempts that end with errChanged.
 func (p pauses) untilSettled(ctx context.Context, e edge, attempt func(context.Context) error) error {
@@ -114,7 +115,7 @@ func (p pauses) untilSettled(ctx context.Context, e edge, attempt func(context.C
 	defer cancel()
 	for {
 		err := attempt(ctx)
-		if err != errChanged { //nolint:errorlint // it is never wrapped
+		if !errors.Is(err, errChanged) {
 			return err
 		}
 		select {
