@@ -21,6 +21,7 @@ type Edge struct {
 	// What Apply wants, ahead of state: forwarding.Reasons, and cut. State follows at
 	// the fence, or when a walk comes first.
 	want atomic.Uint32
+	off  bool // the track: guarded by Track.change
 
 	written atomic.Uint32 // 1<<16 | the highest sequence number written; 0: none
 

@@ -72,15 +72,12 @@ func (t *Track) cut(changes []Change) {
 func (t *Track) release(changes []Change) {
 	t.change.Lock()
 	defer t.change.Unlock()
-	changed := false
 	for _, c := range changes {
-		if released := c.Release &^ c.Withhold; released != 0 {
-			c.Edge.want.And(^uint32(released))
-			changed = true
+		released := c.Release &^ c.Withhold
+		before := forwarding.Reasons(c.Edge.want.And(^uint32(released)))
+		if before != 0 && before&^released == 0 && !c.Edge.off {
+			t.open(c.Edge)
 		}
-	}
-	if changed {
-		t.refresh()
 	}
 }
 
@@ -135,6 +132,9 @@ func (t *Track) takeOff(gone map[*Edge]struct{}) {
 	}
 	t.all.Store(&all)
 	t.refresh()
+	for e := range gone {
+		e.off = true
+	}
 	t.change.Unlock()
 
 	for e := range gone {

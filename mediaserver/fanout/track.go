@@ -123,10 +123,10 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.kind, uint16(rand.Uint32N(1<<15))).Withhold(withheld)}
 	e.want.Store(uint32(withheld) | cut)
 	t.change.Lock()
-	all := append([]*Edge{}, *t.all.Load()...)
-	all = append(all, e)
-	t.all.Store(&all)
-	t.refresh()
+	extend(&t.all, e)
+	if withheld == 0 {
+		t.open(e)
+	}
 	t.change.Unlock()
 
 	e.lock()
@@ -136,6 +136,19 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 		t.askKeyframe()
 	}
 	return e
+}
+
+// open puts an edge into the snapshots that it is not in. Call with change held.
+func (t *Track) open(e *Edge) {
+	extend(&t.shards[t.shardOf(e.sink.Worker())].open, e)
+}
+
+// extend publishes a list with one more edge. Those who look at the list before do
+// not look beyond its end, so the memory behind that may be used: in a big channel
+// a list is copied once in a while, not for every newcomer.
+func extend(list *atomic.Pointer[[]*Edge], e *Edge) {
+	longer := append(*list.Load(), e)
+	list.Store(&longer)
 }
 
 // refresh makes the snapshots anew. Call with change held.
