@@ -147,6 +147,7 @@ func (b *batch) add(object *v1alpha1.RtpStreamPause) *entry {
 	}
 	e.digest, e.size = content(object)
 	b.t.byName[object.Name], b.t.byUID[object.UID] = e, e
+	b.t.deleted.remove(string(object.UID))
 	b.t.index(e)
 	c := b.t.channel(object.Spec.ChannelID)
 	x := b.of(c)
@@ -205,6 +206,7 @@ func (b *batch) remove(e *entry) {
 		delete(b.t.byName, e.object.Name)
 	}
 	delete(b.t.byUID, e.object.UID)
+	b.t.deleted.note(string(e.object.UID), b.now)
 	b.t.notify(b.low, e)
 }
 

@@ -17,6 +17,9 @@ const (
 	tick = 100 * time.Millisecond
 	// many is how many pauses one cause must concern to be told as low.
 	many = 64
+	// deletions is how many deleted pauses are remembered, for those who come to wait
+	// for one.
+	deletions = 10_000
 )
 
 // ErrNotSynced is returned until the pauses of the namespace are known.
@@ -57,6 +60,7 @@ type Tenant struct {
 	judgedLost  map[*entry]struct{}
 	departed    names // connections that have left
 	givenUp     names // media servers that were lost for too long
+	deleted     names // pauses, by uid
 	unsettled   []unsettled
 
 	watchers map[*watcher]struct{}
@@ -78,7 +82,7 @@ func newTenant(namespace string, config Config, m *metrics) *Tenant {
 		byName: map[string]*entry{}, byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
 		mentions: map[string]map[*entry]struct{}{}, naming: map[string]map[*entry]struct{}{},
 		servers: map[string]*mediaServer{}, out: outOfTouch{servers: map[*mediaServer]struct{}{}}, judgedLost: map[*entry]struct{}{},
-		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names),
+		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
 		watchers: map[*watcher]struct{}{},
 	}
 }
@@ -153,6 +157,15 @@ func (t *Tenant) PauseOf(uid string) *v1alpha1.RtpStreamPause {
 	}
 
 	return nil
+}
+
+// Deleted tells whether a pause of that uid was there and is not.
+func (t *Tenant) Deleted(uid string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, deleted := t.deleted.at[uid]
+
+	return deleted
 }
 
 // Names are the names of the objects of those uids; what is not there is left out.

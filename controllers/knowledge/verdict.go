@@ -93,7 +93,8 @@ func (j *judgement) hear() {
 		said := h.acknowledged[string(j.pause.UID)]
 		present := said.digest == j.digest
 		if lost := h.lostSince(); !lost.IsZero() {
-			if j.lost(lost) && (!present || said.state != forwardingv1.State_STATE_EXPIRED) {
+			// What has expired does not act any more, whoever is in touch.
+			if !(present && said.state == forwardingv1.State_STATE_EXPIRED) && j.lost(lost) {
 				j.Lost = append(j.Lost, h.server.name)
 				if !present {
 					j.unsure++

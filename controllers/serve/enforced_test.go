@@ -98,6 +98,11 @@ func TestWaitingInVainEndsAtOnce(t *testing.T) {
 	expectCode(t, err, codes.FailedPrecondition, `the receiver is on media server "one" and the sender on "two"`)
 
 	p.report(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 2, BaseEpoch: 1, Left: []string{"R"}})
+	until(t, "it is known that R has left", func() bool {
+		_, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"R"}})
+
+		return len(ids) == 0
+	})
 	_, err = s.waitEnforced(within(t, patience), o, edgeSR)
 	expectCode(t, err, codes.FailedPrecondition, "has left")
 

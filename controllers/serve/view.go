@@ -92,7 +92,7 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 			listening = true
 		}
 		switch {
-		case object == nil && listening:
+		case object == nil && (listening || t.Deleted(request.GetUid())):
 			return nil, statusOf(knowledge.ErrDeleted)
 		case object != nil && (object.Generation >= request.GetGeneration() || object.DeletionTimestamp != nil):
 			enforcement, err := t.Enforced(object, request.GetEdge(), time.Now())
