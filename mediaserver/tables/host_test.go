@@ -1,12 +1,11 @@
 package tables
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
-
-	"google.golang.org/protobuf/proto"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
@@ -22,6 +21,8 @@ type channels struct {
 	applied []Table
 	// forgets tells that differences can never be told.
 	forgets bool
+	// ambush, if set, runs once after the next look at a channel.
+	ambush func()
 	// apply and ask, if set, run within Apply and Ask.
 	apply func(Table)
 	// enforced, if set, is told what a channel's table has become.
@@ -91,10 +92,18 @@ func (h *hosted) reckon() {
 		}
 		now[uid] = &forwardingv1.PauseState{Uid: uid, Digest: pause.GetDigest(), State: state}
 	}
-	if len(h.states) == 0 || !maps.EqualFunc(now, h.states[len(h.states)-1], func(a, b *forwardingv1.PauseState) bool { return proto.Equal(a, b) }) {
+	if len(h.states) == 0 || !equalStates(now, h.states[len(h.states)-1]) {
 		h.states = append(h.states, now)
 	}
 	h.moments = append(h.moments, moment{h.epoch, uint64(len(h.states))})
+}
+
+func equalStates(a, b map[string]*forwardingv1.PauseState) bool {
+	return maps.EqualFunc(a, b, equalState)
+}
+
+func equalState(a, b *forwardingv1.PauseState) bool {
+	return a.GetState() == b.GetState() && bytes.Equal(a.GetDigest(), b.GetDigest())
 }
 
 func (c *channels) Hosted() []string {
@@ -104,6 +113,7 @@ func (c *channels) Hosted() []string {
 }
 
 func (c *channels) Membership(id string, instance, since uint64) Membership {
+	defer c.spring()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.hosted[id]
@@ -127,6 +137,17 @@ func (c *channels) Membership(id string, instance, since uint64) Membership {
 		}
 	}
 	return m
+}
+
+// spring runs the ambush.
+func (c *channels) spring() {
+	c.mu.Lock()
+	ambush := c.ambush
+	c.ambush = nil
+	c.mu.Unlock()
+	if ambush != nil {
+		ambush()
+	}
 }
 
 func (c *channels) Apply(table Table) {
@@ -162,6 +183,7 @@ func (c *channels) Apply(table Table) {
 }
 
 func (c *channels) States(id string, instance, since uint64) States {
+	defer c.spring()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.hosted[id]
@@ -175,7 +197,7 @@ func (c *channels) States(id string, instance, since uint64) States {
 	}
 	now := h.states[len(h.states)-1]
 	for uid, state := range now {
-		if !proto.Equal(before[uid], state) {
+		if !equalState(before[uid], state) {
 			s.Set = append(s.Set, state)
 		}
 	}

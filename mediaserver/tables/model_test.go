@@ -29,7 +29,7 @@ type action struct {
 
 var actions = []string{
 	"edit", "edit", "edit", "follow", "follow", "follow", "pump", "pump", "pump", "pump", "flush", "flush", "state", "stall", "recover",
-	"restore", "join", "join", "leave", "reopen", "cut", "resend", "misfit", "ask", "pass", "pass",
+	"restore", "join", "join", "leave", "reopen", "cut", "resend", "misfit", "ask", "ambush", "ambush", "pass", "pass",
 }
 
 var modelChannels = []string{"lobby", "stage"}
@@ -223,19 +223,15 @@ func (r *modelReplica) pump(n int) {
 
 // verify checks an acknowledgement against what the Host did at its epoch.
 func (m *model) verify(id string, e *entry) {
-	m.world.host.mu.Lock()
-	defer m.world.host.mu.Unlock()
-	h := m.world.host.past[e.instance]
+	m.host.mu.Lock()
+	defer m.host.mu.Unlock()
+	h := m.host.past[e.instance]
 	for _, moment := range h.moments {
 		if moment.epoch == e.acknowledgedEpoch && equalStates(h.states[moment.sequence-1], e.states) {
 			return
 		}
 	}
 	m.problem("%s: epoch %d of instance %d is acknowledged with states that the Host never had then", id, e.acknowledgedEpoch, e.instance)
-}
-
-func equalStates(a, b map[string]*forwardingv1.PauseState) bool {
-	return maps.EqualFunc(a, b, func(a, b *forwardingv1.PauseState) bool { return proto.Equal(a, b) })
 }
 
 // enforced checks that a table acts only when it is whole.
@@ -300,6 +296,8 @@ func (m *model) do(a action) {
 		r.misfit(id)
 	case "ask":
 		r.ask(id)
+	case "ambush":
+		m.ambush(id, a.C)
 	case "pass":
 		time.Sleep(time.Duration(a.C%5) * time.Second)
 	}
@@ -377,11 +375,28 @@ func (m *model) member(id string) {
 	m.hosts(id, ids...)
 }
 
+// ambush has the channel change, or end and begin anew, while it is looked at.
+func (m *model) ambush(id string, which int) {
+	m.host.mu.Lock()
+	defer m.host.mu.Unlock()
+	m.host.ambush = func() {
+		connection := fmt.Sprint("c", which%3)
+		m.joined[id][connection] = !m.joined[id][connection]
+		if which%4 == 0 {
+			m.hostsNone(id)
+		}
+		m.member(id)
+	}
+}
+
 // hostsNone ends the channel without a word: the Host tells of the next one.
-func (m *model) hostsNone(id string) { m.world.host.host(id) }
+func (m *model) hostsNone(id string) { m.host.host(id) }
 
 // settle lets everything come to rest, then checks what must be so.
 func (m *model) settle() {
+	m.host.mu.Lock()
+	m.host.ambush = nil
+	m.host.mu.Unlock()
 	for range 12 {
 		for _, r := range m.replicas {
 			r.follow()
@@ -395,9 +410,9 @@ func (m *model) settle() {
 		}
 	}
 	fresh := slices.ContainsFunc(m.replicas, func(r *modelReplica) bool { return !r.stale })
-	m.world.host.mu.Lock()
-	defer m.world.host.mu.Unlock()
-	for id, h := range m.world.host.hosted {
+	m.host.mu.Lock()
+	defer m.host.mu.Unlock()
+	for id, h := range m.host.hosted {
 		if !h.holds {
 			m.problem("%s holds no table", id)
 		} else if fresh && !maps.Equal(revisions(h.table), m.truth[id]) {
@@ -414,10 +429,10 @@ func (m *model) compare(i int, r *modelReplica) {
 	r.session.mu.Lock()
 	defer r.session.mu.Unlock()
 	l := r.session.ledger
-	if len(l.channels) != len(m.world.host.hosted) {
-		m.problem("replica %d knows %d channels of %d", i, len(l.channels), len(m.world.host.hosted))
+	if len(l.channels) != len(m.host.hosted) {
+		m.problem("replica %d knows %d channels of %d", i, len(l.channels), len(m.host.hosted))
 	}
-	for id, h := range m.world.host.hosted {
+	for id, h := range m.host.hosted {
 		e := l.channels[id]
 		switch {
 		case e == nil || e.instance != h.instance || e.epoch != h.epoch:
@@ -436,7 +451,7 @@ func (m *model) compare(i int, r *modelReplica) {
 }
 
 func (m *model) run(t *testing.T, program []action) {
-	m.world.host.enforced = m.enforced
+	m.host.enforced = m.enforced
 	m.start(t)
 	synctest.Wait()
 	for _, id := range modelChannels {

@@ -131,7 +131,7 @@ type work struct {
 
 // next takes the channel that has waited longest, and the next part of an answer:
 // a long answer delays no channel, nor the reverse.
-func (st *stream) next() (w work, any bool) {
+func (st *stream) next() (w work, due bool) {
 	st.subscriber.mu.Lock()
 	defer st.subscriber.mu.Unlock()
 	w.clock, st.clockDue = st.clockDue, false
@@ -184,8 +184,8 @@ func (st *stream) completeReports(hosted []string) {
 
 func (st *stream) writeChanges(ctx context.Context) error {
 	for {
-		w, any := st.next()
-		if !any {
+		w, due := st.next()
+		if !due {
 			if st.subscriber.isDraining() {
 				return st.call.CloseSend()
 			}
