@@ -53,14 +53,14 @@ func (ch *channel) membership(instance, since uint64) tables.Membership {
 	m.Base = since
 	came := make(map[string]struct{})
 	for _, a := range arrivals {
-		_, new := came[a.what.id]
+		_, newcomer := came[a.what.id]
 		switch {
 		case !a.what.left:
 			came[a.what.id] = struct{}{}
 			if member := ch.byID[a.what.id]; member != nil {
 				m.Joined = append(m.Joined, member.connection)
 			}
-		case !new:
+		case !newcomer:
 			m.Left = append(m.Left, a.what.id)
 		}
 	}

@@ -26,16 +26,9 @@ func (ch *channel) connected(newcomer *member) {
 
 	now := time.Now()
 	created := signaling.ConnectionCreated{Timestamp: now, ConnectionState: ch.state(newcomer, now)}
-	for _, m := range ch.members {
-		switch {
-		case m == newcomer:
-			own := created
-			own.Data = before
-			m.client.Notify(own)
-		case m.connected:
-			m.client.Notify(created)
-		}
-	}
+	ch.notifyOthers(newcomer, created)
+	created.Data = before
+	newcomer.client.Notify(created)
 	for _, e := range newcomer.edges() {
 		e.tell(ch.id)
 	}
@@ -50,10 +43,20 @@ func (ch *channel) tellLeft(gone *member) {
 	gone.connected = false
 
 	now := time.Now()
-	destroyed := signaling.ConnectionDestroyed{Timestamp: now, ConnectionState: ch.state(gone, now)}
+	ch.notifyOthers(gone, signaling.ConnectionDestroyed{Timestamp: now, ConnectionState: ch.state(gone, now)})
+}
+
+// notifyOthers tells those who are connected of somebody.
+func (ch *channel) notifyOthers(about *member, message any) {
+	encoded, err := signaling.Encode(message)
+	if err != nil {
+		ch.log.Error("nobody is told of a connection", "connection", about.id(), "error", err)
+
+		return
+	}
 	for _, m := range ch.members {
-		if m.connected {
-			m.client.Notify(destroyed)
+		if m.connected && m != about {
+			m.client.Notify(encoded)
 		}
 	}
 }

@@ -138,6 +138,10 @@ func (c *connection) logEnd() (reason string) {
 
 // Notify queues a message; see Client.
 func (c *connection) Notify(message any) {
+	if text, ok := message.(Encoded); ok {
+		c.enqueue(text)
+		return
+	}
 	c.send(message)
 	// Data is there in the newcomer's own copy only.
 	if created, ok := message.(ConnectionCreated); ok && created.Data != nil {

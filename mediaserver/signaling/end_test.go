@@ -131,7 +131,11 @@ func TestManyNoticesAtOnce(t *testing.T) {
 	p, s := f.established()
 	const streams = 2_000
 	for i := range streams {
-		s.client.Notify(RTPStreamPaused{SendConnectionID: strconv.Itoa(i)})
+		notice, err := Encode(RTPStreamPaused{SendConnectionID: strconv.Itoa(i)}) // As it may be for many.
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.client.Notify(notice)
 	}
 	for i := range streams {
 		if message := p.receive("notify"); message["send_connection_id"] != strconv.Itoa(i) {

@@ -2,10 +2,25 @@ package signaling
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
+
+// Encoded is a message in JSON, made once for many clients. It must not be changed.
+type Encoded []byte
+
+// Encode makes a message that goes to many clients. The error says that it does
+// not marshal.
+func Encode(message any) (Encoded, error) {
+	text, err := json.Marshal(message)
+	if err != nil {
+		return nil, fmt.Errorf("marshalling a message: %w", err)
+	}
+
+	return text, nil
+}
 
 // ConnectionCreated tells that a connection's media transport is up. The
 // newcomer gets one too: it is what makes SDKs report themselves connected.

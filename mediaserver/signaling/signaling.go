@@ -42,7 +42,7 @@ type Session interface {
 // queue overflow is closed.
 type Client interface {
 	// Notify sends a message such as ConnectionCreated, which must marshal to a
-	// JSON object whose type is notify.
+	// JSON object whose type is notify, or one that is Encoded.
 	Notify(message any)
 	// Renegotiate asks for a re-offer as soon as none is outstanding. Any number
 	// of calls until then make one re-offer.
