@@ -69,7 +69,8 @@ func newStory(broadcaster events.EventBroadcaster, m *metrics) *story {
 // worth telling.
 func (s *story) tell(object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus) {
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	kindOfEvent, reason, action := corev1.EventTypeNormal, "", ""
+	kindOfEvent := corev1.EventTypeNormal
+	var reason, action string
 	switch ready.Reason {
 	case v1alpha1.ReasonEnforced:
 		reason, action = eventEnforced, "Enforce"

@@ -89,12 +89,28 @@ func TestEventsAreBoundedAndOptional(t *testing.T) {
 		last = pauseIn(t, ns, fmt.Sprint(n), nil)
 	}
 	waitReason(t, last, v1alpha1.ReasonArmed)
-	eventually(t, "every status is written", func() bool { return e.counted(t, "nagi_pause_status_writes_total") >= 300 })
+	eventually(t, "every status is written", func() bool { return statuses(t, ns) == 300 })
 	told, dropped := e.counted(t, "nagi_pause_events_total"), e.counted(t, "nagi_pause_events_dropped_total")
-	if told+dropped != 300 || dropped == 0 {
+	if told == 0 || told > 200 || dropped == 0 {
 		t.Errorf("of 300 transitions %v were told and %v dropped", told, dropped)
 	}
 	if e.GaveUp() != nil || len(eventsIn(t, ns)) != 0 {
 		t.Errorf("%v, %v", e.GaveUp(), eventsIn(t, ns))
 	}
+}
+
+// statuses counts the pauses whose status has been written.
+func statuses(t *testing.T, ns string) (count int) {
+	t.Helper()
+	var list v1alpha1.RtpStreamPauseList
+	if err := k8s.List(t.Context(), &list, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range list.Items {
+		if len(o.Status.Conditions) > 0 {
+			count++
+		}
+	}
+
+	return count
 }

@@ -42,7 +42,6 @@ type held struct {
 	unready  error
 	panics   bool
 	watchers map[*func(types.NamespacedName, bool)]struct{}
-	frozen   chan struct{} // not nil: Judge waits for its end
 }
 
 func newHeld(t *testing.T, ns string) *held {
@@ -177,7 +176,7 @@ type elected struct {
 func elect(t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNamespace string) *elected {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if testing.Verbose() {
 		out = t.Output()
 	}

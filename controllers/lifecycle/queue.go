@@ -43,7 +43,13 @@ type queue struct {
 	timer   *time.Timer
 	// running are those that workers have.
 	running map[*entry]struct{}
+	// bulk counts those of them that are of the mass level.
+	bulk int
 }
+
+// bulkLimit leaves workers, and the API server some room, to live changes, though
+// all that waits is a mass effect's.
+const bulkLimit = workers / 2
 
 type entry struct {
 	name types.NamespacedName
@@ -52,6 +58,8 @@ type entry struct {
 	level   level
 	// began is when a worker took it; zero while none has.
 	began time.Time
+	// bulk: it was taken from the mass level.
+	bulk bool
 	// again: touched while a worker had it.
 	again bool
 	// at is when it becomes ready, at atLevel, though nothing touches it; index is
@@ -114,12 +122,15 @@ func (q *queue) take() (name types.NamespacedName, ok bool) {
 	for !q.closed {
 		for _, l := range turns[q.turn] {
 			front := q.ready[l].Front()
-			if front == nil {
+			if front == nil || l == mass && q.bulk >= bulkLimit {
 				continue
 			}
 			q.turn = (q.turn + 1) % len(turns)
 			e := q.ready[l].Remove(front).(*entry)
-			e.element, e.began = nil, time.Now()
+			e.element, e.began, e.bulk = nil, time.Now(), l == mass
+			if e.bulk {
+				q.bulk++
+			}
 			q.running[e] = struct{}{}
 
 			return e.name, true
@@ -151,6 +162,10 @@ func (q *queue) done(name types.NamespacedName, n next) {
 	e := q.entries[name]
 	e.began = time.Time{}
 	delete(q.running, e)
+	if e.bulk {
+		q.bulk--
+		q.waiter.Signal()
+	}
 	if n.failed {
 		n.at, n.level = time.Now().Add(min(firstRetry<<min(e.failures, 10), lastRetry)), due
 		e.failures++

@@ -55,6 +55,32 @@ func TestALiveChangeIsNotBehindAMassEffect(t *testing.T) {
 	}
 }
 
+func TestAMassEffectLeavesWorkersToOthers(t *testing.T) {
+	q := newQueue()
+	defer q.close()
+	for i := range 1000 {
+		q.add(name(i), mass)
+	}
+	for range bulkLimit {
+		taken(t, q)
+	}
+	got := make(chan types.NamespacedName)
+	go func() {
+		for range 2 {
+			n, _ := q.take()
+			got <- n
+		}
+	}()
+	q.add(name(5000), live)
+	if first := <-got; first != name(5000) {
+		t.Errorf("%s was handed out, the %dth of a mass effect", first, bulkLimit+1)
+	}
+	q.done(name(0), next{})
+	if second := <-got; second != name(bulkLimit) {
+		t.Errorf("%s was handed out once one was done", second)
+	}
+}
+
 // The trap of strict priorities: who is kept busy by what is high never comes to
 // what is low.
 func TestNoLevelIsStarved(t *testing.T) {
