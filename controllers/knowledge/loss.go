@@ -108,21 +108,31 @@ func (t *Tenant) tellLoss(server *mediaServer) {
 
 // giveUp counts what a media server hosted that was lost for too long as gone.
 func (t *Tenant) giveUp(server *mediaServer, now time.Time) {
+	lately := false
 	for _, h := range server.channels {
-		if lost := h.lostSince(); !lost.IsZero() && now.Sub(lost) >= t.config.MediaServerLost {
+		switch lost := h.lostSince(); {
+		case lost.IsZero():
+		case now.Sub(lost) >= t.config.MediaServerLost:
 			t.leave(h, lost.Add(t.config.MediaServerLost))
+		default:
+			lately = true
 		}
 	}
-	if server.session == nil && len(server.channels) > 0 {
+	if lately {
 		return
 	}
 	// One with a stream that never reports everything has told what it would.
 	if server.session == nil {
-		delete(t.servers, server.name)
-		t.givenUp.note(server.name, now)
-		for e := range t.mentions[server.name] {
-			t.notify(true, e)
-		}
+		t.forget(server, now)
 	}
 	t.inTouchAgain(server)
+}
+
+// forget takes a media server for gone.
+func (t *Tenant) forget(server *mediaServer, now time.Time) {
+	delete(t.servers, server.name)
+	t.givenUp.note(server.name, now)
+	for e := range t.mentions[server.name] {
+		t.notify(true, e)
+	}
 }

@@ -135,11 +135,32 @@ func (s *Session) Close(now time.Time) {
 	s.end(now)
 	s.server.session, s.server.complete = nil, time.Time{}
 	t.setUntold(s.server, false)
+	if s.farewell {
+		t.forget(s.server, now)
+		t.inTouchAgain(s.server)
+
+		return
+	}
 	if s.server.lostSince.IsZero() {
 		s.server.lostSince = now
 	}
 	t.out.add(s.server)
 	t.ringAll(s.server)
+}
+
+// Farewell takes that the media server ends: it hosts nothing any more, and the end
+// of its stream is no loss.
+func (s *Session) Farewell(now time.Time) {
+	t := s.tenant
+	t.mu.Lock()
+	defer t.unlock()
+	if s.server.session != s {
+		return
+	}
+	s.farewell = true
+	for _, h := range s.server.channels {
+		t.leave(h, now)
+	}
 }
 
 // Complete takes that everything has been reported: what earlier streams reported

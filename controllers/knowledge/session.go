@@ -18,6 +18,7 @@ type Session struct {
 	tenant   *Tenant
 	server   *mediaServer
 	ended    time.Time
+	farewell bool // nothing more comes, nor will
 	replaced chan struct{}
 	wake     chan struct{}
 	room     chan struct{}

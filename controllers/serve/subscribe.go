@@ -156,6 +156,8 @@ func (s *Server) handle(st *stream, message *forwardingv1.SubscribeRequest) erro
 		return st.session.Acknowledge(m.Acknowledgement, now)
 	case *forwardingv1.SubscribeRequest_Complete:
 		return st.session.Complete(now)
+	case *forwardingv1.SubscribeRequest_Farewell:
+		st.session.Farewell(now)
 	case *forwardingv1.SubscribeRequest_Resend:
 		st.session.Resend(m.Resend.GetChannelId())
 	case *forwardingv1.SubscribeRequest_Clock:

@@ -71,7 +71,7 @@ func check(message *forwardingv1.SubscribeRequest) error {
 		return checkReport(m.Report)
 	case *forwardingv1.SubscribeRequest_Acknowledgement:
 		return checkAcknowledgement(m.Acknowledgement)
-	case *forwardingv1.SubscribeRequest_Complete:
+	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell:
 		return nil
 	case *forwardingv1.SubscribeRequest_Resend:
 		return checkID("resend.channel_id", m.Resend.GetChannelId())
