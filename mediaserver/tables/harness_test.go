@@ -81,6 +81,8 @@ func render(request *forwardingv1.SubscribeRequest) string {
 		return fmt.Sprintf("answer %d", message.Answer.GetQuestionId())
 	case *forwardingv1.SubscribeRequest_Resend:
 		return "resend " + message.Resend.GetChannelId()
+	case *forwardingv1.SubscribeRequest_Farewell:
+		return "farewell"
 	}
 	return "nothing"
 }

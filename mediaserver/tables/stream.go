@@ -187,7 +187,7 @@ func (st *stream) writeChanges(ctx context.Context) error {
 		w, due := st.next()
 		if !due {
 			if st.subscriber.isDraining() {
-				return st.call.CloseSend()
+				return st.sayFarewell()
 			}
 			select {
 			case <-ctx.Done():
@@ -269,4 +269,17 @@ func (st *stream) dropped(ctx context.Context, bad *malformed) {
 		level = slog.LevelDebug
 	}
 	st.subscriber.config.Log.Log(ctx, level, "dropped what a manager said", "manager", st.address, "reason", bad.reason, "detail", bad.detail)
+}
+
+// sayFarewell ends the stream in order. Only of a process that hosts nothing any more
+// can managers take silence for an end.
+func (st *stream) sayFarewell() error {
+	if len(st.subscriber.host.Hosted()) == 0 {
+		farewell := &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Farewell{Farewell: &forwardingv1.Farewell{}}}
+		if err := st.call.Send(farewell); err != nil {
+			return err
+		}
+	}
+
+	return st.call.CloseSend()
 }

@@ -341,10 +341,19 @@ func TestDrainDeliversWhatIsLeftToSay(t *testing.T) {
 		s.said()
 		w.hosts("sora")
 		w.Drain(t.Context())
-		expectSaid(t, s, "closed sora")
+		expectSaid(t, s, "closed sora", "farewell")
 		time.Sleep(time.Minute)
 		if n := w.replicas[replicaA].count(); n != 1 {
 			t.Errorf("%d streams, want none opened after the draining", n)
 		}
+	})
+}
+
+func TestWhoStillHostsSaysNoFarewell(t *testing.T) {
+	inWorld(t, []string{replicaA}, func(t *testing.T, w *world) {
+		s := w.replicas[replicaA].last()
+		s.said()
+		w.Drain(t.Context())
+		expectSaid(t, s)
 	})
 }

@@ -264,6 +264,7 @@ type SubscribeRequest struct {
 	//	*SubscribeRequest_Clock
 	//	*SubscribeRequest_Answer
 	//	*SubscribeRequest_Resend
+	//	*SubscribeRequest_Farewell
 	Message       isSubscribeRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -369,6 +370,15 @@ func (x *SubscribeRequest) GetResend() *Resend {
 	return nil
 }
 
+func (x *SubscribeRequest) GetFarewell() *Farewell {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeRequest_Farewell); ok {
+			return x.Farewell
+		}
+	}
+	return nil
+}
+
 type isSubscribeRequest_Message interface {
 	isSubscribeRequest_Message()
 }
@@ -401,6 +411,10 @@ type SubscribeRequest_Resend struct {
 	Resend *Resend `protobuf:"bytes,7,opt,name=resend,proto3,oneof"`
 }
 
+type SubscribeRequest_Farewell struct {
+	Farewell *Farewell `protobuf:"bytes,8,opt,name=farewell,proto3,oneof"`
+}
+
 func (*SubscribeRequest_Hello) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Report) isSubscribeRequest_Message() {}
@@ -414,6 +428,8 @@ func (*SubscribeRequest_Clock) isSubscribeRequest_Message() {}
 func (*SubscribeRequest_Answer) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Resend) isSubscribeRequest_Message() {}
+
+func (*SubscribeRequest_Farewell) isSubscribeRequest_Message() {}
 
 // What a replica tells a media server.
 type SubscribeResponse struct {
@@ -833,6 +849,44 @@ func (*ReportComplete) Descriptor() ([]byte, []int) {
 	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
 }
 
+// The last message of a process that ends in order: it hosts nothing any more and
+// opens no channel again. Silence after it is no loss.
+type Farewell struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Farewell) Reset() {
+	*x = Farewell{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Farewell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Farewell) ProtoMessage() {}
+
+func (x *Farewell) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Farewell.ProtoReflect.Descriptor instead.
+func (*Farewell) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+}
+
 // Asks the other side to say everything about one channel again, because a
 // difference came to a base that is not held here.
 type Resend struct {
@@ -844,7 +898,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +910,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +923,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Resend) GetChannelId() string {
@@ -892,7 +946,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +958,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +971,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Refusal) GetChannelId() string {
@@ -944,7 +998,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1010,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1023,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Clock) GetTime() *timestamppb.Timestamp {
@@ -1001,7 +1055,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1067,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1080,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Connection) GetConnectionId() string {
@@ -1111,7 +1165,7 @@ type AudioCodec struct {
 
 func (x *AudioCodec) Reset() {
 	*x = AudioCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1177,7 @@ func (x *AudioCodec) String() string {
 func (*AudioCodec) ProtoMessage() {}
 
 func (x *AudioCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1190,7 @@ func (x *AudioCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioCodec.ProtoReflect.Descriptor instead.
 func (*AudioCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AudioCodec) GetCodecType() string {
@@ -1165,7 +1219,7 @@ type VideoCodec struct {
 
 func (x *VideoCodec) Reset() {
 	*x = VideoCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1231,7 @@ func (x *VideoCodec) String() string {
 func (*VideoCodec) ProtoMessage() {}
 
 func (x *VideoCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1244,7 @@ func (x *VideoCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoCodec.ProtoReflect.Descriptor instead.
 func (*VideoCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *VideoCodec) GetCodecType() string {
@@ -1235,7 +1289,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1301,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1314,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Table) GetChannelId() string {
@@ -1341,7 +1395,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1407,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1420,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pause) GetUid() string {
@@ -1442,7 +1496,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1508,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1521,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Side) GetNames() isSide_Names {
@@ -1551,7 +1605,7 @@ type IDs struct {
 
 func (x *IDs) Reset() {
 	*x = IDs{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1617,7 @@ func (x *IDs) String() string {
 func (*IDs) ProtoMessage() {}
 
 func (x *IDs) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1630,7 @@ func (x *IDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDs.ProtoReflect.Descriptor instead.
 func (*IDs) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IDs) GetIds() []string {
@@ -1594,7 +1648,7 @@ type Everyone struct {
 
 func (x *Everyone) Reset() {
 	*x = Everyone{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1660,7 @@ func (x *Everyone) String() string {
 func (*Everyone) ProtoMessage() {}
 
 func (x *Everyone) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1673,7 @@ func (x *Everyone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Everyone.ProtoReflect.Descriptor instead.
 func (*Everyone) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
 }
 
 type EveryoneExcept struct {
@@ -1632,7 +1686,7 @@ type EveryoneExcept struct {
 
 func (x *EveryoneExcept) Reset() {
 	*x = EveryoneExcept{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1698,7 @@ func (x *EveryoneExcept) String() string {
 func (*EveryoneExcept) ProtoMessage() {}
 
 func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1711,7 @@ func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EveryoneExcept.ProtoReflect.Descriptor instead.
 func (*EveryoneExcept) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EveryoneExcept) GetConnectionIds() []string {
@@ -1686,7 +1740,7 @@ type ReplicaVersion struct {
 
 func (x *ReplicaVersion) Reset() {
 	*x = ReplicaVersion{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1752,7 @@ func (x *ReplicaVersion) String() string {
 func (*ReplicaVersion) ProtoMessage() {}
 
 func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1765,7 @@ func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaVersion.ProtoReflect.Descriptor instead.
 func (*ReplicaVersion) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReplicaVersion) GetVersion() uint64 {
@@ -1753,7 +1807,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1819,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1832,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Acknowledgement) GetChannelId() string {
@@ -1849,7 +1903,7 @@ type PauseState struct {
 
 func (x *PauseState) Reset() {
 	*x = PauseState{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1915,7 @@ func (x *PauseState) String() string {
 func (*PauseState) ProtoMessage() {}
 
 func (x *PauseState) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1928,7 @@ func (x *PauseState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseState.ProtoReflect.Descriptor instead.
 func (*PauseState) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseState) GetUid() string {
@@ -1922,7 +1976,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +1988,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2001,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Question) GetId() uint64 {
@@ -2070,7 +2124,7 @@ type WithheldEdges struct {
 
 func (x *WithheldEdges) Reset() {
 	*x = WithheldEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2136,7 @@ func (x *WithheldEdges) String() string {
 func (*WithheldEdges) ProtoMessage() {}
 
 func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2149,7 @@ func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithheldEdges.ProtoReflect.Descriptor instead.
 func (*WithheldEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WithheldEdges) GetKind() Kind {
@@ -2122,7 +2176,7 @@ type EdgeName struct {
 
 func (x *EdgeName) Reset() {
 	*x = EdgeName{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2188,7 @@ func (x *EdgeName) String() string {
 func (*EdgeName) ProtoMessage() {}
 
 func (x *EdgeName) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2201,7 @@ func (x *EdgeName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EdgeName.ProtoReflect.Descriptor instead.
 func (*EdgeName) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EdgeName) GetRecvConnectionId() string {
@@ -2175,7 +2229,7 @@ type PauseEdges struct {
 
 func (x *PauseEdges) Reset() {
 	*x = PauseEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2241,7 @@ func (x *PauseEdges) String() string {
 func (*PauseEdges) ProtoMessage() {}
 
 func (x *PauseEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2254,7 @@ func (x *PauseEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseEdges.ProtoReflect.Descriptor instead.
 func (*PauseEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PauseEdges) GetUid() string {
@@ -2231,7 +2285,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2297,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2310,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Dismissal) GetWhom() isDismissal_Whom {
@@ -2334,7 +2388,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2400,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2413,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Answer) GetQuestionId() uint64 {
@@ -2414,7 +2468,7 @@ type PauseCount struct {
 
 func (x *PauseCount) Reset() {
 	*x = PauseCount{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2480,7 @@ func (x *PauseCount) String() string {
 func (*PauseCount) ProtoMessage() {}
 
 func (x *PauseCount) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2493,7 @@ func (x *PauseCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseCount.ProtoReflect.Descriptor instead.
 func (*PauseCount) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PauseCount) GetUid() string {
@@ -2475,7 +2529,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2541,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2554,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Edge) GetRecvConnectionId() string {
@@ -2562,7 +2616,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2628,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2641,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Stream) GetKind() Kind {
@@ -2633,7 +2687,7 @@ type ConnectionsRequest struct {
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2699,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2712,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConnectionsRequest) GetNamespace() string {
@@ -2710,7 +2764,7 @@ type ConnectionsResponse struct {
 
 func (x *ConnectionsResponse) Reset() {
 	*x = ConnectionsResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2776,7 @@ func (x *ConnectionsResponse) String() string {
 func (*ConnectionsResponse) ProtoMessage() {}
 
 func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2789,7 @@ func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConnectionsResponse) GetConnections() []*ChannelConnection {
@@ -2771,7 +2825,7 @@ type ChannelConnection struct {
 
 func (x *ChannelConnection) Reset() {
 	*x = ChannelConnection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2837,7 @@ func (x *ChannelConnection) String() string {
 func (*ChannelConnection) ProtoMessage() {}
 
 func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2850,7 @@ func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelConnection.ProtoReflect.Descriptor instead.
 func (*ChannelConnection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ChannelConnection) GetConnection() *Connection {
@@ -2836,7 +2890,7 @@ type WaitEnforcedRequest struct {
 
 func (x *WaitEnforcedRequest) Reset() {
 	*x = WaitEnforcedRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +2902,7 @@ func (x *WaitEnforcedRequest) String() string {
 func (*WaitEnforcedRequest) ProtoMessage() {}
 
 func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +2915,7 @@ func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedRequest.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WaitEnforcedRequest) GetNamespace() string {
@@ -2905,7 +2959,7 @@ type WaitEnforcedResponse struct {
 
 func (x *WaitEnforcedResponse) Reset() {
 	*x = WaitEnforcedResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +2971,7 @@ func (x *WaitEnforcedResponse) String() string {
 func (*WaitEnforcedResponse) ProtoMessage() {}
 
 func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +2984,7 @@ func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedResponse.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WaitEnforcedResponse) GetMediaServers() []string {
@@ -2962,7 +3016,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3028,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3041,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3040,7 +3094,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3106,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3119,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListResponse) GetEdges() []*Edge {
@@ -3106,7 +3160,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3172,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3185,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -3208,7 +3262,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3220,7 +3274,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3233,7 +3287,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExplainResponse) GetEdges() []*Edge {
@@ -3261,7 +3315,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3327,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3340,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DisconnectRequest) GetNamespace() string {
@@ -3319,7 +3373,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3331,7 +3385,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3344,7 +3398,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DisconnectResponse) GetConnections() uint64 {
@@ -3358,7 +3412,7 @@ var File_forwarding_v1_forwarding_proto protoreflect.FileDescriptor
 
 const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
-	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x03\n" +
+	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x03\n" +
 	"\x10SubscribeRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.nagi.forwarding.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\x06report\x18\x02 \x01(\v2!.nagi.forwarding.v1.ChannelReportH\x00R\x06report\x12@\n" +
@@ -3366,7 +3420,8 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x0facknowledgement\x18\x04 \x01(\v2#.nagi.forwarding.v1.AcknowledgementH\x00R\x0facknowledgement\x121\n" +
 	"\x05clock\x18\x05 \x01(\v2\x19.nagi.forwarding.v1.ClockH\x00R\x05clock\x124\n" +
 	"\x06answer\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.AnswerH\x00R\x06answer\x124\n" +
-	"\x06resend\x18\a \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resendB\t\n" +
+	"\x06resend\x18\a \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resend\x12:\n" +
+	"\bfarewell\x18\b \x01(\v2\x1c.nagi.forwarding.v1.FarewellH\x00R\bfarewellB\t\n" +
 	"\amessage\"\x84\x03\n" +
 	"\x11SubscribeResponse\x127\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1b.nagi.forwarding.v1.WelcomeH\x00R\awelcome\x121\n" +
@@ -3394,7 +3449,9 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x04left\x18\x06 \x03(\tR\x04left\x12\x16\n" +
 	"\x06closed\x18\a \x01(\bR\x06closed\x12\x12\n" +
 	"\x04more\x18\b \x01(\bR\x04more\"\x10\n" +
-	"\x0eReportComplete\"'\n" +
+	"\x0eReportComplete\"\n" +
+	"\n" +
+	"\bFarewell\"'\n" +
 	"\x06Resend\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\"@\n" +
@@ -3643,7 +3700,7 @@ func file_forwarding_v1_forwarding_proto_rawDescGZIP() []byte {
 }
 
 var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(Role)(0),                     // 0: nagi.forwarding.v1.Role
 	(Kind)(0),                     // 1: nagi.forwarding.v1.Kind
@@ -3655,117 +3712,119 @@ var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(*Welcome)(nil),               // 7: nagi.forwarding.v1.Welcome
 	(*ChannelReport)(nil),         // 8: nagi.forwarding.v1.ChannelReport
 	(*ReportComplete)(nil),        // 9: nagi.forwarding.v1.ReportComplete
-	(*Resend)(nil),                // 10: nagi.forwarding.v1.Resend
-	(*Refusal)(nil),               // 11: nagi.forwarding.v1.Refusal
-	(*Clock)(nil),                 // 12: nagi.forwarding.v1.Clock
-	(*Connection)(nil),            // 13: nagi.forwarding.v1.Connection
-	(*AudioCodec)(nil),            // 14: nagi.forwarding.v1.AudioCodec
-	(*VideoCodec)(nil),            // 15: nagi.forwarding.v1.VideoCodec
-	(*Table)(nil),                 // 16: nagi.forwarding.v1.Table
-	(*Pause)(nil),                 // 17: nagi.forwarding.v1.Pause
-	(*Side)(nil),                  // 18: nagi.forwarding.v1.Side
-	(*IDs)(nil),                   // 19: nagi.forwarding.v1.IDs
-	(*Everyone)(nil),              // 20: nagi.forwarding.v1.Everyone
-	(*EveryoneExcept)(nil),        // 21: nagi.forwarding.v1.EveryoneExcept
-	(*ReplicaVersion)(nil),        // 22: nagi.forwarding.v1.ReplicaVersion
-	(*Acknowledgement)(nil),       // 23: nagi.forwarding.v1.Acknowledgement
-	(*PauseState)(nil),            // 24: nagi.forwarding.v1.PauseState
-	(*Question)(nil),              // 25: nagi.forwarding.v1.Question
-	(*WithheldEdges)(nil),         // 26: nagi.forwarding.v1.WithheldEdges
-	(*EdgeName)(nil),              // 27: nagi.forwarding.v1.EdgeName
-	(*PauseEdges)(nil),            // 28: nagi.forwarding.v1.PauseEdges
-	(*Dismissal)(nil),             // 29: nagi.forwarding.v1.Dismissal
-	(*Answer)(nil),                // 30: nagi.forwarding.v1.Answer
-	(*PauseCount)(nil),            // 31: nagi.forwarding.v1.PauseCount
-	(*Edge)(nil),                  // 32: nagi.forwarding.v1.Edge
-	(*Stream)(nil),                // 33: nagi.forwarding.v1.Stream
-	(*ConnectionsRequest)(nil),    // 34: nagi.forwarding.v1.ConnectionsRequest
-	(*ConnectionsResponse)(nil),   // 35: nagi.forwarding.v1.ConnectionsResponse
-	(*ChannelConnection)(nil),     // 36: nagi.forwarding.v1.ChannelConnection
-	(*WaitEnforcedRequest)(nil),   // 37: nagi.forwarding.v1.WaitEnforcedRequest
-	(*WaitEnforcedResponse)(nil),  // 38: nagi.forwarding.v1.WaitEnforcedResponse
-	(*ListRequest)(nil),           // 39: nagi.forwarding.v1.ListRequest
-	(*ListResponse)(nil),          // 40: nagi.forwarding.v1.ListResponse
-	(*ExplainRequest)(nil),        // 41: nagi.forwarding.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 42: nagi.forwarding.v1.ExplainResponse
-	(*DisconnectRequest)(nil),     // 43: nagi.forwarding.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),    // 44: nagi.forwarding.v1.DisconnectResponse
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*Farewell)(nil),              // 10: nagi.forwarding.v1.Farewell
+	(*Resend)(nil),                // 11: nagi.forwarding.v1.Resend
+	(*Refusal)(nil),               // 12: nagi.forwarding.v1.Refusal
+	(*Clock)(nil),                 // 13: nagi.forwarding.v1.Clock
+	(*Connection)(nil),            // 14: nagi.forwarding.v1.Connection
+	(*AudioCodec)(nil),            // 15: nagi.forwarding.v1.AudioCodec
+	(*VideoCodec)(nil),            // 16: nagi.forwarding.v1.VideoCodec
+	(*Table)(nil),                 // 17: nagi.forwarding.v1.Table
+	(*Pause)(nil),                 // 18: nagi.forwarding.v1.Pause
+	(*Side)(nil),                  // 19: nagi.forwarding.v1.Side
+	(*IDs)(nil),                   // 20: nagi.forwarding.v1.IDs
+	(*Everyone)(nil),              // 21: nagi.forwarding.v1.Everyone
+	(*EveryoneExcept)(nil),        // 22: nagi.forwarding.v1.EveryoneExcept
+	(*ReplicaVersion)(nil),        // 23: nagi.forwarding.v1.ReplicaVersion
+	(*Acknowledgement)(nil),       // 24: nagi.forwarding.v1.Acknowledgement
+	(*PauseState)(nil),            // 25: nagi.forwarding.v1.PauseState
+	(*Question)(nil),              // 26: nagi.forwarding.v1.Question
+	(*WithheldEdges)(nil),         // 27: nagi.forwarding.v1.WithheldEdges
+	(*EdgeName)(nil),              // 28: nagi.forwarding.v1.EdgeName
+	(*PauseEdges)(nil),            // 29: nagi.forwarding.v1.PauseEdges
+	(*Dismissal)(nil),             // 30: nagi.forwarding.v1.Dismissal
+	(*Answer)(nil),                // 31: nagi.forwarding.v1.Answer
+	(*PauseCount)(nil),            // 32: nagi.forwarding.v1.PauseCount
+	(*Edge)(nil),                  // 33: nagi.forwarding.v1.Edge
+	(*Stream)(nil),                // 34: nagi.forwarding.v1.Stream
+	(*ConnectionsRequest)(nil),    // 35: nagi.forwarding.v1.ConnectionsRequest
+	(*ConnectionsResponse)(nil),   // 36: nagi.forwarding.v1.ConnectionsResponse
+	(*ChannelConnection)(nil),     // 37: nagi.forwarding.v1.ChannelConnection
+	(*WaitEnforcedRequest)(nil),   // 38: nagi.forwarding.v1.WaitEnforcedRequest
+	(*WaitEnforcedResponse)(nil),  // 39: nagi.forwarding.v1.WaitEnforcedResponse
+	(*ListRequest)(nil),           // 40: nagi.forwarding.v1.ListRequest
+	(*ListResponse)(nil),          // 41: nagi.forwarding.v1.ListResponse
+	(*ExplainRequest)(nil),        // 42: nagi.forwarding.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 43: nagi.forwarding.v1.ExplainResponse
+	(*DisconnectRequest)(nil),     // 44: nagi.forwarding.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),    // 45: nagi.forwarding.v1.DisconnectResponse
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
 }
 var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	6,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
 	8,  // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
 	9,  // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
-	23, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
-	12, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
-	30, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
-	10, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
-	7,  // 7: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
-	16, // 8: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
-	22, // 9: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
-	25, // 10: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
-	11, // 11: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
-	10, // 12: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
-	13, // 13: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
-	45, // 14: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
-	0,  // 15: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
-	45, // 16: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
-	14, // 17: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
-	15, // 18: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
-	17, // 19: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
-	18, // 20: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
-	18, // 21: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
-	1,  // 22: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
-	45, // 23: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
-	45, // 24: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
-	19, // 25: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
-	19, // 26: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
-	20, // 27: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
-	21, // 28: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
-	24, // 29: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
-	2,  // 30: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
-	46, // 31: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
-	26, // 32: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
-	27, // 33: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
-	28, // 34: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	29, // 35: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
-	1,  // 36: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
-	20, // 37: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
-	32, // 38: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
-	31, // 39: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
-	0,  // 40: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
-	33, // 41: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
-	1,  // 42: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
-	3,  // 43: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
-	46, // 44: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
-	36, // 45: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
-	13, // 46: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
-	27, // 47: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	46, // 48: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
-	1,  // 49: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
-	32, // 50: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	27, // 51: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	28, // 52: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	32, // 53: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	29, // 54: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
-	4,  // 55: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
-	34, // 56: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
-	37, // 57: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
-	39, // 58: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
-	41, // 59: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
-	43, // 60: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
-	5,  // 61: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
-	35, // 62: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
-	38, // 63: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
-	40, // 64: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
-	42, // 65: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
-	44, // 66: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
-	61, // [61:67] is the sub-list for method output_type
-	55, // [55:61] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	24, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
+	13, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
+	31, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
+	11, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
+	10, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
+	7,  // 8: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
+	17, // 9: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
+	23, // 10: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
+	26, // 11: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
+	12, // 12: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
+	11, // 13: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
+	14, // 14: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
+	46, // 15: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
+	0,  // 16: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
+	46, // 17: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
+	15, // 18: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
+	16, // 19: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
+	18, // 20: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
+	19, // 21: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
+	19, // 22: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
+	1,  // 23: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
+	46, // 24: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
+	46, // 25: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
+	20, // 26: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
+	20, // 27: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
+	21, // 28: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
+	22, // 29: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
+	25, // 30: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
+	2,  // 31: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
+	47, // 32: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
+	27, // 33: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
+	28, // 34: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
+	29, // 35: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	30, // 36: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
+	1,  // 37: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
+	21, // 38: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
+	33, // 39: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
+	32, // 40: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
+	0,  // 41: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
+	34, // 42: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
+	1,  // 43: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
+	3,  // 44: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
+	47, // 45: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
+	37, // 46: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
+	14, // 47: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
+	28, // 48: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	47, // 49: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
+	1,  // 50: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
+	33, // 51: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	28, // 52: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	29, // 53: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	33, // 54: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	30, // 55: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
+	4,  // 56: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
+	35, // 57: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
+	38, // 58: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
+	40, // 59: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
+	42, // 60: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
+	44, // 61: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
+	5,  // 62: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
+	36, // 63: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
+	39, // 64: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
+	41, // 65: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
+	43, // 66: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
+	45, // 67: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
+	62, // [62:68] is the sub-list for method output_type
+	56, // [56:62] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_forwarding_v1_forwarding_proto_init() }
@@ -3781,6 +3840,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeRequest_Clock)(nil),
 		(*SubscribeRequest_Answer)(nil),
 		(*SubscribeRequest_Resend)(nil),
+		(*SubscribeRequest_Farewell)(nil),
 	}
 	file_forwarding_v1_forwarding_proto_msgTypes[1].OneofWrappers = []any{
 		(*SubscribeResponse_Welcome)(nil),
@@ -3790,25 +3850,25 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeResponse_Refusal)(nil),
 		(*SubscribeResponse_Resend)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[14].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[15].OneofWrappers = []any{
 		(*Side_ConnectionIds)(nil),
 		(*Side_ClientIds)(nil),
 		(*Side_Everyone)(nil),
 		(*Side_EveryoneExcept)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[21].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[22].OneofWrappers = []any{
 		(*Question_Withheld)(nil),
 		(*Question_Edge)(nil),
 		(*Question_Pause)(nil),
 		(*Question_Dismiss)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[25].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[26].OneofWrappers = []any{
 		(*Dismissal_ConnectionId)(nil),
 		(*Dismissal_ClientId)(nil),
 		(*Dismissal_Everyone)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[29].OneofWrappers = []any{}
-	file_forwarding_v1_forwarding_proto_msgTypes[37].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[30].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[38].OneofWrappers = []any{
 		(*ExplainRequest_Edge)(nil),
 		(*ExplainRequest_Pause)(nil),
 	}
@@ -3818,7 +3878,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forwarding_v1_forwarding_proto_rawDesc), len(file_forwarding_v1_forwarding_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
