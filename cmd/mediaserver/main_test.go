@@ -70,7 +70,7 @@ func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.Subscribe
 		case request.GetReport() != nil:
 			m.reports <- request.GetReport()
 			response.Message = &forwardingv1.SubscribeResponse_Table{
-				Table: &forwardingv1.Table{ChannelId: request.GetReport().GetChannelId(), Version: 1},
+				Table: &forwardingv1.Table{ChannelId: request.GetReport().GetChannelId(), Instance: request.GetReport().GetInstance(), Version: 1},
 			}
 		case request.GetComplete() != nil:
 			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1}}
@@ -149,7 +149,7 @@ func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
 	if _, message, err := socket.Read(t.Context()); err != nil || !strings.Contains(string(message), `"offer"`) {
 		t.Fatalf("the first message is %s, error %v; want an offer", message, err)
 	}
-	if report := receive(t, m.reports); report.GetChannelId() != "sora" || len(report.GetConnections()) != 1 {
+	if report := receive(t, m.reports); report.GetChannelId() != "sora" || len(report.GetJoined()) != 1 {
 		t.Errorf("reported %v, want one connection in sora", report)
 	}
 
@@ -167,8 +167,8 @@ func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
 	for len(m.reports) > 0 {
 		last = <-m.reports
 	}
-	if last == nil || len(last.GetConnections()) != 0 {
-		t.Errorf("the manager's last report is %v, want an empty channel", last)
+	if !last.GetClosed() {
+		t.Errorf("the manager's last report is %v, want the end of the channel", last)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 const (
 	// maxQuestions bounds the questions of one stream that wait or are answered.
-	maxQuestions = 256
+	maxQuestions = 1024
 	// maxAnswers bounds the answers of one stream that are held in memory until
 	// they are sent.
 	maxAnswers = 4
@@ -113,7 +113,7 @@ func (st *stream) awaitTable(ctx context.Context, question *forwardingv1.Questio
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
 	for {
-		looked, held := st.subscriber.holds(question, arrival)
+		looked, held := st.holds(question, arrival)
 		if looked == nil {
 			return ""
 		}
@@ -129,12 +129,13 @@ func (st *stream) awaitTable(ctx context.Context, question *forwardingv1.Questio
 
 // holds returns nil when the question can be answered, else what is closed when to
 // look again, and what is held now.
-func (s *Subscriber) holds(question *forwardingv1.Question, arrival uint64) (looked <-chan struct{}, held string) {
+func (st *stream) holds(question *forwardingv1.Question, arrival uint64) (looked <-chan struct{}, held string) {
+	s := st.subscriber
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.channelOf(question.GetChannelId())
 	h := c.heldOf(question.GetInstance())
-	if h != nil && h.version >= question.GetVersion() && c.settled >= arrival {
+	if h != nil && h.version >= question.GetVersion() && c.settled >= arrival && !st.contradicts(c, h) {
 		return nil, ""
 	}
 	if c.looked == nil {
@@ -144,4 +145,12 @@ func (s *Subscriber) holds(question *forwardingv1.Question, arrival uint64) (loo
 		return c.looked, "this instance holds none"
 	}
 	return c.looked, fmt.Sprintf("the one held is at version %d", h.version)
+}
+
+// contradicts tells whether the replica, which is at an older version than the one
+// held, says something else: it lags for a moment, or the table held is of a history
+// that a restored backup ended. Subscriber.mu is held.
+func (st *stream) contradicts(c *channel, h *held) bool {
+	e := st.exchanges[c.id]
+	return st.fresh() && st.version < h.version && e != nil && e.offer != nil && len(e.offer.differs) > 0
 }

@@ -92,6 +92,28 @@ func TestQuestionFailsWhenItsTableTakesTooLong(t *testing.T) {
 	})
 }
 
+// After a restored backup the table held is of a higher version, and of no more worth.
+func TestQuestionIsNotAnsweredFromAnotherHistory(t *testing.T) {
+	inWorld(t, []string{replicaA, replicaB}, func(t *testing.T, w *world) {
+		a := w.replicas[replicaA].last()
+		a.sendTable(t, table(100, "u1"))
+		synctest.Wait()
+		a.sendTable(t, removing(difference(100, 50, "u0"), "u1"))
+		a.ask(t, &forwardingv1.Question{Id: 1, ChannelId: "sora", Instance: 1, Version: 50, Wait: durationpb.New(30 * time.Second)})
+		if answer := a.answer(1); answer != nil {
+			t.Errorf("answered %v while the table of the history before is held", answer)
+		}
+		for range 3 {
+			time.Sleep(4 * time.Second)
+			a.sendVersion(t, 50, false)
+		}
+		expectTables(t, w, "100 whole u1", "50 u0 -u1")
+		if answer := a.answer(1); answer == nil || answer.GetError() != "" {
+			t.Errorf("the answer after the adoption is %v", answer)
+		}
+	})
+}
+
 // A Host that is slow to answer delays neither tables nor other answers.
 func TestSlowQuestionsDelayNothingElse(t *testing.T) {
 	inWorld(t, []string{replicaA}, func(t *testing.T, w *world) {
