@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -219,17 +220,22 @@ func (e *editor) take(t *testing.T) {
 func (e *editor) update(t *testing.T) {
 	t.Helper()
 	spec := e.pause.Spec
-	e.pause = running.get(t, e.pause) // Its status may have been written.
-	e.pause.Spec = spec
-	if err := running.api.Update(t.Context(), e.pause); err != nil {
-		t.Fatal(err)
-	}
+	await(t, "an update without a conflict", func() (error, bool) {
+		e.pause = running.get(t, e.pause)
+		e.pause.Spec = spec
+		err := running.api.Update(t.Context(), e.pause)
+		if err != nil && !apierrors.IsConflict(err) { // Its status was written meanwhile.
+			t.Fatal(err)
+		}
+		return err, err == nil
+	})
 }
 
 // merge sends the difference alone.
 func (e *editor) merge(t *testing.T) {
 	t.Helper()
-	e.pause = running.edit(t, e.pause, func(spec *v1alpha1.RtpStreamPauseSpec) { *spec = e.pause.Spec })
+	wanted := e.pause.Spec
+	e.pause = running.edit(t, e.pause, func(spec *v1alpha1.RtpStreamPauseSpec) { *spec = wanted })
 }
 
 func (e *editor) replace(t *testing.T) {

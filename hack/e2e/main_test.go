@@ -25,6 +25,9 @@ var (
 	programs string
 )
 
+// built is a directory of programs to test, instead of new ones.
+var built = flag.String("programs", "", "directory of programs to test; empty: they are built")
+
 // rounds is how often each fault is repeated where a fault is a matter of chance:
 // few by default, so that the whole is bearable; 25 show what is promised.
 var rounds = flag.Int("rounds", 2, "how often each fault is repeated")
@@ -45,9 +48,11 @@ func runTests(m *testing.M) int {
 		return failed(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	programs = filepath.Join(dir, "bin")
-	if err := buildPrograms(programs); err != nil {
-		return failed(err)
+	if programs = *built; programs == "" {
+		programs = filepath.Join(dir, "bin")
+		if err := buildPrograms(programs); err != nil {
+			return failed(err)
+		}
 	}
 	if running, err = startSystem(dir, layout{managers: 2, shims: 2, mediaServers: 2}); err != nil {
 		return failed(err)

@@ -34,8 +34,8 @@ const (
 // layout says what a system is made of.
 type layout struct {
 	managers, shims, mediaServers int
-	// managerArgs are arguments beside those that every manager gets.
-	managerArgs []string
+	// Arguments beside those that every program of a kind gets.
+	managerArgs, shimArgs []string
 	// managerUsers are who the managers are to the API server, one by one; empty:
 	// administrators.
 	managerUsers []string
@@ -160,7 +160,7 @@ func (s *system) startPrograms(ctx context.Context) error {
 		}
 	}
 	for range s.layout.shims {
-		if _, err := s.addShim(ctx, "", "--namespace="+namespace); err != nil {
+		if _, err := s.addShim(ctx, "", append([]string{"--namespace=" + namespace}, s.layout.shimArgs...)...); err != nil {
 			return err
 		}
 	}
