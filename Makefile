@@ -85,7 +85,6 @@ bench-control: build controlplane ## Measure the control plane with 100,000 paus
 .PHONY: generate
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/controller-gen ## Make the Go code of the protocol and of the API types.
 	@$(TOOLS)/buf generate
-	@rm -rf api/v1alpha1/applyconfiguration # Or what no type makes any more would stay.
 	@$(TOOLS)/controller-gen object applyconfiguration:omitToolVersion=true paths=./api/v1alpha1
 
 .PHONY: manifests
