@@ -2,6 +2,7 @@ package knowledge
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -173,7 +174,10 @@ func (t *Tenant) writtenBy(object *v1alpha1.RtpStreamPause) time.Time {
 
 func (b *batch) update(e *entry, object *v1alpha1.RtpStreamPause) {
 	digest, size := content(object)
-	b.t.unindex(e)
+	moves := !foundAlike(e.object, object)
+	if moves {
+		b.t.unindex(e)
+	}
 	if object.Generation != e.object.Generation {
 		e.since = b.now
 	}
@@ -187,8 +191,9 @@ func (b *batch) update(e *entry, object *v1alpha1.RtpStreamPause) {
 		e.digest, e.size, e.learned = digest, size, b.now
 		c.count(e, 1)
 	}
-	e.object = object
-	b.t.index(e)
+	if e.object = object; moves {
+		b.t.index(e)
+	}
 }
 
 func (b *batch) remove(e *entry) {
@@ -303,45 +308,57 @@ func (c *channel) admit(b *batch, x *touched) {
 	}
 }
 
-// index notes under which media server and which connections the pause is to be
-// found.
+// index notes under which media server and which connections a pause that may be
+// collected is to be found.
 func (t *Tenant) index(e *entry) {
-	if e.object.Spec.DeleteAfterDisconnectSeconds == nil {
-		return
+	if server := e.object.Status.MediaServer; server != "" && e.object.Spec.DeleteAfterDisconnectSeconds != nil {
+		if t.mentions[server] == nil {
+			t.mentions[server] = map[*entry]struct{}{}
+		}
+		t.mentions[server][e] = struct{}{}
 	}
-	if server := e.object.Status.MediaServer; server != "" {
-		put(t.mentions, server, e)
-	}
-	for _, id := range connectionIDs(e.object) {
-		put(t.naming, id, e)
+	for id := range connectionIDs(e.object) {
+		t.naming[id] = append(t.naming[id], e)
 	}
 }
 
 func (t *Tenant) unindex(e *entry) {
-	if e.object.Spec.DeleteAfterDisconnectSeconds == nil {
-		return
+	server := e.object.Status.MediaServer
+	delete(t.mentions[server], e)
+	if len(t.mentions[server]) == 0 {
+		delete(t.mentions, server)
 	}
-	drop(t.mentions, e.object.Status.MediaServer, e)
-	for _, id := range connectionIDs(e.object) {
-		drop(t.naming, id, e)
+	for id := range connectionIDs(e.object) {
+		if at := slices.Index(t.naming[id], e); at >= 0 {
+			t.naming[id] = slices.Delete(t.naming[id], at, at+1)
+		}
+		if len(t.naming[id]) == 0 {
+			delete(t.naming, id)
+		}
 	}
 }
 
-func connectionIDs(object *v1alpha1.RtpStreamPause) []string {
-	return append(slices.Clone(object.Spec.Receivers.ConnectionIDs), object.Spec.Senders.ConnectionIDs...)
+// foundAlike tells whether a change leaves the pause where it is found.
+func foundAlike(a, b *v1alpha1.RtpStreamPause) bool {
+	return a.Status.MediaServer == b.Status.MediaServer &&
+		(a.Spec.DeleteAfterDisconnectSeconds == nil) == (b.Spec.DeleteAfterDisconnectSeconds == nil) &&
+		slices.Equal(a.Spec.Receivers.ConnectionIDs, b.Spec.Receivers.ConnectionIDs) &&
+		slices.Equal(a.Spec.Senders.ConnectionIDs, b.Spec.Senders.ConnectionIDs)
 }
 
-func put(index map[string]map[*entry]struct{}, key string, e *entry) {
-	if index[key] == nil {
-		index[key] = map[*entry]struct{}{}
-	}
-	index[key][e] = struct{}{}
-}
-
-func drop(index map[string]map[*entry]struct{}, key string, e *entry) {
-	delete(index[key], e)
-	if len(index[key]) == 0 {
-		delete(index, key)
+// connectionIDs yields the connections whose leaving may end the pause.
+func connectionIDs(object *v1alpha1.RtpStreamPause) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if object.Spec.DeleteAfterDisconnectSeconds == nil {
+			return
+		}
+		for _, ids := range [][]string{object.Spec.Receivers.ConnectionIDs, object.Spec.Senders.ConnectionIDs} {
+			for _, id := range ids {
+				if !yield(id) {
+					return
+				}
+			}
+		}
 	}
 }
 

@@ -268,7 +268,7 @@ func (t *Tenant) join(h *hosted, c *forwardingv1.Connection, epoch uint64) {
 // presenceChanged tells watchers of the pauses that wait for the connection to go.
 func (t *Tenant) presenceChanged(connectionID string) {
 	naming := t.naming[connectionID]
-	for e := range naming {
+	for _, e := range naming {
 		t.notify(len(naming) > many, e)
 	}
 }

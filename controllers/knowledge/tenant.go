@@ -51,7 +51,7 @@ type Tenant struct {
 	mentions map[string]map[*entry]struct{}
 	// naming has the pauses with deleteAfterDisconnectSeconds by the connections
 	// that they name.
-	naming map[string]map[*entry]struct{}
+	naming map[string][]*entry
 
 	servers     map[string]*mediaServer
 	connections int
@@ -80,7 +80,7 @@ func newTenant(namespace string, config Config, m *metrics) *Tenant {
 	return &Tenant{
 		namespace: namespace, config: config, metrics: m,
 		byName: map[string]*entry{}, byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
-		mentions: map[string]map[*entry]struct{}{}, naming: map[string]map[*entry]struct{}{},
+		mentions: map[string]map[*entry]struct{}{}, naming: map[string][]*entry{},
 		servers: map[string]*mediaServer{}, out: outOfTouch{servers: map[*mediaServer]struct{}{}}, judgedLost: map[*entry]struct{}{},
 		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
 		watchers: map[*watcher]struct{}{},
