@@ -19,7 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/nagi-rtc/nagi/hack/controlplane"
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 )
 
 // Command makes a benchmark run etcd and kube-apiserver alone, by Run. They get a
