@@ -78,7 +78,7 @@ func (e *editor) all() map[stretch]struct{} {
 
 func (e *editor) edit(t *testing.T) {
 	t.Helper()
-	before := e.withheld()
+	before := e.withheld(t)
 	stopped := map[stretch]uint64{}
 	for stretch := range before {
 		stopped[stretch] = e.arrived(t, stretch)
@@ -87,7 +87,7 @@ func (e *editor) edit(t *testing.T) {
 	table := e.draw()
 	e.server.registry.Apply(table)
 
-	after := e.withheld()
+	after := e.withheld(t)
 	for stretch, last := range before {
 		if _, still := after[stretch]; !still {
 			eventually(t, stretch.String()+" goes on", comes(stretch.receiver, stretch.sender, stretch.botKind()))
@@ -106,14 +106,15 @@ func (e *editor) edit(t *testing.T) {
 			eventually(t, stretch.String()+" flows", comes(stretch.receiver, stretch.sender, stretch.botKind()))
 		}
 	}
-	if now := e.withheld(); !maps.Equal(now, after) {
+	if now := e.withheld(t); !maps.Equal(now, after) {
 		t.Errorf("what is withheld has the last numbers %v, and had %v at the end of the edit", now, after)
 	}
 }
 
 // withheld returns what the pauses withhold with the last sequence numbers, -1 where
 // nothing ever left. It fails when the channel does not agree.
-func (e *editor) withheld() map[stretch]int {
+func (e *editor) withheld(t *testing.T) map[stretch]int {
+	t.Helper()
 	withheld := map[stretch]int{}
 	for stretch := range e.all() {
 		paused := slices.ContainsFunc(slices.Collect(maps.Values(e.pauses)), func(p *forwardingv1.Pause) bool {
@@ -121,7 +122,7 @@ func (e *editor) withheld() map[stretch]int {
 		})
 		stream := streamOf(e.server.edge(stretch.receiver, stretch.sender), stretch.kind)
 		if said := slices.Contains(stream.GetWithheld(), forwardingv1.Withheld_WITHHELD_PAUSED); said != paused {
-			panic(fmt.Sprintf("%v is said to be paused: %v; want %v under %v", stretch, said, paused, e.pauses))
+			t.Fatalf("%v is said to be paused: %v; want %v under %v", stretch, said, paused, e.pauses)
 		}
 		if paused {
 			withheld[stretch] = -1
@@ -246,7 +247,7 @@ func TestEditsInARow(t *testing.T) {
 	}
 
 	e.swap()
-	before := e.withheld()
+	before := e.withheld(t)
 	maps.DeleteFunc(before, func(s stretch, _ int) bool {
 		return s.receiver.ClientID() != "wall" || s.sender.ClientID() != "camera"
 	})
@@ -257,7 +258,7 @@ func TestEditsInARow(t *testing.T) {
 	for range 500 {
 		e.swap()
 	}
-	after := e.withheld()
+	after := e.withheld(t)
 	for stretch, last := range before {
 		if now := after[stretch]; now != last {
 			t.Errorf("%v went on from %d to %d", stretch, last, now)

@@ -25,13 +25,15 @@ const defaultVideoBitRate = 5_000_000
 // defaultAudioBitRate is the same for audio, in bit/s.
 const defaultAudioBitRate = 128_000
 
-// member is a connection in its channel. connection, client, peer, tracks and
-// wants never change; the channel's mutex guards the rest.
+// member is a connection in its channel. connection, client, peer, created, tracks
+// and wants never change; the channel's mutex guards the rest.
 type member struct {
 	connection *forwardingv1.Connection
 	request    signaling.Connect
 	client     signaling.Client
 	peer       *rtc.Peer
+	// created is when the connection was, by a clock that nobody sets.
+	created time.Time
 	// tracks are the streams that the member's role lets it send.
 	tracks map[forwardingv1.Kind]*fanout.Track
 	// wants are the kinds that it would receive.
@@ -47,8 +49,10 @@ type member struct {
 }
 
 func newMember(request signaling.Connect, client signaling.Client) *member {
+	now := time.Now()
 	m := &member{
-		connection: newConnection(request),
+		connection: newConnection(request, now),
+		created:    now,
 		request:    request,
 		client:     client,
 		tracks:     make(map[forwardingv1.Kind]*fanout.Track),
@@ -65,7 +69,7 @@ func newMember(request signaling.Connect, client signaling.Client) *member {
 	return m
 }
 
-func newConnection(request signaling.Connect) *forwardingv1.Connection {
+func newConnection(request signaling.Connect, now time.Time) *forwardingv1.Connection {
 	id := signaling.NewID()
 	c := &forwardingv1.Connection{
 		ConnectionId: id,
@@ -73,7 +77,7 @@ func newConnection(request signaling.Connect) *forwardingv1.Connection {
 		BundleId:     request.BundleID,
 		SessionId:    signaling.NewID(),
 		Role:         request.Role,
-		CreatedTime:  timestamppb.New(time.Now()),
+		CreatedTime:  timestamppb.New(now),
 	}
 	if c.ClientId == "" {
 		c.ClientId = id

@@ -67,7 +67,7 @@ func (ch *channel) state(m *member, now time.Time) signaling.ConnectionState {
 		Member:    m.describe(),
 		ChannelID: ch.id,
 		SessionID: m.connection.GetSessionId(),
-		Minutes:   int(now.Sub(m.connection.GetCreatedTime().AsTime()) / time.Minute),
+		Minutes:   int(now.Sub(m.created) / time.Minute),
 	}
 	for _, other := range ch.members {
 		if other.connected {
