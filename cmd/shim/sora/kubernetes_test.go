@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,15 +35,18 @@ func clientset(t testing.TB) *kubernetes.Clientset {
 	return set
 }
 
-// userWith is a client of somebody who may do these verbs in the namespace default.
-func userWith(t testing.TB, name string, verbs ...string) client.Client {
+// userWith is a client of somebody who may do these verbs in the namespace default,
+// and the user's name.
+func userWith(t testing.TB, name string, verbs ...string) (client.Client, string) {
 	t.Helper()
+	// An earlier run of the test may have had a user of the name.
+	name += rand.String(6)
 	user, err := apiServer(t).Environment.AddUser(envtest.User{Name: name}, &rest.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	grant(t, name, verbs...)
-	return newClient(t, user.Config())
+	return newClient(t, user.Config()), name
 }
 
 func grant(t testing.TB, name string, verbs ...string) {
@@ -65,7 +69,8 @@ func grant(t testing.TB, name string, verbs ...string) {
 }
 
 func TestForbidden(t *testing.T) {
-	s := newShim(t, 1, func(c *Config) { c.Client = userWith(t, "nobody") })
+	nobody, _ := userWith(t, "nobody")
+	s := newShim(t, 1, func(c *Config) { c.Client = nobody })
 	channel := t.Name()
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
 	for operation, body := range map[string]string{pauseTarget: edgeBody(channel, alice, bob), resumeTarget: edgeBody(channel, alice, bob), listTarget: channelBody(channel)} {
@@ -74,18 +79,25 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
+// createNamespace makes a namespace and returns its name.
+func createNamespace(t testing.TB) string {
+	t.Helper()
+	namespace, err := clientset(t).CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shim-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return namespace.Name
+}
+
 // TestNamespaces: one that is absent, or on its way out, is nobody's missing right
 // and nothing that repeating mends.
 func TestNamespaces(t *testing.T) {
-	namespaces := clientset(t).CoreV1().Namespaces()
+	ending := createNamespace(t)
 	// No controller runs that would finish the deletion.
-	if _, err := namespaces.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ending"}}, metav1.CreateOptions{}); err != nil {
+	if err := clientset(t).CoreV1().Namespaces().Delete(t.Context(), ending, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := namespaces.Delete(t.Context(), "ending", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	for namespace, want := range map[string]string{"ending": namespaceTerminating, "absent": namespaceNotFound} {
+	for namespace, want := range map[string]string{ending: namespaceTerminating, "absent": namespaceNotFound} {
 		s := newShim(t, 1, func(c *Config) { c.Namespace = namespace })
 		s.views[0].join(t.Name(), sendrecv(alice), sendrecv(bob))
 		body := edgeBody(t.Name(), alice, bob)
@@ -117,14 +129,11 @@ func (l *logged) String() string {
 // TestAdmissionPolicy: what a policy says is in the log, and not told to clients.
 func TestAdmissionPolicy(t *testing.T) {
 	set := clientset(t)
-	namespace := "policed"
-	if _, err := set.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	namespace := createNamespace(t)
 	policies := set.AdmissionregistrationV1()
 	reason := metav1.StatusReasonForbidden
 	if _, err := policies.ValidatingAdmissionPolicies().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: "no-pauses"},
+		ObjectMeta: metav1.ObjectMeta{Name: "no-pauses-" + namespace},
 		Spec: admissionv1.ValidatingAdmissionPolicySpec{
 			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
 				Operations: []admissionv1.OperationType{"CREATE"}, Rule: admissionv1.Rule{APIGroups: []string{"rtp.nagi.dev"}, APIVersions: []string{"*"}, Resources: []string{"*"}},
@@ -135,9 +144,9 @@ func TestAdmissionPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := policies.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "no-pauses"},
+		ObjectMeta: metav1.ObjectMeta{Name: "no-pauses-" + namespace},
 		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: "no-pauses", ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+			PolicyName: "no-pauses-" + namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
 			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": namespace}}},
 		},
 	}, metav1.CreateOptions{}); err != nil {
@@ -223,7 +232,7 @@ func TestWordsOfTheAPIServer(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	partly := userWith(t, "partly", "get", "list", "create", "delete")
+	partly, _ := userWith(t, "partly", "get", "list", "create", "delete")
 	withoutReviews := through(t, apiServer(t).Config, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if strings.Contains(r.URL.Path, "selfsubjectaccessreviews") {
 			return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: r}, nil
@@ -264,11 +273,12 @@ func TestReady(t *testing.T) {
 	}
 
 	// A right that is given later shows at once.
-	s := newShim(t, 1, func(c *Config) { c.Client = userWith(t, "later") })
+	later, name := userWith(t, "later")
+	s := newShim(t, 1, func(c *Config) { c.Client = later })
 	if s.handler.Ready() == nil {
 		t.Error("ready without rights")
 	}
-	grant(t, "later", verbs...)
+	grant(t, name, verbs...)
 	for deadline := time.Now().Add(10 * time.Second); s.handler.Ready() != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not ready with rights")

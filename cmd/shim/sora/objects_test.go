@@ -34,28 +34,32 @@ func (s *shim) find(channel string) []v1alpha1.RtpStreamPause {
 	return found
 }
 
-func (s *shim) create(name string, spec v1alpha1.RtpStreamPauseSpec, finalizers ...string) *v1alpha1.RtpStreamPause {
+func (s *shim) create(name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStreamPause {
 	s.t.Helper()
-	pause := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Finalizers: finalizers}, Spec: spec}
-	if err := s.objects.Create(s.t.Context(), pause); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		if err := s.objects.Delete(context.Background(), pause); client.IgnoreNotFound(err) != nil {
-			s.t.Error(err)
-		}
-	})
-	return pause
+	return s.store(&v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec})
 }
 
-// created is one that the shim might have made, but for a change.
+// createdByShim is an object that the shim might have made, but for a change.
 func (s *shim) createdByShim(e edge, change func(*v1alpha1.RtpStreamPause)) *v1alpha1.RtpStreamPause {
 	s.t.Helper()
 	pause := e.object("default")
 	change(pause)
+	return s.store(pause)
+}
+
+// store creates the object until the end of the test.
+func (s *shim) store(pause *v1alpha1.RtpStreamPause) *v1alpha1.RtpStreamPause {
+	s.t.Helper()
 	if err := s.objects.Create(s.t.Context(), pause); err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(func() {
+		// By name: a test may have made it anew.
+		byName := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: pause.Namespace, Name: pause.Name}}
+		if err := s.objects.Delete(context.Background(), byName); client.IgnoreNotFound(err) != nil {
+			s.t.Error(err)
+		}
+	})
 	return pause
 }
 

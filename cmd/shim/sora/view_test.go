@@ -200,8 +200,8 @@ func names(side *v1alpha1.Side, c *forwardingv1.Connection) bool {
 	return slices.Contains(side.ConnectionIDs, c.GetConnectionId()) || slices.Contains(side.ClientIDs, c.GetClientId())
 }
 
-// edges are the channel's live ones, withheld or not.
-func (v *view) edges(ctx context.Context, channelID string, version uint64) ([]*forwardingv1.Edge, error) {
+// edges are the channel's live ones, withheld or not; one alone, if it is named.
+func (v *view) edges(ctx context.Context, channelID string, version uint64, only *forwardingv1.EdgeName) ([]*forwardingv1.Edge, error) {
 	pauses, err := v.pauses(ctx, channelID)
 	if err != nil {
 		return nil, err
@@ -215,7 +215,8 @@ func (v *view) edges(ctx context.Context, channelID string, version uint64) ([]*
 	var edges []*forwardingv1.Edge
 	for _, receiver := range v.channels[channelID] {
 		for _, sender := range v.channels[channelID] {
-			if !forwardingv1.LiveEdge(receiver.GetConnection(), sender.GetConnection()) {
+			if !forwardingv1.LiveEdge(receiver.GetConnection(), sender.GetConnection()) ||
+				only != nil && (receiver.GetConnection().GetConnectionId() != only.GetRecvConnectionId() || sender.GetConnection().GetConnectionId() != only.GetSendConnectionId()) {
 				continue
 			}
 			edge := &forwardingv1.Edge{
@@ -244,7 +245,7 @@ func (v *view) List(request *forwardingv1.ListRequest, stream grpc.ServerStreami
 	if err := v.check(request.GetNamespace()); err != nil {
 		return err
 	}
-	edges, err := v.edges(stream.Context(), request.GetChannelId(), request.GetVersion())
+	edges, err := v.edges(stream.Context(), request.GetChannelId(), request.GetVersion(), nil)
 	if err != nil {
 		return err
 	}
@@ -274,7 +275,7 @@ func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerS
 	if err != nil {
 		return err
 	}
-	edges, err := v.edges(stream.Context(), request.GetChannelId(), request.GetVersion())
+	edges, err := v.edges(stream.Context(), request.GetChannelId(), request.GetVersion(), request.GetEdge())
 	if err != nil {
 		return err
 	}
