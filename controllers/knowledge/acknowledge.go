@@ -78,8 +78,10 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 	case h.acknowledgedBy == s && a.epoch < h.acknowledgedEpoch:
 		return fmt.Errorf("%w: acknowledgement.epoch: channel %q was acknowledged at epoch %d, and now at %d: it does not go back", ErrInvalid, channelID, h.acknowledgedEpoch, a.epoch)
 	}
-	if s.server.states+len(a.set) > t.config.Limits.States {
-		return fmt.Errorf("%w: acknowledgement.set: media server %q would have acknowledged more than %d pauses, which is the bound: spread its channels over more media servers", ErrTooMany, s.server.name, t.config.Limits.States)
+	if limit := t.config.Limits.States; s.server.states+len(a.set) > limit {
+		s.overflow(h, h.instance, h.epoch, fmt.Sprintf("media server %q has acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limit, channelID))
+
+		return nil
 	}
 	changed := s.states(h, a, now)
 	h.acknowledgedEpoch, h.acknowledgedBy = a.epoch, s

@@ -209,7 +209,8 @@ func set(of []string) map[string]bool {
 }
 
 // Hosts are the streams of the media servers that host the channel and are in
-// touch, and the names of those that may host it and are not, sorted.
+// touch, and the names of those that may host it and are not, or of whose channels
+// more than the bound are not known, sorted.
 func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -224,7 +225,7 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 	}
 	if len(sessions)+len(outOfTouch) == 0 {
 		names, _ := t.out.lost()
-		outOfTouch = slices.Clone(names)
+		outOfTouch = append(slices.Clone(names), t.untoldOf()...)
 	}
 	slices.SortFunc(outOfTouch, strings.Compare)
 

@@ -136,3 +136,17 @@ func (t *Tenant) forget(server *mediaServer, now time.Time) {
 		t.notify(true, e)
 	}
 }
+
+// untoldOf are the media servers with channels that nothing is known of.
+func (t *Tenant) untoldOf() (names []string) {
+	if t.untold == 0 {
+		return nil
+	}
+	for _, server := range t.servers {
+		if server.untold {
+			names = append(names, server.name)
+		}
+	}
+
+	return names
+}

@@ -398,7 +398,7 @@ func TestPresenceIsWhatMediaServersSay(t *testing.T) {
 }
 
 func (m *model) complete(t *rapid.T, s *modelServer) {
-	if s.session == nil || s.complete {
+	if s.session == nil || s.complete || len(s.unsaid) > 0 {
 		return
 	}
 	if err := s.session.Complete(m.now); err != nil {

@@ -105,6 +105,8 @@ func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, err
 	if older := server.session; older != nil {
 		older.end(now)
 		close(older.replaced)
+	} else {
+		t.streaming++
 	}
 	if server.lostSince.IsZero() {
 		server.lostSince = now
@@ -134,6 +136,7 @@ func (s *Session) Close(now time.Time) {
 	}
 	s.end(now)
 	s.server.session, s.server.complete = nil, time.Time{}
+	t.streaming--
 	t.setUntold(s.server, false)
 	if s.farewell {
 		t.forget(s.server, now)
@@ -174,6 +177,9 @@ func (s *Session) Complete(now time.Time) error {
 	}
 	if !s.server.complete.IsZero() {
 		return fmt.Errorf("%w: ReportComplete came twice: send it once, after the first reports", ErrInvalid)
+	}
+	if len(s.reports) > 0 {
+		return fmt.Errorf("%w: ReportComplete came between the parts of a report: send it after all of them", ErrInvalid)
 	}
 	s.server.complete, s.server.lostSince = now, time.Time{}
 	for _, h := range s.server.channels {

@@ -11,7 +11,7 @@ import (
 
 // assemblies bounds the messages in parts that a stream may have begun and not
 // finished.
-const assemblies = 16
+const assemblies = 4
 
 // report is one whose parts are coming in.
 type report struct {
@@ -132,7 +132,7 @@ func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) e
 	}
 	h.instance = r.instance
 	if reason := s.bound(h, len(r.joined), r.size); reason != "" {
-		s.overflow(h, r, reason, now)
+		s.overflow(h, r.instance, r.epoch, reason)
 
 		return nil
 	}
@@ -180,7 +180,7 @@ func (s *Session) difference(h *hosted, r *report, now time.Time) {
 		}
 	}
 	if reason := s.bound(h, len(h.connections)+joining, r.size); reason != "" {
-		s.overflow(h, r, reason, now)
+		s.overflow(h, r.instance, r.epoch, reason)
 
 		return
 	}
@@ -205,7 +205,7 @@ func (s *Session) bound(h *hosted, connections, reported int) string {
 
 // overflow takes nothing of the channel, but that it is hosted: no pause of it
 // counts as acknowledged.
-func (s *Session) overflow(h *hosted, r *report, reason string, _ time.Time) {
+func (s *Session) overflow(h *hosted, instance, epoch uint64, reason string) {
 	t := s.tenant
 	for id := range h.connections {
 		// Nobody has left: nobody is counted.
@@ -215,7 +215,7 @@ func (s *Session) overflow(h *hosted, r *report, reason string, _ time.Time) {
 	}
 	t.forgetStates(h)
 	t.tell(h, func(*entry) bool { return true })
-	h.instance, h.epoch, h.refused = r.instance, r.epoch, reason
+	h.instance, h.epoch, h.refused = instance, epoch, reason
 	h.outbound.stop()
 	s.refuse(h.channel.id, reason)
 	t.bells.ring(channelBell(h.channel.id))

@@ -66,8 +66,10 @@ type Outgoing struct {
 	Ask     *Ask
 	// Of Ask: the instance, and the version of the last table that went out before
 	// it, which has all that was known when it was asked. Instance 0: the media
-	// server does not host the channel on this stream any more.
+	// server does not host the channel on this stream any more, or, as Refused says,
+	// nothing of it is taken.
 	Instance, AskVersion uint64
+	Refused              string
 }
 
 // Table is the pauses of a channel, or what changed in them.
@@ -319,8 +321,11 @@ func (s *Session) nextAsk() Outgoing {
 	}
 	s.asks = s.asks[1:]
 	s.askNext = false
-	if h == nil || !h.holds(s) {
+	switch {
+	case h == nil || h.session != s:
 		return Outgoing{Ask: a}
+	case h.refused != "":
+		return Outgoing{Ask: a, Refused: h.refused}
 	}
 
 	return Outgoing{Ask: a, Instance: h.instance, AskVersion: h.sent}

@@ -54,6 +54,7 @@ type Tenant struct {
 	naming map[string][]*entry
 
 	servers     map[string]*mediaServer
+	streaming   int // media servers with a stream
 	connections int
 	untold      int // media servers with channels beyond the bounds
 	out         outOfTouch
@@ -125,14 +126,8 @@ func (t *Tenant) Confirm(ctx context.Context, version uint64) error {
 func (t *Tenant) Streaming() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	streaming := 0
-	for _, server := range t.servers {
-		if server.session != nil {
-			streaming++
-		}
-	}
 
-	return streaming
+	return t.streaming
 }
 
 // Pause returns the object of that name, nil when there is none. It must not be

@@ -178,13 +178,7 @@ func (j *judgement) anyLost(inOffice time.Time) bool {
 			j.Lost = append(j.Lost, named)
 		}
 	}
-	if j.t.untold > 0 {
-		for _, server := range j.t.servers {
-			if server.untold && server.session != nil {
-				j.Waiting = append(j.Waiting, server.name)
-			}
-		}
-	}
+	j.Waiting = append(j.Waiting, j.t.untoldOf()...)
 
 	return len(j.Lost) > 0
 }

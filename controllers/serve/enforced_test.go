@@ -73,6 +73,15 @@ func TestPauseIsPushedAcknowledgedAndWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	// What matches another edge does not say that it matches this one.
+	p.mu.Lock()
+	p.answers = func(*forwardingv1.Question) []*forwardingv1.Answer {
+		return []*forwardingv1.Answer{{Edges: []*forwardingv1.Edge{{RecvConnectionId: "L", SendConnectionId: "S", RecvRole: forwardingv1.Role_ROLE_SENDRECV}}}}
+	}
+	p.mu.Unlock()
+	_, err = s.waitEnforced(within(t, patience), o, late)
+	expectCode(t, err, codes.FailedPrecondition, "does not match the stream")
+
 	waiting := make(chan error, 1)
 	p.hold(true)
 	o.Spec.Reason = "another"

@@ -106,6 +106,9 @@ func (qs *questions) put(next knowledge.Outgoing) *forwardingv1.Question {
 	}
 	delete(qs.asked, next.Ask)
 	if next.Instance == 0 {
+		if next.Refused != "" {
+			q.err = unavailable("nothing is known of the channel: %s", next.Refused)
+		}
 		close(q.done)
 
 		return nil

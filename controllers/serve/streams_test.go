@@ -93,10 +93,14 @@ func TestChannelBeyondABoundIsRefusedAlone(t *testing.T) {
 		t.Error(reason)
 	}
 	c.send(t, said(&forwardingv1.ChannelReport{ChannelId: "crowd", Instance: 1, Epoch: 2, BaseEpoch: 1, Left: []string{"0"}}))
-	c.send(t, said(wholeReport("third", "X")))
+	c.send(t, completion, said(wholeReport("third", "X")))
 	if reason := refusal("third"); !strings.Contains(reason, "more than 2 channels") {
 		t.Error(reason)
 	}
+	_, _, err := s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "crowd", Limit: 1})
+	expectCode(t, err, codes.Unavailable, "more than 10 connections")
+	_, _, err = s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "fourth", Limit: 1})
+	expectCode(t, err, codes.Unavailable, "ms")
 	// A whole report later lifts it; the other channel was never concerned.
 	o := create(t, namespace, "pause", "crowd")
 	crowd.Joined, crowd.Epoch = crowd.GetJoined()[1:], 3

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -99,9 +101,14 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 			if err != nil {
 				return nil, statusOf(err)
 			}
-			if enforcement != nil {
-				return answerOf(enforcement), nil
+			if enforcement == nil {
+				break
 			}
+			if err := s.checkMatch(ctx, t, object, request.GetEdge()); err != nil {
+				return nil, err
+			}
+
+			return answerOf(enforcement), nil
 		}
 		select {
 		case <-changed:
@@ -111,6 +118,32 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
 	}
+}
+
+// checkMatch asks the media servers whether the pause is among those that withhold
+// the edge: that it matches some live edge does not say so, unless it is the only
+// one that it names.
+func (s *Server) checkMatch(ctx context.Context, t *knowledge.Tenant, object *v1alpha1.RtpStreamPause, edge *forwardingv1.EdgeName) error {
+	exact := func(side v1alpha1.Side, id string) bool {
+		return len(side.ConnectionIDs) == 1 && side.ConnectionIDs[0] == id
+	}
+	if edge == nil || exact(object.Spec.Receivers, edge.GetRecvConnectionId()) && exact(object.Spec.Senders, edge.GetSendConnectionId()) {
+		return nil
+	}
+	answer, err := s.askAll(ctx, t, object.Spec.ChannelID, func(q *question) {
+		q.atLeast = true
+		q.message.Asks = &forwardingv1.Question_Edge{Edge: edge}
+	})
+	if err != nil {
+		return err
+	}
+	for _, found := range answer.GetEdges() {
+		if slices.Contains(found.GetPauseUids(), string(object.UID)) {
+			return nil
+		}
+	}
+
+	return status.Errorf(codes.FailedPrecondition, "the pause does not match the stream from %q to %q: name its sides otherwise", edge.GetSendConnectionId(), edge.GetRecvConnectionId())
 }
 
 func answerOf(e *knowledge.Enforcement) *forwardingv1.WaitEnforcedResponse {
