@@ -21,11 +21,8 @@ type page struct {
 	Items []stdjson.RawMessage `json:"items"`
 }
 
-func (c *connection) page(ctx context.Context, limit int, next string) (*page, error) {
-	parameters := map[string]string{"limit": strconv.Itoa(limit)}
-	if next != "" {
-		parameters["continue"] = next
-	}
+func (c *connection) page(ctx context.Context, limit int, parameters map[string]string) (*page, error) {
+	parameters["limit"] = strconv.Itoa(limit)
 	body, err := c.read(ctx, parameters)
 	if err != nil {
 		return nil, err
@@ -44,27 +41,60 @@ func (c *connection) page(ctx context.Context, limit int, next string) (*page, e
 //
 // Objects equal to known ones are the known ones.
 func (c *connection) list(ctx context.Context, known state) (state, uint64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	all := newState()
-	for next := ""; ; {
-		answer, err := c.page(ctx, pageSize, next)
-		if err != nil {
-			return state{}, 0, err
+	// While one page is decoded the next is on its way.
+	next := c.fetch(ctx, "")
+	for {
+		fetched := <-next
+		if fetched.err != nil {
+			return state{}, 0, fetched.err
 		}
-		for _, raw := range answer.Items {
+		m := fetched.page.Metadata
+		if m.Continue != "" {
+			next = c.fetch(ctx, m.Continue)
+		}
+		for _, raw := range fetched.page.Items {
 			i, err := known.read(raw)
 			if err != nil {
+				cancel()
+				if m.Continue != "" {
+					<-next
+				}
+
 				return state{}, 0, fmt.Errorf("read a list: %w", err)
 			}
 			all.put(i)
 		}
-		if next = answer.Metadata.Continue; next != "" {
+		if m.Continue != "" {
 			continue
 		}
-		version, err := parseVersion(answer.Metadata.ResourceVersion)
+		version, err := parseVersion(m.ResourceVersion)
 		if err != nil {
 			return state{}, 0, fmt.Errorf("read a list: %w", err)
 		}
 
 		return all, version, nil
 	}
+}
+
+type fetched struct {
+	page *page
+	err  error
+}
+
+// fetch asks for a page; the answer must be taken.
+func (c *connection) fetch(ctx context.Context, from string) <-chan fetched {
+	answer := make(chan fetched, 1)
+	go func() {
+		parameters := map[string]string{}
+		if from != "" {
+			parameters["continue"] = from
+		}
+		p, err := c.page(ctx, pageSize, parameters)
+		answer <- fetched{p, err}
+	}()
+
+	return answer
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"strconv"
 	"unique"
 
@@ -51,8 +52,8 @@ func identify(raw []byte) (identity, error) {
 }
 
 // decode reads one object by itself, so that what does not decode harms no other,
-// and leaves out what nobody here reads.
-func decode(raw []byte) (*v1alpha1.RtpStreamPause, error) {
+// and leaves out what nobody here reads. Labels equal to those given are those.
+func decode(raw []byte, labels map[string]string) (*v1alpha1.RtpStreamPause, error) {
 	pause := new(v1alpha1.RtpStreamPause)
 	if err := json.Unmarshal(raw, pause); err != nil {
 		return nil, err // As it is: the caller names the object.
@@ -61,6 +62,9 @@ func decode(raw []byte) (*v1alpha1.RtpStreamPause, error) {
 	delete(pause.Annotations, lastApplied)
 	if len(pause.Annotations) == 0 {
 		pause.Annotations = nil
+	}
+	if maps.Equal(pause.Labels, labels) {
+		pause.Labels = labels
 	}
 	share(pause)
 
@@ -71,7 +75,6 @@ func decode(raw []byte) (*v1alpha1.RtpStreamPause, error) {
 // about a third.
 func share(p *v1alpha1.RtpStreamPause) {
 	p.Kind, p.APIVersion, p.Namespace = one(p.Kind), one(p.APIVersion), one(p.Namespace)
-	p.Labels = oneMap(p.Labels)
 	p.Spec.ChannelID, p.Spec.Reason = one(p.Spec.ChannelID), one(p.Spec.Reason)
 	if len(p.Spec.Kinds) == 1 && p.Spec.Kinds[0] == v1alpha1.KindVideo {
 		p.Spec.Kinds = video
@@ -92,14 +95,6 @@ func one(s string) string {
 	}
 
 	return unique.Make(s).Value()
-}
-
-func oneMap(m map[string]string) map[string]string {
-	for k, v := range m {
-		m[one(k)] = one(v)
-	}
-
-	return m
 }
 
 // parseVersion reads a resource version; those of one resource compare as numbers.

@@ -10,6 +10,8 @@ import (
 type state struct {
 	objects     map[string]held
 	undecodable map[string]undecodable
+	// labels are those of the last object that was decoded: most have the same.
+	labels *map[string]string
 }
 
 type held struct {
@@ -24,7 +26,7 @@ type undecodable struct {
 }
 
 func newState() state {
-	return state{objects: map[string]held{}, undecodable: map[string]undecodable{}}
+	return state{map[string]held{}, map[string]undecodable{}, new(map[string]string)}
 }
 
 // count is how many objects etcd has when it has what is held.
@@ -50,7 +52,10 @@ func (s state) read(raw []byte) (item, error) {
 	if u, ok := s.undecodable[id.name]; ok && id.sum == u.sum && id.uid == u.UID && id.version == u.version {
 		return item{identity: id, err: u.Err}, nil
 	}
-	pause, err := decode(raw)
+	pause, err := decode(raw, *s.labels)
+	if err == nil {
+		*s.labels = pause.Labels
+	}
 
 	return item{id, pause, err}, nil
 }

@@ -1,8 +1,14 @@
 package objects
 
 import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/rest"
 )
 
 func TestConnectionsCutAgainAndAgainLoseNothing(t *testing.T) {
@@ -63,4 +69,52 @@ func TestSilentWatchIsStaleAndListedAnew(t *testing.T) {
 	}
 	create(t, namespace, "one")
 	s.until("the store equals etcd", s.equalsEtcd)
+}
+
+// injected puts a frame in front of the first watch's own.
+type injected struct {
+	http.RoundTripper
+	frame string
+	done  atomic.Bool
+}
+
+func (i *injected) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := i.RoundTripper.RoundTrip(request)
+	if err == nil && response.StatusCode == http.StatusOK && request.URL.Query().Get("allowWatchBookmarks") != "" && !i.done.Swap(true) {
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(strings.NewReader(i.frame), response.Body), response.Body}
+	}
+
+	return response, err
+}
+
+func TestAWatchThatGoesWrongIsListedAnew(t *testing.T) {
+	for name, c := range map[string]struct{ frame, cause string }{
+		"compacted":       {`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`, endExpired},
+		"from the future": {`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Too large resource version","reason":"Timeout","code":504}}`, endError},
+		"no error":        {`{"type":"ERROR","object":5}`, endFrame},
+		"no event":        {`<html>bad gateway</html>`, endFrame},
+		"unknown event":   {`{"type":"RENAMED","object":{}}`, endFrame},
+		"nameless":        {`{"type":"ADDED","object":{"metadata":{"resourceVersion":"5"}}}`, endFrame},
+		"no version":      {`{"type":"BOOKMARK","object":{"metadata":{}}}`, endFrame},
+	} {
+		t.Run(name, func(t *testing.T) {
+			namespace := newNamespace(t)
+			create(t, namespace, "one")
+			config := rest.CopyConfig(plane.config)
+			config.WrapTransport = func(way http.RoundTripper) http.RoundTripper {
+				return &injected{RoundTripper: way, frame: c.frame + "\n"}
+			}
+			s := follow(t, Config{Namespace: namespace, REST: config})
+			s.until("the collection is listed anew", func() bool { return s.value("nagi_objects_lists_total", "cause="+c.cause) == 1 })
+			if ends := s.value("nagi_objects_watch_ends_total", "cause="+c.cause); ends != 1 || s.timesStale() == 0 {
+				t.Errorf("%v watches ended so, stale %d times", ends, s.timesStale())
+			}
+			create(t, namespace, "two")
+			s.until("the store equals etcd", s.equalsEtcd)
+			s.ready()
+		})
+	}
 }
