@@ -221,6 +221,7 @@ func (l *Lifecycle) campaign(ctx context.Context, story *story) error {
 	defer withdraw()
 	go func() {
 		defer close(ended)
+		defer leave()
 		elector.Run(standing)
 	}()
 	select {

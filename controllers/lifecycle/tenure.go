@@ -52,12 +52,14 @@ func (t *tenure) left() time.Duration {
 	return t.lease - max(now.Sub(t.sent), now.Round(0).Sub(t.sent.Round(0)))
 }
 
-// Get reads the record.
+// Get reads the record, which may tell that the lease is somebody else's.
 func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := t.Interface.Get(ctx)
 	if err == nil {
 		t.mu.Lock()
-		t.holder = record.HolderIdentity
+		if t.holder = record.HolderIdentity; t.holder != t.Identity() {
+			t.sent = time.Time{}
+		}
 		t.mu.Unlock()
 	}
 

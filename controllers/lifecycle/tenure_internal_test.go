@@ -84,6 +84,11 @@ func TestATenureLastsFromTheSendingOfTheLastRenewal(t *testing.T) {
 		if end, _ := bounded.Deadline(); time.Until(end) != lock.left() {
 			t.Errorf("a write may last %s with %s left", time.Until(end), lock.left())
 		}
+		server.holder = "thief"
+		if _, _, err := lock.Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ask(false)
 	})
 }
 
