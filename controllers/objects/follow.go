@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -64,6 +65,7 @@ func (s *Store) relist(ctx context.Context, cause string) error {
 	s.mu.Lock()
 	before := s.held
 	s.held = all
+	s.problem = errors.New("the watch that follows the list has not begun yet")
 	backwards := s.synced && version < s.version
 	s.mu.Unlock()
 	for _, u := range newUndecodable(before, all) {

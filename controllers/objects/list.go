@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// pageSize bounds what one page costs in memory on either side: about 1 MiB.
-const pageSize = 500
+// pageSize bounds what one page costs in memory on either side: about 2 MiB.
+const pageSize = 1000
 
 // page is one answer to a list. Its objects are left as they came: a list that
 // decodes as a whole is lost as a whole to one object that does not.
