@@ -211,7 +211,7 @@ func (w *world) acknowledge(t testing.TB, s *Session, channelID string, instance
 // drain takes everything that waits to be written.
 func drain(s *Session) []Outgoing {
 	var all []Outgoing
-	for next, any := s.Next(); any; next, any = s.Next() {
+	for next, ok := s.Next(); ok; next, ok = s.Next() {
 		all = append(all, next)
 	}
 

@@ -293,7 +293,7 @@ func (m *model) reason(o *v1alpha1.RtpStreamPause) string {
 			case said.state == expired:
 				saidExpired++
 			}
-		case m.now.Sub(c.lost) < givenUp && !(present && said.state == expired):
+		case m.now.Sub(c.lost) < givenUp && (!present || said.state != expired):
 			lost++
 			if !present {
 				unsure++

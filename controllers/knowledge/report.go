@@ -216,7 +216,7 @@ func (s *Session) overflow(h *hosted, instance, epoch uint64, reason string) {
 	t.forgetStates(h)
 	t.tell(h, func(*entry) bool { return true })
 	h.instance, h.epoch, h.refused = instance, epoch, reason
-	h.outbound.stop()
+	h.stop()
 	s.refuse(h.channel.id, reason)
 	t.bells.ring(channelBell(h.channel.id))
 }

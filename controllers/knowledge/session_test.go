@@ -54,8 +54,8 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 		epoch := map[string]uint64{}
 		write := func(most int) {
 			for range most {
-				next, any := s.Next()
-				if !any {
+				next, ok := s.Next()
+				if !ok {
 					return
 				}
 				if next.Table != nil {

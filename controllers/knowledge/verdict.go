@@ -94,7 +94,7 @@ func (j *judgement) hear() {
 		present := said.digest == j.digest
 		if lost := h.lostSince(); !lost.IsZero() {
 			// What has expired does not act any more, whoever is in touch.
-			if !(present && said.state == forwardingv1.State_STATE_EXPIRED) && j.lost(lost) {
+			if done := present && said.state == forwardingv1.State_STATE_EXPIRED; !done && j.lost(lost) {
 				j.Lost = append(j.Lost, h.server.name)
 				if !present {
 					j.unsure++

@@ -98,7 +98,7 @@ type peer struct {
 	*call
 	t      testing.TB
 	cancel context.CancelFunc
-	done   chan error
+	ended  sync.WaitGroup
 
 	mu       sync.Mutex
 	epochs   map[string]uint64
@@ -107,7 +107,6 @@ type peer struct {
 	answers  func(*forwardingv1.Question) []*forwardingv1.Answer
 	state    forwardingv1.State
 	heldBack bool // acknowledges nothing
-	messages []*forwardingv1.SubscribeResponse
 }
 
 func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forwardingv1.ChannelReport) *peer {
@@ -118,7 +117,7 @@ func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forward
 		t.Fatal(err)
 	}
 	p := &peer{
-		call: &call{stream}, t: t, cancel: cancel, done: make(chan error, 1), state: forwardingv1.State_STATE_MATCHING,
+		call: &call{stream}, t: t, cancel: cancel, state: forwardingv1.State_STATE_MATCHING,
 		epochs: map[string]uint64{}, pauses: map[string]map[string]*forwardingv1.Pause{}, versions: map[string]uint64{},
 	}
 	p.send(t, helloOf(namespace, name))
@@ -126,7 +125,7 @@ func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forward
 		p.report(r)
 	}
 	p.send(t, completion)
-	go func() { p.done <- p.run() }()
+	p.ended.Go(p.run)
 	t.Cleanup(p.stop)
 
 	return p
@@ -135,10 +134,7 @@ func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forward
 // stop ends the stream as a connection that is cut does.
 func (p *peer) stop() {
 	p.cancel()
-	if p.done != nil {
-		<-p.done
-		p.done = nil
-	}
+	p.ended.Wait()
 }
 
 func (p *peer) say(m *forwardingv1.SubscribeRequest) {
@@ -157,14 +153,14 @@ func (p *peer) report(r *forwardingv1.ChannelReport) {
 	}
 }
 
-func (p *peer) run() error {
+// run ends with the stream.
+func (p *peer) run() {
 	for {
 		m, err := p.Recv()
 		if err != nil {
-			return err
+			return
 		}
 		p.mu.Lock()
-		p.messages = append(p.messages, m)
 		switch m := m.GetMessage().(type) {
 		case *forwardingv1.SubscribeResponse_Table:
 			p.take(m.Table)
@@ -222,18 +218,6 @@ func (p *peer) holds(channelID, uid string) bool {
 	defer p.mu.Unlock()
 
 	return p.pauses[channelID][uid] != nil
-}
-
-func (p *peer) heard(ok func(*forwardingv1.SubscribeResponse) bool) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, m := range p.messages {
-		if ok(m) {
-			return true
-		}
-	}
-
-	return false
 }
 
 // answer answers as told, or with the edge from S to R for every pause held.

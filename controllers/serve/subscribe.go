@@ -163,7 +163,7 @@ func (s *Server) handle(st *stream, message *forwardingv1.SubscribeRequest) erro
 	case *forwardingv1.SubscribeRequest_Clock:
 		if ahead, ok := st.clock.answered(m.Clock.GetTime().AsTime(), now); ok {
 			st.session.Skew(ahead)
-			if ahead.Abs() > time.Second {
+			if ahead.Abs() > time.Second && st.clock.tellOnce() {
 				s.config.Log.Warn("a media server's clock differs from this one; pauses expire by its clock: synchronize both",
 					"mediaServer", st.session.MediaServer(), "ahead", ahead)
 			}
@@ -180,6 +180,7 @@ type clock struct {
 	mu          sync.Mutex
 	sent        time.Time
 	outstanding int
+	told        bool
 }
 
 // stated notes that a version goes out.
@@ -203,4 +204,14 @@ func (c *clock) answered(theirs, now time.Time) (ahead time.Duration, ok bool) {
 	}
 
 	return theirs.Sub(c.sent.Add(now.Sub(c.sent) / 2)), true
+}
+
+// tellOnce is true the first time.
+func (c *clock) tellOnce() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.told
+	c.told = true
+
+	return !before
 }

@@ -151,7 +151,7 @@ func FuzzMessages(f *testing.F) {
 				t.Fatalf("refused with %v", err)
 			}
 			for range 10 {
-				if _, any := session.Next(); !any {
+				if _, more := session.Next(); !more {
 					break
 				}
 			}
