@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -14,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
@@ -141,7 +139,7 @@ func pauses(spec v1alpha1.RtpStreamPauseSpec, tr track) bool {
 // of each track.
 func (e *editor) settle(t *testing.T) {
 	t.Helper()
-	e.awaitEnforced(t)
+	running.waitGeneration(t, e.pause)
 	for _, tr := range e.tracks() {
 		cut, wasPaused := e.cuts[tr]
 		switch isPaused := pauses(e.pause.Spec, tr); {
@@ -161,22 +159,10 @@ func (e *editor) settle(t *testing.T) {
 	}
 }
 
-func (e *editor) awaitEnforced(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	_, err := running.answering().view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{
-		Namespace: namespace, Uid: string(e.pause.UID), Generation: e.pause.Generation,
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", asJSON(e.pause.Spec), err)
-	}
-}
-
 // cutOf waits until all that left over the track is there, and counts it.
 func (e *editor) cutOf(t *testing.T, tr track) int {
 	t.Helper()
-	last := withheldStream(t, running.answering().explain(t, e.meeting.channel, tr.edge), tr.kind)
+	last := withheldStream(t, running.explain(t, e.meeting.channel, tr.edge), tr.kind)
 	await(t, tr.String()+": the last packet that left", func() (uint16, bool) {
 		highest := highest(tr.arrivals(tr.kind))
 		return highest, highest == uint16(last.GetLastSequenceNumber())

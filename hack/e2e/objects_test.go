@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -105,44 +107,73 @@ func waitEnforced(t *testing.T, uid types.UID) {
 
 func (s *system) waitEnforced(t *testing.T, uid types.UID) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	_, err := s.answering().view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(uid)})
-	if err != nil {
-		t.Fatalf("wait until %s is enforced: %v", uid, err)
-	}
+	s.waitGeneration(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{UID: uid}})
 }
 
-// answering is a manager that runs.
-func (s *system) answering() *manager {
+// waitGeneration waits so for the object's generation; 0 is any. It asks every
+// manager that is in reach, as a shim does.
+func (s *system) waitGeneration(t *testing.T, pause *v1alpha1.RtpStreamPause) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	request := &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(pause.UID), Generation: pause.Generation}
+	inReach := s.inReach()
+	answers := make(chan error, len(inReach))
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	for _, m := range inReach {
+		asking.Go(func() {
+			_, err := m.view.WaitEnforced(ctx, request)
+			answers <- err
+		})
+	}
+	var problems []error
+	for range inReach {
+		err := <-answers
+		if err == nil {
+			return
+		}
+		problems = append(problems, err)
+	}
+	t.Fatalf("wait until %s is enforced: %v", pause.UID, errors.Join(problems...))
+}
+
+// inReach are the managers that run and are not cut off.
+func (s *system) inReach() []*manager {
+	var all []*manager
 	for _, m := range s.managers {
-		if !m.ended && !m.isFrozen {
-			return m
+		if !m.ended && !m.isFrozen && !slices.ContainsFunc(m.relays, (*relay).held) {
+			all = append(all, m)
 		}
 	}
-	return s.managers[0]
+	return all
 }
 
-// explain asks the manager what is so with an edge; nil when it is not live.
-func (m *manager) explain(t *testing.T, channel string, e edge) *forwardingv1.Edge {
+// explain asks the managers in reach what is so with an edge, until one knows.
+func (s *system) explain(t *testing.T, channel string, e edge) *forwardingv1.Edge {
 	t.Helper()
 	request := &forwardingv1.ExplainRequest{Namespace: namespace, ChannelId: channel}
 	request.Of = &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{
 		RecvConnectionId: e.receiver.ConnectionID(), SendConnectionId: e.sender.ConnectionID(),
 	}}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	stream, err := m.view.Explain(ctx, request)
-	parts, err := collect(stream, err)
-	if err != nil {
-		t.Fatalf("explain an edge: %v", err)
-	}
-	for _, part := range parts {
-		for _, told := range part.GetEdges() {
-			return told
+	var told *forwardingv1.Edge
+	await(t, "somebody who knows the edge", func() (error, bool) {
+		var problems []error
+		for _, m := range s.inReach() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			stream, err := m.view.Explain(ctx, request)
+			parts, err := collect(stream, err)
+			cancel()
+			problems = append(problems, err)
+			for _, part := range parts {
+				for _, told = range part.GetEdges() {
+					return nil, true
+				}
+			}
 		}
-	}
-	return nil
+		return errors.Join(problems...), false
+	})
+	return told
 }
 
 // collect reads all parts of an answer.

@@ -49,7 +49,11 @@ func (r *relay) to(target string) {
 func (r *relay) hold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.gate = make(chan struct{})
+	select {
+	case <-r.gate:
+		r.gate = make(chan struct{})
+	default: // Held already, and somebody waits for that gate.
+	}
 }
 
 // held tells whether nothing passes.

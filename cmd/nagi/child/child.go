@@ -128,17 +128,21 @@ func (c *Child) Ready(ctx context.Context) error {
 	url := "http://" + address + "/readyz"
 	ticker := time.NewTicker(readyInterval)
 	defer ticker.Stop()
+	last := "none"
 	for {
 		answer, err := probe(ctx, url)
 		if err == nil && answer == "" {
 			return nil
+		}
+		if ctx.Err() == nil {
+			last = answer // Else it tells of the end of ctx alone.
 		}
 		select {
 		case <-ticker.C:
 		case <-c.done:
 			return c.EndError()
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; its last answer: %s", c.name, context.Cause(ctx), strings.TrimSpace(answer))
+			return fmt.Errorf("%s is not ready: %w; its last answer: %s", c.name, context.Cause(ctx), strings.TrimSpace(last))
 		}
 	}
 }

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+)
+
+// skew is how far a media server's clock is behind.
+const skew = 8 * time.Second
+
+// TestSlowClock proves that a pause is not said to have expired while a media
+// server whose clock is behind still withholds, and that the skew is measured.
+func TestSlowClock(t *testing.T) {
+	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
+	slow := s.newMediaServer(1)
+	slow.path = buildSlow(t)
+	s.mediaServers = append(s.mediaServers, slow)
+	if err := s.startMediaServer(t.Context(), slow); err != nil {
+		t.Fatal(err)
+	}
+	slow.awaitReady(t)
+	channel := channelOf(t)
+	alice, bob := slow.join(t, channel, "alice", bot.SendRecv), slow.join(t, channel, "bob", bot.SendRecv)
+	m := &meeting{system: s, channel: channel, alice: alice, bob: bob}
+	w := m.watchEdge(t, m.paused(), edge{bob, alice}, bot.Video)
+	spec := clientSpec(channel, "alice", "bob")
+	expiry := time.Now().Truncate(time.Second).Add(4 * time.Second)
+	spec.ExpiresAt = new(metav1.NewTime(expiry))
+	pause := s.createPause(t, channel, spec)
+	s.waitEnforced(t, pause.UID)
+	w.findCut(t)
+	for _, manager := range s.managers {
+		await(t, manager.name+" to measure the skew", func() (float64, bool) {
+			measured := manager.metric(t, "nagi_mediaserver_clock_skew_seconds")
+			return measured, measured > skew.Seconds()/2
+		})
+	}
+	s.awaitReady(t, pause, v1alpha1.ReasonExpired)
+	said := time.Now()
+	flows := w.flowsAfter(t, expiry)
+	t.Logf("video went on %s after the expiry, and the status said so %s after it", flows, said.Sub(expiry))
+	if flows < skew-2*time.Second {
+		t.Errorf("the clock was not slow: video went on %s after the expiry", flows)
+	}
+	if w.edge.arrivals(bot.Video)[w.cut[bot.Video]].at.After(said.Add(100 * time.Millisecond)) {
+		t.Error("the status said Expired before video went on")
+	}
+}
+
+// buildSlow builds a media server whose time.Now is behind, by another source of
+// the package time: no way to set one process's clock works without root.
+func buildSlow(t *testing.T) string {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	original := filepath.Join(strings.TrimSpace(string(output)), "src", "time", "time.go")
+	text, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const now = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
+	if !strings.Contains(string(text), now) {
+		t.Fatalf("%s has another Now than this test knows", original)
+	}
+	changed := strings.Replace(string(text), now, now+fmt.Sprintf("\tsec -= %d\n", int64(skew.Seconds())), 1)
+	dir := t.TempDir()
+	source, overlay, program := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mediaserver")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range map[string][]byte{source: []byte(changed), overlay: replace} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.CommandContext(context.WithoutCancel(t.Context()), "go", "build", "-overlay="+overlay, "-o", program, "../../cmd/mediaserver")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build a media server with a slow clock: %v\n%s", err, output)
+	}
+	return program
+}
