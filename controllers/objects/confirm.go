@@ -20,6 +20,11 @@ const (
 	// readPatience is how long the API server may take to reach a version; after that
 	// the version may be one that it never will.
 	readPatience = 250 * time.Millisecond
+	// countedAtMost is of how many objects the API server is asked for their number: it
+	// walks over all of them to tell.
+	countedAtMost = 2_000
+	// notCounted stands for a number that was not asked for.
+	notCounted = -1
 )
 
 // reads are the store's reads of the collection's version and size. Whoever asks
@@ -55,7 +60,8 @@ type read struct {
 // many objects, and every event that the second watch has brought.
 //
 // What that proves: no creation and no deletion is outstanding, unless as many of
-// the one as of the other are. Those, and edits, would be shown by the second watch,
+// the one as of the other are, or there are more than 2,000 objects, when they are
+// not counted. Those, and edits, would be shown by the second watch,
 // which takes them from the same cache that has answered the read, on another path
 // than the first watch; but that it has shown all it has, only time tells, and it is
 // given as long again as it took to open. On two cores with a load of twenty, the
@@ -195,7 +201,14 @@ func (s *Store) serveReads(ctx context.Context) {
 // read asks for the collection's version and size, and for what the watch has not
 // brought yet.
 func (s *Store) read(ctx context.Context, r *read) {
+	s.mu.RLock()
+	many := s.held.count() > s.config.countedAtMost
+	s.mu.RUnlock()
 	parameters := map[string]string{}
+	if many {
+		// The list of one name, which need not exist, has the collection's version too.
+		parameters["fieldSelector"] = "metadata.name=none"
+	}
 	if r.notBefore != 0 {
 		parameters["resourceVersion"] = strconv.FormatUint(r.notBefore, 10)
 		parameters["resourceVersionMatch"] = string(metav1.ResourceVersionMatchNotOlderThan)
@@ -205,7 +218,9 @@ func (s *Store) read(ctx context.Context, r *read) {
 	}
 	answer, err := s.connection.page(ctx, 1, parameters)
 	if err == nil {
-		r.count = len(answer.Items) + answer.Metadata.RemainingItemCount
+		if r.count = notCounted; !many {
+			r.count = len(answer.Items) + answer.Metadata.RemainingItemCount
+		}
 		r.version, err = parseVersion(answer.Metadata.ResourceVersion)
 	}
 	if err != nil {

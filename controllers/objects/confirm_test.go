@@ -66,12 +66,14 @@ func load(t testing.TB, s *following, writers int) (stop func()) {
 }
 
 func TestConfirmShowsEveryWriteBefore(t *testing.T) {
-	for name, writers := range map[string]int{"alone": 0, "beside load": 4} {
+	for name, c := range map[string]struct{ writers, counted int }{
+		"alone": {0, 0}, "beside load": {4, 0}, "beside load, not counted": {4, 1},
+	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t)
-			s := follow(t, Config{Namespace: namespace})
+			s := follow(t, Config{Namespace: namespace, countedAtMost: c.counted})
 			s.ready()
-			stop := load(t, s, writers)
+			stop := load(t, s, c.writers)
 			defer stop()
 			var took, read []time.Duration
 			confirmed := func(what string, ok func() bool) {

@@ -7,8 +7,13 @@ import (
 	"strconv"
 )
 
-// pageSize bounds what one page costs in memory on either side: about 2 MiB.
-const pageSize = 1000
+// A page of pageSize is about 2 MiB. Each page costs the API server a walk over the
+// whole collection, so that of a large one larger pages are asked for: as many as
+// make pagesAtMost of them, within a bound for the memory of both sides.
+const (
+	pageSize, largestPage = 1000, 4000
+	pagesAtMost           = 16
+)
 
 // page is one answer to a list. Its objects are left as they came: a list that
 // decodes as a whole is lost as a whole to one object that does not.
@@ -45,7 +50,8 @@ func (c *connection) list(ctx context.Context, known state) (state, uint64, erro
 	defer cancel()
 	all := newState()
 	// While one page is decoded the next is on its way.
-	next := c.fetch(ctx, "")
+	limit := pageSize
+	next := c.fetch(ctx, limit, "")
 	for {
 		fetched := <-next
 		if fetched.err != nil {
@@ -53,7 +59,8 @@ func (c *connection) list(ctx context.Context, known state) (state, uint64, erro
 		}
 		m := fetched.page.Metadata
 		if m.Continue != "" {
-			next = c.fetch(ctx, m.Continue)
+			limit = max(limit, min(m.RemainingItemCount/pagesAtMost, largestPage))
+			next = c.fetch(ctx, limit, m.Continue)
 		}
 		for _, raw := range fetched.page.Items {
 			i, err := known.read(raw)
@@ -85,14 +92,14 @@ type fetched struct {
 }
 
 // fetch asks for a page; the answer must be taken.
-func (c *connection) fetch(ctx context.Context, from string) <-chan fetched {
+func (c *connection) fetch(ctx context.Context, limit int, from string) <-chan fetched {
 	answer := make(chan fetched, 1)
 	go func() {
 		parameters := map[string]string{}
 		if from != "" {
 			parameters["continue"] = from
 		}
-		p, err := c.page(ctx, pageSize, parameters)
+		p, err := c.page(ctx, limit, parameters)
 		answer <- fetched{p, err}
 	}()
 

@@ -60,6 +60,8 @@ type Config struct {
 	// without changes tells a bookmark, or that Stale has changed. Get already
 	// answers as after the changes. It must not block long, and must not call Confirm.
 	Changed func(changes []Change, version uint64)
+
+	countedAtMost int
 }
 
 // Store holds the pauses of one namespace. Its methods may be called at any time
@@ -101,6 +103,9 @@ func New(config Config) (*Store, error) {
 	}
 	if config.StaleAfter == 0 {
 		config.StaleAfter = 90 * time.Second
+	}
+	if config.countedAtMost == 0 {
+		config.countedAtMost = countedAtMost
 	}
 	if config.Changed == nil {
 		config.Changed = func([]Change, uint64) {}
