@@ -73,6 +73,10 @@ func TestRefusals(t *testing.T) {
 	of := func(channel, recv, send string) string {
 		return body(field{"channel_id", channel}, field{"recv_connection_id", recv}, field{"send_connection_id", send})
 	}
+	await(t, "managers that have listened for long enough to say that nobody is there", func() (string, bool) {
+		_, text := post(t, connectionsTarget, body(field{"channel_id", channel + "-empty"}))
+		return text, text == "[]"
+	})
 	for _, test := range []struct {
 		name, target, body, want string
 	}{

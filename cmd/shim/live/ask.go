@@ -85,7 +85,10 @@ func ask[T any](ctx context.Context, patience time.Duration, replicas []replica,
 // unanswered says why nobody answered.
 func unanswered(failures []error) error {
 	kind := ErrNotServed
-	if len(failures) == 0 || slices.ContainsFunc(failures, func(failure error) bool { return status.Code(failure) != codes.InvalidArgument }) {
+	switch {
+	case slices.ContainsFunc(failures, func(failure error) bool { return errors.Is(failure, ErrNotCurrent) }):
+		kind = ErrNotCurrent
+	case len(failures) == 0 || slices.ContainsFunc(failures, func(failure error) bool { return status.Code(failure) != codes.InvalidArgument }):
 		kind = ErrNoReplica
 	}
 	return fmt.Errorf("%w: %w", kind, errors.Join(failures...))

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func (r *Replicas) find(ctx context.Context, request *forwardingv1.ConnectionsRe
 	}
 	byID := len(request.GetConnectionIds()) > 0 && len(request.GetClientIds()) == 0
 	err = ask(ctx, patience, replicas,
-		func(ctx context.Context, one replica) (*Channel, error) { return connectionsOf(ctx, one, request) },
+		func(ctx context.Context, one replica) (*Channel, error) { return believed(ctx, one, request) },
 		func(w word[*Channel]) bool {
 			channel.unite(w.answer)
 			return byID && channel.holds(request.GetConnectionIds())
@@ -114,6 +115,24 @@ func connectionsOf(ctx context.Context, one replica, request *forwardingv1.Conne
 	return channel, err
 }
 
+// believed asks one replica, and does not take its word that nobody is in the channel
+// where it would not answer a question about the channel's streams: a replica that
+// has just begun may not have been reached yet by the media server that hosts it.
+func believed(ctx context.Context, one replica, request *forwardingv1.ConnectionsRequest) (*Channel, error) {
+	channel, err := connectionsOf(ctx, one, request)
+	if err != nil || channel.occupied || channel.outOfTouch {
+		return channel, err
+	}
+	stream, err := one.view.Explain(ctx, &forwardingv1.ExplainRequest{
+		Namespace: request.GetNamespace(), ChannelId: request.GetChannelId(),
+		Of: &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{RecvConnectionId: nobodysID, SendConnectionId: nobodysID}},
+	})
+	if err := collect(stream, err, func(*forwardingv1.ExplainResponse) {}); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotCurrent, err)
+	}
+	return channel, nil
+}
+
 // unite adds what another replica knows. Where both describe one connection, either
 // description is true, but the one from a media server in touch is newer.
 func (c *Channel) unite(other *Channel) {
@@ -136,11 +155,14 @@ func (c *Channel) holds(connectionIDs []string) bool {
 	return true
 }
 
+// aboutNobody asks whether anybody is in the channel.
+func (r *Replicas) aboutNobody(channelID string) *forwardingv1.ConnectionsRequest {
+	return &forwardingv1.ConnectionsRequest{Namespace: r.namespace, ChannelId: channelID, ConnectionIds: []string{nobodysID}}
+}
+
 // presence asks one replica whether it knows anybody in the channel.
 func (r *Replicas) presence(ctx context.Context, one replica, channelID string) (*Channel, error) {
-	return connectionsOf(ctx, one, &forwardingv1.ConnectionsRequest{
-		Namespace: r.namespace, ChannelId: channelID, ConnectionIds: []string{nobodysID},
-	})
+	return connectionsOf(ctx, one, r.aboutNobody(channelID))
 }
 
 // nobodyIn tells whether no replica that answers knows anybody in the channel, nor
@@ -148,7 +170,9 @@ func (r *Replicas) presence(ctx context.Context, one replica, channelID string) 
 func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID string) bool {
 	nobody := true
 	err := ask(ctx, longPatience, replicas,
-		func(ctx context.Context, one replica) (*Channel, error) { return r.presence(ctx, one, channelID) },
+		func(ctx context.Context, one replica) (*Channel, error) {
+			return believed(ctx, one, r.aboutNobody(channelID))
+		},
 		func(w word[*Channel]) bool {
 			nobody = nobody && !w.answer.occupied && !w.answer.outOfTouch
 			return !nobody

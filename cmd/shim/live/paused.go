@@ -33,7 +33,7 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 		err = collect(stream, err, func(part *forwardingv1.ListResponse) {
 			paused.Edges = append(paused.Edges, part.GetEdges()...)
 			paused.Count = max(paused.Count, part.GetCount())
-			paused.PauseNames = append(paused.PauseNames, part.GetPauseNames()...)
+			paused.PauseNames = part.GetPauseNames() // the same in every part
 		})
 		return finding[Paused]{answer: paused, positive: paused.Count > 0 || len(paused.Edges) > 0}, err
 	})

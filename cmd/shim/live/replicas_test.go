@@ -33,6 +33,7 @@ type manager struct {
 	occupied, outOfTouch bool
 	connectionsError     error
 	edges                []string // the receivers' ids
+	pauseNames           []string
 	listError            error
 	mediaServers         []string
 	waitError            error
@@ -76,7 +77,8 @@ func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingS
 		return m.listError
 	}
 	for _, recv := range m.edges { // in parts
-		if err := stream.Send(&forwardingv1.ListResponse{Edges: []*forwardingv1.Edge{{RecvConnectionId: recv}}, Count: uint64(len(m.edges))}); err != nil {
+		part := &forwardingv1.ListResponse{Edges: []*forwardingv1.Edge{{RecvConnectionId: recv}}, Count: uint64(len(m.edges)), PauseNames: m.pauseNames}
+		if err := stream.Send(part); err != nil {
 			return err
 		}
 	}
@@ -187,6 +189,9 @@ func TestFind(t *testing.T) {
 		"all are dead":    {[]*manager{{dead: true}, {dead: true}}, []string{"a"}, nil, false, ErrNoReplica},
 		"not served":      {[]*manager{{connectionsError: status.Error(codes.InvalidArgument, "namespace")}}, []string{"a"}, nil, false, ErrNotServed},
 		"starting":        {[]*manager{{connectionsError: unavailable}}, []string{"a"}, nil, false, ErrNoReplica},
+		"has just begun":  {[]*manager{{explainError: unavailable}, {silent: true}}, []string{"a"}, nil, false, ErrNotCurrent},
+		"all just begun":  {[]*manager{{explainError: unavailable}}, nil, nil, false, ErrNotCurrent},
+		"one just begun":  {[]*manager{{explainError: unavailable}, a()}, []string{"c"}, nil, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,6 +259,25 @@ func TestBelief(t *testing.T) {
 				t.Errorf("%v, %v; want %d, %v", paused, err, test.want, test.err)
 			}
 		})
+	}
+}
+
+// TestNamesOfMany: each part of the answer has the same names.
+func TestNamesOfMany(t *testing.T) {
+	want := []string{"most", "few"}
+	paused, err := serve(t, &manager{occupied: true, edges: []string{"a", "b", "c"}, pauseNames: want}).List(t.Context(), "sora", 1, 2)
+	if err != nil || paused.Count != 3 || !slices.Equal(paused.PauseNames, want) {
+		t.Errorf("%v, %v", paused, err)
+	}
+}
+
+// TestServing: a replica that cannot tell yet who is there serves all the same.
+func TestServing(t *testing.T) {
+	if err := serve(t, &manager{explainError: unavailable}).Serving(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := serve(t, &manager{connectionsError: unavailable}).Serving(t.Context()); !errors.Is(err, ErrNoReplica) {
+		t.Error(err)
 	}
 }
 

@@ -93,8 +93,9 @@ func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error
 		case !e.made(&found):
 			return nil
 		}
-		// A newer object under its name stays.
-		switch err := p.client.Delete(ctx, &found, client.Preconditions{UID: &found.UID}); {
+		// A newer object under its name stays, and so does what somebody edits meanwhile
+		// to name others.
+		switch err := p.client.Delete(ctx, &found, client.Preconditions{UID: &found.UID, ResourceVersion: &found.ResourceVersion}); {
 		case apierrors.IsConflict(err):
 			return errChanged
 		case client.IgnoreNotFound(err) != nil:
@@ -145,12 +146,19 @@ func (p pauses) version(ctx context.Context) (uint64, error) {
 	return version, nil
 }
 
-// ofVideo returns the names of those pauses that withhold video, ordered; those
-// that cannot be read stay.
+// maxRead bounds the pauses of one edge that one request reads.
+const maxRead = 20
+
+// ofVideo returns the names without those of pauses that withhold no video; those
+// that cannot be read, or are too many to read, stay.
 func (p pauses) ofVideo(ctx context.Context, names []string) []string {
 	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
 	defer cancel()
+	reads := 0
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		if reads++; reads > maxRead {
+			return false
+		}
 		var pause v1alpha1.RtpStreamPause
 		err := p.client.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: name}, &pause)
 		return err == nil && !pausesVideo(&pause.Spec)

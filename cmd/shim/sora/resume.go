@@ -123,18 +123,22 @@ func pairsOf(channel *live.Channel, e edge) [][2]string {
 
 // withholding returns the names of the pauses that withhold the edge's video, none
 // when they do not. A pause of audio alone may be named beside them by the
-// managers, so the objects decide where audio is withheld as well.
+// managers, so the objects decide where audio is withheld as well. Some are named
+// whenever it is withheld: it is not said to flow.
 func (h *Handler) withholding(ctx context.Context, edge *forwardingv1.Edge) []string {
 	video, audio := paused(edge, forwardingv1.Kind_KIND_VIDEO), paused(edge, forwardingv1.Kind_KIND_AUDIO)
 	names := edge.GetPauseNames()
 	if len(names) == 0 {
 		names = edge.GetPauseUids()
 	}
-	switch {
-	case !video:
+	if !video {
 		return nil
-	case audio:
-		return h.pauses.ofVideo(ctx, names)
+	}
+	if audio {
+		// None of them: others withhold it, or an edit has just ended that.
+		if ofVideo := h.pauses.ofVideo(ctx, names); len(ofVideo) > 0 {
+			return ofVideo
+		}
 	}
 	return names
 }

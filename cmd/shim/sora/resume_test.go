@@ -1,16 +1,19 @@
 package sora
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -72,6 +75,57 @@ func TestStillPausedNames(t *testing.T) {
 	s.create("names-a", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Video", "Audio"} }))
 	s.create("names-audio", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Audio"} }))
 	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused, `"names":["names-a","names-b"]`)
+}
+
+// TestStillPausedByOthers: where the pauses that are named withhold no video, some
+// other does.
+func TestStillPausedByOthers(t *testing.T) {
+	s := newShim(t, 1)
+	channel := t.Name()
+	s.createdByShim(connectionsOf(channel, alice, bob), func(*v1alpha1.RtpStreamPause) {})
+	s.create("named-audio", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Audio"} }))
+	withheld := []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED}
+	s.views[0].set(func(v *view) {
+		v.extra = []*forwardingv1.Edge{{
+			RecvConnectionId: alice, SendConnectionId: bob, PauseNames: []string{"named-audio"},
+			Streams: []*forwardingv1.Stream{{Kind: forwardingv1.Kind_KIND_AUDIO, Withheld: withheld}, {Kind: forwardingv1.Kind_KIND_VIDEO, Withheld: withheld}},
+		}}
+	})
+	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused, `"names":["named-audio"]`)
+}
+
+// meddling changes what was read before it is used.
+type meddling struct {
+	client.Client
+
+	once   sync.Once
+	change func()
+}
+
+func (m *meddling) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	err := m.Client.Get(ctx, key, object, options...)
+	m.once.Do(m.change)
+	return err
+}
+
+// TestResumeOfWhatIsEdited: what somebody makes their own while Resume looks at it
+// is not deleted.
+func TestResumeOfWhatIsEdited(t *testing.T) {
+	m := &meddling{}
+	s := newShim(t, 1, func(c *Config) { m.Client, c.Client = c.Client, m })
+	channel := t.Name()
+	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
+	old := s.createdByShim(connectionsOf(channel, alice, bob), func(*v1alpha1.RtpStreamPause) {})
+	m.change = func() {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"receivers":{"connectionIDs":["`+alice+`","`+carol+`"]}}}`))
+		if err := s.objects.Patch(t.Context(), old, patch); err != nil {
+			t.Error(err)
+		}
+	}
+	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused, old.Name)
+	if found := s.find(channel); len(found) != 1 || found[0].UID != old.UID {
+		t.Errorf("%+v", found)
+	}
 }
 
 // TestResumeOfWhoHasLeft: cleaning up is possible, once.
