@@ -174,6 +174,19 @@ spec: {channelID: sora, receivers: {everyone: {}}, senders: {clientIDs: [camera-
 		t.Errorf("kubectl apply over create: %v\n%s", err, out)
 	}
 
+	// Exceptions do not exclude each other: both lists stay.
+	t.Cleanup(func() { kubectl(t, "delete", "rsp", "created-exception") })
+	exception := strings.Replace(strings.Replace(created, "everyone: {}", "everyoneExcept: {clientIDs: [alice]}", 1), "name: created", "name: created-exception", 1)
+	if out, err := tryKubectl(t, exception, "create", "-f", "-"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := tryKubectl(t, strings.Replace(exception, "clientIDs: [alice]", "connectionIDs: [A]", 1), "apply", "-f", "-"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got, want := specOf(t, "created-exception"), `"receivers":{"everyoneExcept":{"connectionIDs":["A"],"clientIDs":["alice"]}}`; !strings.Contains(got, want) {
+		t.Errorf("applied, it is\n  %s\nwant\n  %s", got, want)
+	}
+
 	// The same file first, then the edit: now the record is there.
 	if out, err := tryKubectl(t, created, "apply", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -11,7 +11,9 @@ const explanations = {
   "BEING-DELETED": "The pause is being deleted, and something holds that up",
   "TOO-MANY": "More videos are paused in this channel than can be listed",
   "FORBIDDEN": "The shim may not create or delete pauses in its namespace.",
-  "NOT-CONFIRMED": "The pause is stored, but no media server has confirmed it in time. Asking again is harmless.",
+  "NOT-CONFIRMED": "Not confirmed in time. Asking again is harmless",
+  "NAME-TAKEN": "Another pause object has the name of this one",
+  "PAUSE-REFUSED": "The pause cannot come to act",
   "NAMESPACE-NOT-FOUND": "The shim's namespace does not exist.",
   "NAMESPACE-TERMINATING": "The shim's namespace is being deleted.",
   "KUBERNETES-UNAVAILABLE": "The shim cannot reach Kubernetes.",
@@ -56,6 +58,6 @@ function explain(status, text) {
   let error = {};
   try { error = JSON.parse(text) ?? {}; } catch { /* an empty body, or not the shim's */ }
   const type = error.error_type ?? error.type ?? `HTTP ${status}`;
-  const reason = error.error_reason ? `: ${typeof error.error_reason === "string" ? error.error_reason : JSON.stringify(error.error_reason)}` : "";
+  const reason = error.error_reason ? `: ${JSON.stringify(error.error_reason)}` : "";
   return `${explanations[type] ?? "The shim refused"}${reason} (${type})`;
 }
