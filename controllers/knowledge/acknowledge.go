@@ -78,7 +78,7 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 	case h.acknowledgedBy == s && a.epoch < h.acknowledgedEpoch:
 		return fmt.Errorf("%w: acknowledgement.epoch: channel %q was acknowledged at epoch %d, and now at %d: it does not go back", ErrInvalid, channelID, h.acknowledgedEpoch, a.epoch)
 	}
-	if limit := t.config.Limits.States; s.server.states+len(a.set) > limit {
+	if limit := t.config.Limits.States; s.server.states+h.more(a) > limit {
 		s.overflow(h, h.instance, h.epoch, fmt.Sprintf("media server %q has acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limit, channelID))
 
 		return nil
@@ -89,6 +89,21 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 	t.bells.ring(channelBell(channelID))
 
 	return nil
+}
+
+// more is how many more states the acknowledgement makes.
+func (h *hosted) more(a *acknowledgement) int {
+	if a.whole {
+		return len(a.set) - len(h.acknowledged)
+	}
+	more := 0
+	for uid := range a.set {
+		if _, known := h.acknowledged[uid]; !known {
+			more++
+		}
+	}
+
+	return more
 }
 
 // states merges the acknowledgement and returns the pauses of which something

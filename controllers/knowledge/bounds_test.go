@@ -62,7 +62,9 @@ func TestEachBoundNamesItselfAndTheOthersGoOn(t *testing.T) {
 	if v := w.Judge(w.objects["a"], start, start); v.Reason != v1alpha1.ReasonEnforced {
 		t.Errorf("within the bounds it is %s", v.Reason)
 	}
-	w.acknowledge(t, s, "lobby", 1, 3, start, map[string]forwardingv1.State{"d": matching})
+	w.acknowledge(t, s, "lobby", 1, 3, start, map[string]forwardingv1.State{"b": matching, "c": matching, "d": matching})
+	expect("as many states as before", s, "lobby", "")
+	w.acknowledge(t, s, "lobby", 1, 3, start, map[string]forwardingv1.State{"a": matching, "b": matching, "c": matching, "d": matching})
 	expect("states", s, "lobby", `media server "one" has acknowledged more than 3 pauses`)
 	if s.server.states != 0 {
 		t.Errorf("%d states are counted", s.server.states)

@@ -74,13 +74,15 @@ func (d *departure) side(ids []string) time.Time {
 	return d.named(last)
 }
 
+// present tells that the connection is there, or may be: of a channel that is
+// refused, nobody is known.
 func (d *departure) present(id string) bool {
 	c := d.t.channels[d.pause.Spec.ChannelID]
 	if c == nil {
 		return false
 	}
 	for _, h := range c.hosts {
-		if h.connections[id] != nil {
+		if h.connections[id] != nil || h.refused != "" {
 			return true
 		}
 	}
@@ -116,7 +118,12 @@ func (d *departure) unreported() time.Time {
 		return time.Time{}
 	}
 	server := d.t.servers[d.written.MediaServer]
-	if server != nil {
+	switch {
+	case server == nil:
+	case server.untold:
+		// It may be in one of the channels that nothing is known of.
+		return time.Time{}
+	default:
 		// Zero: its report, or its being given up, brings this pause back.
 		return server.complete
 	}

@@ -148,6 +148,27 @@ func TestWhoLeftWhileNoManagerListened(t *testing.T) {
 	w.expectAfter(t, "which of several was seen is not known", "two", start.Add(3*time.Minute), -1)
 }
 
+// Of a channel of which nothing is taken nobody is known: who was there counts as
+// there, or the pause would be deleted under a stream that flows.
+func TestNobodyHasLeftAChannelThatIsRefused(t *testing.T) {
+	seen := func(o *v1alpha1.RtpStreamPause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
+	for name, x := range map[string]struct {
+		limits  Limits
+		reports []*forwardingv1.ChannelReport
+	}{
+		"too many connections":          {Limits{Connections: 2}, []*forwardingv1.ChannelReport{reportOf("lobby", 1, 1, 0, "R", "S"), reportOf("lobby", 1, 2, 1, "T")}},
+		"too many connections at first": {Limits{Connections: 2}, []*forwardingv1.ChannelReport{reportOf("lobby", 1, 1, 0, "R", "S", "T")}},
+		"too many channels":             {Limits{Channels: 1}, []*forwardingv1.ChannelReport{reportOf("hall", 1, 1, 0, "X"), reportOf("lobby", 2, 1, 0, "R", "S")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(x.limits)
+			w.list(w.pause("u", collected, seen))
+			w.stream(t, "ms", start, x.reports...)
+			w.expectAfter(t, "refused", "u", start.Add(time.Minute), -1)
+		})
+	}
+}
+
 func TestNamesRememberedAreBounded(t *testing.T) {
 	n := newNames(3)
 	for i, name := range []string{"a", "b", "a", "c", "d"} {

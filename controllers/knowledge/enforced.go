@@ -63,7 +63,7 @@ func (t *Tenant) Enforced(object *v1alpha1.RtpStreamPause, edge *forwardingv1.Ed
 			return nil, err
 		}
 	}
-	if j.hosting == 0 || len(j.Waiting)+j.unsure > 0 {
+	if j.hosting == 0 || len(j.Waiting)+j.unsure > 0 || !t.heardAnew(e) {
 		return nil, nil //nolint:nilnil // Neither an answer nor a failure: wait on.
 	}
 
@@ -89,15 +89,30 @@ func (t *Tenant) hostOf(e *entry, edge *forwardingv1.EdgeName) (*hosted, error) 
 		return nil, fmt.Errorf("%w on this edge: the roles or bundles of the connections allow no stream from %q to %q", ErrCannotAct, edge.GetSendConnectionId(), edge.GetRecvConnectionId())
 	}
 	said := atSender.acknowledged[string(e.object.UID)]
-	if said.digest != e.digest || !atSender.inTouch() || atSender.acknowledgedEpoch < max(receiver.epoch, sender.epoch) {
+	if said.digest != e.digest || !atSender.heard() || atSender.acknowledgedEpoch < max(receiver.epoch, sender.epoch) {
 		return nil, nil //nolint:nilnil // Wait on.
 	}
-	if said.state == forwardingv1.State_STATE_NOT_MATCHING {
+	switch said.state {
+	case forwardingv1.State_STATE_NOT_MATCHING:
 		return nil, fmt.Errorf("%w on this edge: media server %q finds no live edge that it matches", ErrCannotAct, atSender.server.name)
+	case forwardingv1.State_STATE_EXPIRED:
+		return nil, fmt.Errorf("%w on this edge: it has expired by the clock of media server %q: move its expiresAt, or delete it", ErrCannotAct, atSender.server.name)
+	default:
+		return atSender, nil
 	}
-
-	return atSender, nil
 }
+
+// heardAnew tells that every media server in touch that hosts the pause's channel
+// has been heard.
+func (t *Tenant) heardAnew(e *entry) bool {
+	return !slices.ContainsFunc(t.channels[e.object.Spec.ChannelID].hosts, func(h *hosted) bool { return h.inTouch() && !h.heard() })
+}
+
+// heard tells that the media server has acknowledged on its present stream. What it
+// said on an earlier one may be so no longer: another replica may have told it of
+// another content since, and after that, or by a restored backup, the content of
+// that time is back.
+func (h *hosted) heard() bool { return h.inTouch() && h.acknowledgedBy == h.session }
 
 func (t *Tenant) enforcement(e *entry) *Enforcement {
 	result := &Enforcement{}

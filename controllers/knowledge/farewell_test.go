@@ -1,6 +1,7 @@
 package knowledge
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -35,5 +36,18 @@ func TestFarewellIsNoLoss(t *testing.T) {
 				t.Errorf("once it is back: judged %q, want Armed", got)
 			}
 		})
+	}
+}
+
+func TestNothingIsReportedAfterFarewell(t *testing.T) {
+	w := listed()
+	s := w.stream(t, "ms", start)
+	s.Farewell(start)
+	if err := s.Report(reportOf("lobby", 1, 1, 0, "R"), start); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a report after it: %v", err)
+	}
+	s.Close(start)
+	if sessions, lost := w.Hosts("lobby"); len(sessions)+len(lost) > 0 || len(w.channels) > 0 {
+		t.Errorf("hosted by %d, and by %v that are lost", len(sessions), lost)
 	}
 }

@@ -77,6 +77,9 @@ func (t *Tenant) apply(changes []Change, version uint64) {
 	}
 	t.mu.Lock()
 	defer t.unlock()
+	if version < t.version {
+		t.backwards()
+	}
 	t.version = version
 	b := batch{t: t, now: now, low: !t.listed || len(changes) > many, touched: map[*channel]*touched{}}
 	if !t.listed {

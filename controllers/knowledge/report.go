@@ -31,6 +31,9 @@ func (s *Session) Report(r *forwardingv1.ChannelReport, now time.Time) error {
 	if s.server.session != s {
 		return nil
 	}
+	if s.farewell {
+		return fmt.Errorf("%w: a report came after Farewell: say farewell last", ErrInvalid)
+	}
 	if r.GetClosed() {
 		delete(s.reports, r.GetChannelId())
 

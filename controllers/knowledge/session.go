@@ -32,7 +32,8 @@ type Session struct {
 	asks       []*Ask
 	askNext    bool // the next one goes before tables
 	queue      []item
-	stating    bool // queue has a version
+	stating    bool   // queue has a version
+	said       uint64 // the version that was said last, with a table or by itself
 	skew       time.Duration
 }
 
@@ -102,12 +103,13 @@ func (s *Session) Wake() <-chan struct{} { return s.wake }
 // Room has a token when Crowded may have ended.
 func (s *Session) Room() <-chan struct{} { return s.room }
 
-// Crowded tells that nothing more should be read until something is written.
+// Crowded tells that nothing more should be read until something is written: too
+// many small answers wait, or tables of channels that have ended meanwhile.
 func (s *Session) Crowded() bool {
 	s.tenant.mu.Lock()
 	defer s.tenant.mu.Unlock()
 
-	return len(s.notes) >= notes
+	return len(s.notes) >= notes || len(s.queue) >= notes+len(s.server.channels)
 }
 
 // end frees what waits to be written. The caller holds the lock.
@@ -274,11 +276,12 @@ func (s *Session) Next() (Outgoing, bool) {
 		}
 		next := s.queue[0]
 		s.queue = s.queue[1:]
+		s.makeRoom()
 		s.askNext = true
 		if next.host == nil {
 			s.stating = false
 
-			return Outgoing{Version: &forwardingv1.ReplicaVersion{Version: next.version, Stale: t.stale}}, true
+			return Outgoing{Version: &forwardingv1.ReplicaVersion{Version: s.present(next.version), Stale: t.stale}}, true
 		}
 		if next.host.session != s || !next.host.queued {
 			continue // It was written with a question, or is hosted no longer.
@@ -289,17 +292,39 @@ func (s *Session) Next() (Outgoing, bool) {
 	}
 }
 
+// present is the version to state in its turn: not below that of a table that was
+// made after it and went before it, which would look like a restored backup.
+func (s *Session) present(version uint64) uint64 {
+	s.said = min(max(version, s.said), s.tenant.version)
+
+	return s.said
+}
+
+// backwards has streams be told the version that a restored backup brings, though
+// they were told a higher one.
+func (t *Tenant) backwards() {
+	for _, server := range t.servers {
+		if server.session != nil {
+			server.session.said = 0
+		}
+	}
+}
+
 func (s *Session) nextNote() Outgoing {
 	o := s.notes[0]
 	s.notes = s.notes[1:]
 	s.notesTaken++
 	delete(s.noted, o.channel())
+	s.makeRoom()
+
+	return o
+}
+
+func (s *Session) makeRoom() {
 	select {
 	case s.room <- struct{}{}:
 	default:
 	}
-
-	return o
 }
 
 func (o Outgoing) channel() string {
@@ -349,7 +374,7 @@ func (t *Tenant) take(h *hosted) *Table {
 			return nil
 		}
 	}
-	h.sent = t.version
+	h.sent, h.session.said = t.version, t.version
 
 	return table
 }
