@@ -37,9 +37,10 @@ func mediaServer(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict) str
 		return named
 	case len(verdict.Matching) > 0:
 		return verdict.Matching[0]
-	case verdict.Reason == v1alpha1.ReasonArmed && object.Status.ObservedGeneration != object.Generation:
+	case object.Status.ObservedGeneration != object.Generation && (verdict.Reason == v1alpha1.ReasonArmed || slices.Contains(verdict.Waiting, named)):
 		// Who withheld what the pause named before an edit says nothing of what it
-		// names now. Only the knowledge that nobody does lets it be forgotten.
+		// names now. Only the knowledge that nobody does, or that this one does not
+		// yet, lets it be forgotten.
 		return ""
 	default:
 		return named

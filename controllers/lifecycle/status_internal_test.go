@@ -68,20 +68,23 @@ func TestMediaServerOfTheStatus(t *testing.T) {
 		named              string
 		generation, before int64
 		reason             string
-		matching           []string
+		matching, waiting  []string
 		want               string
 	}{
-		{"", 1, -1, v1alpha1.ReasonEnforced, []string{"a", "b"}, "a"},
-		{"b", 1, 1, v1alpha1.ReasonEnforced, []string{"a", "b"}, "b"},
-		{"b", 1, 1, v1alpha1.ReasonArmed, nil, "b"},
-		{"b", 2, 1, v1alpha1.ReasonArmed, nil, ""},
-		{"b", 2, 1, v1alpha1.ReasonMediaServerLost, nil, "b"},
-		{"b", 2, 1, v1alpha1.ReasonStarting, nil, "b"},
-		{"b", 2, 1, v1alpha1.ReasonEnforced, []string{"a"}, "a"},
+		{"", 1, -1, v1alpha1.ReasonEnforced, []string{"a", "b"}, nil, "a"},
+		{"b", 1, 1, v1alpha1.ReasonEnforced, []string{"a", "b"}, nil, "b"},
+		{"b", 1, 1, v1alpha1.ReasonArmed, nil, nil, "b"},
+		{"b", 1, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"b"}, "b"},
+		{"b", 2, 1, v1alpha1.ReasonArmed, nil, nil, ""},
+		{"b", 2, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"a", "b"}, ""},
+		{"b", 2, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"a"}, "b"},
+		{"b", 2, 1, v1alpha1.ReasonMediaServerLost, nil, nil, "b"},
+		{"b", 2, 1, v1alpha1.ReasonStarting, nil, nil, "b"},
+		{"b", 2, 1, v1alpha1.ReasonEnforced, []string{"a"}, nil, "a"},
 	} {
 		object := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Generation: c.generation}}
 		object.Status.MediaServer, object.Status.ObservedGeneration = c.named, c.before
-		if got := mediaServer(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching}); got != c.want {
+		if got := mediaServer(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting}); got != c.want {
 			t.Errorf("case %d: %q, want %q", i, got, c.want)
 		}
 	}
