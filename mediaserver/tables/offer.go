@@ -267,7 +267,7 @@ func (s *Subscriber) heard(st *stream, version *forwardingv1.ReplicaVersion) {
 	defer s.mu.Unlock()
 	st.confirmed = st.confirmed || st.complete
 	s.vouched(st, version.GetVersion(), version.GetStale())
-	st.clockDue = true
+	st.clocksDue++
 	st.wakeWriter()
 }
 

@@ -46,8 +46,9 @@ type stream struct {
 	// asked counts the questions that have not been answered.
 	asked   int
 	answers []answer
-	// clockDue tells that the replica's version is to be answered.
-	clockDue bool
+	// clocksDue counts the replica's versions that are to be answered: it measures
+	// by the answer to each.
+	clocksDue int
 
 	// awaited are the channels of the first reports that have no table yet.
 	awaited  map[string]struct{}
@@ -134,7 +135,9 @@ type work struct {
 func (st *stream) next() (w work, due bool) {
 	st.subscriber.mu.Lock()
 	defer st.subscriber.mu.Unlock()
-	w.clock, st.clockDue = st.clockDue, false
+	if w.clock = st.clocksDue > 0; w.clock {
+		st.clocksDue--
+	}
 	if len(st.queue) > 0 {
 		w.channelID = st.queue[0]
 		st.queue = st.queue[1:]

@@ -109,6 +109,11 @@ func TestVersionIsAnsweredWithTheClock(t *testing.T) {
 			t.Errorf("the clock says %s at %s", clock.GetTime().AsTime(), time.Now())
 		}
 		expectSaid(t, s, "clock")
+		// Each has its answer, or the replica could not tell what it measures by.
+		for range 3 {
+			s.sendVersion(t, 4, false)
+		}
+		expectSaid(t, s, "clock", "clock", "clock")
 	})
 }
 
