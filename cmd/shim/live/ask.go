@@ -154,7 +154,7 @@ func settle[T any](ctx context.Context, r *Replicas, channelID string, question 
 			case w.err == nil && !answered:
 				answered, answer, over = true, w.answer.answer, time.After(patience)
 			}
-			if answered && (waitNoLonger || len(failures) == len(replicas)) && r.nobodyIn(ctx, replicas, channelID) {
+			if answered && (waitNoLonger || len(failures) == len(replicas)) && r.nobodyIn(ctx, replicas, channelID, nil) {
 				return answer, nil
 			}
 		case <-over: // The next word brings the decision.

@@ -166,11 +166,21 @@ func (r *Replicas) presence(ctx context.Context, one replica, channelID string) 
 }
 
 // nobodyIn tells whether no replica that answers knows anybody in the channel, nor
-// misses a media server on which there may be somebody.
-func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID string) bool {
+// misses a media server on which there may be somebody. That a replica knows nobody
+// counts once before, which may be nil, has succeeded there.
+func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID string, before func(context.Context, replica) error) bool {
 	nobody := true
 	err := ask(ctx, longPatience, replicas,
 		func(ctx context.Context, one replica) (*Channel, error) {
+			if before != nil {
+				// Whoever knows somebody counts in any case.
+				if channel, err := r.presence(ctx, one, channelID); err != nil || channel.occupied || channel.outOfTouch {
+					return channel, err
+				}
+				if err := before(ctx, one); err != nil {
+					return nil, err
+				}
+			}
 			return believed(ctx, one, r.aboutNobody(channelID))
 		},
 		func(w word[*Channel]) bool {

@@ -40,7 +40,7 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return "the pause cannot come to act: " + e.Reason }
 
 // WaitEnforced returns nil once one replica says that the pause acts; of a pause
-// without an edge, also once a replica has it and nobody is in the channel. It waits
+// without an edge, also once the replicas have it and nobody is in the channel. It waits
 // until ctx ends, whose error it returns then together with what the replicas last
 // failed with; replicas that come back meanwhile are asked again. It ends early with
 // ErrWithdrawn or a *RefusedError.
@@ -119,22 +119,26 @@ func (r *Replicas) enforcedAt(ctx context.Context, one replica, pause Pause) err
 
 // armedAt has one replica know the pause before it waits there: a replica that has
 // it, and does not say of it what it says of pauses that are enforced or refused,
-// knows no media server that hosts the channel. That is enough if no other does.
+// knows no media server that hosts the channel. That is enough if no other does, once
+// it has the pause too: whoever comes may hear of that one first.
 func (r *Replicas) armedAt(ctx context.Context, one replica, all []replica, pause Pause) error {
-	stream, err := one.view.Explain(ctx, &forwardingv1.ExplainRequest{
-		Namespace: r.namespace, ChannelId: pause.ChannelID, Version: pause.Version,
-		Of: &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: pause.UID}},
-	}, grpc.WaitForReady(true))
-	if err := collect(stream, err, func(*forwardingv1.ExplainResponse) {}); err != nil {
+	has := func(ctx context.Context, one replica) error {
+		stream, err := one.view.Explain(ctx, &forwardingv1.ExplainRequest{
+			Namespace: r.namespace, ChannelId: pause.ChannelID, Version: pause.Version,
+			Of: &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: pause.UID}},
+		}, grpc.WaitForReady(true))
+		return collect(stream, err, func(*forwardingv1.ExplainResponse) {})
+	}
+	if err := has(ctx, one); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = r.enforcedAt(within, one, pause)
+	err := r.enforcedAt(within, one, pause)
 	if status.Code(err) != codes.DeadlineExceeded || ctx.Err() != nil {
 		return err
 	}
-	if !r.nobodyIn(ctx, all, pause.ChannelID) {
+	if !r.nobodyIn(ctx, all, pause.ChannelID, has) {
 		return status.Error(codes.Unavailable, "a media server that hosts the channel, or may, has not confirmed the pause")
 	}
 	return nil

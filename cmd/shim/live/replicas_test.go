@@ -38,6 +38,7 @@ type manager struct {
 	mediaServers         []string
 	waitError            error
 	explainError         error
+	has                  time.Time // when it has the pause; zero: already
 	dismissed            uint64
 	// silent never answers.
 	silent bool
@@ -98,10 +99,17 @@ func (m *manager) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforced
 	return &forwardingv1.WaitEnforcedResponse{MediaServers: m.mediaServers}, m.waitError
 }
 
-func (m *manager) Explain(_ *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
+func (m *manager) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
 	if m.silent {
 		<-stream.Context().Done()
 		return stream.Context().Err()
+	}
+	if request.GetPause() != nil && time.Now().Before(m.has) {
+		select {
+		case <-time.After(time.Until(m.has)):
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
 	}
 	if m.explainError != nil {
 		return m.explainError
@@ -325,6 +333,16 @@ func TestWaitEnforced(t *testing.T) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestLaggingReplica: a pause of clients is confirmed once every replica that answers
+// has it: whoever comes may hear of the last one first.
+func TestLaggingReplica(t *testing.T) {
+	has := time.Now().Add(600 * time.Millisecond)
+	r := serve(t, &manager{}, &manager{has: has}, &manager{dead: true})
+	if err := r.WaitEnforced(t.Context(), Pause{UID: "u", ChannelID: "sora"}); err != nil || time.Now().Before(has) {
+		t.Errorf("%v, %v too early", err, time.Until(has))
 	}
 }
 
