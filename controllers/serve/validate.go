@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
@@ -14,6 +15,9 @@ const (
 	maxIDBytes = 255
 	// maxFeatures bounds the features that one side names.
 	maxFeatures = 64
+	// maxConnectionBytes bounds a connection, which is kept with whatever fields of it
+	// are unknown here: about twice what its ids and names can have.
+	maxConnectionBytes = 4096
 )
 
 func invalid(format string, args ...any) error {
@@ -150,11 +154,14 @@ func checkConnection(what string, c *forwardingv1.Connection) error {
 	if err != nil {
 		return err
 	}
-	if c.CreatedTime != nil && c.CreatedTime.CheckValid() != nil {
+	switch size := proto.Size(c); {
+	case c.CreatedTime != nil && c.CreatedTime.CheckValid() != nil:
 		return invalid("%s.created_time is out of range: give a time of the years 1 to 9999", what)
+	case size > maxConnectionBytes:
+		return invalid("%s has %d bytes: leave out what makes it larger than %d", what, size, maxConnectionBytes)
+	default:
+		return nil
 	}
-
-	return nil
 }
 
 func checkRole(what string, role forwardingv1.Role) error {

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -53,6 +54,7 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 		return after(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Answer{Answer: &forwardingv1.Answer{Edges: []*forwardingv1.Edge{edge}}}})
 	}
 	tooBig := uint32(0x10000)
+	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 1000, protowire.BytesType), make([]byte, maxConnectionBytes))
 
 	return map[string][]*forwardingv1.SubscribeRequest{
 		"not Hello":                    {said(wholeReport("lobby", "R"))},
@@ -83,6 +85,7 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 		"session_id has":               with(func(c *forwardingv1.Connection) { c.SessionId = long }),
 		"audio.codec_type has":         with(func(c *forwardingv1.Connection) { c.Audio = &forwardingv1.AudioCodec{CodecType: long} }),
 		"video.codec_type has":         with(func(c *forwardingv1.Connection) { c.Video = &forwardingv1.VideoCodec{CodecType: long} }),
+		"joined[0] has":                with(func(c *forwardingv1.Connection) { c.ProtoReflect().SetUnknown(unknown) }),
 		"created_time":                 with(func(c *forwardingv1.Connection) { c.CreatedTime = &timestamppb.Timestamp{Nanos: -1} }),
 		"joined[0].role 0":             with(func(c *forwardingv1.Connection) { c.Role = forwardingv1.Role_ROLE_UNSPECIFIED }),
 		"role 77":                      with(func(c *forwardingv1.Connection) { c.Role = 77 }),
