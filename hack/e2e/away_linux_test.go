@@ -12,42 +12,44 @@ import (
 // acts.
 const maxAfterReady = 2 * time.Second
 
-// TestAPIServerAway takes the API server away for a while, and etcd too, and proves
-// that what is enforced stays so, that the managers say that they are behind, and
-// that pauses act at once when it is back.
-func TestAPIServerAway(t *testing.T) {
+// outage is for how long what of the cluster is away.
+type outage struct {
+	length   time.Duration
+	withEtcd bool
+}
+
+// TestClusterAway takes the API server away for a while, and etcd too, and proves
+// that what is enforced stays so, that managers and media server say that they are
+// behind, and that pauses act at once when it is back.
+func TestClusterAway(t *testing.T) {
+	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	m := s.newMeeting(t, channelOf(t))
 	pause, held := m.enforced(t, m.channel, m.paused())
-	other := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
-	for round, length := range []time.Duration{6 * time.Second, 30 * time.Second} {
+	w := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
+	outages := []outage{{length: 6 * time.Second}}
+	for range max(*rounds/2, 1) {
+		outages = append(outages, outage{30 * time.Second, true})
+	}
+	d := delays{}
+	for round, o := range outages {
 		s.plane.killAPIServer(t)
-		if round > 0 {
+		if o.withEtcd {
 			s.plane.killEtcd(t)
 		}
 		gone := time.Now()
-		for _, manager := range s.managers {
-			manager.awaitUnready(t, "API server")
-			t.Logf("%s said so after %s", manager.name, time.Since(gone))
-			if stale := manager.metric(t, "nagi_objects_stale_seconds"); stale <= 0 {
-				t.Errorf("%s: the metric says that it is stale for %v s", manager.name, stale)
-			}
-		}
-		await(t, "the media server to count its tables as stale", func() (float64, bool) {
-			stale := s.mediaServers[0].metric(t, "nagi_tables_staleness_seconds")
-			return stale, stale > 0
-		})
-		during(t, length-time.Since(gone), func() { held.proveSilence(t) })
-		if round > 0 {
+		s.proveBehind(t)
+		during(t, o.length-time.Since(gone), func() { held.proveSilence(t) })
+		if o.withEtcd {
 			s.plane.startEtcd(t)
 		}
 		s.plane.startAPIServer(t)
 
 		back := time.Now()
-		fresh, took := other.pausedNow(t, fmt.Sprintf("%s-%d", m.channel, round))
-		t.Logf("away for %s: a pause created at once acted after %s", length, took)
+		fresh, took := w.pausedNow(t, fmt.Sprintf("%s-%d", m.channel, round))
+		t.Logf("%+v: a pause created at once acted after %s", o, took)
 		if took > maxAfterReady {
-			t.Errorf("away for %s: a pause created at once acted after %s", length, took)
+			t.Errorf("%+v: a pause created at once acted after %s", o, took)
 		}
 		for _, manager := range s.managers {
 			manager.awaitReady(t)
@@ -55,9 +57,30 @@ func TestAPIServerAway(t *testing.T) {
 		t.Logf("the managers were ready after %s", time.Since(back))
 		s.awaitReady(t, fresh, v1alpha1.ReasonEnforced)
 		s.awaitReady(t, pause, v1alpha1.ReasonEnforced)
-		s.shims[0].expectList(t, m.channel, held.edge, other.edge)
+		s.shims[0].expectList(t, m.channel, held.edge, w.edge)
 		s.deletePause(t, fresh)
-		other.proveResumed(t)
+		w.flowsAfter(t, time.Now())
+		w.exercise(t, m.channel+"-after", &d)
+		w.exerciseShim(t, s.shims[0], &d)
 		held.proveSilence(t)
 	}
+	d.judge(t)
+}
+
+// proveBehind proves that the managers and the media server say that they do not
+// hear from the API server.
+func (s *system) proveBehind(t *testing.T) {
+	t.Helper()
+	gone := time.Now()
+	for _, manager := range s.managers {
+		manager.awaitUnready(t, "API server")
+		t.Logf("%s said that it is behind after %s", manager.name, time.Since(gone))
+		if stale := manager.metric(t, "nagi_objects_stale_seconds"); stale <= 0 {
+			t.Errorf("%s: the metric says that it is stale for %v s", manager.name, stale)
+		}
+	}
+	await(t, "the media server to count its tables as stale", func() (float64, bool) {
+		stale := s.mediaServers[0].metric(t, "nagi_tables_staleness_seconds")
+		return stale, stale > 0
+	})
 }

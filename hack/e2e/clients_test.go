@@ -103,7 +103,6 @@ func TestDisconnect(t *testing.T) {
 
 	// Naming who is not there is no error, as a request that is repeated.
 	for _, shim := range running.shims {
-		status, text := shim.post(t, disconnectConnectionTarget, connection)
-		t.Logf("once nobody is there: %d %s", status, text)
+		shim.mustPost(t, disconnectConnectionTarget, connection)
 	}
 }

@@ -23,6 +23,7 @@ const skew = 8 * time.Second
 // TestSlowClock proves that a pause is not said to have expired while a media
 // server whose clock is behind still withholds, and that the skew is measured.
 func TestSlowClock(t *testing.T) {
+	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	slow := s.newMediaServer(1)
 	slow.path = buildSlow(t)

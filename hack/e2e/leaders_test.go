@@ -17,6 +17,7 @@ func contains(text, part string) bool { return strings.Contains(text, part) }
 // so, wakes it, and proves that it writes nothing: no status goes back to what was
 // so before, and no two writers fight.
 func TestLeaderWakes(t *testing.T) {
+	t.Parallel()
 	const objects = 60
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	m := s.newMeeting(t, channelOf(t))

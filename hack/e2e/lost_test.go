@@ -16,6 +16,7 @@ import (
 // under two managers and with the times of production, and proves that nobody
 // takes its silence for knowledge.
 func TestMediaServerLost(t *testing.T) {
+	t.Parallel()
 	// Clients give a silent media server up after half a minute.
 	s := own(t, layout{managers: 2, shims: 2, mediaServers: 2, shimArgs: []string{"--pause-timeout=1s"}})
 	t.Run("frozen", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 // office, which has the rights that we ship until then, and proves that it gives
 // the office up, says so, and another writes; pauses act all the while.
 func TestOfficeIsGivenUp(t *testing.T) {
+	t.Parallel()
 	users := []string{"manager-a", "manager-b"}
 	roles := map[string]*role{}
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1, managerUsers: users, prepare: func(s *system) error {

@@ -8,6 +8,7 @@ import (
 // TestShimIsNotReady proves that a shim says what it cannot do: of a namespace that
 // no manager serves, without rights, and without any manager in reach.
 func TestShimIsNotReady(t *testing.T) {
+	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	foreign, err := s.addShim(t.Context(), "", "--namespace=elsewhere")
 	if err != nil {

@@ -66,6 +66,7 @@ func faults() []fault {
 // objects and by the shim, while it is struck, as it is healed and afterwards; that
 // what was enforced stays so; and that no process ends.
 func TestTwoManagers(t *testing.T) {
+	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	m := s.newMeeting(t, channelOf(t))
 	_, held := m.enforced(t, m.channel, m.paused())
@@ -93,42 +94,10 @@ func TestTwoManagers(t *testing.T) {
 	}
 }
 
-// TestTwoManagersWithoutCluster stops API server and etcd for 30 s and proves that
-// what was enforced stays so, and that all goes on without delay when they are back.
-func TestTwoManagersWithoutCluster(t *testing.T) {
-	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
-	m := s.newMeeting(t, channelOf(t))
-	pause, held := m.enforced(t, m.channel, m.paused())
-	w := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
-	d := delays{}
-	for round := range max(*rounds/2, 1) {
-		s.plane.killAPIServer(t)
-		s.plane.killEtcd(t)
-		during(t, 30*time.Second, func() { held.proveSilence(t) })
-		s.plane.startEtcd(t)
-		s.plane.startAPIServer(t)
-		_, took := w.pausedNow(t, fmt.Sprintf("%s-%d", m.channel, round))
-		t.Logf("a pause created at /readyz acted after %s", took)
-		if took > maxAfterReady {
-			t.Errorf("a pause created at /readyz acted after %s", took)
-		}
-		s.deletePause(t, newPause(fmt.Sprintf("%s-%d", m.channel, round), v1alpha1.RtpStreamPauseSpec{}))
-		w.flowsAfter(t, time.Now())
-		for _, manager := range s.managers {
-			manager.awaitReady(t)
-		}
-		w.exercise(t, m.channel+"-after", &d)
-		w.exerciseShim(t, s.shims[0], &d)
-		s.inOffice(t)
-		s.awaitReady(t, pause, v1alpha1.ReasonEnforced)
-		held.proveSilence(t)
-	}
-	d.judge(t)
-}
-
 // TestLeaseLostAndWon takes the lease away again and again and proves that nothing
 // waits for it but status, which is true again once somebody has won it.
 func TestLeaseLostAndWon(t *testing.T) {
+	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	m := s.newMeeting(t, channelOf(t))
 	pause, held := m.enforced(t, m.channel, m.paused())

@@ -31,6 +31,7 @@ type restored struct {
 // proves that soon what acts is what is stored: pauses that are gone withhold
 // nothing, pauses that are back withhold again, and the rest never ceased to.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	// The version stays below what the media servers hold: every manager lists what
 	// there is as soon as the API server is back.
 	t.Run("below", func(t *testing.T) {

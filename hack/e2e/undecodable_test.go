@@ -17,6 +17,7 @@ import (
 // TestUndecodable stores an object that does not decode, as a CRD of another
 // version or a restored backup can leave one, and proves that it alone is left out.
 func TestUndecodable(t *testing.T) {
+	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	m := s.newMeeting(t, channelOf(t))
 	pause, held := m.enforced(t, m.channel, m.paused())

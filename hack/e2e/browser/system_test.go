@@ -178,7 +178,7 @@ channel_id=sora \
 			t.Errorf("%s\nanswered %q", command, status)
 		}
 		for name, want := range map[string]string{
-			"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target",
+			"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel",
 			"access-control-allow-methods": "POST, OPTIONS",
 			"access-control-allow-origin":  "http://127.0.0.1:5000",
 			"access-control-max-age":       "1000",
