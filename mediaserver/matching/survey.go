@@ -2,6 +2,7 @@ package matching
 
 import (
 	"cmp"
+	"fmt"
 	"math/bits"
 	"slices"
 
@@ -35,13 +36,28 @@ func (m *Matcher) Survey(kind forwardingv1.Kind) *Survey {
 //
 // Each receiver's senders are a set of bits, one for each sender, since there may
 // be a hundred million edges: the union over pauses takes 64 of them at a time.
+// Pauses whose open receivers are the same stand beside these together.
 func (s *Survey) Withheld(limit int) (edges []Edge, count uint64) {
 	receivers, senders := s.split()
 	byReceiver := newFinder(receivers)
 	bySender := newFinder(senders)
 	concerned := make([][]*named, len(receivers))
+	alike := map[string]*named{}
 	for _, r := range s.rules {
 		n := &named{senders: bySender.find(&r.senders)}
+		if r.receivers.form == open {
+			exceptions := fmt.Sprintf("%q %q", r.receivers.connections, r.receivers.clients)
+			same, known := alike[exceptions]
+			if !known {
+				same = &named{bits: newBitSet(len(senders))}
+				alike[exceptions] = same
+			}
+			n.unite(same.bits, len(senders))
+			if known {
+				continue
+			}
+			n = same
+		}
 		for _, at := range byReceiver.find(&r.receivers) {
 			concerned[at] = append(concerned[at], n)
 		}
