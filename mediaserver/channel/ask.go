@@ -12,6 +12,10 @@ import (
 // lock is given to others.
 const factsAtOnce = 500
 
+// pausesTold bounds the pauses that are told of each of many edges: a hundred
+// thousand edges under fifty pauses of everyone would be hundreds of megabytes.
+const pausesTold = 16
+
 // Ask answers a question about a channel, or does what it asks for, with what is
 // so now. A channel that is not hosted has no edges and no connections. The error
 // in the answer tells of another instance, or of a question unknown here.
@@ -78,6 +82,7 @@ func (ch *channel) gather(answer *forwardingv1.Answer, names []matching.Edge, in
 		for _, e := range now {
 			facts, pauses := ch.facts(e)
 			if slices.ContainsFunc(pauses, inQuestion) {
+				facts.PauseUids = slices.Clone(facts.GetPauseUids()[:min(len(pauses), pausesTold)])
 				answer.Edges = append(answer.Edges, facts)
 			} else {
 				answer.Count--

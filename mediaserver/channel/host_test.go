@@ -174,6 +174,21 @@ func TestWithheldEdgesAreTold(t *testing.T) {
 	if answer := s.registry.Ask(&forwardingv1.Question{ChannelId: "elsewhere", Asks: &forwardingv1.Question_Withheld{}}); answer.GetError() != "" || answer.GetCount() != 0 {
 		t.Errorf("of a channel that is not hosted: %v", answer)
 	}
+
+	// Of each of many edges the oldest pauses are told, of one edge all.
+	var many []*forwardingv1.Pause
+	for i := range 20 {
+		many = append(many, newPause(fmt.Sprintf("%02d", i), everyone(), clients("a")))
+	}
+	s.apply(many...)
+	for _, e := range s.withheld(100).GetEdges() {
+		if uids := e.GetPauseUids(); len(uids) != 16 || uids[15] != "15" {
+			t.Errorf("of one of many edges the pauses are %v", uids)
+		}
+	}
+	if uids := s.edge(b, a).GetPauseUids(); len(uids) != len(many) {
+		t.Errorf("of one edge the pauses are %v", uids)
+	}
 }
 
 func TestADismissedConnectionIsToldAndGone(t *testing.T) {

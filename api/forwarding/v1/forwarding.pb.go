@@ -2519,7 +2519,8 @@ type Edge struct {
 	RecvRole Role `protobuf:"varint,3,opt,name=recv_role,json=recvRole,proto3,enum=nagi.forwarding.v1.Role" json:"recv_role,omitempty"`
 	// One for each kind that is negotiated or withheld.
 	Streams []*Stream `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
-	// Uids of the pauses in force that match the edge, oldest first.
+	// Uids of the pauses in force that match the edge, oldest first; where many edges
+	// are told, of at most 16 of these.
 	PauseUids []string `protobuf:"bytes,5,rep,name=pause_uids,json=pauseUids,proto3" json:"pause_uids,omitempty"`
 	// The names of their objects, as far as the replica knows them; filled by View.
 	PauseNames    []string `protobuf:"bytes,6,rep,name=pause_names,json=pauseNames,proto3" json:"pause_names,omitempty"`
