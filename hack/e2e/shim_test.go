@@ -138,7 +138,7 @@ func TestCORS(t *testing.T) {
 	for name, want := range map[string]string{
 		"access-control-allow-origin":  corsOrigin,
 		"access-control-allow-methods": "POST, OPTIONS",
-		"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target",
+		"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel",
 		"access-control-max-age":       "1000",
 	} {
 		if got := answer.Get(name); got != want {
