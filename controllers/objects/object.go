@@ -80,6 +80,11 @@ func share(p *v1alpha1.RtpStreamPause) {
 		p.Spec.Kinds = video
 	}
 	p.Status.MediaServer = one(p.Status.MediaServer)
+	// Decoding leaves room for twice as many.
+	p.Status.Conditions = exactly(p.Status.Conditions)
+	for _, s := range []*v1alpha1.Side{&p.Spec.Receivers, &p.Spec.Senders} {
+		s.ConnectionIDs, s.ClientIDs = exactly(s.ConnectionIDs), exactly(s.ClientIDs)
+	}
 	for i := range p.Status.Conditions {
 		c := &p.Status.Conditions[i]
 		c.Type, c.Reason, c.Message = one(c.Type), one(c.Reason), one(c.Message)
@@ -88,6 +93,14 @@ func share(p *v1alpha1.RtpStreamPause) {
 }
 
 var video = []v1alpha1.Kind{v1alpha1.KindVideo}
+
+func exactly[T any](list []T) []T {
+	if len(list) == cap(list) {
+		return list
+	}
+
+	return append(make([]T, 0, len(list)), list...)
+}
 
 func one(s string) string {
 	if s == "" {

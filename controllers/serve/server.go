@@ -28,6 +28,8 @@ const (
 	// maxMessageBytes is what is read: a little more than anybody may send, so that
 	// who counts in another way is not cut off.
 	maxMessageBytes = forwardingv1.MaxMessageBytes + forwardingv1.MaxMessageBytes/8
+	// connectionBuffer is what one connection may read, or write, in one call.
+	connectionBuffer = 8 << 10
 	// A peer that answers no ping for this long is dead.
 	keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
 )
@@ -85,6 +87,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		grpc.WaitForHandlers(true),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
+		// A thousand media servers that mostly say nothing: 64 KiB of buffers for each
+		// would be a quarter of what a manager may use.
+		grpc.ReadBufferSize(connectionBuffer), grpc.WriteBufferSize(connectionBuffer), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
