@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -76,7 +77,7 @@ func TestDisconnect(t *testing.T) {
 	dismissed := func(all ...*member) {
 		t.Helper()
 		for _, m := range all {
-			await(t, m.ClientID()+" to be dismissed", func() (error, bool) { return m.Err(), m.Err() != nil })
+			await(t, m.ClientID()+" to be dismissed", func() (string, bool) { return fmt.Sprint(m.Err()), m.Err() != nil })
 			if text := m.Err().Error(); !strings.Contains(text, `code 1000, reason "DISCONNECTED-API"`) {
 				t.Errorf("%s was told: %s", m.ClientID(), text)
 			}

@@ -206,14 +206,14 @@ func (e *editor) take(t *testing.T) {
 func (e *editor) update(t *testing.T) {
 	t.Helper()
 	spec := e.pause.Spec
-	await(t, "an update without a conflict", func() (error, bool) {
+	await(t, "an update without a conflict", func() (string, bool) {
 		e.pause = running.get(t, e.pause)
 		e.pause.Spec = spec
 		err := running.api.Update(t.Context(), e.pause)
 		if err != nil && !apierrors.IsConflict(err) { // Its status was written meanwhile.
 			t.Fatal(err)
 		}
-		return err, err == nil
+		return fmt.Sprint(err), err == nil
 	})
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -157,7 +158,7 @@ func (s *system) explain(t *testing.T, channel string, e edge) *forwardingv1.Edg
 		RecvConnectionId: e.receiver.ConnectionID(), SendConnectionId: e.sender.ConnectionID(),
 	}}
 	var told *forwardingv1.Edge
-	await(t, "somebody who knows the edge", func() (error, bool) {
+	await(t, "somebody who knows the edge", func() (string, bool) {
 		var problems []error
 		for _, m := range s.inReach() {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -167,11 +168,11 @@ func (s *system) explain(t *testing.T, channel string, e edge) *forwardingv1.Edg
 			problems = append(problems, err)
 			for _, part := range parts {
 				for _, told = range part.GetEdges() {
-					return nil, true
+					return "", true
 				}
 			}
 		}
-		return errors.Join(problems...), false
+		return fmt.Sprint(errors.Join(problems...)), false
 	})
 	return told
 }

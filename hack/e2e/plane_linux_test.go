@@ -15,7 +15,7 @@ import (
 func (p *plane) killAPIServer(t *testing.T) {
 	t.Helper()
 	server := p.Environment.ControlPlane.APIServer
-	kill(t, "--cert-dir="+p.certificates(), server.SecureServing.ListenAddr.Address+":"+server.SecureServing.ListenAddr.Port)
+	kill(t, "--cert-dir="+p.certificates(), net.JoinHostPort(server.ListenAddr.Address, server.ListenAddr.Port))
 }
 
 // killEtcd ends etcd without a goodbye.
@@ -31,12 +31,12 @@ func kill(t *testing.T, argument, address string) {
 	if err := syscall.Kill(processWith(t, argument), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the end of what listens at "+address, func() (error, bool) {
+	await(t, "the end of what listens at "+address, func() (string, bool) {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 		if err != nil {
-			return err, true
+			return err.Error(), true
 		}
-		return nil, conn.Close() != nil
+		return "it listens", conn.Close() != nil
 	})
 }
 

@@ -188,14 +188,15 @@ func (s *system) newManager(index int) (*manager, error) {
 		}
 		*way, m.relays = r, append(m.relays, r)
 	}
-	user, kubeconfig := "", ""
+	user := ""
 	if index < len(s.layout.managerUsers) {
 		user = s.layout.managerUsers[index]
 	}
-	var err error
-	if m.api, kubeconfig, err = s.newWayToAPI(m.program, user); err != nil {
+	api, kubeconfig, err := s.newWayToAPI(m.program, user)
+	if err != nil {
 		return nil, err
 	}
+	m.api = api
 	m.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespaces=" + namespace}, s.layout.managerArgs...)
 	return m, nil
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -107,19 +108,19 @@ func (s *system) storeBroken(t *testing.T, name, channel string) {
 	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPause"))
 	object.SetNamespace(namespace)
 	object.SetName(name)
-	await(t, "the API server to take the object", func() (error, bool) {
+	await(t, "the API server to take the object", func() (string, bool) {
 		err := s.api.Create(t.Context(), object.DeepCopy())
 		if status := apierrors.APIStatus(nil); err != nil && !errors.As(err, &status) {
 			t.Fatal(err)
 		}
-		return err, err == nil
+		return fmt.Sprint(err), err == nil
 	})
 	change(func(version map[string]any) { version["schema"] = strict })
 	// Once it refuses the like, it is strict again.
-	await(t, "the API server to be strict again", func() (error, bool) {
+	await(t, "the API server to be strict again", func() (string, bool) {
 		another := object.DeepCopy()
 		another.SetName(name + "-another")
 		err := s.api.Create(t.Context(), another, client.DryRunAll)
-		return err, apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+		return fmt.Sprint(err), apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 	})
 }

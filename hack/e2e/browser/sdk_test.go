@@ -300,3 +300,35 @@ func TestReceiverWhoComesFirst(t *testing.T) {
 	next := join(channelID, "next", "sendrecv")
 	eventually(t, "the receiver gets the next sender", func() error { return receiver.goesOn(t, next.connectionID, nil) })
 }
+
+// TestSDKIsDismissed dismisses one client by the HTTP API and proves that the SDK
+// tells its page so, as with Sora, and that nobody else is.
+func TestSDKIsDismissed(t *testing.T) {
+	const channelID = "browser-dismissed"
+	join := newSDK(t)
+	alice, bob := join(channelID, "alice", "sendrecv"), join(channelID, "bob", "sendrecv")
+	eventually(t, "alice gets bob", func() error { return alice.goesOn(t, bob.connectionID, nil) })
+	request := map[string]string{"channel_id": channelID, "connection_id": bob.connectionID}
+	var echo map[string]string
+	if err := call("Sora_20151104.DisconnectConnection", request, &echo); err != nil {
+		t.Fatal(err)
+	}
+	type end struct {
+		Code   int
+		Reason string
+	}
+	var told *end
+	eventually(t, "bob is told", func() error {
+		if err := evaluate(t, bob.tab, "ended()", &told); err != nil || told == nil {
+			return fmt.Errorf("not told: %w", err)
+		}
+
+		return nil
+	})
+	if *told != (end{1000, "DISCONNECTED-API"}) {
+		t.Errorf("bob was told %+v", *told)
+	}
+	if err := evaluate(t, alice.tab, "ended()", &told); err != nil || told != nil {
+		t.Errorf("alice was told %+v (%v)", told, err)
+	}
+}
