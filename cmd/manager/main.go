@@ -114,13 +114,7 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	if err != nil {
 		return err
 	}
-	undecodable := func() error {
-		if names := known.Undecodable(); len(names) > 0 {
-			return fmt.Errorf("stored objects that do not decode act on nobody: %s; mend or delete them", strings.Join(names, "; "))
-		}
-
-		return nil
-	}
+	undecodable := func() error { return actOnNobody(known.Undecodable()) }
 
 	return ops.Run(ctx,
 		known.Run,
@@ -130,4 +124,20 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 		},
 		elected.Run,
 	)
+}
+
+// namedUndecodable is how many objects that do not decode readiness names, as
+// metrics do.
+const namedUndecodable = 20
+
+// actOnNobody tells of the objects that do not decode; nil when there are none.
+func actOnNobody(names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if more := len(names) - namedUndecodable; more > 0 {
+		names = append(names[:namedUndecodable:namedUndecodable], fmt.Sprintf("and %d more", more))
+	}
+
+	return fmt.Errorf("stored objects that do not decode act on nobody: %s; mend or delete them", strings.Join(names, "; "))
 }

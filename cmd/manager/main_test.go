@@ -296,3 +296,17 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 	}
 	p.end(t)
 }
+
+func TestReadinessNamesABoundNumberOfUndecodableObjects(t *testing.T) {
+	if err := actOnNobody(nil); err != nil {
+		t.Errorf("of none: %v", err)
+	}
+	names := make([]string, namedUndecodable+3)
+	for i := range names {
+		names[i] = fmt.Sprintf("default/p%d: no time", i)
+	}
+	err := actOnNobody(names)
+	if err == nil || !strings.Contains(err.Error(), "p19: no time; and 3 more; mend") || strings.Contains(err.Error(), "p20") {
+		t.Errorf("of many: %v", err)
+	}
+}
