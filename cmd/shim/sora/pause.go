@@ -58,6 +58,8 @@ func (h *Handler) waitEnforced(ctx context.Context, e edge, stored *v1alpha1.Rtp
 			"the pause was deleted by somebody else before it was confirmed; repeat the request if it is still wanted", "name", stored.Name), err)
 	case errors.As(err, &refused):
 		err = fmt.Errorf("%w: %w", h.refused(ctx, e, stored, refused), err)
+	case errors.Is(err, live.ErrNoReplica):
+		err = h.unanswered("the pause is stored", err)
 	default:
 		// What the replicas said is for the operator's log, not for the client.
 		err = fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed,
