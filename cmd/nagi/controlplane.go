@@ -45,6 +45,10 @@ func runControlPlane(args []string) error {
 	parent := os.Getppid()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// What is written here goes to the parent, which may be killed: a
+	// write to a broken pipe on stderr would end this process, unless it is notified,
+	// before it has ended etcd and kube-apiserver.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 

@@ -80,6 +80,9 @@ func (e *editor) tracks() []track {
 
 func (e *editor) randomSpec() v1alpha1.RtpStreamPauseSpec {
 	spec := v1alpha1.RtpStreamPauseSpec{ChannelID: e.meeting.channel, Receivers: e.randomSide(), Senders: e.randomSide()}
+	for len(spec.Receivers.ConnectionIDs) == 1 && slices.Equal(spec.Receivers.ConnectionIDs, spec.Senders.ConnectionIDs) {
+		spec.Senders = e.randomSide() // Nobody receives their own stream, and that is refused.
+	}
 	switch e.random.IntN(4) {
 	case 0:
 		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindAudio}
