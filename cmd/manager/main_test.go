@@ -242,10 +242,10 @@ func readyz(t *testing.T, probes string, want int, text string) {
 	}
 }
 
-// A manager that may read and not write serves, says that it cannot write, and
-// leaves the lease to others.
-func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
-	const namespace, user = "default", "reader"
+// identity is a user without any right, by its kubeconfig, and a client of somebody
+// who may everything.
+func identity(t *testing.T, user string) (api client.Client, kubeconfig string) {
+	t.Helper()
 	types := runtime.NewScheme()
 	_ = v1alpha1.AddToScheme(types)
 	_ = scheme.AddToScheme(types)
@@ -261,20 +261,73 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
 	if err := os.WriteFile(kubeconfig, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
+	return api, kubeconfig
+}
+
+// roleOf is a role in the namespace default, for the election and the rules.
+func roleOf(user string, rules ...rbacv1.PolicyRule) *rbacv1.Role {
+	leases := rbacv1.PolicyRule{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}}
+
+	return &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user}, Rules: append(rules, leases)}
+}
+
+func bindingOf(user string) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}
+}
+
+// A tenant that bars the manager from its namespace makes it unready, and costs the
+// others nothing: their statuses are written.
+func TestOneNamespaceThatIsBarredStopsNoOther(t *testing.T) {
+	const user = "halfway"
+	api, kubeconfig := identity(t, user)
+	pause := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user}, Spec: v1alpha1.RtpStreamPauseSpec{
+		ChannelID: user, Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}, Senders: v1alpha1.Side{ClientIDs: []string{"camera-3"}},
+	}}
 	for _, object := range []client.Object{
-		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: user}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}},
-			{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}},
-		}},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: user},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-		},
+		roleOf(user,
+			rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}},
+			rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"}}),
+		bindingOf(user), pause,
+	} {
+		if err := api.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := begin(t, "--kubeconfig="+kubeconfig, "--namespaces=default,barred")
+	readyz(t, p.probes(t), http.StatusServiceUnavailable, `namespace "barred"`)
+	end := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for pause.Status.ObservedGeneration != pause.Generation {
+		select {
+		case <-end:
+			t.Fatalf("no status is written: %+v", pause.Status)
+		case <-tick.C:
+		}
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(pause), pause); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.end(t)
+}
+
+// A manager that may read and not write serves, says that it cannot write, and
+// leaves the lease to others.
+func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
+	const namespace, user = "default", "reader"
+	api, kubeconfig := identity(t, user)
+	for _, object := range []client.Object{
+		roleOf(user, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}}),
+		bindingOf(user),
 		&v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pause"}, Spec: v1alpha1.RtpStreamPauseSpec{
 			ChannelID: "lobby", Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}, Senders: v1alpha1.Side{ClientIDs: []string{"camera-3"}},
 		}},

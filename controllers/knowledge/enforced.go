@@ -256,6 +256,15 @@ func (t *Tenant) Listened() time.Time {
 	return t.synced
 }
 
+// listening is since when somebody in office since then has heard media servers.
+func (t *Tenant) listening(inOffice time.Time) time.Time {
+	if listened := t.Listened(); listened.After(inOffice) {
+		return listened
+	}
+
+	return inOffice
+}
+
 // Channel is the channel of the pause of that uid; empty: it is not known.
 func (t *Tenant) Channel(uid string) string {
 	t.mu.Lock()

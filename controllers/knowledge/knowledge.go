@@ -131,6 +131,18 @@ func (k *Knowledge) Ready() error {
 	return errors.Join(reasons...)
 }
 
+// Known is nil while the pauses of some namespace are known to be all: one that is
+// not, whoever is to blame, keeps nobody from working for the others.
+func (k *Knowledge) Known() error {
+	for _, t := range k.tenants {
+		if t.store.Ready() == nil {
+			return nil
+		}
+	}
+
+	return k.Ready()
+}
+
 // Undecodable names the stored objects that do not decode, which act on nobody:
 // namespace/name, and what does not decode.
 func (k *Knowledge) Undecodable() []string {
@@ -188,10 +200,11 @@ func (k *Knowledge) Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause {
 }
 
 // Judge tells where the pause stands at the time now. inOffice is since when the
-// asker has listened.
+// asker has listened, or, where that is later, the namespace's media servers are
+// heard.
 func (k *Knowledge) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) Verdict {
 	if t := k.tenants[pause.Namespace]; t != nil {
-		return t.Judge(pause, inOffice, now)
+		return t.Judge(pause, t.listening(inOffice), now)
 	}
 
 	return Verdict{Reason: v1alpha1.ReasonStarting}
@@ -202,7 +215,7 @@ func (k *Knowledge) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Tim
 // departed. again is when to ask once more; zero: when Watch says so.
 func (k *Knowledge) Departure(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) (left, again time.Time) {
 	if t := k.tenants[pause.Namespace]; t != nil {
-		return t.Departure(pause, inOffice, now)
+		return t.Departure(pause, t.listening(inOffice), now)
 	}
 
 	return time.Time{}, time.Time{}

@@ -102,7 +102,7 @@ func (h *held) judge(name string, verdict knowledge.Verdict) {
 	}
 }
 
-func (h *held) Ready() error {
+func (h *held) Known() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.unready != nil {

@@ -36,7 +36,7 @@ const readyPoll = 50 * time.Millisecond
 // Knowledge is what a replica knows of pauses and media servers;
 // knowledge.Knowledge.
 type Knowledge interface {
-	Ready() error
+	Known() error
 	Watch(enqueue func(name types.NamespacedName, low bool)) (stop func())
 	Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause
 	Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) knowledge.Verdict
@@ -169,7 +169,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 // then, since before it nobody's absence means anything. Who cannot know does not
 // stand in the way of who can.
 func (l *Lifecycle) ready(ctx context.Context) bool {
-	for l.config.Knowledge.Ready() != nil {
+	for l.config.Knowledge.Known() != nil {
 		if !pause(ctx, readyPoll) {
 			return false
 		}

@@ -99,6 +99,9 @@ func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStream
 		// A writer new in office leaves what its predecessor knew until it can know
 		// better itself; else each election would rewrite every status twice.
 		return r.inOffice.Add(knowledge.OfficeBeforeArmed)
+	case verdict.Reason == v1alpha1.ReasonStarting:
+		// The namespace is known later than the others.
+		return verdict.Until
 	case verdict.Reason == v1alpha1.ReasonMediaServerLost:
 		until = verdict.LostSince.Add(knowledge.LossGrace)
 	case verdict.Reason == v1alpha1.ReasonNotAcknowledged && reason != verdict.Reason:

@@ -79,7 +79,7 @@ func (l *Lifecycle) oversee(ctx context.Context, q *queue, h *health, began time
 
 			return nil
 		}
-		err := l.config.Knowledge.Ready()
+		err := l.config.Knowledge.Known()
 		if err == nil {
 			known = now
 		}

@@ -15,9 +15,6 @@ import (
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
 
-// lastApplied is where client-side apply keeps the whole object a second time.
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
-
 // seed makes the sums of stored forms comparable within this process.
 var seed = maphash.MakeSeed()
 
@@ -58,11 +55,7 @@ func decode(raw []byte, labels map[string]string) (*v1alpha1.RtpStreamPause, err
 	if err := json.Unmarshal(raw, pause); err != nil {
 		return nil, err // As it is: the caller names the object.
 	}
-	pause.ManagedFields = nil
-	delete(pause.Annotations, lastApplied)
-	if len(pause.Annotations) == 0 {
-		pause.Annotations = nil
-	}
+	pause.ManagedFields, pause.Annotations = nil, nil
 	if maps.Equal(pause.Labels, labels) {
 		pause.Labels = labels
 	}
