@@ -28,7 +28,11 @@ func TestClusterAway(t *testing.T) {
 	pause, held := m.enforced(t, m.channel, m.paused())
 	w := m.watchEdge(t, edge{m.carol, m.bob}, edge{m.bob, m.alice}, "video")
 	outages := []outage{{length: 6 * time.Second}}
-	for range max(*rounds/2, 1) {
+	longOutages := 1
+	if *rounds > fewRounds {
+		longOutages = *rounds
+	}
+	for range longOutages {
 		outages = append(outages, outage{30 * time.Second, true})
 	}
 	d := delays{}

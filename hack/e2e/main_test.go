@@ -30,7 +30,9 @@ var built = flag.String("programs", "", "directory of programs to test; empty: t
 
 // rounds is how often each fault is repeated where a fault is a matter of chance:
 // few by default, so that the whole is bearable; 25 show what is promised.
-var rounds = flag.Int("rounds", 2, "how often each fault is repeated")
+var rounds = flag.Int("rounds", fewRounds, "how often each fault is repeated")
+
+const fewRounds = 2
 
 func TestMain(m *testing.M) {
 	if os.Getenv(withoutNetworkVariable) != "" {
