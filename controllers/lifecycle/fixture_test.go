@@ -109,7 +109,7 @@ func (h *held) Known() error {
 		return h.unready
 	}
 
-	return h.Store.Ready()
+	return h.Ready()
 }
 
 func (h *held) Watch(enqueue func(types.NamespacedName, bool)) func() {

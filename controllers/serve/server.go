@@ -89,7 +89,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		grpc.MaxSendMsgSize(maxMessageBytes),
 		// A thousand media servers that mostly say nothing: 64 KiB of buffers for each
 		// would be a quarter of what a manager may use.
-		grpc.ReadBufferSize(connectionBuffer), grpc.WriteBufferSize(connectionBuffer), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(connectionBuffer), grpc.WriteBufferSize(connectionBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)

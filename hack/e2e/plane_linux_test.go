@@ -15,7 +15,7 @@ import (
 func (p *plane) killAPIServer(t *testing.T) {
 	t.Helper()
 	server := p.Environment.ControlPlane.APIServer
-	kill(t, "--cert-dir="+p.certificates(), net.JoinHostPort(server.ListenAddr.Address, server.ListenAddr.Port))
+	kill(t, "--cert-dir="+p.certificates(), net.JoinHostPort(server.Address, server.Port))
 }
 
 // killEtcd ends etcd without a goodbye.
