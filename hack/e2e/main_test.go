@@ -29,7 +29,9 @@ var (
 var built = flag.String("programs", "", "directory of programs to test; empty: they are built")
 
 // rounds is how often each fault is repeated where a fault is a matter of chance:
-// few by default, so that the whole is bearable; 25 show what is promised.
+// few by default, so that the whole is bearable. What is promised of 25 is shown by
+//
+//	KUBEBUILDER_ASSETS="$(hack/controlplane/assets.sh)" go test ./hack/e2e -v -timeout 60m //	  -run 'TestTwoManagers|TestLeaseLostAndWon|TestClusterAway|TestEdits' -rounds 25
 var rounds = flag.Int("rounds", fewRounds, "how often each fault is repeated")
 
 const fewRounds = 2

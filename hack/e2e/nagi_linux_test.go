@@ -221,6 +221,7 @@ const (
 // TestOneMachine copies the printed commands, sees the display follow them, and
 // proves that Ctrl-C leaves nothing behind.
 func TestOneMachine(t *testing.T) {
+	t.Parallel()
 	n := startNagi(t, "--channel=a channel's name")
 	_, at := n.awaitOutput(t, flowing, 0)
 	text := n.output.String()
@@ -261,6 +262,7 @@ func TestOneMachine(t *testing.T) {
 
 // TestOneMachineTwoInterrupts proves that a forced end leaves nothing behind either.
 func TestOneMachineTwoInterrupts(t *testing.T) {
+	t.Parallel()
 	n := startNagi(t, "--bots=1")
 	n.awaitOutput(t, `What arrives`, 0)
 	n.signal(t, os.Interrupt)
@@ -271,6 +273,7 @@ func TestOneMachineTwoInterrupts(t *testing.T) {
 
 // TestOneMachineKilled proves that even SIGKILL leaves nothing behind.
 func TestOneMachineKilled(t *testing.T) {
+	t.Parallel()
 	n := startNagi(t)
 	n.awaitOutput(t, `What arrives`, 0)
 	if len(n.processes(t)) < 7 {
@@ -283,6 +286,7 @@ func TestOneMachineKilled(t *testing.T) {
 // TestOneMachineChildDies proves that the death of a part ends the whole with a
 // reason.
 func TestOneMachineChildDies(t *testing.T) {
+	t.Parallel()
 	n := startNagi(t)
 	n.awaitOutput(t, `What arrives`, 0)
 	for pid, line := range n.processes(t) {
@@ -304,6 +308,7 @@ func TestOneMachineChildDies(t *testing.T) {
 // TestOneMachinePortTaken proves that a port that is taken is told at once, with
 // its flag.
 func TestOneMachinePortTaken(t *testing.T) {
+	t.Parallel()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -325,6 +330,7 @@ func TestOneMachinePortTaken(t *testing.T) {
 
 // TestBotsOnOneMachine proves that others can join the channel that nagi opened.
 func TestBotsOnOneMachine(t *testing.T) {
+	t.Parallel()
 	n := startNagi(t, "--bots=1", "--channel=lobby")
 	url, _ := n.awaitOutput(t, `Signalling +(ws://\S+)`, 0)
 	n.awaitOutput(t, `What arrives`, 0)

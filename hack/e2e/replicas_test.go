@@ -17,9 +17,14 @@ import (
 // milliseconds, but for a machine that is busy with testing.
 const maxDelay = time.Second
 
+// longFault is longer than it takes to give a silent connection up.
+const longFault = 20 * time.Second
+
 // fault is what can befall one of two managers.
 type fault struct {
-	name   string
+	name string
+	// long: once it lasts until all connections to the manager have been given up.
+	long   bool
 	strike func(*testing.T, *system, *manager)
 	heal   func(*testing.T, *system, *manager)
 }
@@ -27,36 +32,37 @@ type fault struct {
 func faults() []fault {
 	return []fault{
 		{
-			"killed",
-			func(_ *testing.T, _ *system, m *manager) { m.kill() },
-			func(t *testing.T, s *system, m *manager) {
+			name:   "killed",
+			strike: func(_ *testing.T, _ *system, m *manager) { m.kill() },
+			heal: func(t *testing.T, s *system, m *manager) {
 				if err := s.startManager(t.Context(), m); err != nil {
 					t.Fatal(err)
 				}
 			},
 		},
 		{
-			"frozen",
-			func(t *testing.T, _ *system, m *manager) { m.freeze(t) },
-			func(t *testing.T, _ *system, m *manager) { m.thaw(t) },
+			name:   "frozen",
+			strike: func(t *testing.T, _ *system, m *manager) { m.freeze(t) },
+			heal:   func(t *testing.T, _ *system, m *manager) { m.thaw(t) },
 		},
 		{
-			"cut off half-open",
-			func(_ *testing.T, _ *system, m *manager) {
+			name: "cut off half-open",
+			long: true,
+			strike: func(_ *testing.T, _ *system, m *manager) {
 				for _, r := range m.relays {
 					r.hold()
 				}
 			},
-			func(_ *testing.T, _ *system, m *manager) {
+			heal: func(_ *testing.T, _ *system, m *manager) {
 				for _, r := range m.relays {
 					r.pass()
 				}
 			},
 		},
 		{
-			"without the API server",
-			func(_ *testing.T, _ *system, m *manager) { m.api.hold() },
-			func(_ *testing.T, _ *system, m *manager) { m.api.pass() },
+			name:   "without the API server",
+			strike: func(_ *testing.T, _ *system, m *manager) { m.api.hold() },
+			heal:   func(_ *testing.T, _ *system, m *manager) { m.api.pass() },
 		},
 	}
 }
@@ -79,6 +85,9 @@ func TestTwoManagers(t *testing.T) {
 				f.strike(t, s, struck)
 				w.exercise(t, fmt.Sprintf("%s-struck-%d", m.channel, round), &d)
 				w.exerciseShim(t, s.shims[0], &d)
+				if f.long && round == 0 {
+					during(t, longFault, func() { w.exercise(t, m.channel+"-meanwhile", &d) })
+				}
 				f.heal(t, s, struck)
 				w.exercise(t, fmt.Sprintf("%s-healed-%d", m.channel, round), &d)
 				struck.awaitReady(t)
