@@ -123,7 +123,7 @@ func (s *Store) complete(version uint64, last *read) bool {
 	}
 
 	return last != nil && last.err == nil && last.generation == s.generation && last.version >= version &&
-		s.version >= last.outstanding && !s.handling.Load() && s.held.count() == last.count
+		s.version >= last.outstanding && !s.handling.Load() && (last.count == notCounted || last.count == s.held.count())
 }
 
 // due tells that the collection should be read again, or at all.
@@ -155,6 +155,10 @@ func (s *Store) unconfirmed(version uint64, last *read) error {
 		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d: %w", version, at, last.err)
 	case last.version < version:
 		return fmt.Errorf("version %d is not confirmed: the API server is at %d; has etcd been restored?", version, last.version)
+	}
+
+	if last.outstanding > at {
+		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and there is an event of %d", version, at, last.outstanding)
 	}
 
 	return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and %d are known of %d", version, at, count, last.count)

@@ -67,10 +67,12 @@ func load(t testing.TB, s *following, writers int) (stop func()) {
 
 func TestConfirmShowsEveryWriteBefore(t *testing.T) {
 	for name, c := range map[string]struct{ writers, counted int }{
-		"alone": {0, 0}, "beside load": {4, 0}, "beside load, not counted": {4, 1},
+		"alone": {0, 0}, "alone, not counted": {0, 1}, "beside load": {4, 0}, "beside load, not counted": {4, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t)
+			create(t, namespace, "first")
+			create(t, namespace, "second")
 			s := follow(t, Config{Namespace: namespace, countedAtMost: c.counted})
 			s.ready()
 			stop := load(t, s, c.writers)
