@@ -67,7 +67,7 @@ func load(t testing.TB, s *following, writers int) (stop func()) {
 
 func TestConfirmShowsEveryWriteBefore(t *testing.T) {
 	for name, c := range map[string]struct{ writers, counted int }{
-		"alone": {0, 0}, "alone, not counted": {0, 1}, "beside load": {4, 0}, "beside load, not counted": {4, 1},
+		"alone": {0, 0}, "alone uncounted": {0, 1}, "beside load": {4, 0}, "load uncounted": {4, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t)
