@@ -49,7 +49,7 @@ func main() {
 // garbage is by how much the heap may grow, in percent of what is in use, before it
 // is collected: less than Go's 100, since what a manager has in use is all pauses
 // there are, and its work is little. GOGC overrules it.
-const garbage = 40
+const garbage = 25
 
 func run(ctx context.Context, log *slog.Logger, o options) error {
 	if _, set := os.LookupEnv("GOGC"); !set {

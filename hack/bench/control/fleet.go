@@ -21,9 +21,9 @@ import (
 
 const (
 	// smallConnections are in each of the many channels; smallEdges are the edges
-	// among all of them but the last two, which are the samples'.
-	smallConnections = 7
-	smallEdges       = (smallConnections - 2) * (smallConnections - 3)
+	// among all of them but the last one, to which the samples' edges lead.
+	smallConnections = 5
+	smallEdges       = (smallConnections - 1) * (smallConnections - 2)
 	// fleetLimit bounds what the whole fleet is waited for.
 	fleetLimit = 10 * time.Minute
 )
@@ -33,7 +33,7 @@ func connectionName(channel, i int) string { return fmt.Sprintf("%s-%d", channel
 
 // smallEdge is the receiver and the sender of the so many-th edge of a channel.
 func smallEdge(i int) (receiver, sender int) {
-	receiver, sender = i/(smallConnections-3), i%(smallConnections-3)
+	receiver, sender = i/(smallConnections-2), i%(smallConnections-2)
 	if sender >= receiver {
 		sender++
 	}
