@@ -20,9 +20,9 @@ const (
 	// readPatience is how long the API server may take to reach a version; after that
 	// the version may be one that it never will.
 	readPatience = 250 * time.Millisecond
-	// countedAtMost is of how many objects the API server is asked for their number: it
-	// walks over all of them to tell.
-	countedAtMost = 2_000
+	// few is of how many objects the API server is asked for their number: it walks
+	// over all of them to tell.
+	few = 2_000
 	// notCounted stands for a number that was not asked for.
 	notCounted = -1
 )
@@ -206,12 +206,11 @@ func (s *Store) serveReads(ctx context.Context) {
 // brought yet.
 func (s *Store) read(ctx context.Context, r *read) {
 	s.mu.RLock()
-	many := s.held.count() > s.config.countedAtMost
+	many := s.held.count() > s.config.few
 	s.mu.RUnlock()
 	parameters := map[string]string{}
 	if many {
-		// The list of one name, which need not exist, has the collection's version too.
-		parameters["fieldSelector"] = "metadata.name=none"
+		parameters["fieldSelector"] = oneName
 	}
 	if r.notBefore != 0 {
 		parameters["resourceVersion"] = strconv.FormatUint(r.notBefore, 10)

@@ -66,14 +66,14 @@ func load(t testing.TB, s *following, writers int) (stop func()) {
 }
 
 func TestConfirmShowsEveryWriteBefore(t *testing.T) {
-	for name, c := range map[string]struct{ writers, counted int }{
+	for name, c := range map[string]struct{ writers, few int }{
 		"alone": {0, 0}, "alone uncounted": {0, 1}, "beside load": {4, 0}, "load uncounted": {4, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t)
 			create(t, namespace, "first")
 			create(t, namespace, "second")
-			s := follow(t, Config{Namespace: namespace, countedAtMost: c.counted})
+			s := follow(t, Config{Namespace: namespace, few: c.few})
 			s.ready()
 			stop := load(t, s, c.writers)
 			defer stop()

@@ -14,6 +14,8 @@ const (
 	// Tries begin at least retryEvery apart and up to retryJitter more. The interval
 	// never grows: after an outage the first try that can succeed comes at once.
 	retryEvery, retryJitter = 200 * time.Millisecond, 50 * time.Millisecond
+	// cachePatience is how long a list of many objects waits for the API server's cache.
+	cachePatience = 10 * time.Second
 	// sayAgain is after how long the same trouble is logged again.
 	sayAgain = 30 * time.Second
 )
@@ -56,6 +58,11 @@ func (s *Store) follow(ctx context.Context) {
 // relist compares the collection with what is held and hands over the differences.
 func (s *Store) relist(ctx context.Context, cause string) error {
 	began := time.Now()
+	if s.held.count() > s.config.few {
+		for time.Since(began) < cachePatience && !s.connection.cached(ctx) {
+			pause(ctx, retryEvery)
+		}
+	}
 	// Only this goroutine changes what is held.
 	all, version, err := s.connection.list(ctx, s.held)
 	if err != nil {

@@ -15,9 +15,16 @@ import (
 const within = 2 * time.Second
 
 func TestAfterAnOutageOfTheAPIServerPausesActAtOnce(t *testing.T) {
+	for name, few := range map[string]int{"few": 0, "many": 1} {
+		t.Run(name, func(t *testing.T) { outage(t, few) })
+	}
+}
+
+func outage(t *testing.T, few int) {
+	t.Helper()
 	namespace := newNamespace(t)
 	kept, goes := create(t, namespace, "kept"), create(t, namespace, "goes")
-	s := follow(t, Config{Namespace: namespace})
+	s := follow(t, Config{Namespace: namespace, few: few})
 	s.ready()
 	plane.api.kill()
 	s.until("the store is stale", s.Stale)

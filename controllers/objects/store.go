@@ -61,7 +61,7 @@ type Config struct {
 	// answers as after the changes. It must not block long, and must not call Confirm.
 	Changed func(changes []Change, version uint64)
 
-	countedAtMost int
+	few int // Tests make it small.
 }
 
 // Store holds the pauses of one namespace. Its methods may be called at any time
@@ -104,8 +104,8 @@ func New(config Config) (*Store, error) {
 	if config.StaleAfter == 0 {
 		config.StaleAfter = 90 * time.Second
 	}
-	if config.countedAtMost == 0 {
-		config.countedAtMost = countedAtMost
+	if config.few == 0 {
+		config.few = few
 	}
 	if config.Changed == nil {
 		config.Changed = func([]Change, uint64) {}
