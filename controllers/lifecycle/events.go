@@ -1,12 +1,13 @@
 package lifecycle
 
 import (
+	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -27,6 +28,10 @@ const (
 	eventBurst = 50
 	// eventTimeout bounds one try to send an event.
 	eventTimeout = 5 * time.Second
+	// eventDelay is how long after a status its event follows.
+	eventDelay = 2 * time.Second
+	// maxUntold is how many events may be waiting.
+	maxUntold = 4096
 )
 
 // Reasons of events.
@@ -51,62 +56,102 @@ func newEventsClient(api *rest.Config) (kubernetes.Interface, error) {
 	return clients, nil
 }
 
-// story tells as events on a pause what has become of it. Nothing waits for an
-// event, and one that cannot be told is dropped.
+// story tells as events on a pause what has become of it, a moment later, and only
+// while the pause is there: of one that is gone again nobody can ask. Nothing waits
+// for an event, and one that cannot be told is dropped.
+//
+// Each event is a write that etcd has seen and no reader of pauses has, so that the
+// API server's next read of what pauses there are asks etcd first, for up to 100 ms.
+// That is another reason to write no event that nobody will see.
 type story struct {
 	recorder events.EventRecorder
+	exists   func(types.NamespacedName, types.UID) bool
 	metrics  *metrics
-
-	mu      sync.Mutex
+	untold   chan chapter
+	// limiter is by namespace, and used by run alone.
 	limiter map[string]flowcontrol.PassiveRateLimiter
 }
 
-func newStory(broadcaster events.EventBroadcaster, m *metrics) *story {
-	return &story{recorder: broadcaster.NewRecorder(scheme.Scheme, reporter), metrics: m, limiter: map[string]flowcontrol.PassiveRateLimiter{}}
+// chapter is one event that is yet to be told.
+type chapter struct {
+	due                        time.Time
+	name                       types.NamespacedName
+	uid                        types.UID
+	kind, reason, action, note string
+}
+
+func newStory(broadcaster events.EventBroadcaster, exists func(types.NamespacedName, types.UID) bool, m *metrics) *story {
+	return &story{
+		recorder: broadcaster.NewRecorder(scheme.Scheme, reporter), exists: exists, metrics: m,
+		untold: make(chan chapter, maxUntold), limiter: map[string]flowcontrol.PassiveRateLimiter{},
+	}
 }
 
 // tell records that the object has come to the status just written, if that is
 // worth telling.
 func (s *story) tell(object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus) {
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	kindOfEvent := corev1.EventTypeNormal
-	var reason, action string
+	c := chapter{
+		due: time.Now().Add(eventDelay), name: types.NamespacedName{Namespace: object.Namespace, Name: object.Name}, uid: object.UID,
+		kind: corev1.EventTypeNormal, note: ready.Message,
+	}
 	switch ready.Reason {
 	case v1alpha1.ReasonEnforced:
-		reason, action = eventEnforced, "Enforce"
+		c.reason, c.action = eventEnforced, "Enforce"
+		if enforced := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEnforced); enforced != nil {
+			c.note = enforced.Message
+		}
 	case v1alpha1.ReasonArmed:
-		reason, action = eventArmed, "Arm"
+		c.reason, c.action = eventArmed, "Arm"
 	case v1alpha1.ReasonExpired:
-		reason, action = eventExpired, "Expire"
+		c.reason, c.action = eventExpired, "Expire"
 	case v1alpha1.ReasonNotUnderstood, v1alpha1.ReasonLimitExceeded:
-		kindOfEvent, reason, action = corev1.EventTypeWarning, eventRefused, "Refuse"
+		c.kind, c.reason, c.action = corev1.EventTypeWarning, eventRefused, "Refuse"
 	default:
 		return
 	}
-	if !s.mayTell(object.Namespace) {
+	select {
+	case s.untold <- c:
+	default:
+		s.metrics.eventsDropped.Inc()
+	}
+}
+
+// run tells what is due until ctx ends.
+func (s *story) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-s.untold:
+			if !pause(ctx, time.Until(c.due)) {
+				return
+			}
+			s.publish(c)
+		}
+	}
+}
+
+func (s *story) publish(c chapter) {
+	if !s.exists(c.name, c.uid) {
+		return
+	}
+	if !s.mayTell(c.name.Namespace) {
 		s.metrics.eventsDropped.Inc()
 
 		return
 	}
 	s.metrics.events.Inc()
-	note := ready.Message
-	if reason == eventEnforced {
-		if enforced := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEnforced); enforced != nil {
-			note = enforced.Message
-		}
-	}
 	// Without a resource version, so that the recorder counts what repeats itself
 	// instead of telling it again.
 	s.recorder.Eventf(&corev1.ObjectReference{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Namespace: object.Namespace, Name: object.Name, UID: object.UID,
-	}, nil, kindOfEvent, reason, action, "%s", note)
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Namespace: c.name.Namespace, Name: c.name.Name, UID: c.uid,
+	}, nil, c.kind, c.reason, c.action, "%s", c.note)
 }
 
 // mayTell keeps one namespace's events from crowding out another's. There are as
 // many limiters as namespaces that are watched.
 func (s *story) mayTell(namespace string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	limiter := s.limiter[namespace]
 	if limiter == nil {
 		limiter = flowcontrol.NewTokenBucketPassiveRateLimiter(eventRate, eventBurst)

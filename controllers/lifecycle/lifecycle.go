@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -149,7 +150,12 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
 		return fmt.Errorf("begin to record events: %w", err)
 	}
-	story := newStory(broadcaster, l.metrics)
+	story := newStory(broadcaster, l.exists, l.metrics)
+	telling, hush := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	defer told.Wait()
+	defer hush()
+	told.Go(func() { story.run(telling) })
 	for l.ready(ctx) {
 		err := l.campaign(ctx, story)
 		if err == nil {
@@ -163,6 +169,12 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	}
 
 	return nil
+}
+
+func (l *Lifecycle) exists(name types.NamespacedName, uid types.UID) bool {
+	object := l.config.Knowledge.Pause(name)
+
+	return object != nil && object.UID == uid
 }
 
 // ready waits until media servers are let in: the time in office counts from

@@ -30,7 +30,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "nagi_pause_collected_total", Help: "Pauses deleted, by reason: some time after they expired, or after a disconnect.",
 		}, []string{"reason"}),
 		events:        counter("nagi_pause_events_total", "Events handed to the recorder."),
-		eventsDropped: counter("nagi_pause_events_dropped_total", "Events beyond the rate of their namespace, which nobody gets to see."),
+		eventsDropped: counter("nagi_pause_events_dropped_total", "Events beyond the rate of their namespace, or beyond what may wait, which nobody gets to see."),
 		inOffice:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "nagi_manager_in_office", Help: "1 while this replica is the one that writes."}),
 		gaveUp:        counter("nagi_manager_gave_up_total", "Terms that this replica ended by itself because it could not do the work."),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{

@@ -292,6 +292,7 @@ func TestANewWriterLeavesWhatIsAsItWas(t *testing.T) {
 		inTime := time.Since(began) < knowledge.OfficeBeforeArmed
 		last := pauseIn(t, ns, fmt.Sprint("last-", attempt), nil)
 		waitReason(t, last, v1alpha1.ReasonEnforced)
+		eventually(t, "both are told", func() bool { return next.counted(t, "nagi_pause_events_total") >= 2 })
 		next.stop()
 		switch {
 		case inTime:
