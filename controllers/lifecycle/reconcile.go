@@ -26,6 +26,10 @@ const (
 	// yet to acknowledge again, as one that has just come back; knowledge.LossGrace
 	// is for one that is out of touch. A blip must not rewrite every status there is.
 	doubtGrace = time.Second
+	// acknowledgeGrace is for how long a pause that is new, or edited, may lack an
+	// acknowledgement before its status says so: one takes milliseconds, and so every
+	// pause would be written twice.
+	acknowledgeGrace = 200 * time.Millisecond
 	// loneliness is how often to look again at a pause whose status says that no
 	// media server is connected.
 	loneliness = 30 * time.Second
@@ -41,7 +45,8 @@ type reconciler struct {
 	inOffice  time.Time
 
 	mu sync.Mutex
-	// doubts are since when what a status says has lacked an acknowledgement.
+	// doubts are since when what a status says, or is yet to say, has lacked an
+	// acknowledgement.
 	doubts map[types.NamespacedName]time.Time
 }
 
@@ -90,11 +95,15 @@ func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStream
 	if verdict.Reason != v1alpha1.ReasonNotAcknowledged || reason == v1alpha1.ReasonNotAcknowledged {
 		r.believe(name)
 	}
-	if !written(object) || certain(verdict) {
+	if certain(verdict) {
 		return time.Time{}
 	}
 	var until time.Time
 	switch {
+	case !written(object) && (verdict.Reason != v1alpha1.ReasonNotAcknowledged || reason == verdict.Reason):
+		return time.Time{}
+	case !written(object):
+		until = r.doubt(name, now).Add(acknowledgeGrace)
 	case now.Before(r.inOffice.Add(knowledge.OfficeBeforeArmed)):
 		// A writer new in office leaves what its predecessor knew until it can know
 		// better itself; else each election would rewrite every status twice.

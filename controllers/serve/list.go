@@ -36,7 +36,9 @@ func (s *Server) List(request *forwardingv1.ListRequest, g grpc.ServerStreamingS
 	limit := min(request.GetLimit(), maxEdges)
 	answer, err := s.askAll(g.Context(), t, request.GetChannelId(), func(q *question) {
 		q.atLeast = true
-		q.message.Asks = &forwardingv1.Question_Withheld{Withheld: &forwardingv1.WithheldEdges{Kind: request.GetKind(), Limit: limit}}
+		q.message.Asks = &forwardingv1.Question_Withheld{Withheld: &forwardingv1.WithheldEdges{
+			Kind: request.GetKind(), Limit: limit, NamesOnly: request.GetNamesOnly(),
+		}}
 	})
 	if err != nil {
 		return err
@@ -179,6 +181,9 @@ func inParts(t *knowledge.Tenant, edges []*forwardingv1.Edge, send func([]*forwa
 // fit into a message. One that was deleted meanwhile has none.
 func name(t *knowledge.Tenant, edge *forwardingv1.Edge, most int) {
 	edge.PauseNames = nil
+	if len(edge.GetPauseUids()) == 0 {
+		return
+	}
 	size := proto.Size(edge)
 	for _, name := range t.Names(edge.GetPauseUids()) {
 		if size += fieldSize(len(name)); size > most {

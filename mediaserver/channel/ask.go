@@ -42,7 +42,7 @@ func (r *Registry) Ask(question *forwardingv1.Question) *forwardingv1.Answer {
 		names, count := ch.matcher.Edges(uid, int(asks.Pause.GetLimit()))
 		ch.mu.Unlock()
 		answer.Count = count
-		ch.gather(answer, names, func(pause *forwardingv1.Pause) bool { return pause.GetUid() == uid })
+		ch.gather(answer, names, ch.factsUnder(func(pause *forwardingv1.Pause) bool { return pause.GetUid() == uid }))
 	case *forwardingv1.Question_Edge:
 		names := matching.Edge{Receiver: asks.Edge.GetRecvConnectionId(), Sender: asks.Edge.GetSendConnectionId()}
 		if facts, _ := ch.facts(names); facts != nil {
@@ -68,26 +68,52 @@ func (ch *channel) answerWithheld(answer *forwardingv1.Answer, survey *matching.
 	if answer.Count = count; count > uint64(len(names)) {
 		answer.Pauses = survey.Counts()
 	}
-	ch.gather(answer, names, func(pause *forwardingv1.Pause) bool { return pause.PausesKind(asks.GetKind()) })
+	tell := ch.name
+	if !asks.GetNamesOnly() {
+		tell = ch.factsUnder(func(pause *forwardingv1.Pause) bool { return pause.PausesKind(asks.GetKind()) })
+	}
+	ch.gather(answer, names, tell)
 }
 
-// gather adds the facts of edges. Those that no pause in question matches any more
-// when their turn comes are left out, so that what is said of an edge is true of
-// one moment.
-func (ch *channel) gather(answer *forwardingv1.Answer, names []matching.Edge, inQuestion func(*forwardingv1.Pause) bool) {
+// gather adds what is told of the edges, without those of which nothing is.
+func (ch *channel) gather(answer *forwardingv1.Answer, names []matching.Edge, tell func(matching.Edge) *forwardingv1.Edge) {
+	answer.Edges = make([]*forwardingv1.Edge, 0, len(names))
 	for len(names) > 0 {
 		now := names[:min(factsAtOnce, len(names))]
 		names = names[len(now):]
 		ch.mu.Lock()
 		for _, e := range now {
-			facts, pauses := ch.facts(e)
-			if slices.ContainsFunc(pauses, inQuestion) {
-				facts.PauseUids = slices.Clone(facts.GetPauseUids()[:min(len(pauses), pausesTold)])
-				answer.Edges = append(answer.Edges, facts)
+			if told := tell(e); told != nil {
+				answer.Edges = append(answer.Edges, told)
 			} else {
 				answer.Count--
 			}
 		}
 		ch.mu.Unlock()
+	}
+}
+
+// name tells whose edge it is; nil for one that is not live any more.
+func (ch *channel) name(e matching.Edge) *forwardingv1.Edge {
+	if !ch.matcher.Live(e) {
+		return nil
+	}
+
+	return &forwardingv1.Edge{
+		RecvConnectionId: e.Receiver, SendConnectionId: e.Sender, RecvRole: ch.byID[e.Receiver].connection.GetRole(),
+	}
+}
+
+// factsUnder tells the facts of edges that a pause in question still matches: what
+// is said of an edge is true of one moment.
+func (ch *channel) factsUnder(inQuestion func(*forwardingv1.Pause) bool) func(matching.Edge) *forwardingv1.Edge {
+	return func(e matching.Edge) *forwardingv1.Edge {
+		facts, pauses := ch.facts(e)
+		if !slices.ContainsFunc(pauses, inQuestion) {
+			return nil
+		}
+		facts.PauseUids = slices.Clone(facts.GetPauseUids()[:min(len(pauses), pausesTold)])
+
+		return facts
 	}
 }

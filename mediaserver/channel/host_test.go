@@ -160,6 +160,15 @@ func TestWithheldEdgesAreTold(t *testing.T) {
 	if !maps.EqualFunc(got, want, slices.Equal) || answer.GetCount() != 3 || len(answer.GetPauses()) != 0 || answer.GetQuestionId() != 7 {
 		t.Errorf("withheld are %v, %d, want %v", got, answer.GetCount(), want)
 	}
+	brief := s.ask(&forwardingv1.Question{Asks: &forwardingv1.Question_Withheld{
+		Withheld: &forwardingv1.WithheldEdges{Kind: forwardingv1.Kind_KIND_VIDEO, Limit: 100, NamesOnly: true},
+	}})
+	for _, e := range answer.GetEdges() {
+		e.PauseUids, e.Streams = nil, nil
+	}
+	if !slices.EqualFunc(brief.GetEdges(), answer.GetEdges(), func(a, b *forwardingv1.Edge) bool { return proto.Equal(a, b) }) || brief.GetCount() != 3 {
+		t.Errorf("by their names alone they are %v, want those of %v", brief, answer)
+	}
 	few := s.withheld(1)
 	if len(few.GetEdges()) != 1 || few.GetCount() != 3 || len(few.GetPauses()) != 2 || few.GetPauses()[0].GetEdges() != 2 {
 		t.Errorf("beyond the limit the answer is %v", few)

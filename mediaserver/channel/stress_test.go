@@ -23,9 +23,11 @@ func everyoneSide() *forwardingv1.Side {
 }
 
 // withheld asks for the edges of which video is withheld.
-func (h *hall) withheld(limit uint32) *forwardingv1.Answer {
+func (h *hall) withheld(limit uint32) *forwardingv1.Answer { return h.askWithheld(limit, false) }
+
+func (h *hall) askWithheld(limit uint32, namesOnly bool) *forwardingv1.Answer {
 	return h.registry.Ask(&forwardingv1.Question{ChannelId: "hall", Asks: &forwardingv1.Question_Withheld{
-		Withheld: &forwardingv1.WithheldEdges{Kind: forwardingv1.Kind_KIND_VIDEO, Limit: limit},
+		Withheld: &forwardingv1.WithheldEdges{Kind: forwardingv1.Kind_KIND_VIDEO, Limit: limit, NamesOnly: namesOnly},
 	}})
 }
 
@@ -167,7 +169,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 }
 
-// BenchmarkList tells 5,000 edges that 5,000 pauses withhold, with their facts.
+// BenchmarkList tells 5,000 edges that 5,000 pauses withhold, with their facts and
+// without.
 func BenchmarkList(b *testing.B) {
 	h := newHall(b, 1_005, 5)
 	h.apply(0)
@@ -179,9 +182,14 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 	h.registry.Apply(table)
-	for b.Loop() {
-		if answer := h.withheld(100_000); len(answer.GetEdges()) != 5_000 {
-			b.Fatalf("%d edges, want 5,000", len(answer.GetEdges()))
-		}
+	for _, namesOnly := range []bool{false, true} {
+		b.Run(fmt.Sprintf("namesOnly=%v", namesOnly), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if answer := h.askWithheld(100_000, namesOnly); len(answer.GetEdges()) != 5_000 {
+					b.Fatalf("%d edges, want 5,000", len(answer.GetEdges()))
+				}
+			}
+		})
 	}
 }

@@ -2117,7 +2117,10 @@ type WithheldEdges struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=nagi.forwarding.v1.Kind" json:"kind,omitempty"`
 	// More edges than this are not told, only counted.
-	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Of each edge its connections and the receiver's role alone are told: no streams
+	// and no pauses.
+	NamesOnly     bool `protobuf:"varint,3,opt,name=names_only,json=namesOnly,proto3" json:"names_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2164,6 +2167,13 @@ func (x *WithheldEdges) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *WithheldEdges) GetNamesOnly() bool {
+	if x != nil {
+		return x.NamesOnly
+	}
+	return false
 }
 
 type EdgeName struct {
@@ -3010,7 +3020,9 @@ type ListRequest struct {
 	// The resource version of the collection that the answer must not be older than.
 	Version uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	// More edges than this are not told, only counted.
-	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// As in WithheldEdges.
+	NamesOnly     bool `protobuf:"varint,6,opt,name=names_only,json=namesOnly,proto3" json:"names_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3078,6 +3090,13 @@ func (x *ListRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ListRequest) GetNamesOnly() bool {
+	if x != nil {
+		return x.NamesOnly
+	}
+	return false
 }
 
 // A part of the answer.
@@ -3550,10 +3569,12 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x04edge\x18\a \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameH\x00R\x04edge\x126\n" +
 	"\x05pause\x18\b \x01(\v2\x1e.nagi.forwarding.v1.PauseEdgesH\x00R\x05pause\x129\n" +
 	"\adismiss\x18\t \x01(\v2\x1d.nagi.forwarding.v1.DismissalH\x00R\adismissB\x06\n" +
-	"\x04asks\"S\n" +
+	"\x04asks\"r\n" +
 	"\rWithheldEdges\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"f\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"names_only\x18\x03 \x01(\bR\tnamesOnly\"f\n" +
 	"\bEdgeName\x12,\n" +
 	"\x12recv_connection_id\x18\x01 \x01(\tR\x10recvConnectionId\x12,\n" +
 	"\x12send_connection_id\x18\x02 \x01(\tR\x10sendConnectionId\"4\n" +
@@ -3622,14 +3643,16 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x04edge\x18\x04 \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameR\x04edge\"p\n" +
 	"\x14WaitEnforcedResponse\x12#\n" +
 	"\rmedia_servers\x18\x01 \x03(\tR\fmediaServers\x123\n" +
-	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\"\xa8\x01\n" +
+	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\"\xc7\x01\n" +
 	"\vListRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x02 \x01(\tR\tchannelId\x12,\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"u\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"names_only\x18\x06 \x01(\bR\tnamesOnly\"u\n" +
 	"\fListResponse\x12.\n" +
 	"\x05edges\x18\x01 \x03(\v2\x18.nagi.forwarding.v1.EdgeR\x05edges\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x1f\n" +

@@ -25,7 +25,7 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 		return Paused{}, nil
 	}
 	request := &forwardingv1.ListRequest{
-		Namespace: r.namespace, ChannelId: channelID, Kind: forwardingv1.Kind_KIND_VIDEO, Version: version, Limit: limit,
+		Namespace: r.namespace, ChannelId: channelID, Kind: forwardingv1.Kind_KIND_VIDEO, Version: version, Limit: limit, NamesOnly: true,
 	}
 	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[Paused], error) {
 		var paused Paused

@@ -20,9 +20,13 @@ import (
 
 // +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=get;list;create;update;delete
 
-// againInterval is the pause before the next attempt at an object that somebody
-// else has just changed.
-const againInterval = 20 * time.Millisecond
+const (
+	// atOnce is how often an object that somebody else has just changed is tried
+	// again at once: a new one gets its status at about the same time.
+	atOnce = 3
+	// againInterval is the pause before each attempt after those.
+	againInterval = 20 * time.Millisecond
+)
 
 // pauses are the tenant's RtpStreamPause objects in the API server.
 type pauses struct {
@@ -114,16 +118,20 @@ var errChanged = errors.New("the object was changed meanwhile")
 func (p pauses) untilSettled(ctx context.Context, e edge, attempt func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
 	defer cancel()
-	for {
+	for tried := 1; ; tried++ {
 		err := attempt(ctx)
 		if !errors.Is(err, errChanged) {
 			return err
+		}
+		wait := againInterval
+		if tried <= atOnce {
+			wait = 0
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, kubernetesUnavailable,
 				fmt.Sprintf("the object of this pause was changed by others again and again for %v; repeat the request", kubernetesTimeout), "name", e.name()), err)
-		case <-time.After(againInterval):
+		case <-time.After(wait):
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (b *bench) measureCrowded(ctx context.Context) error {
 				}
 				var entries []json.RawMessage
 				if err := json.Unmarshal(answer, &entries); err != nil || len(entries) != b.options.crowded+1 {
-					return fmt.Errorf("List tells %d edges of %d: %w", len(entries), b.options.crowded+1, err)
+					return fmt.Errorf("the list tells %d edges of %d: %w", len(entries), b.options.crowded+1, err)
 				}
 				lists = append(lists, took)
 			}

@@ -157,9 +157,11 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var edges []matching.Edge
+	namesOnly := false
 	answer := &forwardingv1.Answer{QuestionId: question.GetId()}
 	switch asks := question.GetAsks().(type) {
 	case *forwardingv1.Question_Withheld:
+		namesOnly = asks.Withheld.GetNamesOnly()
 		edges, answer.Count = c.matcher.Survey(asks.Withheld.GetKind()).Withheld(int(asks.Withheld.GetLimit()))
 	case *forwardingv1.Question_Pause:
 		edges, answer.Count = c.matcher.Edges(asks.Pause.GetUid(), int(asks.Pause.GetLimit()))
@@ -171,6 +173,12 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 		answer.Error = "a simulated channel dismisses nobody"
 	}
 	for i, edge := range edges {
+		if namesOnly {
+			answer.Edges = append(answer.Edges, &forwardingv1.Edge{
+				RecvConnectionId: edge.Receiver, SendConnectionId: edge.Sender, RecvRole: c.byID[edge.Receiver].GetRole(),
+			})
+			continue
+		}
 		last := uint32(i) & 0xFFFF //nolint:gosec // Masked.
 		told := &forwardingv1.Edge{
 			RecvConnectionId: edge.Receiver, SendConnectionId: edge.Sender, RecvRole: c.byID[edge.Receiver].GetRole(),
