@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -143,51 +142,7 @@ func TestAnEditStartsTheClockAnew(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
-	start := time.Now()
-	fail := func(h *health, seconds ...int) {
-		for _, s := range seconds {
-			h.failed(fmt.Errorf("forbidden"), start.Add(time.Duration(s)*time.Second))
-		}
-	}
-	fresh := func() *health { return &health{limit: 30 * time.Second} }
-	h := fresh()
-	fail(h, 0, 5, 15, 25)
-	if h.failure() != nil {
-		t.Error("given up after 25 s")
-	}
-	fail(h, 31)
-	if h.failure() == nil {
-		t.Error("31 s of failures and still in office")
-	}
-	h = fresh()
-	fail(h, 0, 15)
-	h.succeeded(true)
-	fail(h, 31, 40)
-	if h.failure() != nil {
-		t.Error("given up though a write succeeded")
-	}
-	h = fresh()
-	fail(h, 0, 3600)
-	if h.failure() != nil {
-		t.Error("given up for two failures an hour apart")
-	}
-	h = fresh()
-	for i := range 5 * panicsInARow {
-		h.panicked(fmt.Errorf("panic"))
-		if i%2 == 0 {
-			h.succeeded(false)
-		}
-	}
-	if h.failure() != nil {
-		t.Error("one object that panics ends the term of all")
-	}
-	for range panicsInARow {
-		h.panicked(fmt.Errorf("panic"))
-	}
-	if h.failure() == nil {
-		t.Error("nothing but panics and still in office")
-	}
+func TestWordsAreBounded(t *testing.T) {
 	if names := slices.Repeat([]string{"x"}, 1000); len(words(names, "%q")) > 100 {
 		t.Errorf("%q", words(names, "%q"))
 	}

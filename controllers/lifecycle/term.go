@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -37,7 +36,7 @@ func (l *Lifecycle) term(ctx context.Context, story *story) error {
 		knowledge: l.config.Knowledge, writer: l.writer, story: story, log: l.config.Log, metrics: l.metrics,
 		inOffice: began, doubts: map[types.NamespacedName]time.Time{},
 	}
-	h := &health{limit: l.config.GiveUpAfter, metrics: l.metrics}
+	h := &health{limit: l.config.GiveUpAfter}
 	q := newQueue()
 	defer l.metrics.observe(newQueue())
 	unwatch := l.config.Knowledge.Watch(func(name types.NamespacedName, low bool) {
@@ -110,7 +109,7 @@ func (l *Lifecycle) work(ctx context.Context, q *queue, r *reconciler, h *health
 			n = next{failed: true}
 		}
 		q.done(name, n)
-		if !general(err) {
+		if !h.hinders(name.Namespace, err) {
 			failures = 0
 
 			continue
@@ -138,85 +137,10 @@ func (l *Lifecycle) look(ctx context.Context, r *reconciler, h *health, name typ
 	case err != nil:
 		l.metrics.failures.Inc()
 		l.config.Log.Warn("not written; tried again", "namespace", name.Namespace, "name", name.Name, "err", err)
-		h.failed(err, time.Now())
+		h.failed(name.Namespace, err, time.Now())
 	default:
-		h.succeeded(wrote)
+		h.succeeded(name.Namespace, wrote)
 	}
 
 	return n, err
-}
-
-// general tells that the failure is not about the object that was written.
-func general(err error) bool {
-	return err != nil && !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) && !apierrors.IsRequestEntityTooLargeError(err)
-}
-
-// panicsInARow is how many panics, and nothing but panics, end a term.
-const panicsInARow = 10
-
-// health is the account of a term's work.
-type health struct {
-	limit   time.Duration
-	metrics *metrics
-
-	mu sync.Mutex
-	// since and last bound the failures since the last write that succeeded.
-	since, last time.Time
-	panics      int
-	written     bool
-	err         error
-}
-
-func (h *health) succeeded(wrote bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.panics = 0
-	if wrote {
-		h.written = true
-		h.since, h.last = time.Time{}, time.Time{}
-	}
-}
-
-func (h *health) failed(err error, now time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.panics = 0
-	if h.since.IsZero() || now.Sub(h.last) > 2*lastRetry {
-		// A failure that nobody has tried to mend since says nothing of the time between.
-		h.since = now
-	}
-	h.last = now
-	if now.Sub(h.since) >= h.limit && h.err == nil {
-		h.err = fmt.Errorf("no write has succeeded for %s: %w", h.limit, err)
-	}
-}
-
-func (h *health) panicked(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.panics++; h.panics >= panicsInARow && h.err == nil {
-		h.err = fmt.Errorf("nothing but panics, %d in a row: %w", panicsInARow, err)
-	}
-}
-
-// failure tells why the office is to be given up; nil when it is not.
-func (h *health) failure() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-
-	return h.err
-}
-
-func (h *health) wrote() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-
-	return h.written && h.since.IsZero()
-}
-
-func (h *health) fine() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-
-	return h.since.IsZero() && h.panics == 0
 }
