@@ -8,9 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -31,6 +34,10 @@ var (
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
+	if err == nil && code == 0 {
+		// klog's daemon belongs to the process.
+		err = goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -57,7 +64,14 @@ func run(m *testing.M) (code int, err error) {
 	api = client.WithFieldValidation(plain, metav1.FieldValidationStrict)
 	lenient = client.WithFieldValidation(plain, metav1.FieldValidationIgnore)
 
-	return m.Run(), nil
+	code = m.Run()
+	// Clients of equal credentials share the connections to the API server, and keep them.
+	transport, err := rest.TransportFor(plane.Config)
+	if err == nil {
+		utilnet.CloseIdleConnectionsFor(transport)
+	}
+
+	return code, err
 }
 
 // pause makes an object with the given spec, in YAML, that no Go type has

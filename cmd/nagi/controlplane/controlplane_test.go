@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func TestKubectlSeesTheInstalledKind(t *testing.T) {
