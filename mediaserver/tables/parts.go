@@ -15,24 +15,27 @@ const (
 )
 
 // cutter tells where a message is cut into parts.
-type cutter struct{ room, left int }
-
-// newCutter cuts at limit bytes, in each of which the header stands.
-func newCutter(limit int, header proto.Message) *cutter {
-	room := limit - proto.Size(header) - envelopeBytes
-	return &cutter{room: room, left: room}
+type cutter struct {
+	room, left int
+	next       func()
 }
 
-// full counts an entry and tells whether it goes into the next part. One that is
-// larger than a part goes into a part of its own.
-func (c *cutter) full(size int) bool {
+// newCutter cuts at limit bytes, in each of which the header stands. next begins the
+// next part.
+func newCutter(limit int, header proto.Message, next func()) *cutter {
+	room := limit - proto.Size(header) - envelopeBytes
+	return &cutter{room: room, left: room, next: next}
+}
+
+// fit makes room for an entry, in the next part where this one is full. An entry
+// that is larger than a part goes into a part of its own.
+func (c *cutter) fit(size int) {
 	size += entryBytes
 	if size > c.left && c.left < c.room {
-		c.left = c.room - size
-		return true
+		c.left = c.room
+		c.next()
 	}
 	c.left -= size
-	return false
 }
 
 // cutReport returns the parts of a report.
@@ -41,19 +44,17 @@ func cutReport(limit int, channelID string, m Membership) []*forwardingv1.Channe
 		return &forwardingv1.ChannelReport{ChannelId: channelID, Instance: m.Instance, Epoch: m.Epoch, BaseEpoch: m.Base}
 	}
 	last := part()
-	parts, cut := []*forwardingv1.ChannelReport{last}, newCutter(limit, last)
+	parts := []*forwardingv1.ChannelReport{last}
+	cut := newCutter(limit, last, func() {
+		last.More, last = true, part()
+		parts = append(parts, last)
+	})
 	for _, id := range m.Left {
-		if cut.full(len(id)) {
-			last.More, last = true, part()
-			parts = append(parts, last)
-		}
+		cut.fit(len(id))
 		last.Left = append(last.Left, id)
 	}
 	for _, connection := range m.Joined {
-		if cut.full(proto.Size(connection)) {
-			last.More, last = true, part()
-			parts = append(parts, last)
-		}
+		cut.fit(proto.Size(connection))
 		last.Joined = append(last.Joined, connection)
 	}
 	return parts
@@ -67,19 +68,17 @@ func cutAcknowledgement(limit int, channelID string, states States) []*forwardin
 		}
 	}
 	last := part()
-	parts, cut := []*forwardingv1.Acknowledgement{last}, newCutter(limit, last)
+	parts := []*forwardingv1.Acknowledgement{last}
+	cut := newCutter(limit, last, func() {
+		last.More, last = true, part()
+		parts = append(parts, last)
+	})
 	for _, uid := range states.Removed {
-		if cut.full(len(uid)) {
-			last.More, last = true, part()
-			parts = append(parts, last)
-		}
+		cut.fit(len(uid))
 		last.Removed = append(last.Removed, uid)
 	}
 	for _, state := range states.Set {
-		if cut.full(proto.Size(state)) {
-			last.More, last = true, part()
-			parts = append(parts, last)
-		}
+		cut.fit(proto.Size(state))
 		last.Set = append(last.Set, state)
 	}
 	return parts
@@ -91,19 +90,17 @@ func cutAnswer(limit int, whole *forwardingv1.Answer) []*forwardingv1.Answer {
 		return &forwardingv1.Answer{QuestionId: whole.GetQuestionId()}
 	}
 	last := part()
-	parts, cut := []*forwardingv1.Answer{last}, newCutter(limit, &forwardingv1.Answer{QuestionId: whole.GetQuestionId(), Count: whole.GetCount()})
+	parts := []*forwardingv1.Answer{last}
+	cut := newCutter(limit, &forwardingv1.Answer{QuestionId: whole.GetQuestionId(), Count: whole.GetCount()}, func() {
+		last.More, last = true, part()
+		parts = append(parts, last)
+	})
 	for _, edge := range whole.GetEdges() {
-		if cut.full(proto.Size(edge)) {
-			last.More, last = true, part()
-			parts = append(parts, last)
-		}
+		cut.fit(proto.Size(edge))
 		last.Edges = append(last.Edges, edge)
 	}
 	for _, pause := range whole.GetPauses() {
-		if cut.full(proto.Size(pause)) {
-			last.More, last = true, part()
-			parts = append(parts, last)
-		}
+		cut.fit(proto.Size(pause))
 		last.Pauses = append(last.Pauses, pause)
 	}
 	last.Count, last.Error = whole.GetCount(), whole.GetError()
