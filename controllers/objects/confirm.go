@@ -5,6 +5,7 @@ import (
 	stdjson "encoding/json"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -229,15 +230,16 @@ func (s *Store) read(ctx context.Context, r *read) {
 	if err != nil {
 		r.err = fmt.Errorf("read the collection: %w", advise(err))
 	} else if held := s.Version(); held < r.version {
-		r.outstanding = s.look(ctx, held)
+		r.outstanding, r.err = s.look(ctx, held)
 	}
 	r.at = time.Now()
 }
 
 // look opens a second watch from the held version on, in which the API server first
 // repeats what has happened since, and returns the version of the last event that
-// came within the time that is given to them; 0 when nothing came.
-func (s *Store) look(ctx context.Context, held uint64) (outstanding uint64) {
+// came within the time that is given to them; 0 when nothing came. A watch that did
+// not live for that long has shown nothing, which is an error.
+func (s *Store) look(ctx context.Context, held uint64) (outstanding uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := time.Now()
@@ -247,19 +249,29 @@ func (s *Store) look(ctx context.Context, held uint64) (outstanding uint64) {
 		"timeoutSeconds":  "1",
 	})
 	if err != nil {
-		return 0 // The count decides.
+		return 0, fmt.Errorf("watch from version %d: %w", held, advise(err))
 	}
 	defer body.Close()
 	// As long again as the answer took: on a busy machine everything takes longer.
-	enough := time.AfterFunc(min(max(time.Since(began), settleAtLeast), settleAtMost), cancel)
-	defer enough.Stop()
+	var enough atomic.Bool
+	timer := time.AfterFunc(min(max(time.Since(began), settleAtLeast), settleAtMost), func() {
+		enough.Store(true)
+		cancel()
+	})
+	defer timer.Stop()
 	for frames := stdjson.NewDecoder(body); ; {
 		var e event
-		if frames.Decode(&e) != nil || e.Type == "ERROR" {
-			return outstanding
+		err := frames.Decode(&e)
+		if err == nil && e.Type != "ERROR" {
+			outstanding, err = bookmarkVersion(e.Object)
 		}
-		if version, err := bookmarkVersion(e.Object); err == nil {
-			outstanding = version
+		switch {
+		case enough.Load():
+			return outstanding, nil
+		case e.Type == "ERROR":
+			return 0, fmt.Errorf("watch from version %d: the API server said %s", held, e.Object)
+		case err != nil:
+			return 0, fmt.Errorf("watch from version %d: it ended early: %w", held, err)
 		}
 	}
 }
