@@ -98,6 +98,34 @@ func TestTwoAppliersOfOneSide(t *testing.T) {
 }
 
 // One applier changes its own side in one step and without force.
+// Kinds are one value too: two appliers' kinds do not unite, and force makes them
+// the last one's. What is left out is nobody's.
+func TestTwoAppliersOfKinds(t *testing.T) {
+	const name = "kinds"
+	t.Cleanup(func() { kubectl(t, "delete", "rsp", name) })
+	kinds := func(kinds ...v1alpha1.Kind) *apply.RtpStreamPauseSpecApplyConfiguration {
+		return spec().WithReceivers(apply.Side().WithClientIDs("alice")).WithKinds(kinds...)
+	}
+	if err := applied(t, "first", name, kinds(v1alpha1.KindVideo, v1alpha1.KindAudio)); err != nil {
+		t.Fatal(err)
+	}
+	if err := applied(t, "second", name, kinds(v1alpha1.KindVideo)); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "first": .spec.kinds`) {
+		t.Errorf("got %v, want a conflict that names the first applier and kinds", err)
+	}
+	if err := applied(t, "second", name, kinds(v1alpha1.KindVideo), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+	if got := specOf(t, name); !strings.Contains(got, `"kinds":["Video"]`) {
+		t.Errorf("by force it became %s", got)
+	}
+	if err := applied(t, "second", name, kinds()); err != nil {
+		t.Fatal(err)
+	}
+	if got := specOf(t, name); strings.Contains(got, "kinds") {
+		t.Errorf("left out by its owner, and still there: %s", got)
+	}
+}
+
 func TestOneApplierChangesASide(t *testing.T) {
 	const name = "one-applier"
 	t.Cleanup(func() { kubectl(t, "delete", "rsp", name) })

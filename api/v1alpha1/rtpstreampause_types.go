@@ -175,9 +175,10 @@ type RtpStreamPauseSpec struct {
 	// kinds are the kinds of media that are withheld; Video alone when absent.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",reason=FieldValueRequired,message="the list is empty: name Video, Audio or both, or remove kinds for Video alone"
+	// +kubebuilder:validation:XValidation:rule="size(self) < 2 || self[0] != self[1]",message="one kind is named twice: name each once"
 	Kinds []Kind `json:"kinds,omitempty"`
 
 	// reason is told to the receivers and shown by tools: one line of 1 to 256

@@ -89,7 +89,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: com.github.nagi-rtc.nagi.api.v1alpha1.Kind
-          elementRelationship: associative
+          elementRelationship: atomic
     - name: reason
       type:
         scalar: string
