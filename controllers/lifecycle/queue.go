@@ -38,9 +38,11 @@ type queue struct {
 	closed  bool
 	turn    int
 	entries map[types.NamespacedName]*entry
-	ready   [levels]*list.List
-	later   laterHeap
-	timer   *time.Timer
+	// most is how many entries there have been since the map was made.
+	most  int
+	ready [levels]*list.List
+	later laterHeap
+	timer *time.Timer
 	// running are those that workers have.
 	running map[*entry]struct{}
 	// bulk counts those of them that are of the mass level.
@@ -50,6 +52,9 @@ type queue struct {
 // bulkLimit leaves workers, and the API server some room, to live changes, though
 // all that waits is a mass effect's.
 const bulkLimit = workers / 2
+
+// fewEntries are too few for their room to matter.
+const fewEntries = 1000
 
 type entry struct {
 	name types.NamespacedName
@@ -92,6 +97,7 @@ func (q *queue) add(name types.NamespacedName, l level) {
 	if e == nil {
 		e = &entry{name: name, index: -1}
 		q.entries[name] = e
+		q.most = max(q.most, len(q.entries))
 	}
 	q.makeReady(e, l)
 }
@@ -179,6 +185,14 @@ func (q *queue) done(name types.NamespacedName, n next) {
 	}
 	if e.element == nil && e.index < 0 {
 		delete(q.entries, name)
+		q.giveBack()
+	}
+}
+
+// giveBack frees the room that a mass effect took: a map keeps it.
+func (q *queue) giveBack() {
+	if len(q.entries) == 0 && q.most > fewEntries {
+		q.entries, q.most = map[types.NamespacedName]*entry{}, 0
 	}
 }
 

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -27,6 +28,34 @@ func taken(t *testing.T, q *queue) types.NamespacedName {
 	}
 
 	return n
+}
+
+func TestAMassEffectLeavesNoMemoryBehind(t *testing.T) {
+	q := newQueue()
+	defer q.close()
+	before := inUse()
+	for i := range 100_000 {
+		q.add(name(i), mass)
+	}
+	for range 100_000 {
+		q.done(taken(t, q), next{})
+	}
+	if after := inUse(); after > before+1<<20 {
+		t.Errorf("%d bytes are in use, %d were before", after, before)
+	}
+	q.add(name(1), live)
+	if got := taken(t, q); got != name(1) {
+		t.Errorf("taken is %s", got)
+	}
+}
+
+// inUse is the memory of what is reachable.
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+
+	return m.HeapAlloc
 }
 
 func TestALiveChangeIsNotBehindAMassEffect(t *testing.T) {
