@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
+	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/flowcontrol"
@@ -44,16 +44,16 @@ const (
 
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-func newEventsClient(api *rest.Config) (kubernetes.Interface, error) {
+func newEventsClient(api *rest.Config) (eventsv1.EventsV1Interface, error) {
 	config := rest.CopyConfig(api)
 	config.QPS = -1 // Bounded before they reach the recorder.
 	config.Timeout = eventTimeout
-	clients, err := kubernetes.NewForConfig(config)
+	client, err := eventsv1.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the recorder of events: %w", err)
 	}
 
-	return clients, nil
+	return client, nil
 }
 
 // story tells as events on a pause what has become of it, a moment later, and only

@@ -18,7 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/kubernetes"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection"
@@ -65,7 +66,7 @@ type Lifecycle struct {
 	config  Config
 	writer  *writer
 	tenure  *tenure
-	events  kubernetes.Interface
+	events  eventsv1.EventsV1Interface
 	metrics *metrics
 	gaveUp  atomic.Pointer[gaveUp]
 }
@@ -114,7 +115,7 @@ func newLock(config Config) (resourcelock.Interface, error) {
 	bounded := rest.CopyConfig(config.REST)
 	bounded.Timeout = max(config.RenewDeadline/2, time.Second)
 	bounded.QPS = -1
-	clients, err := kubernetes.NewForConfig(bounded)
+	leases, err := coordinationv1.NewForConfig(bounded)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the election: %w", err)
 	}
@@ -125,7 +126,7 @@ func newLock(config Config) (resourcelock.Interface, error) {
 
 	return &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: config.LeaseNamespace, Name: LeaseName},
-		Client:     clients.CoordinationV1(),
+		Client:     leases,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
 	}, nil
 }
@@ -145,7 +146,7 @@ func (l *Lifecycle) GaveUp() error {
 func (l *Lifecycle) Run(ctx context.Context) error {
 	// client-go logs to the logger of the context.
 	ctx = logr.NewContext(ctx, logr.FromSlogHandler(l.config.Log.Handler()))
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: l.events.EventsV1()})
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: l.events})
 	defer broadcaster.Shutdown()
 	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
 		return fmt.Errorf("begin to record events: %w", err)
