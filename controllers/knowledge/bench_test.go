@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // crowd is a tenant with that many objects, ten in each channel, and a thousand
@@ -14,9 +14,9 @@ import (
 func crowd(b *testing.B, objects int) (*world, []*Session) {
 	b.Helper()
 	w := newWorld(Limits{})
-	all := make([]*v1alpha1.RtpStreamPause, objects)
+	all := make([]*held.Pause, objects)
 	for i := range all {
-		all[i] = w.pause(fmt.Sprintf("pause-%06d", i), inChannel(fmt.Sprintf("channel-%05d", i/10)), func(o *v1alpha1.RtpStreamPause) {
+		all[i] = w.pause(fmt.Sprintf("pause-%06d", i), inChannel(fmt.Sprintf("channel-%05d", i/10)), func(o *held.Pause) {
 			o.Spec.Receivers.ConnectionIDs = []string{fmt.Sprintf("R%025d", i)}
 			o.Spec.Senders.ConnectionIDs = []string{fmt.Sprintf("S%025d", i)}
 			collected(o)
@@ -44,7 +44,7 @@ func BenchmarkOneChange(b *testing.B) {
 			w, sessions := crowd(b, objects)
 			b.ReportAllocs()
 			for b.Loop() {
-				w.edit("pause-000007", func(o *v1alpha1.RtpStreamPause) { o.Spec.Reason = fmt.Sprint(w.version) })
+				w.edit("pause-000007", func(o *held.Pause) { o.Spec.Reason = fmt.Sprint(w.version) })
 				if out := drain(sessions[0]); len(out) != 1 || len(out[0].Table.Set) != 1 {
 					b.Fatalf("written were %v", out)
 				}
@@ -75,7 +75,7 @@ func BenchmarkReconnect(b *testing.B) {
 func BenchmarkJoinInAFullChannel(b *testing.B) {
 	w := newWorld(Limits{})
 	states := map[string]forwardingv1.State{}
-	var all []*v1alpha1.RtpStreamPause
+	var all []*held.Pause
 	for i := range 50 {
 		all = append(all, w.pause(fmt.Sprint("pause-", i), everySender))
 		states[all[i].Name] = matching

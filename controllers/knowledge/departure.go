@@ -3,7 +3,7 @@ package knowledge
 import (
 	"time"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // Departure tells when the last of the connections that the first fully departed
@@ -15,14 +15,14 @@ import (
 // --media-server-lost, may be there. No connection counts as gone before the
 // pause named it, so that an edit starts anew; what status.disconnectedAt says of
 // the present generation goes on, whichever replica reads it.
-func (t *Tenant) Departure(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) (left, again time.Time) {
+func (t *Tenant) Departure(pause *held.Pause, inOffice, now time.Time) (left, again time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := departure{t: t, pause: pause, inOffice: inOffice, now: now}
 	if pause.Status.ObservedGeneration == pause.Generation {
 		d.written = &pause.Status
 	}
-	for _, side := range []*v1alpha1.Side{&pause.Spec.Receivers, &pause.Spec.Senders} {
+	for _, side := range []held.Side{pause.Spec.Receivers, pause.Spec.Senders} {
 		if at := d.side(side.ConnectionIDs); !at.IsZero() && (left.IsZero() || at.Before(left)) {
 			left = at
 		}
@@ -36,8 +36,8 @@ func (t *Tenant) Departure(pause *v1alpha1.RtpStreamPause, inOffice, now time.Ti
 
 type departure struct {
 	t             *Tenant
-	pause         *v1alpha1.RtpStreamPause
-	written       *v1alpha1.RtpStreamPauseStatus // of the present generation; nil: none
+	pause         *held.Pause
+	written       *held.Status // of the present generation; nil: none
 	inOffice, now time.Time
 	again         time.Time
 }

@@ -9,16 +9,17 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
-func collected(o *v1alpha1.RtpStreamPause) { o.Spec.DeleteAfterDisconnectSeconds = new(int64) }
+func collected(o *held.Pause) { o.Spec.DeleteAfterDisconnectSeconds = new(int64) }
 
-func receivers(ids ...string) func(*v1alpha1.RtpStreamPause) {
-	return func(o *v1alpha1.RtpStreamPause) { o.Spec.Receivers = v1alpha1.Side{ConnectionIDs: ids} }
+func receivers(ids ...string) func(*held.Pause) {
+	return func(o *held.Pause) { o.Spec.Receivers = held.Side{ConnectionIDs: ids} }
 }
 
-func everySender(o *v1alpha1.RtpStreamPause) {
-	o.Spec.Senders = v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}
+func everySender(o *held.Pause) {
+	o.Spec.Senders = held.Side{Others: &held.Others{Everyone: &v1alpha1.Everyone{}}}
 }
 
 func left(epoch uint64, ids ...string) *forwardingv1.ChannelReport {
@@ -98,12 +99,12 @@ func TestAnEditStartsAnew(t *testing.T) {
 	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "R", "S"))
 	must(t, s.Report(left(2, "R"), start.Add(10*time.Second)))
 	w.expectAfter(t, "left", "u", start, 10)
-	w.change("u", func(o *v1alpha1.RtpStreamPause) {
+	w.change("u", func(o *held.Pause) {
 		o.Status.ObservedGeneration, o.Status.DisconnectedAt = 1, &metav1.Time{Time: start.Add(10 * time.Second)}
 	})
 	w.expectAfter(t, "kept in the status", "u", start, 10)
 	before := time.Now()
-	w.edit("u", func(o *v1alpha1.RtpStreamPause) { o.Spec.Reason = "another" })
+	w.edit("u", func(o *held.Pause) { o.Spec.Reason = "another" })
 	if at, _ := w.Departure(w.objects["u"], start, start); at.Before(before) {
 		t.Errorf("after an edit it counts from %s", at)
 	}
@@ -112,8 +113,8 @@ func TestAnEditStartsAnew(t *testing.T) {
 }
 
 func TestTheClockSurvivesAChangeOfLeader(t *testing.T) {
-	kept := func(generation int64) func(*v1alpha1.RtpStreamPause) {
-		return func(o *v1alpha1.RtpStreamPause) {
+	kept := func(generation int64) func(*held.Pause) {
+		return func(o *held.Pause) {
 			o.Generation, o.Status.ObservedGeneration, o.Status.DisconnectedAt = 3, generation, &metav1.Time{Time: start.Add(-30 * time.Second)}
 		}
 	}
@@ -124,14 +125,14 @@ func TestTheClockSurvivesAChangeOfLeader(t *testing.T) {
 	// What this replica saw later does not put the clock back.
 	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "X", "R"))
 	w.expectAfter(t, "back, as far as this replica can tell", "kept", start, -30)
-	w.change("kept", func(o *v1alpha1.RtpStreamPause) { o.Spec.Senders = v1alpha1.Side{Everyone: &v1alpha1.Everyone{}} })
+	w.change("kept", func(o *held.Pause) { o.Spec.Senders = held.Side{Others: &held.Others{Everyone: &v1alpha1.Everyone{}}} })
 	w.expectAfter(t, "there", "kept", start, -1)
 	must(t, s.Report(left(2, "R"), start.Add(time.Minute)))
 	w.expectAfter(t, "left again", "kept", start.Add(time.Minute), -30)
 }
 
 func TestWhoLeftWhileNoManagerListened(t *testing.T) {
-	seen := func(o *v1alpha1.RtpStreamPause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
+	seen := func(o *held.Pause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
 	w := newWorld(Limits{})
 	w.list(w.pause("u", collected, seen, receivers("R"), everySender), w.pause("two", collected, seen, receivers("R", "Q"), everySender))
 	at, again := w.Departure(w.objects["u"], start, start.Add(time.Minute))
@@ -151,7 +152,7 @@ func TestWhoLeftWhileNoManagerListened(t *testing.T) {
 // Of a channel of which nothing is taken nobody is known: who was there counts as
 // there, or the pause would be deleted under a stream that flows.
 func TestNobodyHasLeftAChannelThatIsRefused(t *testing.T) {
-	seen := func(o *v1alpha1.RtpStreamPause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
+	seen := func(o *held.Pause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
 	for name, x := range map[string]struct {
 		limits  Limits
 		reports []*forwardingv1.ChannelReport

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 var (
@@ -37,12 +37,12 @@ type Enforcement struct {
 //
 // A channel that nobody hosts is not enough: a media server may not have reached
 // this replica yet.
-func (t *Tenant) Enforced(object *v1alpha1.RtpStreamPause, edge *forwardingv1.EdgeName, now time.Time) (*Enforcement, error) {
+func (t *Tenant) Enforced(object *held.Pause, edge *forwardingv1.EdgeName, now time.Time) (*Enforcement, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byUID[object.UID]
 	switch {
-	case e == nil || e.object.DeletionTimestamp != nil:
+	case e == nil || e.object.Deletion != nil:
 		return nil, ErrDeleted
 	case !e.rule():
 		return nil, fmt.Errorf("%w: it asks for what this version does not know: name receivers, senders and kinds in another way", ErrCannotAct)

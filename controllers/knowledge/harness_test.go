@@ -11,11 +11,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/objects"
 )
 
@@ -32,6 +31,7 @@ type told struct {
 func (s *told) Run(ctx context.Context) error         { <-ctx.Done(); return nil }
 func (s *told) Ready() error                          { return nil }
 func (s *told) Synced() bool                          { return true }
+func (s *told) Get(string) *held.Pause                { return nil }
 func (s *told) Undecodable() []objects.Undecodable    { return nil }
 func (s *told) Confirm(context.Context, uint64) error { return nil }
 
@@ -46,7 +46,7 @@ func (s *told) Stale() bool {
 type world struct {
 	*Tenant
 	store    *told
-	objects  map[string]*v1alpha1.RtpStreamPause
+	objects  map[string]*held.Pause
 	version  uint64
 	uids     int
 	mu       sync.Mutex
@@ -55,7 +55,7 @@ type world struct {
 }
 
 func newWorld(limits Limits) *world {
-	w := &world{store: &told{}, objects: map[string]*v1alpha1.RtpStreamPause{}}
+	w := &world{store: &told{}, objects: map[string]*held.Pause{}}
 	limits.setDefaults()
 	w.Tenant = newTenant("tenant", Config{Log: slog.New(slog.DiscardHandler), MediaServerLost: 10 * time.Minute, Limits: limits}, nil)
 	w.Tenant.store = w.store
@@ -80,7 +80,7 @@ func listed() *world {
 }
 
 // list tells all objects at once.
-func (w *world) list(objects ...*v1alpha1.RtpStreamPause) {
+func (w *world) list(objects ...*held.Pause) {
 	var changes []Change
 	for _, o := range objects {
 		w.objects[o.Name] = o
@@ -101,12 +101,12 @@ func (w *world) told() []string {
 }
 
 // pause makes an object on the edge from S to R, which edit may change.
-func (w *world) pause(name string, edit ...func(*v1alpha1.RtpStreamPause)) *v1alpha1.RtpStreamPause {
+func (w *world) pause(name string, edit ...func(*held.Pause)) *held.Pause {
 	w.uids++
-	o := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{
+	o := &held.Pause{
 		Namespace: "tenant", Name: name, UID: types.UID(fmt.Sprintf("uid-%s-%d", name, w.uids)), Generation: 1,
-		CreationTimestamp: metav1.NewTime(start.Add(-time.Hour + time.Duration(w.uids)*time.Second)),
-	}}
+		CreatedUnixSecond: start.Add(-time.Hour).Unix() + int64(w.uids),
+	}
 	o.Spec.ChannelID = "lobby"
 	o.Spec.Receivers.ConnectionIDs, o.Spec.Senders.ConnectionIDs = []string{"R"}, []string{"S"}
 	for _, e := range edit {
@@ -116,7 +116,7 @@ func (w *world) pause(name string, edit ...func(*v1alpha1.RtpStreamPause)) *v1al
 	return o
 }
 
-func (w *world) create(name string, edit ...func(*v1alpha1.RtpStreamPause)) *v1alpha1.RtpStreamPause {
+func (w *world) create(name string, edit ...func(*held.Pause)) *held.Pause {
 	o := w.pause(name, edit...)
 	w.objects[name] = o
 	w.version++
@@ -126,16 +126,17 @@ func (w *world) create(name string, edit ...func(*v1alpha1.RtpStreamPause)) *v1a
 }
 
 // edit changes the spec of the object.
-func (w *world) edit(name string, edit func(*v1alpha1.RtpStreamPause)) *v1alpha1.RtpStreamPause {
-	return w.change(name, func(o *v1alpha1.RtpStreamPause) {
+func (w *world) edit(name string, edit func(*held.Pause)) *held.Pause {
+	return w.change(name, func(o *held.Pause) {
 		edit(o)
 		o.Generation++
 	})
 }
 
-func (w *world) change(name string, change func(*v1alpha1.RtpStreamPause)) *v1alpha1.RtpStreamPause {
+func (w *world) change(name string, change func(*held.Pause)) *held.Pause {
 	before := w.objects[name]
-	after := before.DeepCopy()
+	after := new(held.Pause)
+	*after = *before
 	change(after)
 	w.objects[name] = after
 	w.version++
@@ -151,8 +152,8 @@ func (w *world) remove(name string) {
 	w.apply([]Change{{Before: before}}, w.version)
 }
 
-func inChannel(id string) func(*v1alpha1.RtpStreamPause) {
-	return func(o *v1alpha1.RtpStreamPause) { o.Spec.ChannelID = id }
+func inChannel(id string) func(*held.Pause) {
+	return func(o *held.Pause) { o.Spec.ChannelID = id }
 }
 
 func member(id string) *forwardingv1.Connection {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
@@ -20,10 +20,10 @@ type Digest [forwardingv1.DigestBytes]byte
 
 // entry is one object.
 type entry struct {
-	object *v1alpha1.RtpStreamPause
+	object *held.Pause
 	digest Digest
-	size   int  // of the rule, in bytes of the protocol
-	beyond bool // the channel has more pauses than act, and this is a younger one
+	size   int32 // of the rule, in bytes of the protocol
+	beyond bool  // the channel has more pauses than act, and this is a younger one
 	gone   bool
 	lost   bool // it was judged MediaServerLost last
 
@@ -122,7 +122,7 @@ func (b *batch) of(c *channel) *touched {
 
 // change replaces one object. One that was deleted and created again under its
 // name is another object.
-func (b *batch) change(before, after *v1alpha1.RtpStreamPause) {
+func (b *batch) change(before, after *held.Pause) {
 	t := b.t
 	if before != nil {
 		e := t.byUID[before.UID]
@@ -144,13 +144,13 @@ func (b *batch) change(before, after *v1alpha1.RtpStreamPause) {
 	t.bells.ring(uidBell(string(after.UID)))
 }
 
-func (b *batch) add(object *v1alpha1.RtpStreamPause) *entry {
+func (b *batch) add(object *held.Pause) *entry {
 	e := &entry{object: object, learned: b.now, since: b.now}
 	if b.now.IsZero() {
 		e.since = b.t.writtenBy(object)
 	}
 	e.digest, e.size = content(object)
-	b.t.byName[object.Name], b.t.byUID[object.UID] = e, e
+	b.t.byUID[object.UID] = e
 	b.t.deleted.remove(string(object.UID))
 	b.t.index(e)
 	c := b.t.channel(object.Spec.ChannelID)
@@ -166,16 +166,16 @@ func (b *batch) add(object *v1alpha1.RtpStreamPause) *entry {
 
 // writtenBy is the latest time at which the generation of an object of the
 // initial list may have been written, as far as its clock is concerned.
-func (t *Tenant) writtenBy(object *v1alpha1.RtpStreamPause) time.Time {
+func (t *Tenant) writtenBy(object *held.Pause) time.Time {
 	switch {
 	case object.Generation <= 1 || object.Status.ObservedGeneration == object.Generation:
-		return object.CreationTimestamp.Time
+		return object.Created()
 	default:
 		return t.synced
 	}
 }
 
-func (b *batch) update(e *entry, object *v1alpha1.RtpStreamPause) {
+func (b *batch) update(e *entry, object *held.Pause) {
 	digest, size := content(object)
 	moves := !foundAlike(e.object, object)
 	if moves {
@@ -210,9 +210,6 @@ func (b *batch) remove(e *entry) {
 	e.gone = true
 	b.t.unindex(e)
 	delete(b.t.judgedLost, e)
-	if b.t.byName[e.object.Name] == e {
-		delete(b.t.byName, e.object.Name)
-	}
 	delete(b.t.byUID, e.object.UID)
 	b.t.deleted.note(string(e.object.UID), b.now)
 	b.t.notify(b.low, e)
@@ -235,19 +232,19 @@ func (b *batch) settle() {
 }
 
 // content is the digest of the object's rule, and its size.
-func content(object *v1alpha1.RtpStreamPause) (Digest, int) {
+func content(object *held.Pause) (Digest, int32) {
 	rule, err := tables.Pause(object)
 	if rule == nil || err != nil {
 		return Digest{}, 0
 	}
 
-	return Digest(rule.GetDigest()), proto.Size(rule)
+	return Digest(rule.GetDigest()), int32(proto.Size(rule)) //nolint:gosec // An object is 3 MiB at most.
 }
 
 func (c *channel) count(e *entry, sign int) {
 	if e.rule() {
 		c.rules += sign
-		c.bytes += sign * e.size
+		c.bytes += sign * int(e.size)
 	}
 }
 
@@ -295,7 +292,7 @@ func (c *channel) admit(b *batch, x *touched) {
 		if !e.rule() {
 			continue
 		}
-		bytes += e.size
+		bytes += int(e.size)
 		beyond := rules >= tables.MaxPauses || bytes > tables.MaxBytes
 		if !beyond {
 			rules++
@@ -342,7 +339,7 @@ func (t *Tenant) unindex(e *entry) {
 }
 
 // foundAlike tells whether a change leaves the pause where it is found.
-func foundAlike(a, b *v1alpha1.RtpStreamPause) bool {
+func foundAlike(a, b *held.Pause) bool {
 	return a.Status.MediaServer == b.Status.MediaServer &&
 		(a.Spec.DeleteAfterDisconnectSeconds == nil) == (b.Spec.DeleteAfterDisconnectSeconds == nil) &&
 		slices.Equal(a.Spec.Receivers.ConnectionIDs, b.Spec.Receivers.ConnectionIDs) &&
@@ -350,7 +347,7 @@ func foundAlike(a, b *v1alpha1.RtpStreamPause) bool {
 }
 
 // connectionIDs yields the connections whose leaving may end the pause.
-func connectionIDs(object *v1alpha1.RtpStreamPause) iter.Seq[string] {
+func connectionIDs(object *held.Pause) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if object.Spec.DeleteAfterDisconnectSeconds == nil {
 			return
@@ -375,7 +372,7 @@ func (t *Tenant) all(c *channel, table *Table) {
 			table.Set = append(table.Set, e.object)
 		}
 	}
-	slices.SortFunc(table.Set, func(a, b *v1alpha1.RtpStreamPause) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(table.Set, func(a, b *held.Pause) int { return cmp.Compare(a.UID, b.UID) })
 }
 
 // changes sets those of the pauses that act, and removes those that the stream

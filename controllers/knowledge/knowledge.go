@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 const (
@@ -191,7 +192,7 @@ func (k *Knowledge) Watch(enqueue func(name types.NamespacedName, low bool)) (st
 
 // Pause returns the object of that name, nil when there is none. It must not be
 // changed.
-func (k *Knowledge) Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause {
+func (k *Knowledge) Pause(name types.NamespacedName) *held.Pause {
 	if t := k.tenants[name.Namespace]; t != nil {
 		return t.Pause(name.Name)
 	}
@@ -202,7 +203,7 @@ func (k *Knowledge) Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause {
 // Judge tells where the pause stands at the time now. inOffice is since when the
 // asker has listened, or, where that is later, the namespace's media servers are
 // heard.
-func (k *Knowledge) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) Verdict {
+func (k *Knowledge) Judge(pause *held.Pause, inOffice, now time.Time) Verdict {
 	if t := k.tenants[pause.Namespace]; t != nil {
 		return t.Judge(pause, t.listening(inOffice), now)
 	}
@@ -213,7 +214,7 @@ func (k *Knowledge) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Tim
 // Departure tells when the last of the connections that the first fully departed
 // side of the pause names by connectionIDs left; zero while no side is fully
 // departed. again is when to ask once more; zero: when Watch says so.
-func (k *Knowledge) Departure(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) (left, again time.Time) {
+func (k *Knowledge) Departure(pause *held.Pause, inOffice, now time.Time) (left, again time.Time) {
 	if t := k.tenants[pause.Namespace]; t != nil {
 		return t.Departure(pause, t.listening(inOffice), now)
 	}

@@ -12,6 +12,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // model is presence told in the simplest way: what each media server has said.
@@ -268,7 +269,7 @@ func (m *model) pass() {
 }
 
 // reason is the verdict by the rules, read one by one.
-func (m *model) reason(o *v1alpha1.RtpStreamPause) string {
+func (m *model) reason(o *held.Pause) string {
 	digest, _ := content(o)
 	var hosting, match, waiting, saidExpired, lost, unsure int
 	anyLost := false
@@ -386,7 +387,7 @@ func TestPresenceIsWhatMediaServersSay(t *testing.T) {
 			},
 			"edit": func(t *rapid.T) {
 				edits++
-				m.w.edit(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pause"), func(o *v1alpha1.RtpStreamPause) { o.Spec.Reason = fmt.Sprint(edits % 2) })
+				m.w.edit(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pause"), func(o *held.Pause) { o.Spec.Reason = fmt.Sprint(edits % 2) })
 			},
 			"time": func(t *rapid.T) {
 				m.now = m.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(t, "seconds")) * time.Second)

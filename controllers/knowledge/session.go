@@ -4,7 +4,7 @@ import (
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
@@ -78,7 +78,7 @@ type Table struct {
 	ChannelID               string
 	Instance, Version, Base uint64
 	// Set is ordered by uid. The objects must not be changed.
-	Set     []*v1alpha1.RtpStreamPause
+	Set     []*held.Pause
 	Removed []string
 	Stale   bool
 }

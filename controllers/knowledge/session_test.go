@@ -12,6 +12,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
@@ -32,7 +33,7 @@ func (h *holding) take(fatal func(string, ...any), table *Table) {
 		h.digests[string(o.UID)] = Digest(tables.Digest(o))
 	}
 	for _, uid := range table.Removed {
-		if _, held := h.digests[uid]; !held {
+		if _, has := h.digests[uid]; !has {
 			fatal("%s is removed, and is not held", uid)
 		}
 		delete(h.digests, uid)
@@ -50,7 +51,7 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		held := map[string]*holding{"lobby": {}, "hall": {}}
+		streamed := map[string]*holding{"lobby": {}, "hall": {}}
 		epoch := map[string]uint64{}
 		write := func(most int) {
 			for range most {
@@ -59,7 +60,7 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 					return
 				}
 				if next.Table != nil {
-					held[next.Table.ChannelID].take(t.Fatalf, next.Table)
+					streamed[next.Table.ChannelID].take(t.Fatalf, next.Table)
 				}
 			}
 		}
@@ -78,17 +79,17 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 				if w.objects[n] == nil {
 					w.create(n, inChannel(rapid.SampledFrom([]string{"lobby", "hall"}).Draw(t, "channel")))
 				} else {
-					w.edit(n, func(o *v1alpha1.RtpStreamPause) { o.Spec.Reason = reason })
+					w.edit(n, func(o *held.Pause) { o.Spec.Reason = reason })
 				}
 			},
 			"not understood": func(t *rapid.T) {
 				if n := name(t); w.objects[n] != nil {
-					w.edit(n, func(o *v1alpha1.RtpStreamPause) { o.Spec.Senders = v1alpha1.Side{} })
+					w.edit(n, func(o *held.Pause) { o.Spec.Senders = held.Side{} })
 				}
 			},
 			"status": func(t *rapid.T) {
 				if n := name(t); w.objects[n] != nil {
-					w.change(n, func(o *v1alpha1.RtpStreamPause) { o.Status.MediaServer += "x" })
+					w.change(n, func(o *held.Pause) { o.Status.MediaServer += "x" })
 				}
 			},
 			"remove": func(t *rapid.T) {
@@ -111,7 +112,7 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 					return
 				}
 				write(1000)
-				for id, h := range held {
+				for id, h := range streamed {
 					if epoch[id] == 0 {
 						continue
 					}
@@ -207,14 +208,14 @@ func TestWhatWaitsForADeafStreamIsBounded(t *testing.T) {
 // The oldest act, as tables.Admit says, however the channel came to have so many.
 func TestTheOldestActAsAdmitSays(t *testing.T) {
 	w := newWorld(Limits{})
-	var first []*v1alpha1.RtpStreamPause
+	var first []*held.Pause
 	for i := range tables.MaxPauses - 1 {
 		first = append(first, w.pause(fmt.Sprintf("pause-%05d", i)))
 	}
 	slices.Reverse(first)
 	w.list(first...)
 	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "R"))
-	held := &holding{}
+	streamed := &holding{}
 	look := func(what string, changed ...string) {
 		t.Helper()
 		acting, refused := tables.Admit(slices.Collect(maps.Values(w.objects)))
@@ -223,20 +224,20 @@ func TestTheOldestActAsAdmitSays(t *testing.T) {
 				if changed != nil && len(next.Table.Set)+len(next.Table.Removed) > len(changed) {
 					t.Errorf("%s: %d set and %d removed", what, len(next.Table.Set), len(next.Table.Removed))
 				}
-				held.take(t.Fatalf, next.Table)
+				streamed.take(t.Fatalf, next.Table)
 			}
 		}
 		want := map[types.UID]bool{}
 		for _, o := range acting {
 			want[o.UID] = true
 		}
-		for uid := range held.digests {
+		for uid := range streamed.digests {
 			if !want[types.UID(uid)] {
 				t.Errorf("%s: %s acts", what, uid)
 			}
 		}
-		if len(held.digests) != len(want) {
-			t.Errorf("%s: %d act, want %d", what, len(held.digests), len(want))
+		if len(streamed.digests) != len(want) {
+			t.Errorf("%s: %d act, want %d", what, len(streamed.digests), len(want))
 		}
 		for _, o := range refused {
 			if got := w.Judge(o, time.Time{}, start).Reason; got != v1alpha1.ReasonLimitExceeded {
@@ -248,7 +249,7 @@ func TestTheOldestActAsAdmitSays(t *testing.T) {
 	look("at the bound")
 	w.create("first-beyond")
 	look("beyond", []string{}...)
-	w.create("oldest", func(o *v1alpha1.RtpStreamPause) { o.CreationTimestamp.Time = start.Add(-24 * time.Hour) })
+	w.create("oldest", func(o *held.Pause) { o.CreatedUnixSecond = start.Add(-24 * time.Hour).Unix() })
 	look("an old one comes back", "oldest", "last-that-acts")
 	w.told()
 	w.remove("pause-00007")
@@ -265,7 +266,7 @@ func TestTheOldestActAsAdmitSays(t *testing.T) {
 
 func TestWhoIsToldOfWhat(t *testing.T) {
 	w := newWorld(Limits{})
-	var all []*v1alpha1.RtpStreamPause
+	var all []*held.Pause
 	for i := range 100 {
 		all = append(all, w.pause(fmt.Sprintf("pause-%02d", i), inChannel(fmt.Sprintf("channel-%02d", i/10))))
 	}
@@ -293,7 +294,7 @@ func TestWhoIsToldOfWhat(t *testing.T) {
 	states["pause-03"] = matching
 	w.acknowledge(t, s, "channel-00", 1, 1, start, states)
 	expect("one matches", 1)
-	w.edit("pause-44", func(o *v1alpha1.RtpStreamPause) { o.Spec.Reason = "x" })
+	w.edit("pause-44", func(o *held.Pause) { o.Spec.Reason = "x" })
 	expect("an edit elsewhere", 1)
 
 	// A short loss tells nobody of anything; nor does the complete report after it.

@@ -3,6 +3,7 @@ package knowledge
 import (
 	"context"
 
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/objects"
 )
 
@@ -16,6 +17,7 @@ type Store interface {
 	Ready() error
 	Synced() bool
 	Stale() bool
+	Get(name string) *held.Pause
 	Undecodable() []objects.Undecodable
 	Confirm(ctx context.Context, version uint64) error
 }

@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 const (
@@ -43,7 +43,6 @@ type Tenant struct {
 	stale   bool // as was told to the streams
 	synced  time.Time
 
-	byName   map[string]*entry
 	byUID    map[types.UID]*entry
 	channels map[string]*channel
 	// mentions has the pauses with deleteAfterDisconnectSeconds by status.mediaServer,
@@ -80,7 +79,7 @@ type notice struct {
 func newTenant(namespace string, config Config, m *metrics) *Tenant {
 	return &Tenant{
 		namespace: namespace, config: config, metrics: m,
-		byName: map[string]*entry{}, byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
+		byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
 		mentions: map[string]map[*entry]struct{}{}, naming: map[string][]*entry{},
 		servers: map[string]*mediaServer{}, out: outOfTouch{servers: map[*mediaServer]struct{}{}}, judgedLost: map[*entry]struct{}{},
 		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
@@ -132,19 +131,11 @@ func (t *Tenant) Streaming() int {
 
 // Pause returns the object of that name, nil when there is none. It must not be
 // changed.
-func (t *Tenant) Pause(name string) *v1alpha1.RtpStreamPause {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e := t.byName[name]; e != nil {
-		return e.object
-	}
-
-	return nil
-}
+func (t *Tenant) Pause(name string) *held.Pause { return t.store.Get(name) }
 
 // PauseOf returns the object of that uid, nil when there is none. It must not be
 // changed.
-func (t *Tenant) PauseOf(uid string) *v1alpha1.RtpStreamPause {
+func (t *Tenant) PauseOf(uid string) *held.Pause {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byUID[types.UID(uid)]; e != nil {
@@ -182,9 +173,9 @@ func (t *Tenant) watch(enqueue func(name string, low bool)) (stop func()) {
 	w := &watcher{enqueue: enqueue}
 	t.mu.Lock()
 	t.watchers[w] = struct{}{}
-	all := make([]string, 0, len(t.byName))
-	for name := range t.byName {
-		all = append(all, name)
+	all := make([]string, 0, len(t.byUID))
+	for _, e := range t.byUID {
+		all = append(all, e.object.Name)
 	}
 	t.mu.Unlock()
 	for _, name := range all {
@@ -210,7 +201,7 @@ func (t *Tenant) notify(low bool, entries ...*entry) {
 
 // notifyAll tells watchers of every pause, low.
 func (t *Tenant) notifyAll() {
-	for _, e := range t.byName {
+	for _, e := range t.byUID {
 		t.notify(true, e)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // Verdict is where a pause stands.
@@ -30,7 +31,7 @@ type Verdict struct {
 // Judge tells where the pause stands at the time now. inOffice is since when the
 // asker has listened. A pause that is found MediaServerLost is watched until that
 // may have changed.
-func (t *Tenant) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) Verdict {
+func (t *Tenant) Judge(pause *held.Pause, inOffice, now time.Time) Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	j := judgement{t: t, pause: pause, now: now}
@@ -50,7 +51,7 @@ func (t *Tenant) Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) 
 type judgement struct {
 	Verdict
 	t     *Tenant
-	pause *v1alpha1.RtpStreamPause
+	pause *held.Pause
 	now   time.Time
 
 	digest Digest
@@ -67,7 +68,7 @@ func (j *judgement) judge(inOffice time.Time) {
 		j.digest, _ = content(j.pause)
 	}
 	switch {
-	case j.pause.DeletionTimestamp != nil:
+	case j.pause.Deletion != nil:
 		j.Reason = v1alpha1.ReasonDeleting
 	case j.digest == Digest{}:
 		j.Reason = v1alpha1.ReasonNotUnderstood

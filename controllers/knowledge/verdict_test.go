@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 const (
@@ -18,8 +18,8 @@ const (
 	notUnderstood = forwardingv1.State_STATE_NOT_UNDERSTOOD
 )
 
-func expiring(at time.Time) func(*v1alpha1.RtpStreamPause) {
-	return func(o *v1alpha1.RtpStreamPause) { o.Spec.ExpiresAt = &metav1.Time{Time: at} }
+func expiring(at time.Time) func(*held.Pause) {
+	return func(o *held.Pause) { o.Spec.ExpiresAt = &metav1.Time{Time: at} }
 }
 
 // host is a media server of the table below: what it said, and whether it is lost
@@ -35,15 +35,15 @@ func TestVerdicts(t *testing.T) {
 	const long = time.Hour
 	for name, x := range map[string]struct {
 		hosts  map[string]host
-		edit   func(*v1alpha1.RtpStreamPause)
+		edit   func(*held.Pause)
 		office time.Duration
 		want   string
 		until  time.Duration // from now; 0: never
 	}{
 		"nobody hosts":                      {want: "Armed"},
 		"nobody hosts, new in office":       {office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
-		"deleting":                          {edit: func(o *v1alpha1.RtpStreamPause) { o.DeletionTimestamp = &metav1.Time{Time: start} }, hosts: map[string]host{"a": {state: matching}}, want: "Deleting"},
-		"a side of a newer version":         {edit: func(o *v1alpha1.RtpStreamPause) { o.Spec.Senders = v1alpha1.Side{} }, want: "NotUnderstood"},
+		"deleting":                          {edit: func(o *held.Pause) { o.Deletion = &held.Deletion{Timestamp: metav1.NewTime(start)} }, hosts: map[string]host{"a": {state: matching}}, want: "Deleting"},
+		"a side of a newer version":         {edit: func(o *held.Pause) { o.Spec.Senders = held.Side{} }, want: "NotUnderstood"},
 		"hosted":                            {hosts: map[string]host{"a": {}}, want: "NotAcknowledged waiting a"},
 		"hosted, new in office":             {hosts: map[string]host{"a": {}}, office: time.Second, want: "NotAcknowledged waiting a"},
 		"matching":                          {hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a"},
@@ -62,9 +62,9 @@ func TestVerdicts(t *testing.T) {
 		"another is lost, not matching":     {hosts: map[string]host{"a": {empty: true, lost: time.Minute}, "b": {state: notMatching}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
 		"another is lost, matching":         {hosts: map[string]host{"a": {empty: true, lost: time.Minute}, "b": {state: matching}}, want: "Enforced matching b"},
 		"another is lost, new in office":    {hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
-		"status names one never heard of":   {edit: func(o *v1alpha1.RtpStreamPause) { o.Status.MediaServer = "gone" }, office: time.Minute, want: "MediaServerLost lost gone", until: 9 * time.Minute},
-		"status names one, long in office":  {edit: func(o *v1alpha1.RtpStreamPause) { o.Status.MediaServer = "gone" }, want: "Armed"},
-		"status names one in touch":         {edit: func(o *v1alpha1.RtpStreamPause) { o.Status.MediaServer = "a" }, hosts: map[string]host{"a": {empty: true}}, office: time.Minute, want: "Armed"},
+		"status names one never heard of":   {edit: func(o *held.Pause) { o.Status.MediaServer = "gone" }, office: time.Minute, want: "MediaServerLost lost gone", until: 9 * time.Minute},
+		"status names one, long in office":  {edit: func(o *held.Pause) { o.Status.MediaServer = "gone" }, want: "Armed"},
+		"status names one in touch":         {edit: func(o *held.Pause) { o.Status.MediaServer = "a" }, hosts: map[string]host{"a": {empty: true}}, office: time.Minute, want: "Armed"},
 		"expires later":                     {edit: expiring(start.Add(long)), hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a", until: long},
 		"expired, nobody hosts":             {edit: expiring(start), want: "Expired"},
 		"expired, said so":                  {edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: expired}}, want: "Expired"},
@@ -77,7 +77,7 @@ func TestVerdicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := listed()
-			var edits []func(*v1alpha1.RtpStreamPause)
+			var edits []func(*held.Pause)
 			if x.edit != nil {
 				edits = append(edits, x.edit)
 			}

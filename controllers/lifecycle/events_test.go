@@ -31,7 +31,7 @@ func eventsIn(t *testing.T, ns string) map[string]eventsv1.Event {
 
 func TestEventsTellTheStory(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	elect(t, plane.Config, known, ns)
 	o := pauseIn(t, ns, "pause", nil)
 	waitReason(t, o, v1alpha1.ReasonArmed)
@@ -79,7 +79,7 @@ func TestEventsTellTheStory(t *testing.T) {
 
 func TestEventsAreBoundedAndOptional(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	// It may write status, and no events.
 	e := elect(t, roleOf(t, ns, leases, rbacv1.PolicyRule{
 		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"},

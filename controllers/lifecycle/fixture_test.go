@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/lifecycle"
 	"github.com/nagi-rtc/nagi/controllers/objects"
@@ -29,9 +30,9 @@ import (
 
 const deadline = 40 * time.Second
 
-// held is knowledge whose objects are those of the API server and whose verdicts
+// acting is knowledge whose objects are those of the API server and whose verdicts
 // are the test's: for what no media server can be made to say in time.
-type held struct {
+type acting struct {
 	*objects.Store
 	namespace string
 
@@ -44,9 +45,9 @@ type held struct {
 	watchers map[*func(types.NamespacedName, bool)]struct{}
 }
 
-func newHeld(t *testing.T, ns string) *held {
+func newActing(t *testing.T, ns string) *acting {
 	t.Helper()
-	h := &held{
+	h := &acting{
 		namespace: ns, verdicts: map[string]knowledge.Verdict{}, left: map[string]time.Time{},
 		verdict:  knowledge.Verdict{Reason: v1alpha1.ReasonArmed},
 		watchers: map[*func(types.NamespacedName, bool)]struct{}{},
@@ -80,7 +81,7 @@ func newHeld(t *testing.T, ns string) *held {
 	return h
 }
 
-func (h *held) tell(name string, low bool) {
+func (h *acting) tell(name string, low bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.watchers {
@@ -89,7 +90,7 @@ func (h *held) tell(name string, low bool) {
 }
 
 // judge makes the verdict on a pause; an empty name: on all that have none.
-func (h *held) judge(name string, verdict knowledge.Verdict) {
+func (h *acting) judge(name string, verdict knowledge.Verdict) {
 	h.mu.Lock()
 	if name == "" {
 		h.verdict = verdict
@@ -102,7 +103,7 @@ func (h *held) judge(name string, verdict knowledge.Verdict) {
 	}
 }
 
-func (h *held) Known() error {
+func (h *acting) Known() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.unready != nil {
@@ -112,7 +113,7 @@ func (h *held) Known() error {
 	return h.Ready()
 }
 
-func (h *held) Watch(enqueue func(types.NamespacedName, bool)) func() {
+func (h *acting) Watch(enqueue func(types.NamespacedName, bool)) func() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watchers[&enqueue] = struct{}{}
@@ -128,7 +129,7 @@ func (h *held) Watch(enqueue func(types.NamespacedName, bool)) func() {
 }
 
 // Names are those of all objects there are.
-func (h *held) Names() []string {
+func (h *acting) Names() []string {
 	var list v1alpha1.RtpStreamPauseList
 	_ = k8s.List(context.Background(), &list, client.InNamespace(h.namespace))
 	var names []string
@@ -139,15 +140,15 @@ func (h *held) Names() []string {
 	return names
 }
 
-func (h *held) Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause { return h.Get(name.Name) }
+func (h *acting) Pause(name types.NamespacedName) *held.Pause { return h.Get(name.Name) }
 
-func (h *held) Judge(pause *v1alpha1.RtpStreamPause, _, _ time.Time) knowledge.Verdict {
+func (h *acting) Judge(pause *held.Pause, _, _ time.Time) knowledge.Verdict {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.panics {
 		panic("the test's")
 	}
-	if pause.DeletionTimestamp != nil {
+	if pause.Deletion != nil {
 		return knowledge.Verdict{Reason: v1alpha1.ReasonDeleting}
 	}
 	if verdict, ok := h.verdicts[pause.Name]; ok {
@@ -157,14 +158,14 @@ func (h *held) Judge(pause *v1alpha1.RtpStreamPause, _, _ time.Time) knowledge.V
 	return h.verdict
 }
 
-func (h *held) Departure(pause *v1alpha1.RtpStreamPause, _, _ time.Time) (left, again time.Time) {
+func (h *acting) Departure(pause *held.Pause, _, _ time.Time) (left, again time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
 	return h.left[pause.Name], time.Time{}
 }
 
-func (h *held) Streaming(string) int { return 1 }
+func (h *acting) Streaming(string) int { return 1 }
 
 // elected is a lifecycle that runs.
 type elected struct {

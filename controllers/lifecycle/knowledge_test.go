@@ -14,6 +14,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
@@ -86,7 +87,7 @@ func (m *mediaServer) acknowledge(state forwardingv1.State, pauses ...*v1alpha1.
 	m.t.Helper()
 	a := &forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: m.epoch, Whole: true}
 	for _, o := range pauses {
-		digest := tables.Digest(o)
+		digest := tables.Digest(held.New(o))
 		a.Set = append(a.Set, &forwardingv1.PauseState{Uid: string(o.UID), Digest: digest[:], State: state})
 	}
 	if err := m.session.Acknowledge(a, time.Now()); err != nil {

@@ -25,7 +25,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -40,9 +40,9 @@ const readyPoll = 50 * time.Millisecond
 type Knowledge interface {
 	Known() error
 	Watch(enqueue func(name types.NamespacedName, low bool)) (stop func())
-	Pause(name types.NamespacedName) *v1alpha1.RtpStreamPause
-	Judge(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) knowledge.Verdict
-	Departure(pause *v1alpha1.RtpStreamPause, inOffice, now time.Time) (left, again time.Time)
+	Pause(name types.NamespacedName) *held.Pause
+	Judge(pause *held.Pause, inOffice, now time.Time) knowledge.Verdict
+	Departure(pause *held.Pause, inOffice, now time.Time) (left, again time.Time)
 	Streaming(namespace string) int
 }
 

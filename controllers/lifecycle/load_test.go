@@ -17,14 +17,14 @@ import (
 func TestStatusKeepsUpAndALiveChangeOvertakesAMassEffect(t *testing.T) {
 	const pauses, creators = 600, 8
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	e := elect(t, plane.Config, known, ns)
 	eventually(t, "in office", func() bool { return e.inOffice(t) })
 	// Counted in what is stored: a write may arrive though its answer does not.
 	stored := func(reason string) (count int) {
 		for n := range pauses {
 			if o := known.Get(fmt.Sprint(n)); o != nil {
-				if ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Reason == reason {
+				if ready := meta.FindStatusCondition(o.Object().Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Reason == reason {
 					count++
 				}
 			}

@@ -25,7 +25,7 @@ import (
 
 func TestTheLeaseIsLostAndWonBack(t *testing.T) {
 	ns := namespace(t)
-	e := elect(t, plane.Config, newHeld(t, ns), ns)
+	e := elect(t, plane.Config, newActing(t, ns), ns)
 	for round := range 3 {
 		eventually(t, "in office", func() bool { return e.inOffice(t) })
 		steal(t, ns)
@@ -110,7 +110,7 @@ func TestNobodyWritesWhoseLeaseHasRunOut(t *testing.T) {
 	says := func(name string) knowledge.Verdict {
 		return knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{name}}
 	}
-	first, second := newHeld(t, ns), newHeld(t, ns)
+	first, second := newActing(t, ns), newActing(t, ns)
 	first.judge("", says("first"))
 	second.judge("", says("second"))
 	i := &ice{}
@@ -152,7 +152,7 @@ func TestNobodyWritesWhoseLeaseHasRunOut(t *testing.T) {
 // lease is released only after the last write.
 func TestAReleasedLeaseIsFollowedByNoWrite(t *testing.T) {
 	ns := namespace(t)
-	known := []*held{newHeld(t, ns), newHeld(t, ns)}
+	known := []*acting{newActing(t, ns), newActing(t, ns)}
 	leaders := []*elected{elect(t, plane.Config, known[0], ns)}
 	eventually(t, "in office", func() bool { return leaders[0].inOffice(t) })
 	for n := range 30 {
@@ -207,7 +207,7 @@ var leases = rbacv1.PolicyRule{APIGroups: []string{coordinationv1.GroupName}, Re
 
 func TestWhoMayNotWriteGivesTheOfficeUp(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	powerless := elect(t, roleOf(t, ns, leases), known, ns)
 	eventually(t, "in office", func() bool { return powerless.inOffice(t) })
 	o := pauseIn(t, ns, "pause", nil)
@@ -235,7 +235,7 @@ func TestWhoMayNotWriteGivesTheOfficeUp(t *testing.T) {
 
 func TestWhoPanicsOrDoesNotKnowGivesTheOfficeUp(t *testing.T) {
 	ns := namespace(t)
-	broken := map[string]*held{"panics": newHeld(t, ns), "Ready": newHeld(t, ns)}
+	broken := map[string]*acting{"panics": newActing(t, ns), "Ready": newActing(t, ns)}
 	for what, known := range broken {
 		t.Run(what, func(t *testing.T) {
 			e := elect(t, plane.Config, known, ns)
@@ -255,7 +255,7 @@ func TestWhoPanicsOrDoesNotKnowGivesTheOfficeUp(t *testing.T) {
 
 				return e.GaveUp() != nil
 			})
-			able := elect(t, plane.Config, newHeld(t, ns), ns)
+			able := elect(t, plane.Config, newActing(t, ns), ns)
 			eventually(t, "another is in office", func() bool { return able.inOffice(t) })
 			waitReason(t, pauseIn(t, ns, "after-"+names[0], nil), v1alpha1.ReasonArmed)
 		})
@@ -266,7 +266,7 @@ func TestWhoPanicsOrDoesNotKnowGivesTheOfficeUp(t *testing.T) {
 // its first moments it knows less than its predecessor did.
 func TestANewWriterLeavesWhatIsAsItWas(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	truth := knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"ms"}}
 	known.judge("", truth)
 	first := elect(t, plane.Config, known, ns)

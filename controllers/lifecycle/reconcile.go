@@ -53,17 +53,18 @@ type reconciler struct {
 // reconcile brings one pause's status up to date and deletes the pause when its
 // time has come. It tells when to look again, and whether it has written.
 func (r *reconciler) reconcile(ctx context.Context, name types.NamespacedName) (again next, wrote bool, err error) {
-	object := r.knowledge.Pause(name)
-	if object == nil {
+	known := r.knowledge.Pause(name)
+	if known == nil {
 		r.believe(name)
 
 		return next{}, false, nil
 	}
 	now := time.Now()
-	verdict := r.knowledge.Judge(object, r.inOffice, now)
-	left, ask := r.knowledge.Departure(object, r.inOffice, now)
-	streaming := r.knowledge.Streaming(object.Namespace)
+	verdict := r.knowledge.Judge(known, r.inOffice, now)
+	left, ask := r.knowledge.Departure(known, r.inOffice, now)
+	streaming := r.knowledge.Streaming(name.Namespace)
 
+	object := known.Object()
 	status := nextStatus(object, verdict, streaming)
 	again = sooner(next{at: verdict.Until, level: due}, ask, due)
 	if verdict.Reason == v1alpha1.ReasonArmed && streaming == 0 {

@@ -14,7 +14,7 @@ import (
 
 func TestStatusFollowsTheVerdict(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	elect(t, plane.Config, known, ns)
 	o := pauseIn(t, ns, "pause", func(o *v1alpha1.RtpStreamPause) { o.Finalizers = []string{"somebody.example/f"} })
 	waitReason(t, o, v1alpha1.ReasonArmed)
@@ -52,7 +52,7 @@ func TestStatusFollowsTheVerdict(t *testing.T) {
 
 func TestABlipLeavesAStatusAsItIs(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	e := elect(t, plane.Config, known, ns)
 	enforced := knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"ms"}}
 	known.judge("", enforced)
@@ -85,7 +85,7 @@ func TestABlipLeavesAStatusAsItIs(t *testing.T) {
 
 // newcomer tells that the writer holds itself no longer for new: it takes a status
 // in place back.
-func newcomer(t *testing.T, known *held, ns string) bool {
+func newcomer(t *testing.T, known *acting, ns string) bool {
 	t.Helper()
 	name := "newcomer"
 	if !slices.Contains(known.Names(), name) {
@@ -101,7 +101,7 @@ func newcomer(t *testing.T, known *held, ns string) bool {
 
 func TestTTLAfterExpiry(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	e := elect(t, plane.Config, known, ns)
 	expired := metav1.Time{Time: time.Now().Add(-time.Minute)}
 	with := func(ttl int64) func(*v1alpha1.RtpStreamPause) {
@@ -135,7 +135,7 @@ func TestTTLAfterExpiry(t *testing.T) {
 
 func TestDeletionAfterDisconnect(t *testing.T) {
 	ns := namespace(t)
-	known := newHeld(t, ns)
+	known := newActing(t, ns)
 	elect(t, plane.Config, known, ns)
 	minute := int64(60)
 	o := pauseIn(t, ns, "pause", func(o *v1alpha1.RtpStreamPause) { o.Spec.DeleteAfterDisconnectSeconds = &minute })

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // collectionVersion is what a shim reads before it asks.
@@ -120,7 +121,7 @@ func quantiles(took []time.Duration) string {
 	return fmt.Sprintf("p50 %s, p99 %s, max %s", took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 }
 
-func (f *following) toldUID(uid types.UID) *v1alpha1.RtpStreamPause {
+func (f *following) toldUID(uid types.UID) *held.Pause {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 

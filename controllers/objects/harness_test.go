@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 const patience = 40 * time.Second
@@ -135,7 +136,7 @@ type following struct {
 	stop     func()
 
 	mu       sync.Mutex
-	mirror   map[types.UID]*v1alpha1.RtpStreamPause
+	mirror   map[types.UID]*held.Pause
 	calls    []call
 	mistakes []string
 }
@@ -148,7 +149,7 @@ type call struct {
 
 func follow(t testing.TB, config Config) *following {
 	t.Helper()
-	f := &following{t: t, registry: prometheus.NewRegistry(), log: &lines{}, mirror: map[types.UID]*v1alpha1.RtpStreamPause{}}
+	f := &following{t: t, registry: prometheus.NewRegistry(), log: &lines{}, mirror: map[types.UID]*held.Pause{}}
 	config.Registerer, config.Changed = f.registry, f.changed
 	if config.REST == nil {
 		config.REST = plane.config
@@ -208,10 +209,10 @@ func (f *following) changed(changes []Change, version uint64) {
 }
 
 // told is what the mirror holds by name.
-func (f *following) told() map[string]*v1alpha1.RtpStreamPause {
+func (f *following) told() map[string]*held.Pause {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	result := map[string]*v1alpha1.RtpStreamPause{}
+	result := map[string]*held.Pause{}
 	for _, o := range f.mirror {
 		result[o.Name] = o
 	}
@@ -232,8 +233,8 @@ func (f *following) equalsEtcd() bool {
 		return false
 	}
 	for _, o := range list.Items {
-		held := told[o.Name]
-		if held == nil || held.UID != o.UID || held.ResourceVersion != o.ResourceVersion || held.Spec.Reason != o.Spec.Reason || f.Get(o.Name) != held {
+		pause := told[o.Name]
+		if pause == nil || pause.UID != o.UID || pause.ResourceVersion != o.ResourceVersion || pause.Spec.Reason != o.Spec.Reason || f.Get(o.Name) != pause {
 			return false
 		}
 	}

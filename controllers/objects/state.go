@@ -3,19 +3,17 @@ package objects
 import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // state is the objects of a namespace by name. It knows no locks and no API server.
 type state struct {
-	objects     map[string]held
+	objects     map[string]readable
 	undecodable map[string]undecodable
-	// labels are those of the last object that was decoded: most have the same.
-	labels *map[string]string
 }
 
-type held struct {
-	pause *v1alpha1.RtpStreamPause
+type readable struct {
+	pause *held.Pause
 	sum   uint64
 }
 
@@ -26,7 +24,7 @@ type undecodable struct {
 }
 
 func newState() state {
-	return state{map[string]held{}, map[string]undecodable{}, new(map[string]string)}
+	return state{map[string]readable{}, map[string]undecodable{}}
 }
 
 // count is how many objects etcd has when it has what is held.
@@ -35,7 +33,7 @@ func (s state) count() int { return len(s.objects) + len(s.undecodable) }
 // item is one stored object as it was read.
 type item struct {
 	identity
-	pause *v1alpha1.RtpStreamPause
+	pause *held.Pause
 	err   error // pause does not decode.
 }
 
@@ -52,10 +50,7 @@ func (s state) read(raw []byte) (item, error) {
 	if u, ok := s.undecodable[id.name]; ok && id.sum == u.sum && id.uid == u.UID && id.version == u.version {
 		return item{identity: id, err: u.Err}, nil
 	}
-	pause, err := decode(raw, *s.labels)
-	if err == nil {
-		*s.labels = pause.Labels
-	}
+	pause, err := decode(raw)
 
 	return item{id, pause, err}, nil
 }
@@ -67,7 +62,7 @@ func (s state) put(i item) {
 
 		return
 	}
-	s.objects[i.name] = held{i.pause, i.sum}
+	s.objects[i.name] = readable{i.pause, i.sum}
 }
 
 func (s state) drop(name string) {
@@ -109,7 +104,7 @@ func differences(before, after state) []Change {
 }
 
 // difference of what one name held and holds.
-func difference(before, after *v1alpha1.RtpStreamPause) []Change {
+func difference(before, after *held.Pause) []Change {
 	switch {
 	case before == after:
 		return nil
@@ -117,7 +112,7 @@ func difference(before, after *v1alpha1.RtpStreamPause) []Change {
 		return []Change{{before, after}}
 	case before.UID != after.UID:
 		return []Change{{Before: before}, {After: after}}
-	case before.ResourceVersion == after.ResourceVersion && equality.Semantic.DeepEqual(before, after):
+	case before.ResourceVersion == after.ResourceVersion && equality.Semantic.DeepEqual(before.Object(), after.Object()):
 		return nil // The same, sent in another form.
 	}
 

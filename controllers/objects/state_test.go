@@ -2,6 +2,7 @@ package objects
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 )
 
@@ -73,9 +74,44 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyReadsIsNotKept(t *testing.T) {
-	held := stateOf(t, newState(), stored("one", "u1", "5", said("a"))).objects["one"].pause
-	if held.ManagedFields != nil || held.Annotations != nil {
-		t.Errorf("kept: %v, %v", held.ManagedFields, held.Annotations)
+// A manager's memory is what it holds of each pause, times all there are.
+func TestAPauseIsHeldInLittleMemory(t *testing.T) {
+	const pauses, most = 10_000, 650
+	raw := func(i int) []byte {
+		return fmt.Appendf(nil, `{"apiVersion":"rtp.nagi.dev/v1alpha1","kind":"RtpStreamPause","metadata":{"name":"pause-%06d","namespace":"default",
+			"uid":"8d1f7a52-6f2e-4b57-9f0c-%012d","resourceVersion":"%d","generation":1,"creationTimestamp":"2026-11-25T20:00:00Z",
+			"labels":{"app.kubernetes.io/managed-by":"nagi-shim"},"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}"},
+			"managedFields":[{"manager":"kubectl","operation":"Update","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:channelID":{}}}}]},
+			"spec":{"channelID":"channel-%05d","receivers":{"connectionIDs":["R%025d"]},"senders":{"connectionIDs":["S%025d"]}},
+			"status":{"observedGeneration":1,"mediaServer":"ms-%d","conditions":[
+				{"type":"Ready","status":"True","reason":"Enforced","observedGeneration":1,"lastTransitionTime":"2026-11-25T20:%02d:00Z",
+				 "message":"In place on every media server that hosts the channel, for who is there and for who comes."},
+				{"type":"Enforced","status":"True","reason":"Withheld","observedGeneration":1,"lastTransitionTime":"2026-11-25T20:%02d:00Z",
+				 "message":"Withheld by media server \"ms-%d\"."}]}}`, i, i, i, i/10, i, i, i%100, i%60, i%60, i%100)
 	}
+	all := newState()
+	before := inUse()
+	for i := range pauses {
+		one, err := all.read(raw(i))
+		if err != nil || one.err != nil {
+			t.Fatal(err, one.err)
+		}
+		all.put(one)
+	}
+	each := (inUse() - before) / pauses
+	t.Log("bytes each:", each)
+	if each > most {
+		t.Errorf("a pause is held in %d bytes, want %d at most", each, most)
+	}
+	runtime.KeepAlive(all)
+}
+
+// inUse is the memory of what is reachable.
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC() // What unique strings leave behind takes another one.
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+
+	return m.HeapAlloc
 }

@@ -22,14 +22,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // Change is one difference: Before is nil for an object that was not there, After
 // for one that is not there now. One whose stored form stopped decoding counts as
 // not there. Of an object that was deleted and created again under its name, both
 // are told, the removal first: Before and After are always the same object (uid).
-type Change struct{ Before, After *v1alpha1.RtpStreamPause }
+type Change struct{ Before, After *held.Pause }
 
 // Undecodable is a stored object that this build cannot read, so that it does not
 // act.
@@ -179,7 +179,7 @@ func (s *Store) Version() uint64 {
 // Get returns the object of that name, nil if there is none or it does not decode.
 // It is shared and must not be changed. While Changed runs it may answer as before
 // or after those changes to others, as after them to Changed itself.
-func (s *Store) Get(name string) *v1alpha1.RtpStreamPause {
+func (s *Store) Get(name string) *held.Pause {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 

@@ -24,9 +24,6 @@ func TestStoreFollowsCreationsEditsAndDeletions(t *testing.T) {
 	if s.Get("first") != nil || s.Get("second") != s.told()["second"] {
 		t.Error("Get and Changed differ")
 	}
-	if held := s.Get("second"); held.ManagedFields != nil {
-		t.Error("managed fields are kept")
-	}
 	again := create(t, namespace, "first")
 	s.until("the new one of that name is told", func() bool { o := s.told()["first"]; return o != nil && o.UID == again.UID })
 	if !s.equalsEtcd() {

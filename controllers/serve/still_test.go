@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/objects"
 )
@@ -25,6 +26,7 @@ func (s *still) Run(ctx context.Context) error {
 
 func (s *still) Ready() error                          { return nil }
 func (s *still) Synced() bool                          { return true }
+func (s *still) Get(string) *held.Pause                { return nil }
 func (s *still) Stale() bool                           { return false }
 func (s *still) Undecodable() []objects.Undecodable    { return nil }
 func (s *still) Confirm(context.Context, uint64) error { return nil }

@@ -10,13 +10,13 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"pgregory.net/rapid"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -246,10 +246,10 @@ func TestTablesAreCutIntoParts(t *testing.T) {
 		table := &knowledge.Table{ChannelID: strings.Repeat("c", rapid.IntRange(1, 255).Draw(t, "channel")), Instance: 3, Version: 9, Base: 7, Stale: true}
 		ids := rapid.IntRange(1, 64).Draw(t, "ids")
 		for i := range rapid.IntRange(0, 400).Draw(t, "pauses") {
-			o := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{UID: types.UID(fmt.Sprintf("%036d", i))}}
-			o.Spec.Receivers.Everyone = &v1alpha1.Everyone{}
+			o := &held.Pause{UID: types.UID(fmt.Sprintf("%036d", i))}
+			o.Spec.Receivers.Others, o.Spec.Senders.Others = &held.Others{Everyone: &v1alpha1.Everyone{}}, &held.Others{}
 			for j := range ids {
-				o.Spec.Senders.ClientIDs = append(o.Spec.Senders.ClientIDs, fmt.Sprintf("%0255d", j))
+				o.Spec.Senders.Others.ClientIDs = append(o.Spec.Senders.Others.ClientIDs, fmt.Sprintf("%0255d", j))
 			}
 			table.Set = append(table.Set, o)
 		}

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -96,7 +96,7 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 		switch {
 		case object == nil && (listening || t.Deleted(request.GetUid())):
 			return nil, statusOf(knowledge.ErrDeleted)
-		case object != nil && (object.Generation >= request.GetGeneration() || object.DeletionTimestamp != nil):
+		case object != nil && (object.Generation >= request.GetGeneration() || object.Deletion != nil):
 			enforcement, err := t.Enforced(object, request.GetEdge(), time.Now())
 			if err != nil {
 				return nil, statusOf(err)
@@ -123,8 +123,8 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 // checkMatch asks the media servers whether the pause is among those that withhold
 // the edge: that it matches some live edge does not say so, unless it is the only
 // one that it names.
-func (s *Server) checkMatch(ctx context.Context, t *knowledge.Tenant, object *v1alpha1.RtpStreamPause, edge *forwardingv1.EdgeName) error {
-	exact := func(side v1alpha1.Side, id string) bool {
+func (s *Server) checkMatch(ctx context.Context, t *knowledge.Tenant, object *held.Pause, edge *forwardingv1.EdgeName) error {
+	exact := func(side held.Side, id string) bool {
 		return len(side.ConnectionIDs) == 1 && side.ConnectionIDs[0] == id
 	}
 	if edge == nil || exact(object.Spec.Receivers, edge.GetRecvConnectionId()) && exact(object.Spec.Senders, edge.GetSendConnectionId()) {

@@ -11,6 +11,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // The bounds of one channel's table: what is beyond them does not act.
@@ -27,11 +28,11 @@ var ErrNotUnderstood = errors.New("the spec names connections or kinds in a way 
 // Pause is the rule that the object puts on edges. It is nil without an error
 // when it puts none, because its user has deleted it: Nagi has no finalizers, and
 // a finalizer of somebody else must not keep a stream paused.
-func Pause(object *v1alpha1.RtpStreamPause) (*forwardingv1.Pause, error) {
-	if object.DeletionTimestamp != nil {
+func Pause(object *held.Pause) (*forwardingv1.Pause, error) {
+	if object.Deletion != nil {
 		return nil, nil //nolint:nilnil // No rule is an answer.
 	}
-	receivers, senders, paused := side(&object.Spec.Receivers), side(&object.Spec.Senders), kinds(object.Spec.Kinds)
+	receivers, senders, paused := side(object.Spec.Receivers), side(object.Spec.Senders), kinds(object.Spec.Kinds)
 	if receivers == nil || senders == nil || len(paused) == 0 {
 		return nil, ErrNotUnderstood
 	}
@@ -41,7 +42,7 @@ func Pause(object *v1alpha1.RtpStreamPause) (*forwardingv1.Pause, error) {
 		Senders:     senders,
 		Kinds:       paused,
 		Reason:      object.Spec.Reason,
-		CreatedTime: timestamppb.New(object.CreationTimestamp.Time),
+		CreatedTime: timestamppb.New(object.Created()),
 	}
 	if object.Spec.ExpiresAt != nil {
 		pause.ExpiresAt = timestamppb.New(object.Spec.ExpiresAt.Time)
@@ -53,7 +54,7 @@ func Pause(object *v1alpha1.RtpStreamPause) (*forwardingv1.Pause, error) {
 }
 
 // Digest is the digest of the object's rule; zero when it puts none.
-func Digest(object *v1alpha1.RtpStreamPause) [forwardingv1.DigestBytes]byte {
+func Digest(object *held.Pause) [forwardingv1.DigestBytes]byte {
 	pause, err := Pause(object)
 	if pause == nil || err != nil {
 		return [forwardingv1.DigestBytes]byte{}
@@ -65,7 +66,7 @@ func Digest(object *v1alpha1.RtpStreamPause) [forwardingv1.DigestBytes]byte {
 // Admit returns which of one channel's objects act, and which do not because the
 // channel has more than the bounds allow: the oldest by creation, then uid, act,
 // alike on every replica. Objects that put no rule are in neither.
-func Admit(objects []*v1alpha1.RtpStreamPause) (acting, refused []*v1alpha1.RtpStreamPause) {
+func Admit(objects []*held.Pause) (acting, refused []*held.Pause) {
 	size := 0
 	for _, object := range slices.SortedFunc(slices.Values(objects), Older) {
 		pause, err := Pause(object)
@@ -85,14 +86,16 @@ func Admit(objects []*v1alpha1.RtpStreamPause) (acting, refused []*v1alpha1.RtpS
 }
 
 // Older orders objects by creation, then uid.
-func Older(a, b *v1alpha1.RtpStreamPause) int {
-	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
+func Older(a, b *held.Pause) int {
+	return cmp.Or(cmp.Compare(a.CreatedUnixSecond, b.CreatedUnixSecond), cmp.Compare(a.UID, b.UID))
 }
 
-func side(named *v1alpha1.Side) *forwardingv1.Side {
-	switch {
-	case len(named.ConnectionIDs) > 0:
-		return &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: named.ConnectionIDs}}}
+func side(of held.Side) *forwardingv1.Side {
+	switch named := of.Others; {
+	case len(of.ConnectionIDs) > 0:
+		return &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: of.ConnectionIDs}}}
+	case named == nil:
+		return nil
 	case len(named.ClientIDs) > 0:
 		return &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: named.ClientIDs}}}
 	case named.Everyone != nil:

@@ -19,6 +19,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/held"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
@@ -36,7 +37,7 @@ func TestGoldenPauses(t *testing.T) {
 	}
 	rules := map[string]any{}
 	for i := range list.Items {
-		pause, err := tables.Pause(&list.Items[i])
+		pause, err := tables.Pause(held.New(&list.Items[i]))
 		switch {
 		case err != nil:
 			rules[list.Items[i].Name] = err.Error()
@@ -83,10 +84,10 @@ func values(t *testing.T, pause *forwardingv1.Pause) any {
 func TestASideThatIsNotKnownPutsNoRule(t *testing.T) {
 	o := &v1alpha1.RtpStreamPause{}
 	o.Spec.Receivers.Everyone = &v1alpha1.Everyone{}
-	if pause, err := tables.Pause(o); pause != nil || !errors.Is(err, tables.ErrNotUnderstood) {
+	if pause, err := tables.Pause(held.New(o)); pause != nil || !errors.Is(err, tables.ErrNotUnderstood) {
 		t.Errorf("an unset side is read as %v, %v", pause, err)
 	}
-	if tables.Digest(o) != [forwardingv1.DigestBytes]byte{} {
+	if tables.Digest(held.New(o)) != [forwardingv1.DigestBytes]byte{} {
 		t.Error("it has a digest")
 	}
 }
@@ -94,7 +95,7 @@ func TestASideThatIsNotKnownPutsNoRule(t *testing.T) {
 func TestPauseProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := object().Draw(t, "a"), object().Draw(t, "b")
-		pause, err := tables.Pause(a)
+		pause, err := tables.Pause(held.New(a))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,17 +106,17 @@ func TestPauseProperties(t *testing.T) {
 
 			return
 		}
-		other, _ := tables.Pause(b)
+		other, _ := tables.Pause(held.New(b))
 		if other != nil {
 			other.Uid, pause.Uid = "", ""
-			if same := tables.Digest(a) == tables.Digest(b); same != equal(pause, other) {
+			if same := tables.Digest(held.New(a)) == tables.Digest(held.New(b)); same != equal(pause, other) {
 				t.Fatalf("equal digests: %v, of %v and %v", same, pause, other)
 			}
 		}
-		before := tables.Digest(a)
+		before := tables.Digest(held.New(a))
 		a.Status = v1alpha1.RtpStreamPauseStatus{ObservedGeneration: 9, MediaServer: "m"}
 		a.ResourceVersion, a.Generation, a.Name, a.UID = "99", 77, "renamed", "another"
-		if tables.Digest(a) != before {
+		if tables.Digest(held.New(a)) != before {
 			t.Fatal("the status, the name or the generation matters")
 		}
 	})
@@ -135,13 +136,13 @@ func equal(a, b *forwardingv1.Pause) bool {
 
 func TestTheOldestAct(t *testing.T) {
 	const beyond = 7
-	objects := make([]*v1alpha1.RtpStreamPause, tables.MaxPauses+beyond)
+	objects := make([]*held.Pause, tables.MaxPauses+beyond)
 	for i := range objects {
-		objects[i] = small(i, time.Unix(int64(1000+i/2), 0))
+		objects[i] = held.New(small(i, time.Unix(int64(1000+i/2), 0)))
 	}
 	inTheWay := small(-1, time.Unix(1, 0))
 	inTheWay.Spec.Receivers = v1alpha1.Side{}
-	shuffled := append(slices.Clone(objects), inTheWay)
+	shuffled := append(slices.Clone(objects), held.New(inTheWay))
 	slices.Reverse(shuffled)
 	acting, refused := tables.Admit(shuffled)
 	if !slices.Equal(acting, objects[:tables.MaxPauses]) || !slices.Equal(refused, objects[tables.MaxPauses:]) {
@@ -150,13 +151,13 @@ func TestTheOldestAct(t *testing.T) {
 }
 
 func TestBytesAreBounded(t *testing.T) {
-	var objects []*v1alpha1.RtpStreamPause
+	var objects []*held.Pause
 	for i := range 2000 {
 		o := small(i, time.Unix(int64(i), 0))
 		for j := range 64 {
 			o.Spec.Senders.ClientIDs = append(o.Spec.Senders.ClientIDs, fmt.Sprintf("%0250d", j))
 		}
-		objects = append(objects, o)
+		objects = append(objects, held.New(o))
 	}
 	acting, refused := tables.Admit(objects)
 	size := 0
