@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
@@ -266,9 +268,32 @@ func (t *Tenant) join(h *hosted, c *forwardingv1.Connection, epoch uint64) {
 		h.server.connections++
 		t.connections++
 	}
+	t.share(c)
 	h.connections[c.GetConnectionId()] = &known{c, epoch}
 	t.departed.remove(c.GetConnectionId())
 	t.presenceChanged(c.GetConnectionId())
+}
+
+// share keeps one copy of what the connection and the one that joined before have
+// alike: most of a channel have the same session and codecs.
+func (t *Tenant) share(c *forwardingv1.Connection) {
+	before := t.joined
+	t.joined = c
+	if c.GetBundleId() == c.GetConnectionId() {
+		c.BundleId = c.GetConnectionId()
+	}
+	if before == nil {
+		return
+	}
+	if c.GetSessionId() == before.GetSessionId() {
+		c.SessionId = before.GetSessionId()
+	}
+	if proto.Equal(c.GetAudio(), before.GetAudio()) {
+		c.Audio = before.GetAudio()
+	}
+	if proto.Equal(c.GetVideo(), before.GetVideo()) {
+		c.Video = before.GetVideo()
+	}
 }
 
 // presenceChanged tells watchers of the pauses that wait for the connection to go.

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
@@ -55,7 +56,8 @@ type Tenant struct {
 	servers     map[string]*mediaServer
 	streaming   int // media servers with a stream
 	connections int
-	untold      int // media servers with channels beyond the bounds
+	joined      *forwardingv1.Connection // the last one that did
+	untold      int                      // media servers with channels beyond the bounds
 	out         outOfTouch
 	judgedLost  map[*entry]struct{}
 	departed    names // connections that have left
