@@ -22,7 +22,7 @@ type acknowledgement struct {
 // its table. One of an instance that is hosted no longer is late, not wrong.
 func (s *Session) Acknowledge(a *forwardingv1.Acknowledgement, now time.Time) error {
 	t := s.tenant
-	t.mu.Lock()
+	s.lock()
 	defer t.unlock()
 	if s.server.session != s {
 		return nil

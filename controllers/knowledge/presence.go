@@ -91,7 +91,7 @@ func (h *hosted) holds(s *Session) bool { return h.session == s && h.refused == 
 // before counts again once it is reported. Of another incarnation, what was
 // acknowledged counts for nothing.
 func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, error) {
-	t.mu.Lock()
+	t.lockInTurn()
 	defer t.unlock()
 	server := t.servers[name]
 	if server == nil {
@@ -131,7 +131,8 @@ func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, err
 // Close ends the stream, and notes the loss unless a newer one took over.
 func (s *Session) Close(now time.Time) {
 	t := s.tenant
-	t.mu.Lock()
+	s.passing.Store(true)
+	s.lock()
 	defer t.unlock()
 	if s.server.session != s {
 		return
@@ -157,7 +158,7 @@ func (s *Session) Close(now time.Time) {
 // of its stream is no loss.
 func (s *Session) Farewell(now time.Time) {
 	t := s.tenant
-	t.mu.Lock()
+	s.lock()
 	defer t.unlock()
 	if s.server.session != s {
 		return
@@ -172,7 +173,7 @@ func (s *Session) Farewell(now time.Time) {
 // beyond it is gone.
 func (s *Session) Complete(now time.Time) error {
 	t := s.tenant
-	t.mu.Lock()
+	s.lock()
 	defer t.unlock()
 	if s.server.session != s {
 		return nil

@@ -26,7 +26,7 @@ type report struct {
 // Resend, what is beyond a bound with Refusal.
 func (s *Session) Report(r *forwardingv1.ChannelReport, now time.Time) error {
 	t := s.tenant
-	t.mu.Lock()
+	s.lock()
 	defer t.unlock()
 	if s.server.session != s {
 		return nil

@@ -1,6 +1,7 @@
 package knowledge
 
 import (
+	"sync/atomic"
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -19,6 +20,8 @@ type Session struct {
 	server   *mediaServer
 	ended    time.Time
 	farewell bool // nothing more comes, nor will
+	// passing: it comes, until some time after its first version has been said, or goes.
+	passing  atomic.Bool
 	replaced chan struct{}
 	wake     chan struct{}
 	room     chan struct{}
@@ -33,6 +36,7 @@ type Session struct {
 	askNext    bool // the next one goes before tables
 	queue      []item
 	stating    bool   // queue has a version
+	stated     bool   // a version has been said by itself
 	said       uint64 // the version that was said last, with a table or by itself
 	skew       time.Duration
 }
@@ -84,10 +88,22 @@ type Table struct {
 }
 
 func newSession(t *Tenant, server *mediaServer) *Session {
-	return &Session{
+	s := &Session{
 		tenant: t, server: server,
 		replaced: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		reports: map[string]*report{}, acknowledgements: map[string]*acknowledgement{}, noted: map[string]int{},
+	}
+	s.passing.Store(true)
+
+	return s
+}
+
+// lock takes the tenant's lock, which the tenant's unlock releases.
+func (s *Session) lock() {
+	if s.passing.Load() {
+		s.tenant.lockInTurn()
+	} else {
+		s.tenant.mu.Lock()
 	}
 }
 
@@ -106,8 +122,8 @@ func (s *Session) Room() <-chan struct{} { return s.room }
 // Crowded tells that nothing more should be read until something is written: too
 // many small answers wait, or tables of channels that have ended meanwhile.
 func (s *Session) Crowded() bool {
-	s.tenant.mu.Lock()
-	defer s.tenant.mu.Unlock()
+	s.lock()
+	defer s.tenant.unlock()
 
 	return len(s.notes) >= notes || len(s.queue) >= notes+len(s.server.channels)
 }
@@ -187,8 +203,12 @@ func (s *Session) Resend(channelID string) {
 // StateVersion has the version be stated, once everything has been reported: what
 // it is now, after all that has changed up to it.
 func (s *Session) StateVersion() {
-	s.tenant.mu.Lock()
-	defer s.tenant.mu.Unlock()
+	s.lock()
+	defer s.tenant.unlock()
+	if s.stated {
+		// What it was told first has long been acknowledged.
+		s.passing.Store(false)
+	}
 	s.stateVersion()
 }
 
@@ -259,8 +279,8 @@ func (s *Session) Ask(a *Ask) bool {
 // tables in turn, each kind in the order in which it came up.
 func (s *Session) Next() (Outgoing, bool) {
 	t := s.tenant
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	s.lock()
+	defer t.unlock()
 	if !s.live() {
 		return Outgoing{}, false
 	}
@@ -279,7 +299,7 @@ func (s *Session) Next() (Outgoing, bool) {
 		s.makeRoom()
 		s.askNext = true
 		if next.host == nil {
-			s.stating = false
+			s.stating, s.stated = false, true
 
 			return Outgoing{Version: &forwardingv1.ReplicaVersion{Version: s.present(next.version), Stale: t.stale}}, true
 		}

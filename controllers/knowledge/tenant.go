@@ -31,14 +31,19 @@ var ErrNotSynced = errors.New("the pauses of the namespace are not all known yet
 //
 // One lock guards all of it, so that what a channel's pauses are and the version
 // up to which they are complete always belong together. Nothing under it costs
-// more than what it is about: one object, one channel, one media server.
+// more than what it is about: one object, one channel, one media server. Streams that
+// come or go, which may be all of them at once, pass a turnstile before it: so a change
+// waits for one of them, and not for a thousand.
 type Tenant struct {
 	namespace string
 	config    Config
 	store     Store
 	metrics   *metrics
 
+	turnstile sync.Mutex
+
 	mu      sync.Mutex
+	passed  bool // who holds mu has passed the turnstile
 	version uint64
 	listed  bool // the initial list is there
 	stale   bool // as was told to the streams
@@ -208,8 +213,19 @@ func (t *Tenant) notifyAll() {
 	}
 }
 
+// lockInTurn takes the lock for a stream that comes or goes. unlock releases it.
+func (t *Tenant) lockInTurn() {
+	t.turnstile.Lock()
+	t.mu.Lock()
+	t.passed = true
+}
+
 // unlock releases the lock and tells watchers what came together under it.
 func (t *Tenant) unlock() {
+	if t.passed {
+		t.passed = false
+		defer t.turnstile.Unlock()
+	}
 	notices := t.notices
 	t.notices = nil
 	var watchers []*watcher

@@ -167,6 +167,9 @@ func (p *peer) run() {
 		case *forwardingv1.SubscribeResponse_Question:
 			p.answer(m.Question)
 		case *forwardingv1.SubscribeResponse_ReplicaVersion:
+			if !m.ReplicaVersion.GetClock() {
+				break
+			}
 			p.say(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Clock{Clock: &forwardingv1.Clock{Time: timestamppb.Now()}}})
 		}
 		p.mu.Unlock()

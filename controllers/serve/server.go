@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
@@ -90,6 +91,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		// A thousand media servers that mostly say nothing: 64 KiB of buffers for each
 		// would be a quarter of what a manager may use.
 		grpc.ReadBufferSize(connectionBuffer), grpc.WriteBufferSize(connectionBuffer),
+		grpc.StaticStreamWindowSize(managers.Window), grpc.StaticConnWindowSize(managers.Window),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -221,22 +222,40 @@ func TestWithoutAPIServerItWaitsAndSaysSo(t *testing.T) {
 
 func TestClockSkewIsMeasuredInTheMiddle(t *testing.T) {
 	var c clock
-	start := time.Unix(1_000_000, 0)
-	c.stated(start)
-	if ahead, ok := c.answered(start.Add(3*time.Second), start.Add(2*time.Second)); !ok || ahead != 2*time.Second {
+	now := time.Unix(1_000_000, 0)
+	ask := func() {
+		for asked := false; !asked; asked = c.asks(now) {
+		}
+	}
+	ask()
+	if ahead, ok := c.answered(now.Add(3*time.Second), now.Add(2*time.Second)); !ok || ahead != 2*time.Second {
 		t.Errorf("ahead by %s, %v", ahead, ok)
 	}
-	c.stated(start)
-	c.stated(start.Add(time.Second))
-	if _, ok := c.answered(start, start.Add(time.Second)); ok {
-		t.Error("measured with two versions under way")
+	ask()
+	now = now.Add(time.Second)
+	ask()
+	if _, ok := c.answered(now, now); ok {
+		t.Error("measured with two questions under way")
 	}
-	if ahead, ok := c.answered(start.Add(2*time.Second), start.Add(3*time.Second)); !ok || ahead != 0 {
-		t.Errorf("ahead by %s, %v by the answer to the last version", ahead, ok)
+	if ahead, ok := c.answered(now.Add(time.Second), now.Add(2*time.Second)); !ok || ahead != 0 {
+		t.Errorf("ahead by %s, %v by the answer to the last question", ahead, ok)
 	}
-	c.stated(start)
-	if _, ok := c.answered(start, start); !ok {
+	ask()
+	if _, ok := c.answered(now, now); !ok {
 		t.Error("not measured any more")
+	}
+}
+
+func TestTheClockIsAskedForAtOnceAndThenNowAndThen(t *testing.T) {
+	var c clock
+	var asked []int
+	for version := range 15 {
+		if c.asks(time.Unix(1_000_000, 0)) {
+			asked = append(asked, version)
+		}
+	}
+	if want := []int{0, 6, 12}; !slices.Equal(asked, want) {
+		t.Errorf("asked with the versions %v, want %v", asked, want)
 	}
 }
 

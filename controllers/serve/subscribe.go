@@ -175,20 +175,32 @@ func (s *Server) handle(st *stream, message *forwardingv1.SubscribeRequest) erro
 	return nil
 }
 
+// clockEvery is how many versions are stated for each that asks for the clock, from
+// the first one on: clocks drift slowly, and a thousand answers cost as much as a
+// thousand versions.
+const clockEvery = 6
+
 // clock measures by how much a media server's clock is ahead of this one.
 type clock struct {
 	mu          sync.Mutex
-	sent        time.Time
+	stated      int
+	sent        time.Time // the last version that asked
 	outstanding int
 	told        bool
 }
 
-// stated notes that a version goes out.
-func (c *clock) stated(now time.Time) {
+// asks tells whether the version that goes out now asks for the clock.
+func (c *clock) asks(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stated++
+	if c.stated%clockEvery != 1 {
+		return false
+	}
 	c.sent = now
 	c.outstanding++
+
+	return true
 }
 
 // answered compares the clocks in the middle of the way there and back. It does

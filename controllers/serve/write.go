@@ -19,8 +19,8 @@ const overhead = 1024
 // write is the stream's one writer. What it writes comes in the order in which it
 // came up; nothing waits for more to come.
 func (s *Server) write(ctx context.Context, st *stream) error {
-	ticker := time.NewTicker(s.config.VersionInterval)
-	defer ticker.Stop()
+	beat := time.NewTimer(s.untilBeat())
+	defer beat.Stop()
 	for {
 		for next, ok := st.session.Next(); ok; next, ok = st.session.Next() {
 			if err := s.send(st, next); err != nil {
@@ -30,11 +30,18 @@ func (s *Server) write(ctx context.Context, st *stream) error {
 		select {
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
-		case <-ticker.C:
+		case <-beat.C:
 			st.session.StateVersion()
+			beat.Reset(s.untilBeat())
 		case <-st.session.Wake():
 		}
 	}
+}
+
+// untilBeat is VersionInterval, or up to a fiftieth less: many streams state their
+// versions at the same instants, so that one wake-up of the process serves them all.
+func (s *Server) untilBeat() time.Duration {
+	return time.Until(time.Now().Add(s.config.VersionInterval).Truncate(s.config.VersionInterval / 50))
 }
 
 func (s *Server) send(st *stream, next knowledge.Outgoing) error {
@@ -43,8 +50,8 @@ func (s *Server) send(st *stream, next knowledge.Outgoing) error {
 	case next.Table != nil:
 		return s.sendTable(st, next.Table)
 	case next.Version != nil:
+		next.Version.Clock = st.clock.asks(time.Now())
 		response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: next.Version}
-		st.clock.stated(time.Now())
 	case next.Refusal != nil:
 		response.Message = &forwardingv1.SubscribeResponse_Refusal{Refusal: next.Refusal}
 	case next.Resend != nil:

@@ -127,7 +127,7 @@ func (r *modelReplica) state() {
 	r.model.mu.Lock()
 	defer r.model.mu.Unlock()
 	r.outbox = append(r.outbox, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_ReplicaVersion{
-		ReplicaVersion: &forwardingv1.ReplicaVersion{Version: r.version, Stale: r.stale},
+		ReplicaVersion: &forwardingv1.ReplicaVersion{Version: r.version, Stale: r.stale, Clock: true},
 	}})
 }
 

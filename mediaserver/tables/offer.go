@@ -267,8 +267,10 @@ func (s *Subscriber) heard(st *stream, version *forwardingv1.ReplicaVersion) {
 	defer s.mu.Unlock()
 	st.confirmed = st.confirmed || st.complete
 	s.vouched(st, version.GetVersion(), version.GetStale())
-	st.clocksDue++
-	st.wakeWriter()
+	if version.GetClock() {
+		st.clocksDue++
+		st.wakeWriter()
+	}
 }
 
 // vouched takes the version that a replica is at, and whether it stands up for

@@ -29,7 +29,7 @@ func TestRefusedChannelIsItsOwnTrouble(t *testing.T) {
 		s.said()
 		s.refuse(t, "sora", "20001 connections are more than 20000")
 		s.sendVersion(t, 5, false)
-		expectSaid(t, s, "clock")
+		expectSaid(t, s)
 		want := []Refused{{replicaA, "sora", "20001 connections are more than 20000"}}
 		if got := w.Refusals(); !slices.Equal(got, want) {
 			t.Errorf("the refusals are %v, want %v", got, want)
@@ -46,7 +46,7 @@ func TestRefusedChannelIsItsOwnTrouble(t *testing.T) {
 			expectSaid(t, s, "report sora 1")
 			s.refuse(t, "sora", "20001 connections are more than 20000")
 			s.sendVersion(t, 5, false)
-			expectSaid(t, s, "clock")
+			expectSaid(t, s)
 		}
 		if n := strings.Count(log.String(), "takes nothing of a channel"); n != 1 {
 			t.Errorf("logged %d times, want once:\n%s", n, log.String())

@@ -46,8 +46,8 @@ type stream struct {
 	// asked counts the questions that have not been answered.
 	asked   int
 	answers []answer
-	// clocksDue counts the replica's versions that are to be answered: it measures
-	// by the answer to each.
+	// clocksDue counts the replica's versions that asked for the clock and are to be
+	// answered: it measures by the answer to each.
 	clocksDue int
 
 	// awaited are the channels of the first reports that have no table yet.

@@ -98,20 +98,27 @@ func TestReplicaHearsAChannelAgainWhenItAsks(t *testing.T) {
 	})
 }
 
-func TestVersionIsAnsweredWithTheClock(t *testing.T) {
+func TestTheClockIsToldWhenAVersionAsksForIt(t *testing.T) {
 	inWorld(t, []string{replicaA}, func(t *testing.T, w *world) {
 		s := w.replicas[replicaA].last()
 		synctest.Wait()
 		s.said()
-		s.sendVersion(t, 3, false)
+		ask := func() {
+			s.send(t, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_ReplicaVersion{
+				ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 3, Clock: true},
+			}})
+		}
+		ask()
 		synctest.Wait()
 		if clock := s.received[0].GetClock(); !clock.GetTime().AsTime().Equal(time.Now()) {
 			t.Errorf("the clock says %s at %s", clock.GetTime().AsTime(), time.Now())
 		}
 		expectSaid(t, s, "clock")
-		// Each has its answer, or the replica could not tell what it measures by.
+		s.sendVersion(t, 4, false)
+		expectSaid(t, s)
+		// Each that asks has its answer, or the replica could not tell what it measures by.
 		for range 3 {
-			s.sendVersion(t, 4, false)
+			ask()
 		}
 		expectSaid(t, s, "clock", "clock", "clock")
 	})

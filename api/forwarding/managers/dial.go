@@ -30,6 +30,12 @@ const (
 	maxMessageBytes = 2 * forwardingv1.MaxMessageBytes
 )
 
+// Window is how many bytes may be under way unread, in a stream and in a connection,
+// on both sides. It is a fixed one: to find the best, gRPC would send a ping with
+// whatever it receives, which costs a manager with a thousand quiet streams more than
+// what they say.
+const Window = 256 << 10
+
 // Dial makes a connection to exactly one address, host:port with an IP address:
 // gRPC is kept from choosing among several. It connects when it is first used or
 // told to. The options must hold the transport credentials. The caller closes it.
@@ -40,6 +46,7 @@ func Dial(address string, options ...grpc.DialOption) (*grpc.ClientConn, error) 
 	ours := []grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: delays, MinConnectTimeout: connectTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingInterval, Timeout: pingTimeout, PermitWithoutStream: true}),
+		grpc.WithStaticStreamWindowSize(Window), grpc.WithStaticConnWindowSize(Window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		// gRPC gives a connection without calls up after half an hour.
 		grpc.WithIdleTimeout(0),

@@ -988,7 +988,7 @@ func (x *Refusal) GetReason() string {
 	return ""
 }
 
-// The media server's clock as it answers a ReplicaVersion.
+// The media server's clock as it answers a ReplicaVersion that asks for it.
 type Clock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
@@ -1733,7 +1733,9 @@ type ReplicaVersion struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// As in Table.
-	Stale         bool `protobuf:"varint,2,opt,name=stale,proto3" json:"stale,omitempty"`
+	Stale bool `protobuf:"varint,2,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Asks for the media server's Clock.
+	Clock         bool `protobuf:"varint,3,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1778,6 +1780,13 @@ func (x *ReplicaVersion) GetVersion() uint64 {
 func (x *ReplicaVersion) GetStale() bool {
 	if x != nil {
 		return x.Stale
+	}
+	return false
+}
+
+func (x *ReplicaVersion) GetClock() bool {
+	if x != nil {
+		return x.Clock
 	}
 	return false
 }
@@ -3539,10 +3548,11 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x0eEveryoneExcept\x12%\n" +
 	"\x0econnection_ids\x18\x01 \x03(\tR\rconnectionIds\x12\x1d\n" +
 	"\n" +
-	"client_ids\x18\x02 \x03(\tR\tclientIds\"@\n" +
+	"client_ids\x18\x02 \x03(\tR\tclientIds\"V\n" +
 	"\x0eReplicaVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05stale\x18\x02 \x01(\bR\x05stale\"\xf2\x01\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\x12\x14\n" +
+	"\x05clock\x18\x03 \x01(\bR\x05clock\"\xf2\x01\n" +
 	"\x0fAcknowledgement\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x1a\n" +

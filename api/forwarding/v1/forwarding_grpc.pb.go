@@ -43,8 +43,8 @@ type ForwardingClient interface {
 	// ChannelReport for each channel that it hosts, then ReportComplete; after that
 	// a ChannelReport at every change. The replica answers the first report of a
 	// channel with the channel's whole Table, sends what changes in it, and states
-	// its version every 5 s, which the media server answers with its Clock. The
-	// media server answers each Table, and each change of what it does, with an
+	// its version every 5 s, which the media server answers with its Clock where it is
+	// asked to. The media server answers each Table, and each change of what it does, with an
 	// Acknowledgement, which always follows the report of the epoch that it names.
 	//
 	// Errors: INVALID_ARGUMENT for a message that breaks these rules (the text
@@ -86,8 +86,8 @@ type ForwardingServer interface {
 	// ChannelReport for each channel that it hosts, then ReportComplete; after that
 	// a ChannelReport at every change. The replica answers the first report of a
 	// channel with the channel's whole Table, sends what changes in it, and states
-	// its version every 5 s, which the media server answers with its Clock. The
-	// media server answers each Table, and each change of what it does, with an
+	// its version every 5 s, which the media server answers with its Clock where it is
+	// asked to. The media server answers each Table, and each change of what it does, with an
 	// Acknowledgement, which always follows the report of the epoch that it names.
 	//
 	// Errors: INVALID_ARGUMENT for a message that breaks these rules (the text
