@@ -33,6 +33,22 @@ type enforced struct {
 	enforced time.Duration // View's answer that the media server withholds the edge.
 }
 
+// latencies are what it took until the samples were enforced, answers what of it the
+// API server took to answer.
+func latencies(samples []enforced) (d durations) {
+	for _, s := range samples {
+		d = append(d, s.enforced)
+	}
+	return d
+}
+
+func answers(samples []enforced) (d durations) {
+	for _, s := range samples {
+		d = append(d, s.created)
+	}
+	return d
+}
+
 // enforce creates the object and waits until its edge is withheld.
 func (b *bench) enforce(ctx context.Context, object *v1alpha1.RtpStreamPause) (enforced, error) {
 	e := enforced{began: time.Now()}
@@ -114,9 +130,9 @@ func (b *bench) measureEnforce(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var created, watched, acting durations
+		created, acting := answers(samples), latencies(samples)
+		var watched durations
 		for _, s := range samples {
-			created, acting = append(created, s.created), append(acting, s.enforced)
 			if s.watched > 0 {
 				watched = append(watched, s.watched)
 			}

@@ -67,51 +67,77 @@ type mediaServer struct {
 	ended      chan struct{}
 }
 
-func startFleet(ctx context.Context, o options, s *system) (*fleet, error) {
-	f := &fleet{manager: s.managerAddress, changed: make(chan struct{}), uids: map[string]bool{}}
+// newFleet has all media servers with their channels, but for the one that stays
+// connected.
+func newFleet(o options, manager string) *fleet {
+	f := &fleet{manager: manager, changed: make(chan struct{}), uids: map[string]bool{}}
 	for i := range o.mediaServers {
-		server := &mediaServer{name: fmt.Sprintf("ms-%04d", i), fleet: f, channels: map[string]*simulatedChannel{}}
+		server := f.server(fmt.Sprintf("ms-%04d", i))
 		for channel := i; channel < o.channels; channel += o.mediaServers {
 			server.host(channelName(channel), smallConnections)
 		}
 		f.servers = append(f.servers, server)
 	}
-	f.live = &mediaServer{name: "ms-live", fleet: f, channels: map[string]*simulatedChannel{}}
+	return f
+}
+
+func (f *fleet) server(name string) *mediaServer {
+	return &mediaServer{name: name, fleet: f, channels: map[string]*simulatedChannel{}}
+}
+
+func startFleet(ctx context.Context, o options, s *system) (*fleet, error) {
+	f := newFleet(o, s.managerAddress)
+	f.live = f.server("ms-live")
 	f.live.start()
-	if err := f.connect(ctx, s); err != nil {
+	if err := s.served(ctx, o, 1, f.start); err != nil {
 		f.stop()
 		return nil, err
 	}
 	return f, nil
 }
 
-// connect starts all Subscribers and waits until the manager has answered for every
-// channel.
-func (f *fleet) connect(ctx context.Context, s *system) error {
+// start opens the streams of all that may reconnect.
+func (f *fleet) start() error {
+	for _, server := range f.servers {
+		server.start()
+	}
+	return nil
+}
+
+// disconnect ends the streams of all that may reconnect.
+func (f *fleet) disconnect() {
+	var ending sync.WaitGroup
+	for _, server := range f.servers {
+		ending.Go(server.stop)
+	}
+	ending.Wait()
+}
+
+func (f *fleet) stop() {
+	f.disconnect()
+	f.live.stop()
+}
+
+// served has a fleet connect to the manager and waits until the manager has sent a
+// table for every channel and has all streams, and so many others.
+func (s *system) served(ctx context.Context, o options, others int, connect func() error) error {
 	before, err := s.managerFigures(ctx)
 	if err != nil {
 		return err
 	}
-	for _, server := range f.servers {
-		server.start()
+	if err := connect(); err != nil {
+		return err
 	}
-	return f.awaitServed(ctx, s, before)
+	return s.awaitServed(ctx, o, others, before)
 }
 
-// awaitServed waits until the manager has, since an earlier reading of its metrics,
-// sent a table for every channel of the fleet's that may reconnect, and has all
-// streams.
-func (f *fleet) awaitServed(ctx context.Context, s *system, before map[string]float64) error {
+func (s *system) awaitServed(ctx context.Context, o options, others int, before map[string]float64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, fleetLimit, fmt.Errorf("not within %s", fleetLimit))
 	defer cancel()
-	channels := 0
-	for _, server := range f.servers {
-		channels += len(server.channels)
-	}
 	for {
 		now, err := s.managerFigures(ctx)
-		if err == nil && now["nagi_mediaserver_streaming"] == float64(len(f.servers)+1) &&
-			now["nagi_table_sent_total"]-before["nagi_table_sent_total"] >= float64(channels) {
+		if err == nil && now["nagi_mediaserver_streaming"] == float64(o.mediaServers+others) &&
+			now["nagi_table_sent_total"]-before["nagi_table_sent_total"] >= float64(o.channels) {
 			return nil
 		}
 		select {
@@ -119,22 +145,6 @@ func (f *fleet) awaitServed(ctx context.Context, s *system, before map[string]fl
 			return fmt.Errorf("wait until the manager serves all media servers: %w", errors.Join(context.Cause(ctx), err))
 		case <-time.After(20 * time.Millisecond):
 		}
-	}
-}
-
-// reconnect ends all streams and opens them anew.
-func (f *fleet) reconnect(ctx context.Context, s *system) error {
-	var ending sync.WaitGroup
-	for _, server := range f.servers {
-		ending.Go(server.stop)
-	}
-	ending.Wait()
-	return f.connect(ctx, s)
-}
-
-func (f *fleet) stop() {
-	for _, server := range append(f.servers, f.live) {
-		server.stop()
 	}
 }
 
@@ -248,7 +258,8 @@ func (m *mediaServer) start() {
 	ctx, end := context.WithCancel(context.Background())
 	m.end, m.ended = end, make(chan struct{})
 	m.subscriber = tables.New(tables.Config{
-		Namespace: namespace, Name: m.name, Managers: []string{m.fleet.manager},
+		// The same at each start: it reconnects, wherever it goes on.
+		Namespace: namespace, Name: m.name, Incarnation: m.name, Managers: []string{m.fleet.manager},
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
 		Log:         slog.New(slog.DiscardHandler),
 	}, m)

@@ -35,6 +35,9 @@ func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 2 && arguments[0] == plane.Command {
 		return plane.Run(ctx, arguments[1])
 	}
+	if len(arguments) > 0 && arguments[0] == stormCommand {
+		return runStorm(ctx, arguments[1:])
+	}
 	o, err := parse(arguments)
 	if err != nil {
 		return err

@@ -139,6 +139,22 @@ func (s *system) startManager(ctx context.Context) error {
 	return nil
 }
 
+// startOther starts another manager beside the first. Only what concerns it is set in
+// the result; whoever asked ends it.
+func (s *system) startOther(ctx context.Context) (*system, error) {
+	c, err := s.program(ctx, "manager", "--kubeconfig="+s.kubeconfig, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	other := &system{manager: c, http: s.http}
+	other.managerAddress, err = c.Address(ctx, "grpc")
+	if err != nil {
+		return nil, err
+	}
+	other.managerMetrics, err = c.Address(ctx, "metrics")
+	return other, err
+}
+
 func (s *system) startShim(ctx context.Context) error {
 	c, err := s.program(ctx, "shim", "--kubeconfig="+s.kubeconfig, "--managers="+s.managerAddress, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
 	if err != nil {
