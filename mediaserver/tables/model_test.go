@@ -124,7 +124,9 @@ func (m *model) do(a action) {
 			m.backups = append(m.backups, backup{m.truth.clone(), m.version})
 		}
 	case "follow":
-		r.part = 1 + a.C%3
+		m.mu.Lock()
+		r.part = 1 + a.C%3 // A stream that is just beginning is told a table meanwhile.
+		m.mu.Unlock()
 		r.follow()
 	case "pump":
 		r.pump(1 + a.C%4)
