@@ -24,6 +24,8 @@ type Counters struct {
 
 	NACKAnswered atomic.Uint64 // packets sent again
 	NACKIgnored  atomic.Uint64 // sequence numbers asked for and not sent again
+
+	ResendsExhausted atomic.Uint64 // NACKs for a packet that is not sent again any more: wishes for a keyframe
 }
 
 // tally counts one burst without touching shared memory per packet.

@@ -29,11 +29,14 @@ type Edge struct {
 	state     forwarding.Edge
 	since     uint64 // bursts up to this one are not for the edge
 	requested bool   // the receiver asked for a keyframe that has not come yet
+	keyframe  uint64 // the sender's number of the newest keyframe's start that was written
 	removed   bool
 	highest   uint32 // written, ahead of it
 
-	packets, octets uint32 // for sender reports; they wrap, as RFC 3550 section 6.4.1 has it
-	resends         [storeSize]uint8
+	// For sender reports, so without what was sent again; they wrap, as RFC 3550
+	// section 6.4.1 has it.
+	packets, octets uint32
+	resends         resends
 }
 
 // follow makes state what Apply wants. Call with mu held.
@@ -89,11 +92,7 @@ func (e *Edge) forward(batch *udp.Batch, b *burst, next int, counts *tally) (aft
 		return len(b.arrivals), false
 	}
 	for ; next < len(b.arrivals) && !started; next++ {
-		a := &b.arrivals[next]
-		started = e.offer(batch, a, counts)
-		if a.packet.KeyframeStart && !e.state.AwaitsKeyframe() {
-			e.requested = false
-		}
+		started = e.offer(batch, &b.arrivals[next], counts)
 	}
 	e.publish()
 	return next, started
@@ -114,7 +113,6 @@ func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool)
 		counts.beforeStart++
 		return false
 	}
-	e.resends[decision.SequenceNumber%storeSize] = 0
 	err := e.sink.WriteRTP(batch, decision.SequenceNumber, decision.Timestamp, decision.Marker, a.payload, a.padding)
 	if err != nil {
 		// The other receivers get theirs. The edge stays where it was, so that Decide measures
@@ -123,6 +121,9 @@ func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool)
 		return false
 	}
 	e.state = state
+	if a.packet.KeyframeStart {
+		e.requested, e.keyframe = false, max(e.keyframe, a.packet.SequenceNumber)
+	}
 	e.count(decision.SequenceNumber, len(a.payload))
 	counts.forwarded++
 	return decision.Started

@@ -1,19 +1,22 @@
 package fanout
 
-import "github.com/nagi-rtc/nagi/mediaserver/udp"
+import (
+	"time"
 
-// maxResends is how often one packet is sent again to one receiver. A receiver
-// that lost it more often needs a keyframe, not more of our bandwidth.
-const maxResends = 3
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
 
 // ReceiveNACK sends again what the receiver misses (RFC 4585 section 6.2.1), as far
-// as it was sent since the last cut and is not too old.
+// as it was sent since the last cut and is not too old. What was sent again too often
+// already needs a keyframe.
 func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
-	answered, asked := 0, len(sequenceNumbers)
+	now, answered, asked, lost := time.Now(), 0, len(sequenceNumbers), false
 	for len(sequenceNumbers) > 0 {
 		n := min(copyAtOnce, len(sequenceNumbers))
 		batch.Room(n)
-		answered += e.resend(batch, sequenceNumbers[:n])
+		sent, beyond := e.resend(batch, sequenceNumbers[:n], now)
+		answered, lost = answered+sent, lost || beyond
 		sequenceNumbers = sequenceNumbers[n:]
 	}
 	if answered != 0 {
@@ -22,16 +25,22 @@ func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
 	if answered != asked {
 		e.track.counters.NACKIgnored.Add(uint64(asked - answered))
 	}
+	if lost {
+		e.track.counters.ResendsExhausted.Add(1)
+		e.track.askKeyframe()
+	}
 }
 
-// resend sends a few packets again and returns how many.
-func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16) (sent int) {
+// resend sends a few packets again and returns how many. lost tells that the receiver
+// misses one that it cannot go on without, and that is not sent again any more: the
+// edge wants a keyframe then.
+func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time) (sent int, lost bool) {
 	e.lock()
 	defer e.mu.Unlock()
 	if e.removed || e.state.Withheld() != 0 {
-		return 0
+		return 0, false
 	}
-	b := e.recall(sequenceNumbers)
+	b, lost := e.recall(sequenceNumbers, now)
 	defer b.recycle()
 	for i := range b.arrivals {
 		a := &b.arrivals[i]
@@ -40,35 +49,42 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16) (sent int) {
 			e.track.counters.SinkErrors.Add(1)
 			continue
 		}
-		e.count(number, len(a.payload))
 		sent++
 	}
-	e.publish()
-	return sent
+	e.requested = e.requested || lost
+	return sent, lost
 }
 
 // recall copies packets out of the store, their numbers those under which they were
 // sent. Each counts as sent again. Call with mu held.
-func (e *Edge) recall(sequenceNumbers []uint16) *burst {
+//
+// Numbers that the sender's packets never came under are a matter between the sender
+// and us, and a keyframe would not be the answer: the receiver that cannot wait for it
+// sends a PLI. Nor is it for what a receiver can do without, since it was sent a
+// keyframe after it. Numbers from before the cut, and the one left out after half a
+// frame, forwarding.Edge.Source does not know.
+func (e *Edge) recall(sequenceNumbers []uint16, now time.Time) (b *burst, lost bool) {
 	t := e.track
 	t.in.Lock()
 	defer t.in.Unlock()
-	b := t.fetch()
+	b = t.fetch()
 	for _, n := range sequenceNumbers {
 		incoming, ok := e.state.Source(n)
 		if !ok {
 			continue
 		}
 		p := t.store.get(incoming)
-		resends := &e.resends[n%storeSize]
-		if p == nil || *resends == maxResends {
+		if p == nil {
 			continue
 		}
-		*resends++
+		if !e.resends.allow(incoming, len(p.payload)+int(p.padding), e.octets, t.store.oldest(), now) {
+			lost = lost || t.kind == forwarding.Video && incoming >= e.keyframe
+			continue
+		}
 		b.add(p)
 		b.arrivals[len(b.arrivals)-1].number = uint64(n)
 	}
-	return b
+	return b, lost
 }
 
 // ReceivePLI asks the sender for a keyframe on the receiver's behalf. While the

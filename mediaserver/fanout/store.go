@@ -44,3 +44,6 @@ func (s *store) get(sequenceNumber uint64) *stored {
 	}
 	return slot
 }
+
+// oldest is the lowest number that may be there. Call after a packet was added.
+func (s *store) oldest() uint64 { return s.highest - storeSize + 1 }

@@ -1,0 +1,198 @@
+package fanout_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+)
+
+// begun is a receiver that got the first packets, and its numbers for them.
+func begun(t *testing.T, track *fanout.Track, packets ...rtp.Packet) (*fanout.Edge, *recorder, []uint16) {
+	t.Helper()
+	sink := &recorder{}
+	e := track.AddEdge(sink, 0)
+	track.ReceiveRTP(batch(), packets)
+	numbers, _ := sink.got()
+	return e, sink, numbers
+}
+
+// A keyframe's first packet that is lost again and again is sent again ten times.
+// Then a keyframe is asked for, at once.
+func TestPacketThatIsLostAgainAndAgain(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		e, sink, n := begun(t, track, packet(1, "K", false), packet(2, "b", true))
+		wantRequests(0)
+		for range 10 {
+			time.Sleep(90 * time.Millisecond)
+			e.ReceiveNACK(batch(), n[:1])
+		}
+		wantBytes(t, sink, "Kb"+strings.Repeat("K", 10))
+		wantRequests()
+		time.Sleep(90 * time.Millisecond)
+		e.ReceiveNACK(batch(), n[:1])
+		wantBytes(t, sink, "Kb"+strings.Repeat("K", 10))
+		wantRequests(990)
+		if got := track.Counters().ResendsExhausted.Load(); got != 1 {
+			t.Errorf("counted %d times, want once", got)
+		}
+		// The new keyframe makes up for the packet, and has all of its own resends.
+		track.ReceiveRTP(batch(), []rtp.Packet{packet(3, "K", true)})
+		for range 11 {
+			e.ReceiveNACK(batch(), n[:1])
+		}
+		time.Sleep(time.Minute)
+		wantRequests()
+		e.ReceiveNACK(batch(), []uint16{n[0] + 2})
+		wantBytes(t, sink, "Kb"+strings.Repeat("K", 12))
+		wantRequests()
+	})
+}
+
+// A second after it was first sent again, a packet has come too late.
+func TestPacketIsSentAgainForASecond(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		e, sink, n := begun(t, track, packet(1, "K", false))
+		wantRequests(0)
+		time.Sleep(3 * time.Second) // the receiver may learn of a loss by the next frame only
+		e.ReceiveNACK(batch(), n)
+		time.Sleep(time.Second)
+		e.ReceiveNACK(batch(), n)
+		wantBytes(t, sink, "KKK")
+		wantRequests()
+		time.Sleep(time.Millisecond)
+		e.ReceiveNACK(batch(), n)
+		wantBytes(t, sink, "KKK")
+		wantRequests(4001)
+	})
+}
+
+// The same number comes a second time after 65,536 others: it is another packet.
+func TestResendsOfANumberUsedAgain(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		e, sink, n := begun(t, track, packet(1, "K", false))
+		ask := func() {
+			for range 10 {
+				e.ReceiveNACK(batch(), n)
+			}
+		}
+		ask()
+		b, burst := batch(), make([]rtp.Packet, 1<<8)
+		for i := range 1 << 16 {
+			burst[i%len(burst)] = packet(uint16(2+i), "d", true)
+			if i%len(burst) == len(burst)-1 {
+				track.ReceiveRTP(b, burst)
+			}
+		}
+		ask()
+		if got := track.Counters().NACKAnswered.Load(); got != 20 {
+			t.Errorf("%d packets sent again, want 20", got)
+		}
+		if got, _ := sink.got(); len(got) != 1+1<<16+20 || got[len(got)-1] != n[0] {
+			t.Errorf("%d packets, the last one number %d", len(got), got[len(got)-1])
+		}
+		wantRequests(0)
+	})
+}
+
+// A link that loses most of what it gets is not given several times as much: 128 KiB
+// and what was sent for the first time is the most that is sent again.
+func TestResendsHaveABudgetOfBytes(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		const size, frame = 1000, 50
+		payload := strings.Repeat("d", size-1)
+		e, sink, _ := begun(t, track, packet(0, "K"+payload, false))
+		again := func() (bytes int) {
+			sink.mu.Lock()
+			defer sink.mu.Unlock()
+			return sink.again * size
+		}
+		next, before := uint16(1), 0
+		for round := range 5 { // 250 KB, each packet asked for ten times
+			var missing []uint16
+			for range frame {
+				track.ReceiveRTP(batch(), []rtp.Packet{packet(next, "d"+payload, false)})
+				next++
+			}
+			numbers, _ := sink.got()
+			last := numbers[0] + next - 1
+			for i := range uint16(frame) {
+				missing = append(missing, last-i)
+			}
+			for range 10 {
+				e.ReceiveNACK(batch(), missing)
+			}
+			got := again() - before
+			before = again()
+			if limit := (frame + 1) * size; round > 0 && (got > limit || got < limit-2*size) || round == 0 && got > limit+128<<10 {
+				t.Errorf("round %d: %d bytes sent again after %d bytes sent", round, got, limit)
+			}
+		}
+		wantRequests(0)
+		time.Sleep(200 * time.Millisecond)
+		wantRequests(200) // for what is beyond the budget
+	})
+}
+
+// What was never sent, and what is not needed any more, is no reason for a keyframe,
+// however often it is asked for.
+func TestNoKeyframeForWhatWasNotSent(t *testing.T) {
+	for name, test := range map[string]struct {
+		packets []rtp.Packet
+		cut     bool // before the keyframe that goes on
+		missing int  // counted from the first packet's number
+	}{
+		"lost on the way to us":         {packets: []rtp.Packet{packet(1, "K", false), packet(3, "d", true)}, missing: 1},
+		"not sent yet":                  {packets: []rtp.Packet{packet(1, "K", false)}, missing: 1},
+		"before the first":              {packets: []rtp.Packet{packet(1, "K", false)}, missing: -1},
+		"left out after half a frame":   {packets: []rtp.Packet{packet(1, "K", false)}, cut: true, missing: 1},
+		"from before the cut":           {packets: []rtp.Packet{packet(1, "K", true)}, cut: true, missing: 0},
+		"before the newest keyframe":    {packets: []rtp.Packet{packet(1, "K", true), packet(2, "d", true), packet(3, "K", true)}, missing: 1},
+		"the keyframe before the last":  {packets: []rtp.Packet{packet(1, "K", true), packet(2, "K", true)}, missing: 0},
+		"late, behind the new keyframe": {packets: []rtp.Packet{packet(1, "K", true), packet(3, "K", true), packet(2, "d", true)}, missing: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+				e, _, n := begun(t, track, test.packets...)
+				wantRequests(0)
+				time.Sleep(5 * time.Second)
+				if test.cut {
+					fanout.Apply([]fanout.Change{pause(e)})
+					fanout.Apply([]fanout.Change{resume(e)})
+					track.ReceiveRTP(batch(), []rtp.Packet{packet(10, "K", true)})
+					wantRequests(5000)
+				}
+				for range 20 {
+					e.ReceiveNACK(batch(), []uint16{n[0] + uint16(test.missing)})
+				}
+				time.Sleep(5 * time.Second)
+				wantRequests()
+			})
+		})
+	}
+}
+
+// While the edge is withheld, or waits for its keyframe, nothing can be missing.
+func TestNoKeyframeForNACKsDuringAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		request, wantRequests := notedRequests()
+		track := newVideo(t, request)
+		defer track.Close()
+		e, _, n := begun(t, track, packet(1, "K", true))
+		wantRequests(t, 0)
+		for range 10 {
+			e.ReceiveNACK(batch(), n)
+		}
+		fanout.Apply([]fanout.Change{pause(e)})
+		e.ReceiveNACK(batch(), n)
+		time.Sleep(5 * time.Second)
+		wantRequests(t)
+		fanout.Apply([]fanout.Change{resume(e)})
+		e.ReceiveNACK(batch(), n)
+		wantRequests(t, 5000)
+	})
+}
