@@ -3,6 +3,7 @@ package fanout
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -29,6 +30,7 @@ type Edge struct {
 	state     forwarding.Edge
 	since     uint64 // bursts up to this one are not for the edge
 	requested bool   // the receiver asked for a keyframe that has not come yet
+	wish      wish   // for a keyframe
 	keyframe  uint64 // the sender's number of the newest keyframe's start that was written
 	removed   bool
 	highest   uint32 // written, ahead of it
@@ -50,6 +52,7 @@ func (e *Edge) follow() {
 	if want&cut != 0 {
 		e.state = e.state.Restart()
 		e.requested = false
+		e.wish.over()
 	}
 	reasons := forwarding.Reasons(want)
 	e.state = e.state.Release(^reasons).Withhold(reasons)
@@ -123,6 +126,7 @@ func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool)
 	e.state = state
 	if a.packet.KeyframeStart {
 		e.requested, e.keyframe = false, max(e.keyframe, a.packet.SequenceNumber)
+		e.wish.over()
 	}
 	e.count(decision.SequenceNumber, len(a.payload))
 	counts.forwarded++
@@ -153,6 +157,18 @@ func (e *Edge) report(batch *udp.Batch, ntpTime uint64, rtpTime uint32) error {
 		return nil
 	}
 	return e.sink.WriteSenderReport(batch, ntpTime, rtpTime, e.packets, e.octets)
+}
+
+// start follows what Apply wants, and tells whether the edge now waits for a keyframe,
+// and from when on the sender may be asked for it.
+func (e *Edge) start(now time.Time) (from time.Time, wanted bool) {
+	e.lock()
+	defer e.mu.Unlock()
+	if e.removed || !e.wantsKeyframe() {
+		return time.Time{}, false
+	}
+	e.wish.toStart(now)
+	return e.wish.from, true
 }
 
 // wantsKeyframe: call with mu held.

@@ -11,12 +11,16 @@ import (
 // as it was sent since the last cut and is not too old. What was sent again too often
 // already needs a keyframe.
 func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
-	now, answered, asked, lost := time.Now(), 0, len(sequenceNumbers), false
+	now, answered, asked := time.Now(), 0, len(sequenceNumbers)
+	var from time.Time
 	for len(sequenceNumbers) > 0 {
 		n := min(copyAtOnce, len(sequenceNumbers))
 		batch.Room(n)
-		sent, beyond := e.resend(batch, sequenceNumbers[:n], now)
-		answered, lost = answered+sent, lost || beyond
+		sent, wish := e.resend(batch, sequenceNumbers[:n], now)
+		answered += sent
+		if !wish.IsZero() {
+			from = wish
+		}
 		sequenceNumbers = sequenceNumbers[n:]
 	}
 	if answered != 0 {
@@ -25,20 +29,20 @@ func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
 	if answered != asked {
 		e.track.counters.NACKIgnored.Add(uint64(asked - answered))
 	}
-	if lost {
+	if !from.IsZero() {
 		e.track.counters.ResendsExhausted.Add(1)
-		e.track.askKeyframe()
+		e.track.askKeyframe(from, false)
 	}
 }
 
-// resend sends a few packets again and returns how many. lost tells that the receiver
-// misses one that it cannot go on without, and that is not sent again any more: the
-// edge wants a keyframe then.
-func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time) (sent int, lost bool) {
+// resend sends a few packets again and returns how many. Where the receiver misses one
+// that it cannot go on without, and that is not sent again any more, the edge wants a
+// keyframe, for which the sender may be asked at the time wish.
+func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time) (sent int, wish time.Time) {
 	e.lock()
 	defer e.mu.Unlock()
 	if e.removed || e.state.Withheld() != 0 {
-		return 0, false
+		return 0, time.Time{}
 	}
 	b, lost := e.recall(sequenceNumbers, now)
 	defer b.recycle()
@@ -51,8 +55,10 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 		}
 		sent++
 	}
-	e.requested = e.requested || lost
-	return sent, lost
+	if lost {
+		wish = e.request(now)
+	}
+	return sent, wish
 }
 
 // recall copies packets out of the store, their numbers those under which they were
@@ -91,15 +97,24 @@ func (e *Edge) recall(sequenceNumbers []uint16, now time.Time) (b *burst, lost b
 // stream is withheld the wish is ignored: it must not cost the sender's other
 // receivers a keyframe, and the end of the pause asks for one anyway.
 func (e *Edge) ReceivePLI() {
+	var from time.Time
 	e.lock()
 	ignored := e.removed || e.state.Withheld() != 0
 	if !ignored {
-		e.requested = true
+		from = e.request(time.Now())
 	}
 	e.mu.Unlock()
 	if ignored {
 		e.track.counters.PLIIgnored.Add(1)
 		return
 	}
-	e.track.askKeyframe()
+	e.track.askKeyframe(from, false)
+}
+
+// request notes that the receiver cannot go on without a keyframe, and tells from when
+// on the sender may be asked for it. Call with mu held.
+func (e *Edge) request(now time.Time) (from time.Time) {
+	e.requested = true
+	e.wish.toGoOn(now)
+	return e.wish.from
 }

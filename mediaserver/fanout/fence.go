@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"slices"
+	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 )
@@ -38,8 +39,8 @@ func Apply(changes []Change) {
 		t.release(changes)
 	}
 	for t, changes := range tracks {
-		if follow(changes) {
-			t.askKeyframe()
+		if from, wanted := follow(changes); wanted {
+			t.askKeyframe(from, true)
 		}
 	}
 	var quiet []Workers
@@ -83,17 +84,15 @@ func (t *Track) release(changes []Change) {
 
 // follow makes the states of one track's edges what is wanted of them. Walks under
 // way leave out edges that are withheld. It tells whether an edge now waits for a
-// keyframe.
-func follow(changes []Change) (wantsKeyframe bool) {
+// keyframe, and from when on the sender may be asked for it.
+func follow(changes []Change) (from time.Time, wanted bool) {
+	now := time.Now()
 	for _, c := range changes {
-		e := c.Edge
-		e.lock()
-		if c.Release != 0 && !e.removed && e.wantsKeyframe() {
-			wantsKeyframe = true
+		if at, wants := c.Edge.start(now); wants && (!wanted || at.Before(from)) {
+			from, wanted = at, true
 		}
-		e.mu.Unlock()
 	}
-	return wantsKeyframe
+	return from, wanted
 }
 
 // Remove takes the edge off its track. When it returns, nothing is written to the

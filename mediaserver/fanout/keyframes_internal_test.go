@@ -13,17 +13,17 @@ func TestRepetitionYieldsToANewerRequest(t *testing.T) {
 		var k *keyframes
 		sent := make(chan struct{}, 10)
 		overtaken := false
-		wanted := func() bool {
+		wanted := func() (time.Time, bool) {
 			if !overtaken {
 				overtaken = true
 				k.arrived(k.wished(), false)
-				k.ask()
+				k.ask(time.Time{}, true)
 			}
-			return true
+			return time.Time{}, true
 		}
 		k = startKeyframes(func() { sent <- struct{}{} }, wanted, &Counters{})
 		defer k.close()
-		k.ask()
+		k.ask(time.Time{}, true)
 		time.Sleep(keyframeRetry + time.Millisecond)
 		synctest.Wait()
 		if len(sent) != 2 {

@@ -129,11 +129,8 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	}
 	t.change.Unlock()
 
-	e.lock()
-	wanted := e.wantsKeyframe()
-	e.mu.Unlock()
-	if wanted {
-		t.askKeyframe()
+	if from, wanted := e.start(time.Now()); wanted {
+		t.askKeyframe(from, true)
 	}
 	return e
 }
@@ -186,23 +183,23 @@ func (t *Track) ReceiveSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime ui
 	}
 }
 
-// wantsKeyframe tells whether any edge still waits for one.
-func (t *Track) wantsKeyframe() bool {
+// wantsKeyframe tells whether any edge still waits for one, and from when on the sender
+// may be asked for it.
+func (t *Track) wantsKeyframe() (from time.Time, wanted bool) {
 	for i := range t.shards {
 		for _, e := range *t.shards[i].open.Load() {
 			e.lock()
-			wanted := e.wantsKeyframe()
-			e.mu.Unlock()
-			if wanted {
-				return true
+			if e.wantsKeyframe() && (!wanted || e.wish.from.Before(from)) {
+				from, wanted = e.wish.from, true
 			}
+			e.mu.Unlock()
 		}
 	}
-	return false
+	return from, wanted
 }
 
-func (t *Track) askKeyframe() {
+func (t *Track) askKeyframe(from time.Time, start bool) {
 	if t.keyframes != nil {
-		t.keyframes.ask()
+		t.keyframes.ask(from, start)
 	}
 }

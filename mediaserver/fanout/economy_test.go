@@ -1,0 +1,278 @@
+package fanout_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+const (
+	frameInterval = 20 * time.Millisecond
+	frameBytes    = 2500  // 1 Mbit/s
+	keyframeBytes = 40000 // at a picture that moves
+)
+
+// encoder is a sender whose next frame is a keyframe when it is asked for one, and
+// never otherwise.
+type encoder struct {
+	track     *fanout.Track
+	requests  chan time.Time
+	batch     *udp.Batch
+	number    uint16
+	keyframes int
+	bytes     int
+}
+
+// withEncoder runs test on a clock of its own, with receivers that have begun, and a
+// minute after that.
+func withEncoder(t *testing.T, receivers int, test func(t *testing.T, s *encoder, edges []*fanout.Edge)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &encoder{requests: make(chan time.Time, 1000), batch: batch()}
+		s.track = newVideo(t, func() { s.requests <- time.Now() })
+		defer s.track.Close()
+		var edges []*fanout.Edge
+		for range receivers {
+			edges = append(edges, s.track.AddEdge(discard{}, 0))
+		}
+		s.run(time.Minute, nil)
+		s.keyframes, s.bytes = 0, 0
+		test(t, s, edges)
+	})
+}
+
+// run sends frames for so long, act before each.
+func (s *encoder) run(d time.Duration, act func(frame int)) {
+	for i := range int(d / frameInterval) {
+		if act != nil {
+			act(i)
+		}
+		s.frame(len(s.asked()) > 0)
+		time.Sleep(frameInterval)
+	}
+}
+
+// asked is when the sender was asked for a keyframe since the last look.
+func (s *encoder) asked() (at []time.Time) {
+	synctest.Wait()
+	for len(s.requests) > 0 {
+		at = append(at, <-s.requests)
+	}
+	return at
+}
+
+func (s *encoder) frame(keyframe bool) {
+	payload, packets := "d", frameBytes/1250
+	if keyframe {
+		payload, packets = "K", keyframeBytes/1250
+		s.keyframes++
+	}
+	burst := make([]rtp.Packet, packets)
+	for i := range burst {
+		burst[i] = packet(s.number, payload+string(make([]byte, 1249)), i == packets-1)
+		payload = "d"
+		s.number++
+		s.bytes += 1250
+	}
+	s.track.ReceiveRTP(s.batch, burst)
+}
+
+// wantAsked checks that the sender is asked at this moment, and was not since the last
+// look.
+func (s *encoder) wantAsked(t *testing.T, what string) {
+	t.Helper()
+	if at := s.asked(); !slices.Equal(at, []time.Time{time.Now()}) {
+		t.Errorf("%s: the sender was asked at %v, want now, %v", what, at, time.Now())
+	}
+}
+
+// toggle pauses and resumes an edge ten times a second.
+func toggle(e *fanout.Edge, frame int) {
+	switch frame % 5 {
+	case 0:
+		fanout.Apply([]fanout.Change{pause(e)})
+	case 2:
+		fanout.Apply([]fanout.Change{resume(e)})
+	}
+}
+
+// What receivers may cost a sender, and so all others, in keyframes and bytes. This
+// sender's minute is 7.5 MB by itself, and without a budget a receiver that asks every
+// time would make it 17 MB.
+func TestKeyframeEconomy(t *testing.T) {
+	each := func(frames int) func([]*fanout.Edge, int) {
+		return func(edges []*fanout.Edge, frame int) {
+			if frame%frames == 0 {
+				edges[0].ReceivePLI()
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		act       func(edges []*fanout.Edge, frame int)
+		keyframes int     // in a minute, at most
+		bytes     float64 // in parts of what the sender sends by itself, at most
+	}{
+		"one PLI":           {each(1 << 20), 1, 1.01},
+		"a PLI each 20 ms":  {each(1), 13, 1.07},
+		"cannot decode":     {each(11), 13, 1.07}, // and says so each 220 ms
+		"a PLI each second": {each(50), 13, 1.07},
+		"toggles":           {func(edges []*fanout.Edge, frame int) { toggle(edges[0], frame) }, 13, 1.07},
+		"toggles and asks": {func(edges []*fanout.Edge, frame int) {
+			toggle(edges[0], frame)
+			edges[0].ReceivePLI()
+		}, 13, 1.07},
+		"all cannot decode": {func(edges []*fanout.Edge, frame int) {
+			for i, e := range edges {
+				if frame%11 == i%11 {
+					e.ReceivePLI()
+				}
+			}
+		}, 64, 1.32},
+		"all toggle":             {func(edges []*fanout.Edge, frame int) { toggle(edges[frame/5%len(edges)], frame) }, 64, 1.32},
+		"all ask at other times": {func(edges []*fanout.Edge, frame int) { edges[frame%len(edges)].ReceivePLI() }, 64, 1.32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withEncoder(t, 100, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+				s.run(time.Minute, func(frame int) { test.act(edges, frame) })
+				limit := test.bytes * float64(time.Minute/frameInterval*frameBytes)
+				if s.keyframes < 1 || s.keyframes > test.keyframes || float64(s.bytes) > limit {
+					t.Errorf("%d keyframes, %d bytes; want %d keyframes, %.0f bytes at most", s.keyframes, s.bytes, test.keyframes, limit)
+				}
+			})
+		})
+	}
+}
+
+// A receiver that has asked too often is heard at once when it has been quiet.
+func TestFirstWishAfterQuietIsGrantedAtOnce(t *testing.T) {
+	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		edges[0].ReceivePLI()
+		s.wantAsked(t, "a first PLI")
+		s.run(time.Minute, func(int) { edges[0].ReceivePLI() })
+		s.run(time.Minute, nil)
+		for range 3 {
+			edges[0].ReceivePLI()
+			s.wantAsked(t, "a PLI after quiet")
+			s.frame(true)
+			s.run(300*time.Millisecond, nil)
+		}
+	})
+}
+
+// A receiver that resumes waits for no budget of receivers, be it its own.
+func TestResumeIsAskedForAtOnce(t *testing.T) {
+	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		s.run(time.Minute, func(int) { edges[0].ReceivePLI() })
+		for range 20 {
+			fanout.Apply([]fanout.Change{pause(edges[0])})
+			s.run(1100*time.Millisecond, nil)
+			fanout.Apply([]fanout.Change{resume(edges[0])})
+			s.wantAsked(t, "a resume")
+			s.frame(true)
+		}
+		// Another receiver, while that one asks all the time: requests are 200 ms apart.
+		spam := func(int) { edges[0].ReceivePLI() }
+		for range 20 {
+			fanout.Apply([]fanout.Change{pause(edges[1])})
+			s.run(1100*time.Millisecond, spam)
+			fanout.Apply([]fanout.Change{resume(edges[1])})
+			s.run(220*time.Millisecond, spam)
+			if _, waits := edges[1].Withheld(); waits {
+				t.Fatal("no keyframe 220 ms after a resume")
+			}
+		}
+	})
+}
+
+// A receiver whose pauses come and go is not forgotten when they end.
+func TestTogglesEndInAKeyframe(t *testing.T) {
+	withEncoder(t, 1, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		s.run(time.Minute, func(frame int) { toggle(edges[0], frame) })
+		if _, waits := edges[0].Withheld(); !waits {
+			t.Fatal("the last resume is answered already")
+		}
+		s.run(8*time.Second, nil)
+		if _, waits := edges[0].Withheld(); waits {
+			t.Error("the last resume is not answered within 8 s")
+		}
+	})
+}
+
+// The repetition of a request that another receiver made, and does not need any more,
+// is no way around a receiver's budget.
+func TestRepetitionKeepsToTheBudget(t *testing.T) {
+	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		s.run(time.Minute, func(int) { edges[0].ReceivePLI() })
+		for len(s.asked()) == 0 {
+			edges[0].ReceivePLI()
+			time.Sleep(frameInterval)
+		}
+		s.frame(true)
+		granted := time.Now()
+		edges[0].ReceivePLI()
+		time.Sleep(time.Second)
+		fanout.Apply([]fanout.Change{pause(edges[1])})
+		fanout.Apply([]fanout.Change{resume(edges[1])})
+		s.wantAsked(t, "a resume")
+		fanout.Apply([]fanout.Change{pause(edges[1])})
+		time.Sleep(6 * time.Second)
+		if asked := s.asked(); len(asked) != 0 {
+			t.Errorf("asked at %v, %v after the last keyframe", asked, asked[0].Sub(granted))
+		}
+		time.Sleep(2 * time.Second)
+		if asked := s.asked(); len(asked) == 0 {
+			t.Error("the receiver's own wish is forgotten")
+		}
+	})
+}
+
+// A sender of which nothing comes is asked ever more rarely, whoever asks, and at once
+// when it sends again.
+func TestMutedSenderIsAskedEverMoreRarely(t *testing.T) {
+	withEncoder(t, 10, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		begin := time.Now()
+		for range 10 * time.Minute / frameInterval {
+			for _, e := range edges {
+				e.ReceivePLI()
+			}
+			time.Sleep(frameInterval)
+		}
+		asked := s.asked()
+		var at []float64
+		for _, a := range asked {
+			at = append(at, a.Sub(begin).Seconds())
+		}
+		want := []float64{0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 127.5, 191.5, 255.5, 319.5, 383.5, 447.5, 511.5, 575.5}
+		if !slices.Equal(at, want) {
+			t.Errorf("asked at %v, want %v", at, want)
+		}
+		s.frame(false)
+		s.wantAsked(t, "a packet after the silence")
+		s.frame(true)
+		time.Sleep(time.Minute)
+		if asked := s.asked(); len(asked) != 0 {
+			t.Errorf("asked at %v though nobody waits", asked)
+		}
+	})
+}
+
+// A stream's start is asked for at once though the sender seems to be muted.
+func TestResumeOfAMutedSender(t *testing.T) {
+	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		edges[0].ReceivePLI()
+		time.Sleep(5 * time.Minute)
+		s.asked()
+		fanout.Apply([]fanout.Change{pause(edges[1])})
+		fanout.Apply([]fanout.Change{resume(edges[1])})
+		s.wantAsked(t, "a resume")
+		time.Sleep(63 * time.Second)
+		if asked := s.asked(); len(asked) != 0 {
+			t.Errorf("asked at %v, though the sender has been silent for minutes", asked)
+		}
+	})
+}
