@@ -38,6 +38,7 @@ type Edge struct {
 	// For sender reports, so without what was sent again; they wrap, as RFC 3550
 	// section 6.4.1 has it.
 	packets, octets uint32
+	reported        bool // some report was written
 	resends         resends
 }
 
@@ -77,9 +78,13 @@ func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (wantsKeyframe
 		e.lock()
 		after, started := e.forward(batch, b, next, counts)
 		wantsKeyframe = e.wantsKeyframe()
+		reported := e.reported
 		e.mu.Unlock()
 		if !started {
 			return wantsKeyframe
+		}
+		if !reported {
+			e.introduce(batch)
 		}
 		e.replay(batch, &b.arrivals[after-1], counts)
 		next = after
@@ -147,16 +152,6 @@ func (e *Edge) publish() {
 	if e.written.Load() != e.highest {
 		e.written.Store(e.highest)
 	}
-}
-
-// report writes a sender report.
-func (e *Edge) report(batch *udp.Batch, ntpTime uint64, rtpTime uint32) error {
-	e.lock()
-	defer e.mu.Unlock()
-	if e.removed {
-		return nil
-	}
-	return e.sink.WriteSenderReport(batch, ntpTime, rtpTime, e.packets, e.octets)
 }
 
 // start follows what Apply wants, and tells whether the edge now waits for a keyframe,

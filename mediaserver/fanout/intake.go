@@ -28,6 +28,7 @@ func (t *Track) takeIn(packets []rtp.Packet) *burst {
 		t.arrived = now
 		if a.Restarted {
 			b.restarted = true
+			t.clock = clock{} // the new run may be on another
 			t.counters.SourceRestarts.Add(1)
 		}
 		facts := forwarding.Packet{

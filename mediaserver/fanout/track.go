@@ -25,7 +25,6 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
-	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // Config describes a track.
@@ -66,6 +65,7 @@ type Track struct {
 	source  forwarding.Source
 	arrived time.Time // when the last packet that belongs to a run came
 	store   store
+	clock   clock
 	spare   []*burst // memory used again
 }
 
@@ -163,25 +163,6 @@ func (t *Track) refresh() {
 }
 
 func (t *Track) shardOf(worker int) int { return int(uint(worker) % uint(len(t.shards))) }
-
-// ReceiveSenderReport passes the sender's clock on to every negotiated receiver,
-// withheld or not: RTCP goes on during a pause, and the relation of the two clocks
-// is the sender's word, never our extrapolation. The counts are each edge's own.
-// Reports are rare, so the reader's batch takes those of all workers' receivers.
-func (t *Track) ReceiveSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32) {
-	t.in.Lock()
-	rtpTime = t.source.Timestamp(rtpTime)
-	t.in.Unlock()
-	for _, e := range *t.all.Load() {
-		if e.sink.SSRC() == 0 {
-			continue
-		}
-		batch.Room(1)
-		if err := e.report(batch, ntpTime, rtpTime); err != nil {
-			t.counters.SinkErrors.Add(1)
-		}
-	}
-}
 
 // wantsKeyframe tells whether any edge still waits for one, and from when on the sender
 // may be asked for it.

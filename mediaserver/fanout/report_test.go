@@ -1,0 +1,119 @@
+package fanout_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+)
+
+// Hazard 13: reports go on during a pause, and count what this receiver got.
+func TestSenderReports(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	e := track.AddEdge(sink, 0)
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K23", true)})
+	track.ReceiveSenderReport(batch(), 1, 2)
+	fanout.Apply([]fanout.Change{pause(e)})
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K23", true)})
+	track.ReceiveSenderReport(batch(), 3, 4)
+	if want := [][2]uint32{{1, 3}, {1, 3}}; !slices.Equal(sink.reports, want) {
+		t.Errorf("reports %v, want %v", sink.reports, want)
+	}
+}
+
+// What is sent again is no more of the stream than was sent before.
+func TestSenderReportsDoNotCountResends(t *testing.T) {
+	track := newVideo(t, func() {})
+	e, sink, n := begun(t, track, packet(1, "K23", true))
+	for range 3 {
+		e.ReceiveNACK(batch(), n)
+	}
+	track.ReceiveSenderReport(batch(), 1, 2)
+	if want := [][2]uint32{{1, 3}}; sink.again != 3 || !slices.Equal(sink.reports, want) {
+		t.Errorf("reports %v after %d resends, want %v", sink.reports, sink.again, want)
+	}
+}
+
+// Reports are moved with the packets when the sender begins anew under another SSRC.
+func TestSenderReportsFollowTheSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		track, sink := newVideo(t, func() {}), &recorder{}
+		defer track.Close()
+		track.AddEdge(sink, 0)
+		send := func(ssrc uint32, number uint16, timestamp uint32) {
+			p := packet(number, "K", true)
+			p.SSRC, p.Timestamp = ssrc, timestamp
+			track.ReceiveRTP(batch(), []rtp.Packet{p})
+			track.ReceiveSenderReport(batch(), uint64(number), timestamp)
+		}
+		send(1, 1, 1000)
+		time.Sleep(time.Second)
+		send(2, 2, 5)
+		if want := []uint32{1000, 91_000}; !slices.Equal(sink.times, want) {
+			t.Fatalf("packets at %v, want %v", sink.times, want)
+		}
+		if want := []clock{{1, 1000}, {2, 91_000}}; !slices.Equal(sink.clocks, want) {
+			t.Errorf("reports of %v, want %v", sink.clocks, want)
+		}
+	})
+}
+
+// A newcomer has the sender's clocks with the first packet, as the sender last told
+// them, and no second time when it resumes.
+func TestNewcomerHasTheLastReport(t *testing.T) {
+	for name, newTrack := range map[string]func(testing.TB) *fanout.Track{
+		"audio": newAudio,
+		"video": func(t testing.TB) *fanout.Track { return newVideo(t, func() {}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				track := newTrack(t)
+				defer track.Close()
+				track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
+				track.ReceiveSenderReport(batch(), 11, 12)
+				track.ReceiveSenderReport(batch(), 21, 22)
+				time.Sleep(4 * time.Second)
+				newcomer, paused := &recorder{}, &recorder{}
+				e := track.AddEdge(newcomer, forwarding.Unnegotiated)
+				later := track.AddEdge(paused, forwarding.Paused)
+				fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+				track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K23", true), packet(3, "K", true)})
+				if want := []clock{{21, 22}}; !slices.Equal(newcomer.clocks, want) || !slices.Equal(newcomer.reports, [][2]uint32{{1, 3}}) {
+					t.Errorf("the newcomer has %v with counts %v, want %v", newcomer.clocks, newcomer.reports, want)
+				}
+				track.ReceiveSenderReport(batch(), 31, 32)
+				fanout.Apply([]fanout.Change{pause(e), resume(later)})
+				fanout.Apply([]fanout.Change{resume(e)})
+				track.ReceiveRTP(batch(), []rtp.Packet{packet(4, "K", true)})
+				if want := []clock{{21, 22}, {31, 32}}; !slices.Equal(newcomer.clocks, want) {
+					t.Errorf("the newcomer has %v, want %v", newcomer.clocks, want)
+				}
+				if want := []clock{{31, 32}}; !slices.Equal(paused.clocks, want) {
+					t.Errorf("who was paused has %v, want %v", paused.clocks, want)
+				}
+			})
+		})
+	}
+}
+
+// A report from before the sender began anew says nothing of the clock that it has now.
+func TestNewcomerHasNoReportOfAnotherRun(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
+	track.ReceiveSenderReport(batch(), 1, 2)
+	other := packet(1, "K", true)
+	other.SSRC = 10
+	track.ReceiveRTP(batch(), []rtp.Packet{other})
+	track.AddEdge(sink, 0)
+	other.SequenceNumber++
+	track.ReceiveRTP(batch(), []rtp.Packet{other})
+	wantBytes(t, sink, "K")
+	if len(sink.clocks) != 0 {
+		t.Errorf("a newcomer has %v", sink.clocks)
+	}
+}
