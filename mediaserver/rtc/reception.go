@@ -12,11 +12,17 @@ const (
 	// maxMissing is how many lost packets of a stream are asked for at a time. A sender that lost more begins anew with a
 	// keyframe, which whoever needs one asks for.
 	maxMissing = 256
-	// nackDelay is how long a gap may be reordering. Then the packet is asked for, again after each nackInterval, nackTries
-	// times in all.
-	nackDelay    = 10 * time.Millisecond
-	nackInterval = 50 * time.Millisecond
-	nackTries    = 10
+	// nackDelay is how long a gap may be reordering. Then the packet is asked for, nackTries times in all.
+	nackDelay = 10 * time.Millisecond
+	nackTries = 10
+	// firstNACKInterval is how long an answer may take while the round trip is not known, and minNACKInterval how long it may
+	// take in any case: a sender may wait for its next turn to send.
+	firstNACKInterval = 50 * time.Millisecond
+	minNACKInterval   = 20 * time.Millisecond
+	// maxNACKBackOff is what the wait for an answer doubles up to: after a few that were lost, the next will be as well.
+	maxNACKBackOff = 160 * time.Millisecond
+	// maxNACKInterval is for round trips so long that an answer hardly is of use.
+	maxNACKInterval = 500 * time.Millisecond
 )
 
 // reception is the statistics of one stream that a client sends (RFC 3550 appendix A), and what is missing of it.
@@ -35,19 +41,22 @@ type reception struct {
 	reportArrival time.Time
 
 	missing []missing // in order
+	trips   roundTrips
+	resent  bool // the sender sends again on a stream of its own
 }
 
 // missing is a packet that did not come.
 type missing struct {
 	sequenceNumber uint64 // extended
 	due            time.Time
+	asked          time.Time // for the first time
 	tries          int
 }
 
 // restart begins anew with another SSRC, or the same.
 func (r *reception) restart(ssrc uint32) {
 	if r.ssrc != ssrc {
-		*r = reception{ssrc: ssrc, clockRate: r.clockRate, missing: r.missing[:0]}
+		*r = reception{ssrc: ssrc, clockRate: r.clockRate, missing: r.missing[:0], trips: r.trips, resent: r.resent}
 	}
 }
 
@@ -64,7 +73,10 @@ func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Ti
 	ahead := int16(packet.SequenceNumber - uint16(r.highest))
 	if ahead > maxDropout || ahead < -maxDropout {
 		// The sender begins a new run of numbers (RFC 3550 appendix A.1).
-		*r = reception{ssrc: r.ssrc, clockRate: r.clockRate, missing: r.missing[:0], reportTime: r.reportTime, reportArrival: r.reportArrival}
+		*r = reception{
+			ssrc: r.ssrc, clockRate: r.clockRate, reportTime: r.reportTime, reportArrival: r.reportArrival,
+			missing: r.missing[:0], trips: r.trips, resent: r.resent,
+		}
 
 		return r.receive(packet, retransmission, now)
 	}
@@ -79,14 +91,29 @@ func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Ti
 			r.missing = append(r.missing, missing{sequenceNumber: n, due: now.Add(nackDelay)})
 		}
 		r.highest = number
-	case len(r.missing) > 0:
-		r.missing = slices.DeleteFunc(r.missing, func(m missing) bool { return m.sequenceNumber == number })
+	default:
+		r.found(number, retransmission, now)
 	}
 	if !retransmission {
 		r.measureJitter(packet.Timestamp, now)
 	}
 
 	return gap
+}
+
+// found notes that a packet which may have been missing has come.
+func (r *reception) found(number uint64, retransmission bool, now time.Time) {
+	r.resent = r.resent || retransmission
+	r.missing = slices.DeleteFunc(r.missing, func(m missing) bool {
+		if m.sequenceNumber != number {
+			return false
+		}
+		if m.tries > 0 && retransmission == r.resent { // else it was late, and not sent again
+			r.trips.add(now.Sub(m.asked))
+		}
+
+		return true
+	})
 }
 
 // near tells whether a number may belong to the run of numbers that comes in (forwarding.Source).
@@ -159,8 +186,11 @@ func (r *reception) ask(now time.Time) (numbers []uint16, next time.Time) {
 	for i := range r.missing {
 		m := &r.missing[i]
 		if !now.Before(m.due) {
+			if m.tries == 0 {
+				m.asked = now
+			}
 			m.tries++
-			m.due = now.Add(nackInterval)
+			m.due = now.Add(r.nackInterval(m.tries))
 			numbers = append(numbers, uint16(m.sequenceNumber))
 		}
 		if next.IsZero() || m.due.Before(next) {
@@ -169,4 +199,15 @@ func (r *reception) ask(now time.Time) (numbers []uint16, next time.Time) {
 	}
 
 	return numbers, next
+}
+
+// nackInterval is how long the answer to the try may take: a round trip and a quarter, and twice as long each time, lest a
+// round trip that is longer than known makes every packet be asked for many times.
+func (r *reception) nackInterval(try int) time.Duration {
+	first := firstNACKInterval
+	if trip := r.trips.estimate(); trip > 0 {
+		first = min(max(trip+trip/4, minNACKInterval), maxNACKInterval)
+	}
+
+	return max(first, min(first<<(try-1), maxNACKBackOff))
 }

@@ -38,10 +38,11 @@ func TestMissingPacketsAreAskedForUntilTheyCome(t *testing.T) {
 	at = at.Add(nackDelay)
 	for try := range nackTries {
 		numbers, next := r.ask(at)
-		if !slices.Equal(numbers, []uint16{65535, 1}) || next != at.Add(nackInterval) {
+		wait := min(firstNACKInterval<<try, maxNACKBackOff)
+		if !slices.Equal(numbers, []uint16{65535, 1}) || next != at.Add(wait) {
 			t.Fatalf("try %d: asked for %v, next at %v", try, numbers, next)
 		}
-		if again, _ := r.ask(at.Add(nackInterval / 2)); len(again) != 0 {
+		if again, _ := r.ask(at.Add(wait / 2)); len(again) != 0 {
 			t.Fatalf("try %d: asked for %v again too early", try, again)
 		}
 		at = next
@@ -144,5 +145,102 @@ func TestRetransmissionsDoNotHideLoss(t *testing.T) {
 	}
 	if report, _ := r.report(begin); report.TotalLost != 1 || report.FractionLost != 256/4 {
 		t.Errorf("report %+v", report)
+	}
+}
+
+// lossy plays 20 s of a sender that is a round trip away and loses every tenth packet, and of those that it sends again those
+// that lose says. It tells how often each lost packet was asked for.
+func lossy(r *reception, roundTrip time.Duration, rtx bool, lose func(answer int) bool) (asks []int) {
+	type answer struct {
+		number uint16
+		at     time.Time
+	}
+	var answers []answer
+	index, answered := map[uint16]int{}, 0
+	for ms := range 20_000 {
+		now := begin.Add(time.Duration(ms) * time.Millisecond)
+		if number := uint16(ms / 10); ms%10 == 0 && number%10 != 9 {
+			r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: number}}, false, now)
+		}
+		for len(answers) > 0 && !answers[0].at.After(now) {
+			r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: answers[0].number}}, rtx, now)
+			answers = answers[1:]
+		}
+		numbers, _ := r.ask(now)
+		for _, number := range numbers {
+			if _, ok := index[number]; !ok {
+				index[number] = len(asks)
+				asks = append(asks, 0)
+			}
+			asks[index[number]]++
+			if answered++; !lose(answered) {
+				answers = append(answers, answer{number, now.Add(roundTrip)})
+			}
+		}
+	}
+
+	return asks[:len(asks)-10] // the last ones are not answered yet
+}
+
+// Once the round trip is known, a packet is asked for once; before that a few times at most, however long it is.
+func TestNACKsArePacedByTheRoundTrip(t *testing.T) {
+	for _, roundTrip := range []time.Duration{1, 5, 30, 90, 150, 300, 390} {
+		for _, rtx := range []bool{true, false} {
+			r := newReception()
+			for i, n := range lossy(r, roundTrip*time.Millisecond, rtx, func(int) bool { return false }) {
+				if n > 5 || n > 1 && i > 10 {
+					t.Errorf("round trip %d ms, RTX %t: lost packet %d was asked for %d times", roundTrip, rtx, i, n)
+				}
+			}
+			if got := r.trips.estimate(); got != roundTrip*time.Millisecond {
+				t.Errorf("round trip %d ms, RTX %t: %v is measured", roundTrip, rtx, got)
+			}
+		}
+	}
+}
+
+// Where the way loses a third of the answers, each is waited for no longer than the round trip takes.
+func TestLostAnswersDoNotSlowNACKsDown(t *testing.T) {
+	r := newReception()
+	asks := lossy(r, 80*time.Millisecond, true, func(answer int) bool { return answer%3 == 0 })
+	sum := 0
+	for _, n := range asks {
+		sum += n
+	}
+	if sum > len(asks)*16/10 {
+		t.Errorf("%d lost packets were asked for %d times", len(asks), sum)
+	}
+	if got := r.trips.estimate(); got != 80*time.Millisecond {
+		t.Errorf("a round trip of %v is measured", got)
+	}
+	for try, want := range []time.Duration{100, 160, 160, 160} {
+		if got := r.nackInterval(try + 1); got != want*time.Millisecond {
+			t.Errorf("try %d is waited for %v, want %d ms", try+1, got, want)
+		}
+	}
+	r.restart(8) // another stream of the same client
+	feed(r, 1, 40_000)
+	if got := r.trips.estimate(); got != 80*time.Millisecond {
+		t.Errorf("a round trip of %v under a new SSRC", got)
+	}
+}
+
+// A packet that is merely late, and comes just after it was asked for, is no answer.
+func TestLatePacketsAreNoAnswers(t *testing.T) {
+	r := newReception()
+	lossy(r, 200*time.Millisecond, true, func(int) bool { return false })
+	first := r.highest + 2
+	for n := first; n < first+100; n += 2 {
+		now := begin.Add(time.Minute + time.Duration(n)*100*time.Millisecond)
+		for _, late := range []struct {
+			number uint64
+			after  time.Duration
+		}{{n, 0}, {n - 1, 12 * time.Millisecond}} {
+			r.ask(now.Add(late.after - time.Millisecond))
+			r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: uint16(late.number)}}, false, now.Add(late.after))
+		}
+	}
+	if got := r.trips.estimate(); got != 200*time.Millisecond {
+		t.Errorf("a round trip of %v is measured", got)
 	}
 }
