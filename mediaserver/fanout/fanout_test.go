@@ -204,6 +204,29 @@ func TestSilenceBeforeANewRunStaysInTheTimeline(t *testing.T) {
 	})
 }
 
+// A receiver whose first packets are lost just before its numbers wrap would guess
+// SRTP's roll-over counter wrong (RFC 3711 section 3.3.1), and see nothing, for ever.
+func TestFirstNumbersAreFarFromTheWrap(t *testing.T) {
+	track := newAudio(t)
+	var sinks []*recorder
+	for range 100 {
+		sinks = append(sinks, &recorder{})
+		track.AddEdge(sinks[len(sinks)-1], 0)
+	}
+	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "a", true)})
+	first := make(map[uint16]struct{})
+	for _, sink := range sinks {
+		numbers := wantBytes(t, sink, "a")
+		if numbers[0] >= 1<<15 {
+			t.Errorf("a first number of %d", numbers[0])
+		}
+		first[numbers[0]] = struct{}{}
+	}
+	if len(first) < 50 {
+		t.Errorf("%d different first numbers of 100 receivers: they are to be random", len(first))
+	}
+}
+
 func TestNACK(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	e := track.AddEdge(sink, 0)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -144,6 +145,57 @@ func TestUplinkRetransmissions(t *testing.T) {
 	defer c.peer.inbound.mu.Unlock()
 	if len(stream.uplink.reception.missing) != 0 {
 		t.Errorf("still missing: %v", stream.uplink.reception.missing)
+	}
+}
+
+// What comes on the retransmission stream far off the numbers that the client sends now was asked for long ago. Two of them
+// in order would pass for a new run of numbers, to which every receiver would change over, and back.
+func TestUplinkRetransmissionsFarOff(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	c.peer.inbound.mu.Lock()
+	stream := c.peer.inbound.streams[1]
+	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.mu.Unlock()
+	context := ofClient(t, c.peer)
+	media := func(n uint16) []byte {
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: stream.ssrc, PayloadType: 96}, Payload: []byte{1}})
+	}
+	again := uint16(0)
+	resent := func(n uint16) []byte {
+		again++
+		original := []byte{byte(n >> 8), byte(n), 1}
+
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: again, SSRC: 99, PayloadType: 97}, Payload: original})
+	}
+	arrive(c.peer, udp.NewBatch(0, nil), media(40_000), media(40_002),
+		resent(20_000), resent(20_001), resent(60_000), resent(60_001), resent(36_000), resent(36_001),
+		resent(40_001), media(40_003))
+	var got []uint16
+	for _, packet := range c.video.received() {
+		got = append(got, packet.SequenceNumber)
+	}
+	if want := []uint16{40_000, 40_002, 40_001, 40_003}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The largest packet that is taken in can leave, and can be sent again: one that could not would use up a number that SRTP
+// never learns of.
+func TestLargestPayloadLeaves(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	d, _ := bind(t, c, "SENDER")
+	if d.binding.Load().rtx.context == nil {
+		t.Fatal("no retransmission stream was negotiated")
+	}
+	var sizes []int
+	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sizes = append(sizes, len(datagram)) })
+	payload := make([]byte, maxPayloadBytes)
+	must(t, d.WriteRTP(batch, 1, 0, true, payload, 0))
+	must(t, d.ResendRTP(batch, 1, 0, true, payload, 0))
+	batch.Flush()
+	// One more byte would not fit: the limit costs no sender a packet that could leave.
+	if want := []int{udp.MaxDatagram - 2, udp.MaxDatagram}; !slices.Equal(sizes, want) {
+		t.Errorf("datagrams of %v bytes, want %v", sizes, want)
 	}
 }
 
