@@ -52,6 +52,10 @@ verify: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)
 fuzz: ## Run every fuzz target for FUZZTIME (10s).
 	@hack/fuzz.sh "$(or $(FUZZTIME),10s)"
 
+.PHONY: flake
+flake: ## Run tests 20 times at low priority beside load (FLAKE='-n 100 -run TestOrder ./mediaserver/fanout').
+	@hack/flake.sh $(FLAKE)
+
 .PHONY: e2e-browser
 e2e-browser: build controlplane ## Test with Chromium, sora-js-sdk and HTTPie (installs them: root, Debian).
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
