@@ -101,6 +101,13 @@ func toggle(e *fanout.Edge, frame int) {
 	}
 }
 
+// askInTurn has one receiver more begin to ask, each time, every 100 ms.
+func askInTurn(edges []*fanout.Edge, frame int) {
+	for _, e := range edges[:min(len(edges), frame/5+1)] {
+		e.ReceivePLI()
+	}
+}
+
 // What receivers may cost a sender, and so all others, in keyframes and bytes. This
 // sender's minute is 7.5 MB by itself, and without a budget a receiver that asks every
 // time would make it 17 MB.
@@ -132,9 +139,9 @@ func TestKeyframeEconomy(t *testing.T) {
 					e.ReceivePLI()
 				}
 			}
-		}, 64, 1.32},
-		"all toggle":             {func(edges []*fanout.Edge, frame int) { toggle(edges[frame/5%len(edges)], frame) }, 64, 1.32},
-		"all ask at other times": {func(edges []*fanout.Edge, frame int) { edges[frame%len(edges)].ReceivePLI() }, 64, 1.32},
+		}, 65, 1.33},
+		"all toggle":             {func(edges []*fanout.Edge, frame int) { toggle(edges[frame/5%len(edges)], frame) }, 65, 1.33},
+		"all ask at other times": {askInTurn, 65, 1.33},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withEncoder(t, 100, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
@@ -175,16 +182,29 @@ func TestResumeIsAskedForAtOnce(t *testing.T) {
 			s.wantAsked(t, "a resume")
 			s.frame(true)
 		}
-		// Another receiver, while that one asks all the time: requests are 200 ms apart.
-		spam := func(int) { edges[0].ReceivePLI() }
+	})
+}
+
+// Nor does it wait because all the others cannot go on: requests are 200 ms apart.
+func TestResumeAmongManyThatCannotGoOn(t *testing.T) {
+	withEncoder(t, 100, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+		others, e := edges[1:], edges[0]
+		ask := func(frame int) { askInTurn(others, frame) }
+		s.run(time.Minute, ask)
+		ask = func(int) { askInTurn(others, 1<<20) }
 		for range 20 {
-			fanout.Apply([]fanout.Change{pause(edges[1])})
-			s.run(1100*time.Millisecond, spam)
-			fanout.Apply([]fanout.Change{resume(edges[1])})
-			s.run(220*time.Millisecond, spam)
-			if _, waits := edges[1].Withheld(); waits {
+			fanout.Apply([]fanout.Change{pause(e)})
+			s.run(1100*time.Millisecond, ask)
+			fanout.Apply([]fanout.Change{resume(e)})
+			s.run(220*time.Millisecond, ask)
+			if _, waits := e.Withheld(); waits {
 				t.Fatal("no keyframe 220 ms after a resume")
 			}
+		}
+		s.keyframes = 0
+		s.run(time.Minute, ask)
+		if s.keyframes > 65 {
+			t.Errorf("%d keyframes in a minute", s.keyframes)
 		}
 	})
 }

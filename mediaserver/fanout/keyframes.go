@@ -32,6 +32,7 @@ type keyframes struct {
 	mu        sync.Mutex
 	scheduled bool          // a request is due
 	due       time.Time     // while scheduled
+	start     bool          // somebody's stream begins with it
 	out       bool          // the last request is not answered; scheduled, too
 	heard     bool          // and something of the sender has come since
 	retry     time.Duration // how long the last request may stay unanswered
@@ -66,7 +67,7 @@ func (k *keyframes) ask(from time.Time, start bool) {
 	k.mu.Lock()
 	k.wishes++
 	now := time.Now()
-	at := k.earliest(now, from)
+	at := k.earliest(now, from, start)
 	switch {
 	case k.out && (now.Sub(k.last) < keyframeRetry || !k.heard && !start), // the request that is out is for it, too
 		k.scheduled && !at.Before(k.due):
@@ -74,7 +75,7 @@ func (k *keyframes) ask(from time.Time, start bool) {
 		k.counters.KeyframeRequestsCoalesced.Add(1)
 		return
 	}
-	k.scheduled, k.due = true, at
+	k.scheduled, k.due, k.start = true, at, k.start || start
 	early := at.After(now)
 	if early {
 		k.counters.KeyframeRequestsDeferred.Add(1)
@@ -89,8 +90,8 @@ func (k *keyframes) ask(from time.Time, start bool) {
 }
 
 // earliest is when the next request may be sent. Call with mu held.
-func (k *keyframes) earliest(now, from time.Time) time.Time {
-	for _, at := range [...]time.Time{from, k.allowance.next(), k.last.Add(keyframeInterval)} {
+func (k *keyframes) earliest(now, from time.Time, start bool) time.Time {
+	for _, at := range [...]time.Time{from, k.allowance.next(start), k.last.Add(keyframeInterval)} {
 		if at.After(now) {
 			now = at
 		}
@@ -132,7 +133,7 @@ func (k *keyframes) sending(now time.Time) {
 	} else {
 		k.retry = keyframeRetry
 	}
-	k.out, k.heard = true, false
+	k.out, k.heard, k.start = true, false, false
 	k.last, k.due = now, now.Add(k.retry)
 	k.allowance = k.allowance.spend(now)
 	k.counters.KeyframeRequests.Add(1)
@@ -153,7 +154,7 @@ func (k *keyframes) arrived(wishes uint64, waiting bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !waiting && wishes == k.wishes {
-		k.scheduled, k.out = false, false
+		k.scheduled, k.out, k.start = false, false, false
 	}
 }
 
@@ -202,9 +203,9 @@ func (k *keyframes) repeat() {
 	case !wanted:
 		// A wish since then may be the first after the last edge gave up waiting.
 		k.scheduled = wishes != k.wishes
-		k.out = k.out && k.scheduled
+		k.out, k.start = k.out && k.scheduled, k.start && k.scheduled
 	default:
-		k.due = k.earliest(now, from)
+		k.due = k.earliest(now, from, k.start)
 		if send = !k.due.After(now); send {
 			k.sending(now)
 		}

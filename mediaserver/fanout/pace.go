@@ -39,9 +39,14 @@ func (p *pace) grant(now time.Time) time.Time {
 	return at
 }
 
-// keyframesAhead is how many requests a sender may get in a row, before there is one
-// in a second.
-const keyframesAhead = 4
+const (
+	// keyframesAhead is how many requests a sender may get in a row, before there is one
+	// in a second.
+	keyframesAhead = 5
+	// keyframesKept is how many of these are kept for starts: a receiver that resumes does
+	// not wait because others cannot go on.
+	keyframesKept = 2
+)
 
 // allowance is one sender's budget of keyframes: one in a second, however many
 // receivers ask for them; what was not used is saved up to keyframesAhead.
@@ -49,8 +54,14 @@ type allowance struct {
 	full time.Time // when all of keyframesAhead are there again
 }
 
-// next is when the next request may be sent.
-func (a allowance) next() time.Time { return a.full.Add(-(keyframesAhead - 1) * time.Second) }
+// next is when the next request may be sent, for somebody's start or for others.
+func (a allowance) next(start bool) time.Time {
+	missing := time.Duration(keyframesAhead - 1 - keyframesKept) // of keyframesAhead, at most
+	if start {
+		missing = keyframesAhead - 1
+	}
+	return a.full.Add(-missing * time.Second)
+}
 
 // spend returns what is left after a request.
 func (a allowance) spend(now time.Time) allowance {
