@@ -140,7 +140,9 @@ func TestKeyframeEconomy(t *testing.T) {
 				}
 			}
 		}, 65, 1.33},
-		"all toggle":             {func(edges []*fanout.Edge, frame int) { toggle(edges[frame/5%len(edges)], frame) }, 65, 1.33},
+		"all toggle": {func(edges []*fanout.Edge, frame int) {
+			toggle(edges[frame/5%len(edges)], frame)
+		}, 65, 1.33},
 		"all ask at other times": {askInTurn, 65, 1.33},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +150,8 @@ func TestKeyframeEconomy(t *testing.T) {
 				s.run(time.Minute, func(frame int) { test.act(edges, frame) })
 				limit := test.bytes * float64(time.Minute/frameInterval*frameBytes)
 				if s.keyframes < 1 || s.keyframes > test.keyframes || float64(s.bytes) > limit {
-					t.Errorf("%d keyframes, %d bytes; want %d keyframes, %.0f bytes at most", s.keyframes, s.bytes, test.keyframes, limit)
+					t.Errorf("%d keyframes, %d bytes; want %d keyframes, %.0f bytes at most",
+						s.keyframes, s.bytes, test.keyframes, limit)
 				}
 			})
 		})
@@ -267,7 +270,10 @@ func TestMutedSenderIsAskedEverMoreRarely(t *testing.T) {
 		for _, a := range asked {
 			at = append(at, a.Sub(begin).Seconds())
 		}
-		want := []float64{0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 127.5, 191.5, 255.5, 319.5, 383.5, 447.5, 511.5, 575.5}
+		want := []float64{
+			0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5,
+			127.5, 191.5, 255.5, 319.5, 383.5, 447.5, 511.5, 575.5,
+		}
 		if !slices.Equal(at, want) {
 			t.Errorf("asked at %v, want %v", at, want)
 		}

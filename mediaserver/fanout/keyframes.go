@@ -26,7 +26,7 @@ const (
 // With the first packet of it the usual time holds again.
 type keyframes struct {
 	request  func()                           // sends one
-	wanted   func() (from time.Time, ok bool) // is somebody still waiting, and from when on may the sender be asked for it?
+	wanted   func() (from time.Time, ok bool) // does somebody still wait, and from when on may it be sent?
 	counters *Counters
 
 	mu        sync.Mutex

@@ -10,7 +10,7 @@ const (
 	// against it.
 	calm = 8 * time.Second
 	// maxCounted bounds what is counted, and so the gap between two wishes (8 s) and the
-	// time until they are granted as they come again (half a minute).
+	// time until three in a row are granted as they come again (48 s).
 	maxCounted = free + 3
 )
 

@@ -148,8 +148,8 @@ func TestRetransmissionsDoNotHideLoss(t *testing.T) {
 	}
 }
 
-// lossy plays 20 s of a sender that is a round trip away and loses every tenth packet, and of those that it sends again those
-// that lose says. It tells how often each lost packet was asked for.
+// lossy plays 20 s of a sender that is a round trip away and loses every tenth packet, and of those that it sends
+// again those that lose says. It tells how often each lost packet was asked for.
 func lossy(r *reception, roundTrip time.Duration, rtx bool, lose func(answer int) bool) (asks []int) {
 	type answer struct {
 		number uint16
