@@ -5,24 +5,29 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// rawDestination is an address in the kernel's form.
+// rawDestination is a path in the kernel's form.
 type rawDestination struct {
 	name   unix.RawSockaddrInet6 // Or, in its first bytes, a RawSockaddrInet4.
 	length uint32
 
-	// refused is the least segment size, in bytes, that the kernel refused to send as a run to this destination, 0 for
-	// none. It is a matter of the destination because the MTU of its path is.
-	refused atomic.Uint32
+	source       controls // The address of ours to send from.
+	sourceLength int      // In bytes; 0 leaves the choice to the kernel.
+
+	refusals refusals
 }
 
-// set makes the address one that a socket of this family takes: one of IPv6 takes IPv4 addresses only mapped to IPv6.
-func (r *rawDestination) set(address netip.AddrPort, ipv4 bool) {
+// set makes the addresses ones that a socket of this family takes: one of IPv6 takes IPv4 addresses only mapped to
+// IPv6.
+func (r *rawDestination) set(path Path, ipv4 bool) {
+	if path.Local.IsValid() {
+		r.sourceLength = r.source.setSource(path.Local, ipv4)
+	}
+	address := path.Remote
 	var port [2]byte
 	binary.BigEndian.PutUint16(port[:], address.Port())
 	if ipv4 && address.Addr().Is4() {
@@ -41,18 +46,9 @@ func (r *rawDestination) set(address netip.AddrPort, ipv4 bool) {
 	r.length = unix.SizeofSockaddrInet6
 }
 
-// joins says whether datagrams of this size may go to the destination as a run.
-func (r *rawDestination) joins(segment int) bool {
-	refused := r.refused.Load()
-
-	return refused == 0 || segment < int(refused)
-}
-
-// refuse remembers that the kernel refused a run of datagrams of this size.
-func (r *rawDestination) refuse(segment int) {
-	for r.joins(segment) {
-		r.refused.CompareAndSwap(r.refused.Load(), uint32(segment))
-	}
+// control is what Go's sockets are to be told of the address of ours.
+func (r *rawDestination) control() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&r.source)), r.sourceLength)
 }
 
 // scope is the number of the interface of a link-local address.

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"net"
+	"net/netip"
 	"syscall"
 	"unsafe"
 
@@ -24,7 +25,7 @@ type receiver struct {
 	headers  [MaxBurst]mmsghdr
 	vectors  [MaxBurst]unix.Iovec
 	names    [MaxBurst]unix.RawSockaddrInet6
-	controls [MaxBurst]segmentControl
+	controls [MaxBurst]controls
 	slots    [MaxBurst][]byte
 
 	received int // Messages that the last call returned.
@@ -35,6 +36,9 @@ type receiver struct {
 
 func newReceiver(conn *net.UDPConn, counters *counters, coalescing bool) (*receiver, error) {
 	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = askForLocal(raw, localAddress(conn).Addr())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +69,25 @@ func newReceiver(conn *net.UDPConn, counters *counters, coalescing bool) (*recei
 	return r, nil
 }
 
+// askForLocal has the kernel tell at which of our addresses datagrams arrive, unless there is but the one that the
+// socket is bound to.
+func askForLocal(raw syscall.RawConn, bound netip.Addr) error {
+	switch {
+	case !bound.IsUnspecified():
+		return nil
+	case bound.Is4():
+		return setOption(raw, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	default: // It holds for IPv4 too (RFC 3542 section 6.1, RFC 3493 section 3.7).
+		return setOption(raw, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	}
+}
+
 // reset makes the headers that the last call has filled ready for the next.
 func (r *receiver) reset() {
 	for i := range r.received {
 		header := &r.headers[i].header
 		header.Namelen = unix.SizeofSockaddrInet6
-		header.SetControllen(int(unsafe.Sizeof(segmentControl{})))
+		header.SetControllen(int(unsafe.Sizeof(controls{})))
 		header.Flags = 0
 	}
 	r.received, r.next, r.offset = 0, 0, 0
@@ -113,8 +130,11 @@ func (r *receiver) attempt(fd uintptr) bool {
 func (r *receiver) split() []Datagram {
 	burst := r.burst[:0]
 	for r.next < r.received {
-		message := &r.headers[r.next]
-		length, segment := int(message.length), r.segment()
+		length := int(r.headers[r.next].length)
+		segment, local := r.controls[r.next].read(int(r.headers[r.next].header.Controllen))
+		if segment <= 0 {
+			segment = length
+		}
 		from := source(&r.names[r.next])
 		if length == 0 || segment > maxReceived {
 			r.counters.datagramsDiscarded.Add(1)
@@ -125,22 +145,11 @@ func (r *receiver) split() []Datagram {
 				return burst
 			}
 			end := min(r.offset+segment, length)
-			burst = append(burst, Datagram{Payload: r.slots[r.next][r.offset:end:end], Source: from})
+			burst = append(burst, Datagram{Payload: r.slots[r.next][r.offset:end:end], Source: from, Local: local})
 			r.offset = end
 		}
 		r.next, r.offset = r.next+1, 0
 	}
 
 	return burst
-}
-
-// segment is the size of the datagrams in the next message.
-func (r *receiver) segment() int {
-	control := &r.controls[r.next]
-	if r.headers[r.next].header.Controllen > 0 &&
-		control.header.Level == unix.SOL_UDP && control.header.Type == unix.UDP_GRO && control.size > 0 {
-		return int(control.size)
-	}
-
-	return int(r.headers[r.next].length)
 }

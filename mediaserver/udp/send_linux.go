@@ -26,7 +26,8 @@ type sender struct {
 
 	headers  [maxMessages]mmsghdr
 	vectors  [maxMessages]unix.Iovec
-	controls [maxMessages]segmentControl
+	controls [maxMessages]controls
+	joined   [maxMessages]bool // Whether the message is a run.
 	origins  [maxMessages]position
 	next     int // The first message that the kernel has not taken.
 	filled   int // The number of messages.
@@ -60,10 +61,7 @@ func newSender(raw syscall.RawConn, counters *counters) *sender {
 		header := &s.headers[i].header
 		header.Iov = &s.vectors[i]
 		header.SetIovlen(1)
-		header.Control = (*byte)(unsafe.Pointer(&s.controls[i]))
-		control := &s.controls[i].header
-		control.Level, control.Type = unix.SOL_UDP, unix.UDP_SEGMENT
-		control.SetLen(unix.CmsgLen(2))
+		s.controls[i].prepareSegment()
 	}
 
 	return s
@@ -86,12 +84,11 @@ func (s *sender) fill() bool {
 	for s.filled < maxMessages && s.position.run < len(s.runs) {
 		r := &s.runs[s.position.run]
 		end := min(s.position.offset+r.segment, r.end)
-		control := 0
-		if end < r.end && segmentation && r.destination.raw.joins(r.segment) {
+		joined := end < r.end && segmentation && r.destination.raw.refusals.joins(r.segment)
+		if joined {
 			end = r.end
-			control = unix.CmsgSpace(2)
 		}
-		s.set(s.filled, r, end, control)
+		s.set(s.filled, r, end, joined)
 		s.filled++
 		s.position.offset = end
 		if end == r.end {
@@ -103,16 +100,29 @@ func (s *sender) fill() bool {
 }
 
 // set makes a message of a run's datagrams from the position to end.
-func (s *sender) set(number int, r *run, end, control int) {
+func (s *sender) set(number int, r *run, end int, joined bool) {
 	s.origins[number] = s.position
+	s.joined[number] = joined
 	s.vectors[number].Base = &s.arena[s.position.offset]
 	s.vectors[number].SetLen(end - s.position.offset)
+	to := &r.destination.raw
 	header := &s.headers[number].header
-	header.Name = (*byte)(unsafe.Pointer(&r.destination.raw.name))
-	header.Namelen = r.destination.raw.length
-	header.SetControllen(control)
-	if control > 0 {
-		*(*uint16)(unsafe.Pointer(&s.controls[number].size)) = uint16(r.segment)
+	header.Name = (*byte)(unsafe.Pointer(&to.name))
+	header.Namelen = to.length
+	switch {
+	case joined:
+		control := &s.controls[number]
+		control.setSegment(r.segment)
+		if to.sourceLength > 0 {
+			copy(control[segmentSpace/wordBytes:], to.source[:])
+		}
+		header.Control = (*byte)(unsafe.Pointer(control))
+		header.SetControllen(segmentSpace + to.sourceLength)
+	case to.sourceLength > 0:
+		header.Control = (*byte)(unsafe.Pointer(&to.source))
+		header.SetControllen(to.sourceLength)
+	default:
+		header.SetControllen(0)
 	}
 }
 
@@ -129,7 +139,7 @@ func (s *sender) send() {
 	case s.errno == 0:
 		s.count(true, s.sent)
 	case s.errno == unix.EINTR:
-	case s.joined(s.next) && s.unjoin():
+	case s.joined[s.next] && s.unjoin():
 		s.position, s.filled = s.origins[s.next], s.next
 	default:
 		// One datagram's error (an ICMP answer, a filter's refusal, no route) is no reason to keep the others.
@@ -151,19 +161,17 @@ func (s *sender) awaited(fd uintptr) bool {
 	return s.errno != unix.EAGAIN
 }
 
-func (s *sender) joined(message int) bool { return s.headers[message].header.Controllen > 0 }
-
-// unjoin says whether the message, a run, was refused for being one, so that its datagrams are to be sent one by one;
-// runs like it will not be tried again. The kernel refuses segments longer than the MTU of the path (EINVAL or
-// EMSGSIZE, by its version), which a peer can bring about and which must not cost the other peers their runs. A device
-// that cannot segment (EIO), or a kernel that cannot (ENOPROTOOPT, EOPNOTSUPP), is the whole socket's matter.
+// unjoin says whether the message, a run, was refused for being one, so that its datagrams are to be sent one by one.
+// The kernel refuses segments longer than the MTU of the path (EINVAL or EMSGSIZE, by its version), and every run where
+// the interface or IPsec on the way cannot segment (EIO): both are matters of this destination alone (refusals). So is
+// what else may be said of runs (ENOPROTOOPT, EOPNOTSUPP), for whether the kernel can at all was asked at the start.
 func (s *sender) unjoin() bool {
 	r := &s.runs[s.origins[s.next].run]
 	switch s.errno {
 	case unix.EMSGSIZE, unix.EINVAL:
-		r.destination.raw.refuse(r.segment)
+		r.destination.raw.refusals.refuse(r.segment)
 	case unix.EIO, unix.ENOPROTOOPT, unix.EOPNOTSUPP:
-		s.counters.segmentation.Store(false)
+		r.destination.raw.refusals.refuse(1)
 	default:
 		return false
 	}
@@ -175,7 +183,7 @@ func (s *sender) unjoin() bool {
 func (s *sender) count(sent bool, messages int) {
 	datagrams := 0
 	for i := range messages {
-		if s.joined(s.next + i) {
+		if s.joined[s.next+i] {
 			datagrams += s.runs[s.origins[s.next+i].run].datagrams()
 		} else {
 			datagrams++

@@ -33,7 +33,8 @@ type Socket struct {
 }
 
 // Listen opens workers sockets at one address, a host:port of IP literals. An empty host or [::] means both IPv4 and
-// IPv6, 0.0.0.0 IPv4 alone; port 0 lets the kernel choose. The kernel spreads the peers over the workers
+// IPv6, 0.0.0.0 IPv4 alone; port 0 lets the kernel choose. Of such a socket's many addresses, that which a datagram
+// arrived at is known on Linux alone; see Path. The kernel spreads the peers over the workers
 // (SO_REUSEPORT); where it cannot, which is everywhere but on Linux, there is one worker however many are asked for.
 func Listen(address string, workers int) (*Socket, error) {
 	return listen(address, workers, offload{segmentation: true, coalescing: true})
@@ -104,7 +105,7 @@ func (s *Socket) Workers() int { return len(s.workers) }
 
 // Send sends one datagram now, outside any batch; on return the kernel has it, or it is lost.
 func (s *Socket) Send(datagram []byte, destination *Destination) error {
-	_, err := s.workers[0].conn.WriteToUDPAddrPort(datagram, destination.address)
+	_, _, err := s.workers[0].conn.WriteMsgUDPAddrPort(datagram, destination.raw.control(), destination.path.Remote)
 	s.counters.count(err == nil, 1, 1)
 
 	return err

@@ -58,10 +58,3 @@ type mmsghdr struct {
 	header unix.Msghdr
 	length uint32
 }
-
-// segmentControl is the control message by which the kernel is told, or tells, the size of a run's datagrams.
-type segmentControl struct {
-	header unix.Cmsghdr
-	size   uint32 // 16 bits of it to the kernel, 32 from the kernel.
-	_      uint32 // To the alignment of the next.
-}

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,11 +53,9 @@ func TestRefusedRunsAreSentOneByOne(t *testing.T) {
 	if calls, messages := transmitOne(1200, 10); calls != 1 || messages != 10 {
 		t.Errorf("a run of larger ones is tried again: %d calls, %d messages", calls, messages)
 	}
-	if destination.raw.joins(1000) || !destination.raw.joins(999) {
+	refusals := &destination.raw.refusals
+	if refusals.joins(1000) || !refusals.joins(999) {
 		t.Error("segments of 1,000 bytes were refused, no smaller ones")
-	}
-	if !from.Stats().Segmentation {
-		t.Error("one peer's path costs the others their runs")
 	}
 
 	if err := setOption(raw, unix.SOL_SOCKET, unix.SO_NO_CHECK, 0); err != nil {
@@ -63,34 +64,75 @@ func TestRefusedRunsAreSentOneByOne(t *testing.T) {
 	if _, messages := transmitOne(500, 10); messages != 1 {
 		t.Errorf("a run of smaller ones took %d messages", messages)
 	}
+	if _, messages := transmitOne(1200, 10); messages != 10 {
+		t.Errorf("a run that was refused took %d messages, and is to wait", messages)
+	}
+	refusals.last.Add(-int64(refusalHold))
+	if _, messages := transmitOne(1200, 10); messages != 1 {
+		t.Errorf("after the wait a run takes %d messages", messages)
+	}
+}
+
+// One destination's refusal costs no other one its runs, and it has a way back.
+func TestRefusalsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r, other refusals
+		r.refuse(1000)
+		time.Sleep(refusalHold / 2)
+		r.refuse(500)
+		r.refuse(700)
+		joins := func(want ...int) {
+			t.Helper()
+			for _, segment := range []int{1, 499, 500, 1000, MaxDatagram} {
+				if got := r.joins(segment); got != slices.Contains(want, segment) {
+					t.Errorf("runs of %d bytes join: %v", segment, got)
+				}
+				if !other.joins(segment) {
+					t.Error("another destination has lost its runs")
+				}
+			}
+		}
+		time.Sleep(refusalHold - 1)
+		joins(1, 499)
+		time.Sleep(time.Nanosecond)
+		joins(1, 499, 500, 1000, MaxDatagram)
+		r.refuse(1) // As when the interface cannot segment: nothing joins.
+		time.Sleep(refusalHold - 1)
+		joins()
+		time.Sleep(time.Nanosecond)
+		joins(1, 499, 500, 1000, MaxDatagram)
+	})
 }
 
 func TestWhatRefusalsMean(t *testing.T) {
-	const none, path, socket = "none", "path", "socket"
+	const none, larger, all = "lost", "no runs as large", "no runs"
 	for errno, want := range map[unix.Errno]string{
-		unix.EMSGSIZE:     path,
-		unix.EINVAL:       path,
-		unix.EIO:          socket,
-		unix.ENOPROTOOPT:  socket,
-		unix.EOPNOTSUPP:   socket,
+		unix.EMSGSIZE:     larger,
+		unix.EINVAL:       larger,
+		unix.EIO:          all,
+		unix.ENOPROTOOPT:  all,
+		unix.EOPNOTSUPP:   all,
 		unix.EPERM:        none,
 		unix.ECONNREFUSED: none,
 		unix.ENOBUFS:      none,
 		unix.ENETUNREACH:  none,
 	} {
-		destination := &Destination{}
+		destination, other := &Destination{}, &Destination{}
 		s := &sender{counters: &counters{}, errno: errno, runs: []run{{destination: destination, end: 20, segment: 10}}}
 		s.counters.segmentation.Store(true)
 		got := none
 		again := s.unjoin()
-		switch {
-		case !destination.raw.joins(10):
-			got = path
-		case !s.counters.segmentation.Load():
-			got = socket
+		switch refusals := &destination.raw.refusals; {
+		case !refusals.joins(1):
+			got = all
+		case !refusals.joins(10) && refusals.joins(9):
+			got = larger
 		}
 		if got != want || again != (want != none) {
 			t.Errorf("%v: %s, sent again %v; want %s", errno, got, again, want)
+		}
+		if !other.raw.refusals.joins(10) || !s.counters.segmentation.Load() {
+			t.Errorf("%v costs other destinations their runs", errno)
 		}
 	}
 }
@@ -108,7 +150,7 @@ func TestRawAddresses(t *testing.T) {
 		{"[fe80::1%nonsense]:1", "[fe80::1]:1", false},
 	} {
 		var raw rawDestination
-		raw.set(netip.MustParseAddrPort(test.address), test.ipv4)
+		raw.set(Path{Remote: netip.MustParseAddrPort(test.address)}, test.ipv4)
 		if got := source(&raw.name).String(); got != test.want {
 			t.Errorf("%s came back as %s, want %s", test.address, got, test.want)
 		}

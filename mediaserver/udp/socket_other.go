@@ -5,7 +5,6 @@ package udp
 import (
 	"errors"
 	"net"
-	"net/netip"
 )
 
 // open binds one socket, however many are asked for: elsewhere than on Linux several at one address either cannot be,
@@ -19,10 +18,12 @@ func open(network string, local *net.UDPAddr, _ int) ([]*net.UDPConn, error) {
 	return []*net.UDPConn{conn}, nil
 }
 
-// rawDestination is nothing: the address itself is what Go's sockets take.
+// rawDestination is nothing: the peer's address itself is what Go's sockets take, and the kernel chooses ours.
 type rawDestination struct{}
 
-func (rawDestination) set(netip.AddrPort, bool) {}
+func (rawDestination) set(Path, bool) {}
+
+func (rawDestination) control() []byte { return nil }
 
 // receiver reads one datagram for each call.
 type receiver struct {
@@ -61,7 +62,7 @@ func (r *receiver) receive() ([]Datagram, error) {
 // newCarrier sends one datagram for each call.
 func newCarrier(conn *net.UDPConn, counters *counters, _ bool) (carrier, error) {
 	return each(func(datagram []byte, destination *Destination) {
-		_, err := conn.WriteToUDPAddrPort(datagram, destination.address)
+		_, err := conn.WriteToUDPAddrPort(datagram, destination.path.Remote)
 		counters.count(err == nil, 1, 1)
 	}), nil
 }

@@ -21,7 +21,8 @@ type Stats struct {
 	// SendCalls is the system calls made to send.
 	SendCalls uint64
 
-	// Segmentation says whether runs of datagrams are sent as one message (UDP_SEGMENT).
+	// Segmentation says whether runs of datagrams are sent as one message (UDP_SEGMENT), except to destinations for
+	// which the kernel refuses it.
 	Segmentation bool
 	// Coalescing says whether runs of datagrams are received as one message (UDP_GRO).
 	Coalescing bool

@@ -192,33 +192,47 @@ func TestNothingIsAllocated(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	socket := listenTo(t, "127.0.0.1:0", 1, everything)
-	for _, segmentation := range []bool{true, false} {
-		from := listenTo(t, "127.0.0.1:0", 1, offload{segmentation: segmentation})
-		destination := from.Destination(socket.Addr())
-		worker, batch := socket.workers[0], from.workers[0].reader
-		empty := job(func(*Batch) {})
-		if allocations := testing.AllocsPerRun(100, func() {
-			batch.begin()
-			for range MaxBurst {
-				batch.Room(1)
-				batch.Append(destination, 1128)[0] = 1
+	for _, address := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0"} { // The last two tell of the local address.
+		for _, segmentation := range []bool{true, false} {
+			if allocations := allocationsOfABurst(t, address, segmentation); allocations != 0 {
+				t.Errorf("%v allocations for each burst on %s with segmentation %v", allocations, address, segmentation)
 			}
-			batch.end()
-			if err := from.Send([]byte{1}, destination); err != nil {
-				t.Error(err)
-			}
-			for left := MaxBurst + 1; left > 0; {
-				burst, err := worker.receiver.receive()
-				if err != nil {
-					t.Fatal(err)
-				}
-				left -= len(burst)
-			}
-			from.Post(0, empty)
-			(<-from.workers[0].jobs).Run(batch)
-		}); allocations != 0 {
-			t.Errorf("%v allocations for each burst with segmentation %v", allocations, segmentation)
 		}
 	}
+}
+
+// allocationsOfABurst sends and receives a burst in every way there is.
+func allocationsOfABurst(t *testing.T, address string, segmentation bool) float64 {
+	t.Helper()
+	socket := listenTo(t, address, 1, everything)
+	from := listenTo(t, address, 1, offload{segmentation: segmentation})
+	path := Path{Remote: socket.Addr()}
+	if socket.Addr().Addr().IsUnspecified() {
+		path.Local = netip.MustParseAddr("127.0.0.1")
+		path.Remote = netip.AddrPortFrom(path.Local, socket.Addr().Port())
+	}
+	destination := from.DestinationOn(path)
+	worker, batch := socket.workers[0], from.workers[0].reader
+	empty := job(func(*Batch) {})
+
+	return testing.AllocsPerRun(100, func() {
+		batch.begin()
+		for range MaxBurst {
+			batch.Room(1)
+			batch.Append(destination, 1128)[0] = 1
+		}
+		batch.end()
+		if err := from.Send([]byte{1}, destination); err != nil {
+			t.Error(err)
+		}
+		for left := MaxBurst + 1; left > 0; {
+			burst, err := worker.receiver.receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			left -= len(burst)
+		}
+		from.Post(0, empty)
+		(<-from.workers[0].jobs).Run(batch)
+	})
 }

@@ -21,7 +21,11 @@ const maxJobs = 64
 type Datagram struct {
 	Payload []byte         // At least one byte.
 	Source  netip.AddrPort // An IPv4 address is never in its IPv4-mapped form.
+	Local   netip.Addr     // The address of ours that it was sent to, if the socket has many; see Path.
 }
+
+// Path is the one that the datagram came on; an answer goes back on it.
+func (d *Datagram) Path() Path { return Path{Remote: d.Source, Local: d.Local} }
 
 // Job is work that a worker does for another goroutine.
 type Job interface{ Run(batch *Batch) }
