@@ -81,7 +81,7 @@ func listenMedia(o options, registry prometheus.Registerer, log *slog.Logger) (*
 	ops.Announce(log, ops.Media, net.UDPAddrFromAddrPort(socket.Addr()))
 	engine, err := rtc.New(rtc.Config{Socket: socket, PublicAddresses: o.publicAddresses, Log: log, Registerer: registry})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the media engine: %w", err), socket.Close())
+		return nil, errors.Join(fmt.Errorf("--media-listen and --public-address: %w", err), socket.Close())
 	}
 	return engine, nil
 }

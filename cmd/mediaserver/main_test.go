@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
@@ -34,10 +35,13 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--table-wait=-1s":                 "--table-wait",
 		"--without-table=drop":             "--without-table",
 		"--public-address=media.example":   "--public-address",
-		"--public-address=192.0.2.1:5004":  "--public-address",
-		"--public-address=0.0.0.0":         "--public-address",
+		"--public-address=192.0.2.1:":      "--public-address",
+		"--public-address=192.0.2.1:0":     "--public-address",
+		"--public-address=2001:db8::1:z":   "--public-address",
 		"extra":                            "no flag",
 		"--public-address=192.0.2.1,::1":   "",
+		"--public-address=192.0.2.1:5004":  "",
+		"--public-address=[::1]:5004":      "",
 		"--table-wait=0s":                  "",
 		"--media-workers=2":                "",
 		"--without-table=hold":             "",
@@ -46,6 +50,32 @@ func TestFlagsAreChecked(t *testing.T) {
 		_, err := parse([]string{argument})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: error %v, want one with %q", argument, err, want)
+		}
+	}
+}
+
+// What clients cannot reach is refused when the media server starts, with the flags that mend it.
+func TestUnreachableAddressesAreRefused(t *testing.T) {
+	for _, test := range []struct{ listen, public, want string }{
+		{"127.0.0.1:0", "::1", "hears no IPv6"},
+		{"127.0.0.1:0", "192.0.2.1", "hears this machine alone"},
+		{"[::1]:0", "127.0.0.1", "hears no IPv4"},
+		{"0.0.0.0:0", "0.0.0.0", "give a unicast address"},
+		{"[::]:0", "fe80::1%lo", "link-local"},
+		{"[::]:0", "192.0.2.1:443,2001:db8::1", ""},
+	} {
+		o, err := parse([]string{"--media-listen=" + test.listen, "--public-address=" + test.public})
+		if err != nil {
+			t.Fatal(err)
+		}
+		engine, err := listenMedia(o, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		if err == nil {
+			err = engine.Close()
+		} else if !strings.Contains(err.Error(), "--media-listen and --public-address") {
+			t.Errorf("%v names no flag", err)
+		}
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("--media-listen=%s --public-address=%s: %v, want %q", test.listen, test.public, err, test.want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type options struct {
 	managers                           []string
 	listen, mediaListen, metricsListen string
 	mediaWorkers                       int
-	publicAddresses                    []netip.Addr
+	publicAddresses                    []netip.AddrPort // Port 0 stands for that of mediaListen.
 	tableWait                          time.Duration
 	withoutTable                       channel.WithoutTable
 	shimURL                            string
@@ -40,7 +40,7 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:5000", "host:port of signalling (/signaling) and of the page (/)")
 	flags.StringVar(&o.mediaListen, "media-listen", "127.0.0.1:5004", "host:port of UDP for all media")
 	flags.IntVar(&o.mediaWorkers, "media-workers", runtime.GOMAXPROCS(0), "how many cores forward media at most")
-	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP address under which clients reach the media socket, when it is not one of this machine's; may be repeated")
+	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP or IP:PORT under which clients reach the media socket, when it is not this machine's own address and port; may be repeated")
 	flags.DurationVar(&o.tableWait, "table-wait", 2*time.Second, "how long the media of new edges is held while the channel's pauses are not known yet")
 	flags.StringVar(&withoutTable, "without-table", string(channel.Forward), "what becomes of that media afterwards: forward or hold")
 	flags.StringVar(&o.shimURL, "shim-url", "http://127.0.0.1:3000", "where browsers that have the page open reach the shim")
@@ -88,14 +88,22 @@ func (o options) check() error {
 	return nil
 }
 
-func parseAddresses(texts []string) ([]netip.Addr, error) {
-	addresses := make([]netip.Addr, 0, len(texts))
+// parseAddresses reads addresses with and without a port. Whether the media socket can be reached by them shows when
+// it is open.
+func parseAddresses(texts []string) ([]netip.AddrPort, error) {
+	addresses := make([]netip.AddrPort, 0, len(texts))
 	for _, text := range texts {
-		address, err := netip.ParseAddr(text)
-		if err != nil || address.Zone() != "" || address.IsUnspecified() || address.IsMulticast() {
-			return nil, fmt.Errorf("--public-address=%s: write one IP address that clients can reach, without port or zone", text)
+		address, err := netip.ParseAddrPort(text)
+		if err == nil && address.Port() == 0 {
+			err = errors.New("port 0 is none")
 		}
-		addresses = append(addresses, address.Unmap())
+		if ip, ipErr := netip.ParseAddr(text); ipErr == nil {
+			address, err = netip.AddrPortFrom(ip, 0), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--public-address=%s: %w; write an IP address that clients can reach, or IP:PORT, such as 192.0.2.1, 192.0.2.1:40000 or [2001:db8::1]:40000", text, err)
+		}
+		addresses = append(addresses, address)
 	}
 	return addresses, nil
 }

@@ -52,7 +52,7 @@ func parseOptions(args []string) (options, error) {
 	set.StringVar(&o.channel, "channel", "sora", "channel that the synthetic clients join")
 	set.IntVar(&o.bots, "bots", 2, "how many synthetic clients join; two or more to see a pause")
 	set.BoolVar(&o.verbose, "verbose", false, "write what the programs log to stderr, instead of to files")
-	set.StringSliceVar(&o.publicAddresses, "public-address", nil, "IP address that browsers on other machines reach the media server by; may be given several times")
+	set.StringSliceVar(&o.publicAddresses, "public-address", nil, "IP or IP:PORT that browsers on other machines reach the media server by, which has to listen there (--media-listen); may be given several times")
 	for _, l := range o.listeners.flags() {
 		set.StringVar(l.address, l.flag, l.value, "address for "+l.purpose+"; port 0 picks a free one")
 	}

@@ -18,12 +18,12 @@ type demuxer struct {
 	owners  [udp.MaxBurst]*uplink
 }
 
-// receive tells the datagrams of a burst apart, in runs from one source.
+// receive tells the datagrams of a burst apart, in runs on one path.
 func (d *demuxer) receive(batch *udp.Batch, burst []udp.Datagram) {
 	now := time.Now()
 	for len(burst) > 0 {
 		run := 1
-		for run < len(burst) && burst[run].Source == burst[0].Source {
+		for run < len(burst) && burst[run].Path() == burst[0].Path() {
 			run++
 		}
 		d.receiveFrom(batch, burst[:run], now)
@@ -31,16 +31,17 @@ func (d *demuxer) receive(batch *udp.Batch, burst []udp.Datagram) {
 	}
 }
 
-// receiveFrom takes in datagrams from one source. Their first byte tells what they are (RFC 7983 section 7). A stranger's
-// cost a look-up and a count: only STUN may come from an address that no peer is known at.
+// receiveFrom takes in datagrams on one path. Their first byte tells what they are (RFC 7983 section 7). A stranger's
+// cost a look-up and a count: only STUN may come on a path that no peer is known at.
 func (d *demuxer) receiveFrom(batch *udp.Batch, burst []udp.Datagram, now time.Time) {
-	peer := d.engine.paths.at(burst[0].Source)
+	path := burst[0].Path()
+	peer := d.engine.paths.at(path)
 	for i := 0; i < len(burst); i++ {
 		datagram := burst[i].Payload
 		switch {
 		case isSTUN(datagram):
 			d.receiveSTUN(batch, burst[i], now)
-			peer = d.engine.paths.at(burst[i].Source)
+			peer = d.engine.paths.at(path)
 		case peer == nil:
 			d.engine.counters.strangeDatagrams.Add(1)
 		case isRTCP(datagram):

@@ -27,9 +27,9 @@ import (
 type Config struct {
 	// Socket carries the media of all peers. The engine serves and closes it.
 	Socket *udp.Socket
-	// PublicAddresses are announced in candidates, with the socket's port, instead of the addresses the socket listens on:
-	// what clients reach when a NAT or a load balancer stands before the server.
-	PublicAddresses []netip.Addr
+	// PublicAddresses are announced in candidates instead of the addresses the socket listens on: what clients reach when a
+	// NAT or a load balancer stands before the server. Port 0 stands for the socket's.
+	PublicAddresses []netip.AddrPort
 	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it counts
 	// as gone: 30 s if zero.
 	SilenceTimeout time.Duration

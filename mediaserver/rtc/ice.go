@@ -3,7 +3,6 @@ package rtc
 import (
 	"bytes"
 	"crypto/rand"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +16,7 @@ import (
 // has to find out. It answers the clients' checks, and the client chooses the path. A full agent of a library would send and
 // answer checks with a few goroutines and timers for each client, which cost more than forwarding to nobody does.
 
-// maxPaths is how many addresses of one client are remembered: more than a client has interfaces and address families.
+// maxPaths is how many paths of one client are remembered: more than it has pairs of addresses, its own and ours.
 const maxPaths = 16
 
 // addressHold is how long a client that is not heard keeps its addresses from others. A source can be forged: without it, any
@@ -32,19 +31,19 @@ const pathSilence = 10 * time.Second
 
 // paths finds peers by what their clients say and whence.
 type paths struct {
-	mu        *sync.RWMutex
-	byUfrag   map[string]*Peer
-	byAddress map[netip.AddrPort]*Peer
+	mu      *sync.RWMutex
+	byUfrag map[string]*Peer
+	byPath  map[udp.Path]*Peer
 }
 
 func newPaths() paths {
-	return paths{mu: &sync.RWMutex{}, byUfrag: make(map[string]*Peer), byAddress: make(map[netip.AddrPort]*Peer)}
+	return paths{mu: &sync.RWMutex{}, byUfrag: make(map[string]*Peer), byPath: make(map[udp.Path]*Peer)}
 }
 
-// at is the peer whose client has proved, by the password, to be at an address; nil: nobody's.
-func (p *paths) at(address netip.AddrPort) *Peer {
+// at is the peer whose client has proved, by the password, to be at a path's other end; nil: nobody's.
+func (p *paths) at(path udp.Path) *Peer {
 	p.mu.RLock()
-	peer := p.byAddress[address]
+	peer := p.byPath[path]
 	p.mu.RUnlock()
 
 	return peer
@@ -69,28 +68,28 @@ func (p *paths) expect(peer *Peer) {
 	p.byUfrag[peer.ufrag] = peer
 }
 
-// learn remembers that a peer's client is at an address; false if it is another's, or the peer is closed. Beyond maxPaths
-// the oldest one is forgotten, until the client checks it again.
-func (p *paths) learn(peer *Peer, address netip.AddrPort, now time.Time) bool {
-	if p.at(address) == peer {
+// learn remembers that a peer's client is at a path's other end; false if it is another's, or the peer is closed. Beyond
+// maxPaths the oldest one is forgotten, until the client checks it again.
+func (p *paths) learn(peer *Peer, path udp.Path, now time.Time) bool {
+	if p.at(path) == peer {
 		return true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.byAddress[address]
+	before := p.byPath[path]
 	switch {
 	case p.byUfrag[peer.ufrag] != peer || before != nil && before != peer && now.UnixNano()-before.heard.Load() < int64(addressHold):
 		return false
 	case before == peer:
 		return true
 	case before != nil:
-		before.addresses = slices.DeleteFunc(before.addresses, func(a netip.AddrPort) bool { return a == address })
+		before.paths = slices.DeleteFunc(before.paths, func(of udp.Path) bool { return of == path })
 	}
-	p.byAddress[address] = peer
-	peer.addresses = append(peer.addresses, address)
-	if len(peer.addresses) > maxPaths {
-		delete(p.byAddress, peer.addresses[0])
-		peer.addresses = peer.addresses[1:]
+	p.byPath[path] = peer
+	peer.paths = append(peer.paths, path)
+	if len(peer.paths) > maxPaths {
+		delete(p.byPath, peer.paths[0])
+		peer.paths = peer.paths[1:]
 	}
 
 	return true
@@ -100,10 +99,10 @@ func (p *paths) forget(peer *Peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.byUfrag, peer.ufrag)
-	for _, address := range peer.addresses {
-		delete(p.byAddress, address)
+	for _, path := range peer.paths {
+		delete(p.byPath, path)
 	}
-	peer.addresses = nil
+	peer.paths = nil
 }
 
 // newCredentials makes an ICE user name fragment and password: at least 24 and 128 bits of randomness (RFC 8445
@@ -113,18 +112,18 @@ func newCredentials() (ufrag, password string) { return rand.Text(), rand.Text()
 // receiveSTUN answers a check of a client that knows the password; anything else is a stranger's.
 func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.Time) {
 	peer := d.authentic(datagram.Payload)
-	if peer == nil || !d.engine.paths.learn(peer, datagram.Source, now) {
+	if peer == nil || !d.engine.paths.learn(peer, datagram.Path(), now) {
 		d.engine.counters.strangeDatagrams.Add(1)
 
 		return
 	}
 	peer.heard.Store(now.UnixNano())
 	destination := peer.selected.Load()
-	chosen := destination != nil && destination.AddrPort() == datagram.Source
+	chosen := destination != nil && destination.Path() == datagram.Path()
 	if !chosen {
 		chosen = destination == nil || d.stun.Contains(stun.AttrUseCandidate) ||
 			now.UnixNano()-peer.checked.Load() > int64(pathSilence)
-		destination = d.engine.socket.Destination(datagram.Source)
+		destination = d.engine.socket.DestinationOn(datagram.Path())
 		if chosen && peer.selected.Swap(destination) == nil {
 			close(peer.reachable)
 		}

@@ -99,13 +99,13 @@ func TestClientChoosesThePath(t *testing.T) {
 	for port := range uint16(3 * maxPaths) {
 		from(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port+1).String(), check(t, name, c.peer.password))
 	}
-	if got := len(c.peer.addresses); got > maxPaths || got != len(engine.paths.byAddress) {
-		t.Errorf("%d addresses of the client are remembered, %d in all, at most %d may be", got, len(engine.paths.byAddress), maxPaths)
+	if got := len(c.peer.paths); got > maxPaths || got != len(engine.paths.byPath) {
+		t.Errorf("%d paths of the client are remembered, %d in all, at most %d may be", got, len(engine.paths.byPath), maxPaths)
 	}
 	if err := c.peer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if len(engine.paths.byAddress) != 0 || len(engine.paths.byUfrag) != 0 {
+	if len(engine.paths.byPath) != 0 || len(engine.paths.byUfrag) != 0 {
 		t.Error("a closed peer is remembered")
 	}
 	if got := from("127.0.0.1:1", check(t, name, c.peer.password)); got != "[]" {
@@ -209,7 +209,7 @@ func TestAddressesStayWithTheirClients(t *testing.T) {
 		d.receive(batch, []udp.Datagram{{Payload: datagram, Source: address}})
 		batch.Flush()
 
-		return engine.paths.at(address), answered
+		return engine.paths.at(udp.Path{Remote: address}), answered
 	}
 	if owner, answered := checks(victim); owner != victim.peer || !answered {
 		t.Fatal("the first check is not believed")
@@ -218,7 +218,7 @@ func TestAddressesStayWithTheirClients(t *testing.T) {
 		t.Error("a forged check takes the address of a client that lives")
 	}
 	victim.peer.heard.Store(time.Now().Add(-2 * addressHold).UnixNano())
-	if owner, answered := checks(thief); owner != thief.peer || !answered || len(victim.peer.addresses) != 0 {
+	if owner, answered := checks(thief); owner != thief.peer || !answered || len(victim.peer.paths) != 0 {
 		t.Error("the address of a client that is gone is not given to the next one")
 	}
 	thief.peer.heard.Store(time.Now().Add(-2 * addressHold).UnixNano())

@@ -132,13 +132,16 @@ func TestStrangeDatagramsAreDropped(t *testing.T) {
 func TestAnnouncedAddresses(t *testing.T) {
 	for name, c := range map[string]struct {
 		listen string
-		public []netip.Addr
+		public []netip.AddrPort
 		want   []string
 	}{
-		"loopback":        {"127.0.0.1:0", nil, []string{" 127.0.0.1 "}},
-		"public":          {"127.0.0.1:0", []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}, []string{" 192.0.2.7 ", " 2001:db8::7 "}},
-		"every interface": {"0.0.0.0:0", nil, ownAddresses(t, true)},
-		"both families":   {"[::]:0", nil, ownAddresses(t, false)},
+		"loopback": {"127.0.0.1:0", nil, []string{" 127.0.0.1 "}},
+		"public": {
+			"[::]:0", []netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:0"), netip.MustParseAddrPort("[2001:db8::7]:0")},
+			[]string{" 192.0.2.7 ", " 2001:db8::7 "},
+		},
+		"every interface": {"0.0.0.0:0", nil, machineAddresses(t, true)},
+		"both families":   {"[::]:0", nil, machineAddresses(t, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			socket, err := udp.Listen(c.listen, 1)
@@ -176,13 +179,13 @@ func TestAnnouncedAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close() //nolint:errcheck // Nothing was written.
-	if _, err := New(Config{Socket: socket, PublicAddresses: []netip.Addr{netip.IPv4Unspecified()}}); err == nil {
+	if _, err := New(Config{Socket: socket, PublicAddresses: []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 0)}}); err == nil {
 		t.Error("an unspecified public address was accepted")
 	}
 }
 
-// ownAddresses are those of this machine that a client may reach, as the offer has them.
-func ownAddresses(t *testing.T, onlyIPv4 bool) (addresses []string) {
+// machineAddresses are those of this machine that a client may reach, as the offer has them.
+func machineAddresses(t *testing.T, onlyIPv4 bool) (addresses []string) {
 	t.Helper()
 	networks, err := net.InterfaceAddrs()
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +39,7 @@ type Peer struct {
 
 	ufrag, password string
 	integrity       stun.MessageIntegrity
-	addresses       []netip.AddrPort                // guarded by the engine's paths
+	paths           []udp.Path                      // guarded by the engine's paths
 	selected        atomic.Pointer[udp.Destination] // the path that the client chose last
 	checked         atomic.Int64                    // when that path was checked last, in nanoseconds of Unix time
 	reachable       chan struct{}                   // closed when there is a path
