@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
@@ -59,6 +60,7 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 		return nil, fmt.Errorf("make a peer connection: %w", err)
 	}
 	p.profiles.add(connection)
+	report(connection)
 	if p.probe != nil {
 		p.probe.watch(connection)
 	} else if p.received != nil {
@@ -70,6 +72,28 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 		})
 	}
 	return connection, nil
+}
+
+// reportInterval is how often a participant sends a reception report. Every client
+// sends some, and servers give up those that do not.
+const reportInterval = time.Second
+
+// report sends empty reception reports from when media can flow until the
+// connection closes.
+func report(connection *webrtc.PeerConnection) {
+	go func() { // Ends with the connection, which ends with the process.
+		ticker := time.NewTicker(reportInterval)
+		defer ticker.Stop()
+		for range ticker.C {
+			switch connection.ConnectionState() {
+			case webrtc.PeerConnectionStateClosed, webrtc.PeerConnectionStateFailed:
+				return
+			case webrtc.PeerConnectionStateConnected:
+				_ = connection.WriteRTCP([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1}}) // The next one follows.
+			default:
+			}
+		}
+	}()
 }
 
 // addSource puts the participant's source on the connection; before the first

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 
@@ -73,5 +74,21 @@ func TestAReceiverWhoseTransportIsGoneHarmsNobodyElse(t *testing.T) {
 	}
 	if e := whole.member.incoming[sender.member]; len(e.streams) != 1 {
 		t.Errorf("the whole receiver got %d streams, want the sender's video", len(e.streams))
+	}
+}
+
+// A client whose media transport ends is told why.
+func TestReasonsOfMediaThatEnds(t *testing.T) {
+	for err, want := range map[error]string{
+		rtc.ErrICEFailed:       signaling.ReasonTransportFailed,
+		rtc.ErrClosedByClient:  signaling.ReasonTransportFailed,
+		rtc.ErrMediaUnanswered: signaling.ReasonMediaUnanswered,
+	} {
+		client := &dismissals{}
+		s := &session{member: &member{client: client}, log: slog.New(slog.DiscardHandler)}
+		s.mediaClosed(fmt.Errorf("of a test: %w", err))
+		if len(client.reasons) != 1 || client.reasons[0] != want {
+			t.Errorf("%v: closed with %q, want %s", err, client.reasons, want)
+		}
 	}
 }

@@ -2,10 +2,12 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 
+	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
 
@@ -97,5 +99,9 @@ func (s *session) mediaConnected() {
 // follows from there.
 func (s *session) mediaClosed(err error) {
 	s.log.Info("media transport closed", "connection", s.member.id(), "error", err)
+	if errors.Is(err, rtc.ErrMediaUnanswered) {
+		s.member.client.Close(signaling.CloseMediaUnanswered())
+		return
+	}
 	s.member.client.Close(signaling.CloseTransportFailed())
 }

@@ -222,6 +222,7 @@ func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, sequenceN
 
 		return err
 	}
+	d.peer.liveness.sending()
 
 	return nil
 }

@@ -9,7 +9,6 @@
 package rtc
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,19 +32,19 @@ type Config struct {
 	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it counts
 	// as gone: 30 s if zero.
 	SilenceTimeout time.Duration
-	Log            *slog.Logger
+	// MediaTimeout is for how long media may go to a client without SRTP or SRTCP from it before it counts as gone: 10 s if
+	// zero.
+	MediaTimeout time.Duration
+	Log          *slog.Logger
 	// Registerer takes the package's metrics; nil: they are not exported.
 	Registerer prometheus.Registerer
 }
-
-const defaultSilenceTimeout = 30 * time.Second
 
 // Engine makes peers that share one socket and one DTLS certificate.
 type Engine struct {
 	socket      *udp.Socket
 	announced   []netip.AddrPort
 	identity    identity
-	silence     time.Duration
 	log         *slog.Logger
 	counters    counters
 	demuxers    []demuxer // one for each worker
@@ -53,6 +52,9 @@ type Engine struct {
 	paths       paths
 	running     sync.WaitGroup
 	watchClosed chan struct{}
+
+	began                        time.Time // what moments are measured from
+	silenceTimeout, mediaTimeout time.Duration
 
 	mu     sync.Mutex
 	closed bool
@@ -76,12 +78,13 @@ func New(config Config) (*Engine, error) {
 
 	engine := &Engine{
 		socket: config.Socket, announced: announced, identity: identity, log: log,
-		silence:     cmp.Or(config.SilenceTimeout, defaultSilenceTimeout),
+		began:       time.Now(),
 		demuxers:    make([]demuxer, config.Socket.Workers()),
 		paths:       newPaths(),
 		watchClosed: make(chan struct{}),
 		peers:       make(map[*Peer]struct{}),
 	}
+	engine.silenceTimeout, engine.mediaTimeout = config.timeouts()
 	for i := range engine.demuxers {
 		engine.demuxers[i].engine = engine
 	}
@@ -91,7 +94,7 @@ func New(config Config) (*Engine, error) {
 	engine.running.Go(func() {
 		config.Socket.Serve(func(batch *udp.Batch, burst []udp.Datagram) { engine.demuxers[batch.Worker()].receive(batch, burst) })
 	})
-	engine.running.Go(engine.watchSilence)
+	engine.running.Go(engine.watch)
 
 	return engine, nil
 }
@@ -149,26 +152,4 @@ func (e *Engine) forget(peer *Peer) {
 	defer e.mu.Unlock()
 	delete(e.peers, peer)
 	e.paths.forget(peer)
-}
-
-// watchSilence ends the peers that have not been heard for too long.
-func (e *Engine) watchSilence() {
-	ticker := time.NewTicker(max(e.silence/16, 10*time.Millisecond))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-e.watchClosed:
-			return
-		case <-ticker.C:
-		}
-		e.mu.Lock()
-		peers := e.list()
-		e.mu.Unlock()
-		now := time.Now()
-		for _, peer := range peers {
-			if heard := peer.heard.Load(); heard != 0 && now.UnixNano()-heard > int64(e.silence) {
-				peer.fail(ErrICEFailed)
-			}
-		}
-	}
 }

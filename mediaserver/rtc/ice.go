@@ -70,7 +70,7 @@ func (p *paths) expect(peer *Peer) {
 
 // learn remembers that a peer's client is at a path's other end; false if it is another's, or the peer is closed. Beyond
 // maxPaths the oldest one is forgotten, until the client checks it again.
-func (p *paths) learn(peer *Peer, path udp.Path, now time.Time) bool {
+func (p *paths) learn(peer *Peer, path udp.Path, now time.Duration) bool {
 	if p.at(path) == peer {
 		return true
 	}
@@ -78,7 +78,7 @@ func (p *paths) learn(peer *Peer, path udp.Path, now time.Time) bool {
 	defer p.mu.Unlock()
 	before := p.byPath[path]
 	switch {
-	case p.byUfrag[peer.ufrag] != peer || before != nil && before != peer && now.UnixNano()-before.heard.Load() < int64(addressHold):
+	case p.byUfrag[peer.ufrag] != peer, before != nil && before != peer && before.liveness.silent(now) < addressHold:
 		return false
 	case before == peer:
 		return true
@@ -110,26 +110,27 @@ func (p *paths) forget(peer *Peer) {
 func newCredentials() (ufrag, password string) { return rand.Text(), rand.Text() + rand.Text() }
 
 // receiveSTUN answers a check of a client that knows the password; anything else is a stranger's.
-func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, now time.Time) {
+func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, at time.Time) {
+	now := d.engine.since(at)
 	peer := d.authentic(datagram.Payload)
 	if peer == nil || !d.engine.paths.learn(peer, datagram.Path(), now) {
 		d.engine.counters.strangeDatagrams.Add(1)
 
 		return
 	}
-	peer.heard.Store(now.UnixNano())
+	peer.liveness.hear(now)
 	destination := peer.selected.Load()
 	chosen := destination != nil && destination.Path() == datagram.Path()
 	if !chosen {
 		chosen = destination == nil || d.stun.Contains(stun.AttrUseCandidate) ||
-			now.UnixNano()-peer.checked.Load() > int64(pathSilence)
+			now-time.Duration(peer.checked.Load()) > pathSilence
 		destination = d.engine.socket.DestinationOn(datagram.Path())
 		if chosen && peer.selected.Swap(destination) == nil {
 			close(peer.reachable)
 		}
 	}
 	if chosen {
-		peer.checked.Store(now.UnixNano())
+		peer.checked.Store(int64(now))
 	}
 	d.answerCheck(batch, destination, peer)
 }

@@ -92,7 +92,7 @@ func TestClientChoosesThePath(t *testing.T) {
 		}
 	}
 	// A NAT has given the client another address, and its checks choose nothing.
-	c.peer.checked.Store(time.Now().Add(-2 * pathSilence).UnixNano())
+	c.peer.checked.Add(-int64(2 * pathSilence))
 	if from("127.0.0.1:5", check(t, name, c.peer.password)); selected() != "127.0.0.1:5" {
 		t.Errorf("path %s after the chosen one has been silent, want 127.0.0.1:5", selected())
 	}
@@ -217,11 +217,11 @@ func TestAddressesStayWithTheirClients(t *testing.T) {
 	if owner, answered := checks(thief); owner != victim.peer || answered || thief.peer.selected.Load() != nil {
 		t.Error("a forged check takes the address of a client that lives")
 	}
-	victim.peer.heard.Store(time.Now().Add(-2 * addressHold).UnixNano())
+	victim.peer.liveness.heard.Add(-int64(2 * addressHold))
 	if owner, answered := checks(thief); owner != thief.peer || !answered || len(victim.peer.paths) != 0 {
 		t.Error("the address of a client that is gone is not given to the next one")
 	}
-	thief.peer.heard.Store(time.Now().Add(-2 * addressHold).UnixNano())
+	thief.peer.liveness.heard.Add(-int64(2 * addressHold))
 	if owner, answered := checks(victim); owner != victim.peer || !answered {
 		t.Error("a client cannot have its address back")
 	}

@@ -71,7 +71,7 @@ func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink
 		}
 	}
 	if n > 0 {
-		p.heard.Store(now.UnixNano())
+		p.liveness.hearMedia(p.engine.since(now))
 	}
 
 	return n
@@ -178,7 +178,7 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]byte, error) {
 	if !known {
 		in.reporters[reporter] = struct{}{}
 	}
-	p.heard.Store(now.UnixNano())
+	p.liveness.hearMedia(p.engine.since(now))
 
 	return plain, nil
 }

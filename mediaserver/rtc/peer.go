@@ -23,7 +23,7 @@ type PeerConfig struct {
 	Audio, Video *Uplink
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
-	// OnClosed is called at most once, with ErrICEFailed or ErrClosedByClient, and not on account of Close.
+	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered or ErrClosedByClient, and not on account of Close.
 	OnClosed func(err error)
 	// OnNegotiationNeeded is called whenever an offer would differ from the one made last; not before the first.
 	OnNegotiationNeeded func()
@@ -41,9 +41,9 @@ type Peer struct {
 	integrity       stun.MessageIntegrity
 	paths           []udp.Path                      // guarded by the engine's paths
 	selected        atomic.Pointer[udp.Destination] // the path that the client chose last
-	checked         atomic.Int64                    // when that path was checked last, in nanoseconds of Unix time
+	checked         atomic.Int64                    // when that path was checked last, since the engine's start
 	reachable       chan struct{}                   // closed when there is a path
-	heard           atomic.Int64                    // when the client was heard last, in nanoseconds of Unix time; 0: it need not be yet
+	liveness        liveness
 	wire            *wire
 	keys            atomic.Pointer[keys]
 
@@ -148,7 +148,7 @@ func (p *Peer) RequestKeyframe() { signal(p.keyframeWanted) }
 
 // secureWith begins the handshake; the client must be heard from now on. It is called with the negotiation locked.
 func (p *Peer) secureWith(remote answer) {
-	p.heard.Store(time.Now().UnixNano())
+	p.liveness.hear(p.engine.since(time.Now()))
 	p.start(func() { p.secure(remote) })
 }
 

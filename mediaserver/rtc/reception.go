@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -30,12 +31,14 @@ type reception struct {
 	ssrc      uint32 // 0: the client sends nothing
 	clockRate uint32 // ticks per second
 
-	started         bool
-	base, highest   uint64 // sequence numbers, extended
-	received        uint64
-	priorExpected   uint64
-	priorReceived   uint64
-	transit, jitter float64 // in ticks
+	started       bool
+	began         time.Time // what arrivals are measured from
+	base, highest uint64    // sequence numbers, extended
+	received      uint64
+	priorExpected uint64
+	priorReceived uint64
+	transit       uint32  // in ticks
+	jitter        float64 // in ticks
 
 	reportTime    uint32 // the middle of the last sender report's NTP time
 	reportArrival time.Time
@@ -63,10 +66,11 @@ func (r *reception) restart(ssrc uint32) {
 // receive takes in a packet's header, and tells whether packets before it are missing.
 func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Time) (gap bool) {
 	if !r.started {
-		r.started = true
+		r.started, r.began = true, now
 		r.base = 1<<16 + uint64(packet.SequenceNumber)
 		r.highest = r.base
 		r.received = 1
+		r.transit = -packet.Timestamp // It arrives at 0.
 
 		return false
 	}
@@ -128,13 +132,10 @@ const maxDropout = 3000
 
 // measureJitter is RFC 3550 appendix A.8.
 func (r *reception) measureJitter(timestamp uint32, now time.Time) {
-	arrival := uint32(uint64(now.UnixMicro()) * uint64(r.clockRate) / 1_000_000)
-	transit := float64(arrival - timestamp)
-	distance := transit - r.transit
+	arrival := uint32(uint64(now.Sub(r.began).Microseconds()) * uint64(r.clockRate) / 1_000_000)
+	transit := arrival - timestamp
+	distance := math.Abs(float64(int32(transit - r.transit)))
 	r.transit = transit
-	if distance < 0 {
-		distance = -distance
-	}
 	if distance < float64(r.clockRate)*10 { // Not the first one, nor a clock that jumped.
 		r.jitter += (distance - r.jitter) / 16
 	}

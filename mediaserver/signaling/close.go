@@ -49,6 +49,7 @@ const (
 	ReasonPongTimeout           = "PONG-TIMEOUT-ERROR"
 	ReasonSlowClient            = "SLOW-CLIENT"
 	ReasonTransportFailed       = "TRANSPORT-FAILED"
+	ReasonMediaUnanswered       = "MEDIA-UNANSWERED"
 	ReasonInternalError         = "INTERNAL-ERROR"
 )
 
@@ -82,4 +83,10 @@ func refuse(reason, detail string, arguments ...any) *CloseError {
 // has failed or ended.
 func CloseTransportFailed() (code int, reason string) {
 	return CodeError, ReasonTransportFailed
+}
+
+// CloseMediaUnanswered is what a client is closed with that is sent media and sends
+// neither media nor reports.
+func CloseMediaUnanswered() (code int, reason string) {
+	return CodeError, ReasonMediaUnanswered
 }
