@@ -16,9 +16,11 @@ import (
 
 // answer is what the server needs to know of a client's answer.
 type answer struct {
-	passive      bool // the client waits for the server's ClientHello (RFC 8842)
-	fingerprints []certificateFingerprint
-	media        []answeredMedia // in the offer's order
+	// ufrag and password are what the checks of ours that the client gets are made with.
+	ufrag, password string
+	passive         bool // the client waits for the server's ClientHello (RFC 8842)
+	fingerprints    []certificateFingerprint
+	media           []answeredMedia // in the offer's order
 }
 
 // certificateFingerprint vouches for the client's DTLS certificate (RFC 8122).
@@ -34,6 +36,9 @@ type answeredMedia struct {
 	// ssrc is of what the client sends, rtx of its retransmissions; 0: not declared.
 	ssrc, rtx uint32
 }
+
+// maxCredentialBytes of an ICE user name fragment or password (RFC 8839 section 5.4).
+const maxCredentialBytes = 256
 
 // maxSSRCLines of one m-line: a browser writes four for each SSRC.
 const maxSSRCLines = 64
@@ -51,9 +56,13 @@ func readAnswer(offer, description *sdp.SessionDescription) (answer, error) {
 		}
 		a.media = append(a.media, readMedia(description, media))
 	}
-	for _, key := range []string{"ice-ufrag", "ice-pwd"} {
-		if len(everywhere(description, key)) == 0 {
+	for key, value := range map[string]*string{"ice-ufrag": &a.ufrag, "ice-pwd": &a.password} {
+		values := everywhere(description, key)
+		if len(values) == 0 {
 			return a, fmt.Errorf("no a=%s", key)
+		}
+		if *value = values[0]; len(*value) > maxCredentialBytes {
+			return a, fmt.Errorf("a=%s has %d bytes, %d are allowed", key, len(*value), maxCredentialBytes)
 		}
 	}
 	for _, setup := range everywhere(description, "setup") {

@@ -14,6 +14,7 @@ type counters struct {
 	malformedRTP     atomic.Uint64
 	malformedRTCP    atomic.Uint64
 	undeclaredRTP    atomic.Uint64
+	unprovenPaths    atomic.Uint64
 }
 
 // Stats are an engine's counts since its start.
@@ -26,6 +27,8 @@ type Stats struct {
 	MalformedRTCP uint64
 	// UndeclaredRTP are RTP packets of SSRCs that their client's answer does not have, and were dropped unopened.
 	UndeclaredRTP uint64
+	// UnprovenPaths were chosen by a client, and nobody there answered a check: its media stayed where it was.
+	UnprovenPaths uint64
 }
 
 // Stats reads the counts.
@@ -35,6 +38,7 @@ func (e *Engine) Stats() Stats {
 		MalformedRTP:     e.counters.malformedRTP.Load(),
 		MalformedRTCP:    e.counters.malformedRTCP.Load(),
 		UndeclaredRTP:    e.counters.undeclaredRTP.Load(),
+		UnprovenPaths:    e.counters.unprovenPaths.Load(),
 	}
 }
 
@@ -48,6 +52,7 @@ func (e *Engine) register(registerer prometheus.Registerer) {
 		{"rtc_malformed_rtp_packets", "RTP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTP }},
 		{"rtc_malformed_rtcp_packets", "RTCP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTCP }},
 		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that their client's answer does not have, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
+		{"rtc_unproven_paths", "Paths that a client chose and where nobody answered a check, so that its media did not move there.", func(s Stats, _ udp.Stats) uint64 { return s.UnprovenPaths }},
 		{"udp_datagrams_received", "Datagrams received.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsReceived }},
 		{"udp_datagrams_discarded", "Datagrams received empty or too long, dropped.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsDiscarded }},
 		{"udp_receive_calls", "System calls that returned datagrams.", func(_ Stats, s udp.Stats) uint64 { return s.ReceiveCalls }},

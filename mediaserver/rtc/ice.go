@@ -24,11 +24,6 @@ const maxPaths = 16
 // address of a client that is gone to the next one. Clients that live are heard each 6 s at least (RFC 7675 section 5.1).
 const addressHold = 10 * time.Second
 
-// pathSilence is how long the path that a client has chosen may go without a check before another one, which is checked, takes
-// its place. The client's choice is in its checks (USE-CANDIDATE), and before the first any path will do. But when a NAT gives
-// the client another address, or it changes its network, some clients go on with checks that choose nothing.
-const pathSilence = 10 * time.Second
-
 // paths finds peers by what their clients say and whence.
 type paths struct {
 	mu      *sync.RWMutex
@@ -109,45 +104,53 @@ func (p *paths) forget(peer *Peer) {
 // section 5.3), of characters that SDP allows.
 func newCredentials() (ufrag, password string) { return rand.Text(), rand.Text() + rand.Text() }
 
-// receiveSTUN answers a check of a client that knows the password; anything else is a stranger's.
+// receiveSTUN takes in the checks of clients that know the password, and their answers to ours; anything else is a
+// stranger's.
 func (d *demuxer) receiveSTUN(batch *udp.Batch, datagram udp.Datagram, at time.Time) {
-	now := d.engine.since(at)
-	peer := d.authentic(datagram.Payload)
-	if peer == nil || !d.engine.paths.learn(peer, datagram.Path(), now) {
+	now, path, known := d.engine.since(at), datagram.Path(), false
+	d.stun.Raw = append(d.stun.Raw[:0], datagram.Payload...)
+	if d.stun.Decode() == nil {
+		switch d.stun.Type {
+		case stun.BindingRequest:
+			known = d.receiveCheck(batch, path, now)
+		case stun.BindingSuccess:
+			peer := d.engine.paths.at(path)
+			known = peer != nil && peer.checkAnswered(&d.stun, path, now)
+		}
+	}
+	if !known {
 		d.engine.counters.strangeDatagrams.Add(1)
+	}
+}
 
-		return
+// receiveCheck answers a check of a client that knows the password; false: it does not.
+func (d *demuxer) receiveCheck(batch *udp.Batch, path udp.Path, now time.Duration) bool {
+	peer := d.authentic()
+	if peer == nil || !d.engine.paths.learn(peer, path, now) {
+		return false
 	}
 	peer.liveness.hear(now)
 	destination := peer.selected.Load()
-	chosen := destination != nil && destination.Path() == datagram.Path()
-	if !chosen {
-		chosen = destination == nil || d.stun.Contains(stun.AttrUseCandidate) ||
-			now-time.Duration(peer.checked.Load()) > pathSilence
-		destination = d.engine.socket.DestinationOn(datagram.Path())
-		if chosen && peer.selected.Swap(destination) == nil {
-			close(peer.reachable)
-		}
+	if destination == nil || destination.Path() != path {
+		destination = d.engine.socket.DestinationOn(path)
 	}
-	if chosen {
-		peer.checked.Store(int64(now))
-	}
+	ours := peer.checkedOn(destination, d.stun.Contains(stun.AttrUseCandidate), now)
 	d.answerCheck(batch, destination, peer)
+	if ours != nil {
+		appendTo(batch, destination, ours)
+	}
+
+	return true
 }
 
 // authentic is the peer that a binding request names, if it knows the password.
-func (d *demuxer) authentic(datagram []byte) *Peer {
-	m := &d.stun
-	m.Raw = append(m.Raw[:0], datagram...)
-	if m.Decode() != nil || m.Type != stun.BindingRequest {
-		return nil
-	}
-	username, err := m.Get(stun.AttrUsername)
+func (d *demuxer) authentic() *Peer {
+	username, err := d.stun.Get(stun.AttrUsername)
 	if err != nil {
 		return nil
 	}
 	peer := d.engine.paths.named(username)
-	if peer == nil || peer.integrity.Check(m) != nil {
+	if peer == nil || peer.integrity.Check(&d.stun) != nil {
 		return nil
 	}
 
@@ -162,8 +165,12 @@ func (d *demuxer) answerCheck(batch *udp.Batch, destination *udp.Destination, pe
 		stun.XORMappedAddress{IP: source.Addr().AsSlice(), Port: int(source.Port())}, peer.integrity, stun.Fingerprint); err != nil {
 		return // It would be a mistake of ours; the client asks again.
 	}
+	appendTo(batch, destination, d.stun.Raw)
+}
+
+func appendTo(batch *udp.Batch, destination *udp.Destination, message []byte) {
 	batch.Room(1)
-	if answer := batch.Append(destination, len(d.stun.Raw)); answer != nil {
-		copy(answer, d.stun.Raw)
+	if room := batch.Append(destination, len(message)); room != nil {
+		copy(room, message)
 	}
 }

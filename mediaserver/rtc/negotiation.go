@@ -138,8 +138,8 @@ func (p *Peer) Sends() []forwardingv1.Kind {
 	return nil
 }
 
-// AddCandidate takes one of the client's ICE candidates and checks its form. It need not be remembered: a lite agent sends no
-// checks. An empty candidate means that there are no more.
+// AddCandidate takes one of the client's ICE candidates and checks its form. It need not be remembered: checks of
+// ours go only where one of the client's has come from. An empty candidate means that there are no more.
 func (p *Peer) AddCandidate(candidate string, _ *string, _ *uint16) error {
 	value := strings.TrimPrefix(candidate, "candidate:")
 	switch {

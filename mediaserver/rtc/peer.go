@@ -40,9 +40,11 @@ type Peer struct {
 	ufrag, password string
 	integrity       stun.MessageIntegrity
 	paths           []udp.Path                      // guarded by the engine's paths
-	selected        atomic.Pointer[udp.Destination] // the path that the client chose last
+	remote          atomic.Pointer[credentials]     // the client's; nil before its answer
+	selected        atomic.Pointer[udp.Destination] // the path that the client chose last, and has proved
 	checked         atomic.Int64                    // when that path was checked last, since the engine's start
 	reachable       chan struct{}                   // closed when there is a path
+	move            move
 	liveness        liveness
 	wire            *wire
 	keys            atomic.Pointer[keys]
@@ -51,8 +53,9 @@ type Peer struct {
 	inbound      inbound
 	reports      reports
 
-	connected      chan struct{} // capacity 1, as the next two
+	connected      chan struct{} // capacity 1, as the next four
 	failed         chan error
+	moving         chan struct{}
 	keyframeWanted chan struct{}
 	gap            chan struct{}
 
@@ -86,6 +89,7 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 		bySSRC:         make(map[uint32]*Downlink),
 		connected:      make(chan struct{}, 1),
 		failed:         make(chan error, 1),
+		moving:         make(chan struct{}, 1),
 		keyframeWanted: make(chan struct{}, 1),
 		gap:            make(chan struct{}, 1),
 		reachable:      make(chan struct{}),
@@ -148,6 +152,7 @@ func (p *Peer) RequestKeyframe() { signal(p.keyframeWanted) }
 
 // secureWith begins the handshake; the client must be heard from now on. It is called with the negotiation locked.
 func (p *Peer) secureWith(remote answer) {
+	p.remote.Store(&credentials{ufrag: remote.ufrag, integrity: stun.NewShortTermIntegrity(remote.password)})
 	p.liveness.hear(p.engine.since(time.Now()))
 	p.start(func() { p.secure(remote) })
 }

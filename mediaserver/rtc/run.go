@@ -19,8 +19,9 @@ func (p *Peer) run() {
 		defer ticker.Stop()
 		reporting = ticker.C
 	}
-	asking := time.NewTimer(0)
+	asking, checking := time.NewTimer(0), time.NewTimer(0)
 	defer asking.Stop()
+	defer checking.Stop()
 	connected, failed := p.connected, p.failed
 	for {
 		select {
@@ -45,6 +46,12 @@ func (p *Peer) run() {
 			p.askForMissing(asking)
 		case <-asking.C:
 			p.askForMissing(asking)
+		case <-p.moving:
+			checking.Reset(firstRecheck)
+		case <-checking.C:
+			if next := p.recheck(); next > 0 {
+				checking.Reset(next)
+			}
 		}
 	}
 }
