@@ -16,8 +16,8 @@ import (
 // has to find out. It answers the clients' checks, and the client chooses the path. A full agent of a library would send and
 // answer checks with a few goroutines and timers for each client, which cost more than forwarding to nobody does.
 
-// maxPaths is how many paths of one client are remembered: more than it has pairs of addresses, its own and ours.
-const maxPaths = 16
+// maxPaths is how many paths of one client are remembered: as many as eight addresses of its and eight of ours make.
+const maxPaths = 64
 
 // addressHold is how long a client that is not heard keeps its addresses from others. A source can be forged: without it, any
 // participant could take another's address, and what that one sends, with a single check of its own. But a NAT may give the
@@ -64,7 +64,7 @@ func (p *paths) expect(peer *Peer) {
 }
 
 // learn remembers that a peer's client is at a path's other end; false if it is another's, or the peer is closed. Beyond
-// maxPaths the oldest one is forgotten, until the client checks it again.
+// maxPaths the oldest one that is not in use is forgotten, until the client checks it again.
 func (p *paths) learn(peer *Peer, path udp.Path, now time.Duration) bool {
 	if p.at(path) == peer {
 		return true
@@ -83,8 +83,12 @@ func (p *paths) learn(peer *Peer, path udp.Path, now time.Duration) bool {
 	p.byPath[path] = peer
 	peer.paths = append(peer.paths, path)
 	if len(peer.paths) > maxPaths {
-		delete(p.byPath, peer.paths[0])
-		peer.paths = peer.paths[1:]
+		oldest := 0
+		if selected := peer.selected.Load(); selected != nil && selected.Path() == peer.paths[0] {
+			oldest = 1
+		}
+		delete(p.byPath, peer.paths[oldest])
+		peer.paths = slices.Delete(peer.paths, oldest, oldest+1)
 	}
 
 	return true

@@ -94,11 +94,15 @@ func TestClientChoosesThePath(t *testing.T) {
 	if from("127.0.0.1:5", check(t, name, c.peer.password)); selected() != "127.0.0.1:5" {
 		t.Errorf("path %s after the chosen one has been silent, want 127.0.0.1:5", selected())
 	}
+	used := c.peer.selected.Load().Path()
 	for port := range uint16(3 * maxPaths) {
 		from(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port+1).String(), check(t, name, c.peer.password))
 	}
 	if got := len(c.peer.paths); got > maxPaths || got != len(engine.paths.byPath) {
 		t.Errorf("%d paths of the client are remembered, %d in all, at most %d may be", got, len(engine.paths.byPath), maxPaths)
+	}
+	if engine.paths.at(used) != c.peer {
+		t.Error("the path in use is forgotten")
 	}
 	if err := c.peer.Close(); err != nil {
 		t.Fatal(err)
