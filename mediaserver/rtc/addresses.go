@@ -7,9 +7,9 @@ import (
 	"net/netip"
 )
 
-// candidateAddresses are the addresses that clients are told: the public ones if there are any, else what the socket is
-// bound to, else those of the interfaces. One that no client can reach is an error: a client told of it would wait for
-// half a minute and fail without a word.
+// candidateAddresses are the addresses that clients are told: the public ones if there are any, else what the socket
+// is bound to, else those of the interfaces. One that no client can reach is an error: a client told of it would wait
+// for half a minute and fail without a word.
 func candidateAddresses(bound netip.AddrPort, public []netip.AddrPort) ([]netip.AddrPort, error) {
 	if len(public) == 0 {
 		own, err := ownAddresses(bound.Addr())
@@ -53,7 +53,8 @@ func checkReachable(bound, announced netip.AddrPort) error {
 	case local.IsLoopback() && !public.IsLoopback():
 		return fmt.Errorf("the socket hears this machine alone; listen on 0.0.0.0:%d, [::]:%d or an address of an interface",
 			bound.Port(), bound.Port())
-	case public.IsLoopback() && !everywhere && public != local && announced.Port() == bound.Port(): // At another port, a relay's.
+	case public.IsLoopback() && !everywhere && public != local && announced.Port() == bound.Port():
+		// Another port would be a relay's.
 		return fmt.Errorf("the socket hears %s alone; announce that, or listen on 0.0.0.0:%d or [::]:%d",
 			local, bound.Port(), bound.Port())
 	}

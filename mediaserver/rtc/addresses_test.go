@@ -43,7 +43,8 @@ func TestWhatIsAnnouncedCanBeReached(t *testing.T) {
 		}
 		announced, err := candidateAddresses(netip.MustParseAddrPort(test.bound), public)
 		if err == nil && fmt.Sprint(announced) != test.want || err != nil && !strings.Contains(err.Error(), test.want) {
-			t.Errorf("bound to %s, public %q: announced %v, error %v; want %s", test.bound, test.public, announced, err, test.want)
+			t.Errorf("bound to %s, public %q: announced %v, error %v; want %s",
+				test.bound, test.public, announced, err, test.want)
 		}
 	}
 	socket, err := udp.Listen("127.0.0.1:0", 1)

@@ -11,8 +11,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// stepped is the same moment after somebody has set the wall clock: its monotonic reading is what it was. The layout is
-// that of package time, which the first test below checks.
+// stepped is the same moment after somebody has set the wall clock: its monotonic reading is what it was. The layout
+// is that of package time, which the first test below checks.
 func stepped(at time.Time, by time.Duration) time.Time {
 	const secondsShift = 30 // Below the seconds are the nanoseconds.
 	*(*uint64)(unsafe.Pointer(&at)) += uint64(by/time.Second) << secondsShift
@@ -37,12 +37,13 @@ func TestStepOfTheWallClock(t *testing.T) {
 	c, thief := newConnection(t, engine, true), newConnection(t, engine, true)
 	d := &demuxer{engine: engine}
 	arrives := func(c *connection, at time.Time) {
-		datagram := udp.Datagram{Payload: check(t, c.peer.ufrag+":client", c.peer.password, useCandidate), Source: victimsAddress}
-		d.receiveFrom(udp.NewBatch(0, nil), []udp.Datagram{datagram}, at)
+		datagram := check(t, c.peer.ufrag+":client", c.peer.password, useCandidate)
+		d.receiveFrom(udp.NewBatch(0, nil), []udp.Datagram{{Payload: datagram, Source: victimsAddress}}, at)
 	}
 	arrives(c, time.Now())
 	now := stepped(time.Now(), step)
-	if err := c.peer.liveness.look(engine.since(now), time.Second, engine.silenceTimeout, engine.mediaTimeout); err != nil {
+	err := c.peer.liveness.look(engine.since(now), time.Second, engine.silenceTimeout, engine.mediaTimeout)
+	if err != nil {
 		t.Errorf("a client that was just heard is given up: %v", err)
 	}
 	arrives(thief, now)

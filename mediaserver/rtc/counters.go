@@ -52,7 +52,7 @@ func (e *Engine) register(registerer prometheus.Registerer) {
 		{"rtc_malformed_rtp_packets", "RTP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTP }},
 		{"rtc_malformed_rtcp_packets", "RTCP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTCP }},
 		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that their client's answer does not have, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
-		{"rtc_unproven_paths", "Paths that a client chose and where nobody answered a check, so that its media did not move there.", func(s Stats, _ udp.Stats) uint64 { return s.UnprovenPaths }},
+		{"rtc_unproven_paths", "Paths that a client chose and where nobody answered a check: no media went there.", func(s Stats, _ udp.Stats) uint64 { return s.UnprovenPaths }},
 		{"udp_datagrams_received", "Datagrams received.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsReceived }},
 		{"udp_datagrams_discarded", "Datagrams received empty or too long, dropped.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsDiscarded }},
 		{"udp_receive_calls", "System calls that returned datagrams.", func(_ Stats, s udp.Stats) uint64 { return s.ReceiveCalls }},

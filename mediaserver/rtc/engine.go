@@ -26,14 +26,14 @@ import (
 type Config struct {
 	// Socket carries the media of all peers. The engine serves and closes it.
 	Socket *udp.Socket
-	// PublicAddresses are announced in candidates instead of the addresses the socket listens on: what clients reach when a
-	// NAT or a load balancer stands before the server. Port 0 stands for the socket's.
+	// PublicAddresses are announced in candidates instead of the addresses the socket listens on: what clients reach
+	// when a NAT or a load balancer stands before the server. Port 0 stands for the socket's.
 	PublicAddresses []netip.AddrPort
 	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it counts
 	// as gone: 30 s if zero.
 	SilenceTimeout time.Duration
-	// MediaTimeout is for how long media may go to a client without SRTP or SRTCP from it before it counts as gone: 10 s if
-	// zero.
+	// MediaTimeout is for how long media may go to a client without SRTP or SRTCP from it before it counts as gone: 10
+	// s if zero.
 	MediaTimeout time.Duration
 	Log          *slog.Logger
 	// Registerer takes the package's metrics; nil: they are not exported.

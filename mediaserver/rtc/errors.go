@@ -25,8 +25,8 @@ var (
 
 	// ErrICEFailed is what OnClosed gets when no path to the client is left, or the DTLS handshake failed.
 	ErrICEFailed = errors.New("ICE or DTLS failed")
-	// ErrMediaUnanswered is what OnClosed gets when media went to the client for Config.MediaTimeout without SRTP or SRTCP from
-	// it, though ICE's checks came.
+	// ErrMediaUnanswered is what OnClosed gets when media went to the client for Config.MediaTimeout without SRTP or
+	// SRTCP from it, though ICE's checks came.
 	ErrMediaUnanswered = errors.New("media goes to the client and neither SRTP nor SRTCP comes from it")
 	// ErrClosedByClient is what OnClosed gets when the client ended DTLS.
 	ErrClosedByClient = errors.New("closed by the client")

@@ -63,8 +63,8 @@ func (p *paths) expect(peer *Peer) {
 	p.byUfrag[peer.ufrag] = peer
 }
 
-// learn remembers that a peer's client is at a path's other end; false if it is another's, or the peer is closed. Beyond
-// maxPaths the oldest one that is not in use is forgotten, until the client checks it again.
+// learn remembers that a peer's client is at a path's other end; false if it is another's, or the peer is closed.
+// Beyond maxPaths the oldest one that is not in use is forgotten, until the client checks it again.
 func (p *paths) learn(peer *Peer, path udp.Path, now time.Duration) bool {
 	if p.at(path) == peer {
 		return true

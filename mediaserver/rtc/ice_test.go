@@ -99,7 +99,8 @@ func TestClientChoosesThePath(t *testing.T) {
 		from(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port+1).String(), check(t, name, c.peer.password))
 	}
 	if got := len(c.peer.paths); got > maxPaths || got != len(engine.paths.byPath) {
-		t.Errorf("%d paths of the client are remembered, %d in all, at most %d may be", got, len(engine.paths.byPath), maxPaths)
+		t.Errorf("%d paths of the client are remembered, %d in all, at most %d may be",
+			got, len(engine.paths.byPath), maxPaths)
 	}
 	if engine.paths.at(used) != c.peer {
 		t.Error("the path in use is forgotten")

@@ -179,7 +179,8 @@ func TestAnnouncedAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close() //nolint:errcheck // Nothing was written.
-	if _, err := New(Config{Socket: socket, PublicAddresses: []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 0)}}); err == nil {
+	nobodys := []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 0)}
+	if _, err := New(Config{Socket: socket, PublicAddresses: nobodys}); err == nil {
 		t.Error("an unspecified public address was accepted")
 	}
 }

@@ -11,13 +11,13 @@ const (
 	defaultMediaTimeout   = 10 * time.Second
 )
 
-// liveness is what tells whether a client is still there. Its moments are durations since the engine's start: Unix time
-// is set by people and by NTP, and a step of it would end clients that are well.
+// liveness is what tells whether a client is still there. Its moments are durations since the engine's start: Unix
+// time is set by people and by NTP, and a step of it would end clients that are well.
 //
 // A client that answers nothing is gone. One whose checks come but nothing else while it is sent media is of no use to
 // itself, as behind a relay that gives each packet a new port: whoever gets media reports on it (RFC 3550 section 6.2,
-// each 5 s at most with the few members that a session has here). Media alone counts: a client that is alone, one whose
-// streams are all paused, one that has nothing to send may be silent for as long as it likes.
+// each 5 s at most with the few members that a session has here). Media alone counts: a client that is alone, one
+// whose streams are all paused, one that has nothing to send may be silent for as long as it likes.
 type liveness struct {
 	heard atomic.Int64 // When anything authentic came last, checks included; 0: nothing need have come yet.
 

@@ -68,7 +68,9 @@ func TestUnansweredMediaEndsAClient(t *testing.T) {
 func TestSilenceThatIsNoFault(t *testing.T) {
 	c := connect(t, newUnwatchedEngine(t), true)
 	d, _ := bind(t, c, "SENDER")
-	track := fanout.NewTrack(fanout.Config{Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func() {}})
+	track := fanout.NewTrack(fanout.Config{
+		Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func() {},
+	})
 	t.Cleanup(track.Close)
 	edge := track.AddEdge(d, forwarding.Paused)
 	context, ssrc := ofClient(t, c.peer), ssrcOf(c.client.senders[0])

@@ -10,25 +10,26 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// Whoever knows a client's password can send its checks with a source that is forged, and so choose a path to somebody
-// who wants nothing: all that the client is sent would hit that one. So media moves to another path only when a check of
-// ours has been answered there (RFC 7675): by the client's own password, so that nobody can answer who does not see what
-// arrives. Until then the path before is the path. A lite agent sends no checks of its own accord (RFC 8445 section 2.5),
-// but full agents, which clients are, answer every one (section 7.3).
+// A client can send its checks with a source that is forged, and so choose a path to somebody who wants nothing: all that
+// it is sent would hit that one. So media moves to another path only when a check of ours has been answered there (RFC
+// 7675): under its transaction id, which only those know who see what arrives there, and by the client's password. Until
+// then the path before is the path. A lite agent need not send checks (RFC 8445 section 2.5), but full agents, which
+// clients are, answer every one (section 7.3).
 //
 // A move takes one round trip from the check by which the client chooses the path. The first path needs no proof: DTLS
 // alone passes on it until its handshake, which nobody can do who does not see what arrives, is done.
 
 const (
-	// firstRecheck is how long a check of ours may go unanswered before it is sent again; each time it is twice as long.
+	// firstRecheck is how long a check of ours may go unanswered before it is sent again; each time it is twice as
+	// long.
 	firstRecheck = 50 * time.Millisecond
 	// maxChecks is how often it is sent in all: for 6.4 s. A client that goes on choosing the path has it begun anew.
 	maxChecks = 7
 )
 
-// pathSilence is how long the path that a client has chosen may go without a check before another one, which is checked,
-// takes its place. The client's choice is in its checks (USE-CANDIDATE). But when a NAT gives the client another address,
-// or it changes its network, some clients go on with checks that choose nothing.
+// pathSilence is how long the path that a client has chosen may go without a check before another one, which is
+// checked, takes its place. The client's choice is in its checks (USE-CANDIDATE). But when a NAT gives the client
+// another address, or it changes its network, some clients go on with checks that choose nothing.
 const pathSilence = 10 * time.Second
 
 // credentials are those of a client's ICE agent.
@@ -54,8 +55,8 @@ func (p *Peer) selectPath(destination *udp.Destination, now time.Duration) {
 	}
 }
 
-// checkedOn notes a check of the client on a path, nominated if it chooses that path, and returns a check of ours that is
-// to be sent back on it; nil: none.
+// checkedOn notes a check of the client on a path, nominated if it chooses that path, and returns a check of ours that
+// is to be sent back on it; nil: none.
 func (p *Peer) checkedOn(destination *udp.Destination, nominated bool, now time.Duration) []byte {
 	p.move.mu.Lock()
 	defer p.move.mu.Unlock()

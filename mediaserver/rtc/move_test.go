@@ -40,6 +40,13 @@ func arrivesFrom(t *testing.T, p *Peer, address netip.AddrPort, datagram []byte)
 	return back
 }
 
+// chooses has a client choose the path to an address, and returns what is sent there in the same step.
+func chooses(t *testing.T, p *Peer, address netip.AddrPort) []*stun.Message {
+	t.Helper()
+
+	return arrivesFrom(t, p, address, check(t, p.ufrag+":client", p.password, useCandidate)).messages
+}
+
 // answered is a client's answer to a check of ours.
 func answered(t *testing.T, id [stun.TransactionIDSize]byte, integrity stun.MessageIntegrity) []byte {
 	t.Helper()
@@ -58,28 +65,27 @@ func TestMediaMovesWithTheAnswerToACheckOfOurs(t *testing.T) {
 	elsewhere, other := netip.MustParseAddrPort("192.0.2.9:1000"), netip.MustParseAddrPort("192.0.2.9:1001")
 	client := c.peer.remote.Load()
 	path := func() udp.Path { return c.peer.selected.Load().Path() }
-	chooses := func(address netip.AddrPort) *stun.Message {
+	checkOn := func(address netip.AddrPort) *stun.Message {
 		t.Helper()
-		back := arrivesFrom(t, c.peer, address, check(t, c.peer.ufrag+":client", c.peer.password, useCandidate))
-		if len(back.messages) != 2 || back.messages[0].Type != stun.BindingSuccess || back.messages[1].Type != stun.BindingRequest {
-			t.Fatalf("in answer to the choice of %v: %v", address, back.messages)
+		back := chooses(t, c.peer, address)
+		if len(back) != 2 || back[0].Type != stun.BindingSuccess || back[1].Type != stun.BindingRequest {
+			t.Fatalf("in answer to the choice of %v: %v", address, back)
 		}
 
-		return back.messages[1]
+		return back[1]
 	}
 
-	ours := chooses(elsewhere)
+	ours := checkOn(elsewhere)
 	var username stun.Username
 	must(t, username.GetFrom(ours))
 	if want := client.ufrag + ":" + c.peer.ufrag; username.String() != want || !ours.Contains(stun.AttrICEControlled) ||
 		!ours.Contains(stun.AttrPriority) || client.integrity.Check(ours) != nil || stun.Fingerprint.Check(ours) != nil {
 		t.Errorf("our check is %v, of %s", ours, username)
 	}
-	again := arrivesFrom(t, c.peer, elsewhere, check(t, c.peer.ufrag+":client", c.peer.password, useCandidate))
-	if len(again.messages) != 1 {
-		t.Errorf("a choice that is repeated is answered with %v", again.messages)
+	if again := chooses(t, c.peer, elsewhere); len(again) != 1 {
+		t.Errorf("a choice that is repeated is answered with %v", again)
 	}
-	wrong := ours.TransactionID
+	wrong, id := ours.TransactionID, stun.NewTransactionIDSetter(ours.TransactionID)
 	wrong[0]++
 	for name, forged := range map[string]struct {
 		from     netip.AddrPort
@@ -90,8 +96,8 @@ func TestMediaMovesWithTheAnswerToACheckOfOurs(t *testing.T) {
 		"by our own password":       {elsewhere, answered(t, ours.TransactionID, c.peer.integrity)},
 		"from another path":         {before.Remote, answered(t, ours.TransactionID, client.integrity)},
 		"from an unknown address":   {other, answered(t, ours.TransactionID, client.integrity)},
-		"an error":                  {elsewhere, stun.MustBuild(stun.BindingError, stun.NewTransactionIDSetter(ours.TransactionID), client.integrity).Raw},
-		"without any authenticator": {elsewhere, stun.MustBuild(stun.BindingSuccess, stun.NewTransactionIDSetter(ours.TransactionID)).Raw},
+		"an error":                  {elsewhere, stun.MustBuild(stun.BindingError, id, client.integrity).Raw},
+		"without any authenticator": {elsewhere, stun.MustBuild(stun.BindingSuccess, id).Raw},
 	} {
 		if arrivesFrom(t, c.peer, forged.from, forged.datagram); path() != before {
 			t.Fatalf("an answer %s moves media to %v", name, path())
@@ -108,22 +114,22 @@ func TestMediaMovesWithTheAnswerToACheckOfOurs(t *testing.T) {
 	}
 
 	// A choice is off when the client chooses again: the path that it has, or another.
-	ours = chooses(other)
-	arrivesFrom(t, c.peer, elsewhere, check(t, c.peer.ufrag+":client", c.peer.password, useCandidate))
+	ours = checkOn(other)
+	chooses(t, c.peer, elsewhere)
 	arrivesFrom(t, c.peer, other, answered(t, ours.TransactionID, client.integrity))
 	if path().Remote != elsewhere {
 		t.Errorf("the path is %v, though the client has chosen %v again", path(), elsewhere)
 	}
-	ours = chooses(other)
-	chooses(before.Remote)
+	ours = checkOn(other)
+	checkOn(before.Remote)
 	arrivesFrom(t, c.peer, other, answered(t, ours.TransactionID, client.integrity))
 	if path().Remote != elsewhere {
 		t.Errorf("the path is %v, which the client chose last but one", path())
 	}
 }
 
-// A check's source can be forged, and whoever stands in it never gets more than a few small checks: no media, however long
-// the client insists. The check is repeated until it is answered, for it may be lost.
+// A check's source can be forged, and whoever stands in it never gets more than a few small checks: no media, however
+// long the client insists. The check is repeated until it is answered, for it may be lost.
 func TestMediaIsNotReflected(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	d, _ := bind(t, c, "SENDER")
@@ -179,8 +185,8 @@ func TestChecksOfOursEnd(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	before := c.peer.selected.Load()
 	elsewhere := netip.MustParseAddrPort("127.0.0.1:9") // The discard port: nobody is there.
-	if back := arrivesFrom(t, c.peer, elsewhere, check(t, c.peer.ufrag+":client", c.peer.password, useCandidate)); len(back.messages) != 2 {
-		t.Fatalf("the choice is answered with %v", back.messages)
+	if back := chooses(t, c.peer, elsewhere); len(back) != 2 {
+		t.Fatalf("the choice is answered with %v", back)
 	}
 	total := firstRecheck
 	for checks := 1; ; checks++ { // The peer's own timer does the same, more slowly.
@@ -199,13 +205,13 @@ func TestChecksOfOursEnd(t *testing.T) {
 	if got := c.peer.engine.Stats().UnprovenPaths; got != 1 || c.peer.selected.Load() != before {
 		t.Errorf("%d paths are counted, media goes to %v", got, c.peer.selected.Load().Path())
 	}
-	if back := arrivesFrom(t, c.peer, elsewhere, check(t, c.peer.ufrag+":client", c.peer.password, useCandidate)); len(back.messages) != 2 {
-		t.Errorf("a client that goes on choosing is not checked again: %v", back.messages)
+	if back := chooses(t, c.peer, elsewhere); len(back) != 2 {
+		t.Errorf("a client that goes on choosing is not checked again: %v", back)
 	}
 }
 
-// A client that a NAT has given another port, and whose checks choose nothing, gets its media there after the former port
-// has been silent: a full agent answers our check by itself.
+// A client that a NAT has given another port, and whose checks choose nothing, gets its media there after the former
+// port has been silent: a full agent answers our check by itself.
 func TestMediaFollowsANewPort(t *testing.T) {
 	engine, relay := newRelayed(t, Config{})
 	c := connect(t, engine, true)

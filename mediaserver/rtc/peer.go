@@ -23,7 +23,8 @@ type PeerConfig struct {
 	Audio, Video *Uplink
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
-	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered or ErrClosedByClient, and not on account of Close.
+	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered or ErrClosedByClient, and not on account
+	// of Close.
 	OnClosed func(err error)
 	// OnNegotiationNeeded is called whenever an offer would differ from the one made last; not before the first.
 	OnNegotiationNeeded func()
