@@ -32,8 +32,8 @@ type Config struct {
 	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it counts
 	// as gone: 30 s if zero.
 	SilenceTimeout time.Duration
-	// MediaTimeout is for how long media may go to a client without SRTP or SRTCP from it before it counts as gone: 10
-	// s if zero.
+	// MediaTimeout is for how long media may go to a client without SRTP or SRTCP from it before it counts as gone:
+	// 10 s if zero.
 	MediaTimeout time.Duration
 	Log          *slog.Logger
 	// Registerer takes the package's metrics; nil: they are not exported.
