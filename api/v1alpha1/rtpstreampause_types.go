@@ -240,7 +240,15 @@ type RtpStreamPauseStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// mediaServer names a media server that withholds a matching edge, or did last.
+	// enforcedGeneration is the newest generation of which a media server has
+	// withheld a matching edge: the connections that it names have been seen.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	EnforcedGeneration int64 `json:"enforcedGeneration,omitempty"`
+
+	// mediaServer names a media server that withholds a matching edge, or did last;
+	// absent once that one has ended, or has been out of touch for too long.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1

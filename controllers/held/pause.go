@@ -96,6 +96,9 @@ func newSide(of v1alpha1.Side) Side {
 // Created is when the object was created.
 func (p *Pause) Created() time.Time { return time.Unix(p.CreatedUnixSecond, 0) }
 
+// Expired tells that the status says of this very content that it has expired.
+func (p *Pause) Expired() bool { return p.Status.ready(p.Generation) == v1alpha1.ReasonExpired }
+
 // Object is the object again, without the metadata that nobody reads.
 func (p *Pause) Object() *v1alpha1.RtpStreamPause {
 	spec := &p.Spec

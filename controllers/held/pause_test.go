@@ -66,6 +66,7 @@ func object() *rapid.Generator[*v1alpha1.RtpStreamPause] {
 			o.Spec.DeleteAfterDisconnectSeconds = new(rapid.Int64().Draw(t, "gone"))
 		}
 		o.Status.ObservedGeneration, o.Status.MediaServer = rapid.Int64().Draw(t, "observed"), text("server")
+		o.Status.EnforcedGeneration = rapid.Int64().Draw(t, "enforced")
 		if rapid.Bool().Draw(t, "disconnected") {
 			o.Status.DisconnectedAt = new(at("disconnected at"))
 		}

@@ -11,6 +11,7 @@ import (
 // Status is an RtpStreamPauseStatus.
 type Status struct {
 	ObservedGeneration int64
+	EnforcedGeneration int64
 	MediaServer        string
 	DisconnectedAt     *metav1.Time
 
@@ -31,7 +32,8 @@ type words struct {
 
 func newStatus(of *v1alpha1.RtpStreamPauseStatus) Status {
 	s := Status{
-		ObservedGeneration: of.ObservedGeneration, MediaServer: one(of.MediaServer), DisconnectedAt: of.DisconnectedAt,
+		ObservedGeneration: of.ObservedGeneration, EnforcedGeneration: of.EnforcedGeneration,
+		MediaServer: one(of.MediaServer), DisconnectedAt: of.DisconnectedAt,
 	}
 	if len(of.Conditions) > 0 {
 		s.conditions = make([]condition, 0, len(of.Conditions))
@@ -45,9 +47,21 @@ func newStatus(of *v1alpha1.RtpStreamPauseStatus) Status {
 	return s
 }
 
+// ready is the reason of the condition Ready, as far as it is of the generation.
+func (s *Status) ready(generation int64) string {
+	for _, c := range s.conditions {
+		if w := c.words.Value(); w.kind == v1alpha1.ConditionReady && c.observedGeneration == generation {
+			return w.reason
+		}
+	}
+
+	return ""
+}
+
 func (s *Status) object() v1alpha1.RtpStreamPauseStatus {
 	object := v1alpha1.RtpStreamPauseStatus{
-		ObservedGeneration: s.ObservedGeneration, MediaServer: s.MediaServer, DisconnectedAt: s.DisconnectedAt.DeepCopy(),
+		ObservedGeneration: s.ObservedGeneration, EnforcedGeneration: s.EnforcedGeneration,
+		MediaServer: s.MediaServer, DisconnectedAt: s.DisconnectedAt.DeepCopy(),
 	}
 	for _, c := range s.conditions {
 		w := c.words.Value()

@@ -114,7 +114,7 @@ func (d *departure) named(at time.Time) time.Time {
 // one has been out of touch for too long. Of several connections the status does
 // not tell which were seen.
 func (d *departure) unreported() time.Time {
-	if d.written == nil || d.written.MediaServer == "" {
+	if d.written == nil || d.written.MediaServer == "" || d.written.EnforcedGeneration != d.pause.Generation {
 		return time.Time{}
 	}
 	server := d.t.servers[d.written.MediaServer]

@@ -132,9 +132,14 @@ func TestTheClockSurvivesAChangeOfLeader(t *testing.T) {
 }
 
 func TestWhoLeftWhileNoManagerListened(t *testing.T) {
-	seen := func(o *held.Pause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
+	seen := func(o *held.Pause) {
+		o.Status.ObservedGeneration, o.Status.EnforcedGeneration, o.Status.MediaServer = 1, 1, "ms"
+	}
+	// Its media server withheld what the pause named before an edit.
+	edited := func(o *held.Pause) { o.Generation, o.Status.ObservedGeneration = 2, 2 }
 	w := newWorld(Limits{})
-	w.list(w.pause("u", collected, seen, receivers("R"), everySender), w.pause("two", collected, seen, receivers("R", "Q"), everySender))
+	w.list(w.pause("u", collected, seen, receivers("R"), everySender), w.pause("two", collected, seen, receivers("R", "Q"), everySender),
+		w.pause("edited", collected, seen, edited, receivers("R"), everySender))
 	at, again := w.Departure(w.objects["u"], start, start.Add(time.Minute))
 	if !at.IsZero() || !again.Equal(start.Add(10*time.Minute)) {
 		t.Errorf("before its media server is heard of: left %s, again %s", at, again)
@@ -147,12 +152,15 @@ func TestWhoLeftWhileNoManagerListened(t *testing.T) {
 	}
 	w.expectAfter(t, "missing in its complete report", "u", start.Add(3*time.Minute), 120)
 	w.expectAfter(t, "which of several was seen is not known", "two", start.Add(3*time.Minute), -1)
+	w.expectAfter(t, "never seen under this content", "edited", start.Add(3*time.Minute), -1)
 }
 
 // Of a channel of which nothing is taken nobody is known: who was there counts as
 // there, or the pause would be deleted under a stream that flows.
 func TestNobodyHasLeftAChannelThatIsRefused(t *testing.T) {
-	seen := func(o *held.Pause) { o.Status.ObservedGeneration, o.Status.MediaServer = 1, "ms" }
+	seen := func(o *held.Pause) {
+		o.Status.ObservedGeneration, o.Status.EnforcedGeneration, o.Status.MediaServer = 1, 1, "ms"
+	}
 	for name, x := range map[string]struct {
 		limits  Limits
 		reports []*forwardingv1.ChannelReport

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -173,7 +174,7 @@ type Presence struct {
 // Those of a media server that is out of touch count until it is given up.
 func (t *Tenant) Connections(channelID string, connectionIDs, clientIDs []string) Presence {
 	t.mu.Lock()
-	presence := Presence{OutOfTouch: len(t.out.servers) > 0}
+	presence := Presence{OutOfTouch: len(t.out.servers)+len(t.unheard) > 0 || t.turnedAway.name != ""}
 	var hosts []*hosted
 	if c := t.channels[channelID]; c != nil {
 		hosts = c.hosts
@@ -240,7 +241,10 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 	}
 	if len(sessions)+len(outOfTouch) == 0 {
 		names, _ := t.out.lost()
-		outOfTouch = append(slices.Clone(names), t.untoldOf()...)
+		outOfTouch = slices.Concat(names, slices.Collect(maps.Keys(t.unheard)), t.untoldOf())
+		if t.turnedAway.name != "" {
+			outOfTouch = append(outOfTouch, t.turnedAway.name)
+		}
 	}
 	slices.SortFunc(outOfTouch, strings.Compare)
 

@@ -308,12 +308,13 @@ func (c *channel) admit(b *batch, x *touched) {
 	}
 }
 
-// index notes under which media server and which connections a pause that may be
-// collected is to be found.
+// index notes under which media server, and, if it may be collected, under which
+// connections a pause is to be found.
 func (t *Tenant) index(e *entry) {
-	if server := e.object.Status.MediaServer; server != "" && e.object.Spec.DeleteAfterDisconnectSeconds != nil {
+	if server := e.object.Status.MediaServer; server != "" {
 		if t.mentions[server] == nil {
 			t.mentions[server] = map[*entry]struct{}{}
+			t.mentioned(server)
 		}
 		t.mentions[server][e] = struct{}{}
 	}
@@ -327,6 +328,7 @@ func (t *Tenant) unindex(e *entry) {
 	delete(t.mentions[server], e)
 	if len(t.mentions[server]) == 0 {
 		delete(t.mentions, server)
+		delete(t.unheard, server)
 	}
 	for id := range connectionIDs(e.object) {
 		if at := slices.Index(t.naming[id], e); at >= 0 {

@@ -60,9 +60,58 @@ func (t *Tenant) inTouchAgain(server *mediaServer) {
 		t.out.told--
 	}
 	if len(t.out.servers) == 0 {
-		for e := range t.judgedLost {
-			t.notify(true, e)
-		}
+		t.notifyLost()
+	}
+}
+
+// notifyLost tells watchers of what was judged MediaServerLost.
+func (t *Tenant) notifyLost() {
+	for e := range t.judgedLost {
+		t.notify(true, e)
+	}
+}
+
+// turnedAway is a media server that was refused, and when. It goes on without
+// tables, and nobody knows what it hosts.
+type turnedAway struct {
+	name string
+	at   time.Time
+}
+
+// turnAway notes a media server that is one too many.
+func (t *Tenant) turnAway(name string, now time.Time) {
+	first := t.turnedAway.name == ""
+	t.turnedAway = turnedAway{name, now}
+	if first {
+		t.notifyAll()
+	}
+}
+
+// mentioned takes a media server that a status names for out of touch if nothing
+// has been heard of it.
+func (t *Tenant) mentioned(name string) {
+	if _, givenUp := t.givenUp.at[name]; !givenUp && t.servers[name] == nil {
+		t.unheard[name] = time.Now()
+	}
+}
+
+// heardOf takes a media server out of those of which nothing has been heard.
+func (t *Tenant) heardOf(name string) {
+	if _, unheard := t.unheard[name]; !unheard {
+		return
+	}
+	delete(t.unheard, name)
+	if len(t.unheard) == 0 {
+		t.notifyLost()
+	}
+}
+
+// giveUpUnheard counts a media server of which nothing has been heard as gone.
+func (t *Tenant) giveUpUnheard(name string, now time.Time) {
+	t.givenUp.note(name, now)
+	t.heardOf(name)
+	for e := range t.mentions[name] {
+		t.notify(true, e)
 	}
 }
 
@@ -77,6 +126,15 @@ func (t *Tenant) pass(now time.Time) {
 		if now.Sub(server.lostSince) >= t.config.MediaServerLost {
 			t.giveUp(server, now)
 		}
+	}
+	for name, since := range t.unheard {
+		if now.Sub(since) >= t.config.MediaServerLost {
+			t.giveUpUnheard(name, now)
+		}
+	}
+	if t.turnedAway.name != "" && now.Sub(t.turnedAway.at) >= t.config.MediaServerLost {
+		t.turnedAway = turnedAway{}
+		t.notifyLost()
 	}
 	t.departed.forget(now.Add(-t.config.MediaServerLost - remembered))
 	t.givenUp.forget(now.Add(-t.config.MediaServerLost - remembered))

@@ -96,12 +96,15 @@ func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, err
 	server := t.servers[name]
 	if server == nil {
 		if len(t.servers) >= t.config.Limits.MediaServers {
+			t.turnAway(name, now)
+
 			return nil, fmt.Errorf("%w media servers in namespace %q: %d are known, which is the bound; a name that is not used again is forgotten after %s",
 				ErrTooMany, t.namespace, len(t.servers), t.config.MediaServerLost)
 		}
 		server = &mediaServer{name: name, incarnation: incarnation, channels: map[string]*hosted{}}
 		t.servers[name] = server
 		t.givenUp.remove(name)
+		t.heardOf(name)
 	}
 	s := newSession(t, server)
 	if older := server.session; older != nil {

@@ -51,9 +51,14 @@ type Tenant struct {
 
 	byUID    map[types.UID]*entry
 	channels map[string]*channel
-	// mentions has the pauses with deleteAfterDisconnectSeconds by status.mediaServer,
-	// whose first report may start their clock.
+	// mentions has the pauses by status.mediaServer. It is the memory of which media
+	// servers there were, which outlives managers.
 	mentions map[string]map[*entry]struct{}
+	// unheard are the media servers that are mentioned, of which nothing has been heard
+	// here, and since when: they count as out of touch.
+	unheard map[string]time.Time
+	// turnedAway is the last media server that was one too many.
+	turnedAway turnedAway
 	// naming has the pauses with deleteAfterDisconnectSeconds by the connections
 	// that they name.
 	naming map[string][]*entry
@@ -87,7 +92,7 @@ func newTenant(namespace string, config Config, m *metrics) *Tenant {
 	return &Tenant{
 		namespace: namespace, config: config, metrics: m,
 		byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
-		mentions: map[string]map[*entry]struct{}{}, naming: map[string][]*entry{},
+		mentions: map[string]map[*entry]struct{}{}, unheard: map[string]time.Time{}, naming: map[string][]*entry{},
 		servers: map[string]*mediaServer{}, out: outOfTouch{servers: map[*mediaServer]struct{}{}}, judgedLost: map[*entry]struct{}{},
 		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
 		watchers: map[*watcher]struct{}{},

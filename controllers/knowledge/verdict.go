@@ -22,6 +22,9 @@ type Verdict struct {
 	// Withholding say that they withhold an edge though expiresAt has passed by this
 	// clock: theirs is slower. Sorted.
 	Withholding []string
+	// Gone tells that the media server that the status names has ended, or has been
+	// out of touch for too long.
+	Gone bool
 	// LostSince is since when the first of Lost is out of touch; zero when none is.
 	LostSince time.Time
 	// Until is when the passing of time alone changes the verdict; zero: never.
@@ -55,9 +58,12 @@ type judgement struct {
 	now   time.Time
 
 	digest Digest
-	// Of those in touch, how many host the channel, and say Expired or NotUnderstood;
-	// lost have not said Expired, and of these unsure not the present content.
-	hosting, expired, notUnderstood, unsure int
+	// Of those in touch, how many host the channel, and say Expired or NotUnderstood.
+	hosting, expired, notUnderstood int
+	// unsure are those that are lost and had not acknowledged the present content.
+	unsure int
+	// done are those that are lost and have said that it has expired.
+	done []string
 }
 
 func (j *judgement) judge(inOffice time.Time) {
@@ -82,6 +88,9 @@ func (j *judgement) judge(inOffice time.Time) {
 	slices.SortFunc(j.Waiting, strings.Compare)
 	slices.SortFunc(j.Lost, strings.Compare)
 	j.Withholding = j.slower()
+	if named := j.pause.Status.MediaServer; named != "" && j.t.servers[named] == nil {
+		_, j.Gone = j.t.givenUp.at[named]
+	}
 }
 
 // hear takes what each media server that hosts the channel said of the content.
@@ -95,7 +104,10 @@ func (j *judgement) hear() {
 		present := said.digest == j.digest
 		if lost := h.lostSince(); !lost.IsZero() {
 			// What has expired does not act any more, whoever is in touch.
-			if done := present && said.state == forwardingv1.State_STATE_EXPIRED; !done && j.lost(lost) {
+			switch {
+			case present && said.state == forwardingv1.State_STATE_EXPIRED:
+				j.done = append(j.done, h.server.name)
+			case j.lost(lost):
 				j.Lost = append(j.Lost, h.server.name)
 				if !present {
 					j.unsure++
@@ -144,19 +156,23 @@ func (j *judgement) weigh(inOffice time.Time) {
 		j.Reason = v1alpha1.ReasonNotAcknowledged
 	case j.notUnderstood > 0:
 		j.Reason = v1alpha1.ReasonNotUnderstood
-	case j.unsure > 0, len(j.Lost) > 0 && len(j.Matching) == 0:
+	case len(j.Lost) > 0:
+		// Also where it had acknowledged: an acknowledgement ends with its process.
 		j.Reason = v1alpha1.ReasonMediaServerLost
 	case len(j.Matching) > 0:
 		j.Reason = v1alpha1.ReasonEnforced
-	case j.hosting > 0 && j.expired == j.hosting, j.hosting == 0 && expired:
+	case j.hosting > 0 && j.expired == j.hosting, j.hosting == 0 && expired && j.pause.Expired():
 		j.Reason = v1alpha1.ReasonExpired
 	case j.now.Before(known):
 		j.Reason = v1alpha1.ReasonStarting
 		j.until(known)
-	case j.anyLost(inOffice):
+	case j.anyLost(inOffice, expired):
 		j.Reason = v1alpha1.ReasonMediaServerLost
 	case len(j.Waiting) > 0:
 		j.Reason = v1alpha1.ReasonNotAcknowledged
+	case j.hosting == 0 && expired:
+		// Not before: one that is yet to be heard of may withhold by a slower clock.
+		j.Reason = v1alpha1.ReasonExpired
 	default:
 		j.Reason = v1alpha1.ReasonArmed
 	}
@@ -164,20 +180,26 @@ func (j *judgement) weigh(inOffice time.Time) {
 
 // anyLost tells whether the channel may be hosted by a media server that nothing
 // is heard of. It notes those whose channels are more than are taken as waiting.
-func (j *judgement) anyLost(inOffice time.Time) bool {
-	if names, since := j.t.out.lost(); len(names) > 0 && j.lost(since) {
+func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
+	if !expired {
+		j.done = nil // It is the clock of one that is fast.
+	}
+	if names, since := j.t.out.lost(); len(names) > 0 && len(j.done) == 0 && j.lost(since) {
 		j.Lost = slices.Clone(names)
 	} else {
 		for server := range j.t.out.servers {
-			if j.lost(server.lostSince) {
+			if !slices.Contains(j.done, server.name) && j.lost(server.lostSince) {
 				j.Lost = append(j.Lost, server.name)
 			}
 		}
 	}
-	if named := j.pause.Status.MediaServer; named != "" && j.t.servers[named] == nil {
-		if _, givenUp := j.t.givenUp.at[named]; !givenUp && j.lost(inOffice) {
-			j.Lost = append(j.Lost, named)
+	for name := range j.t.unheard {
+		if j.lost(inOffice) {
+			j.Lost = append(j.Lost, name)
 		}
+	}
+	if away := j.t.turnedAway; away.name != "" && j.lost(away.at) {
+		j.Lost = append(j.Lost, away.name)
 	}
 	j.Waiting = append(j.Waiting, j.t.untoldOf()...)
 

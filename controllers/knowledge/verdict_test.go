@@ -1,6 +1,7 @@
 package knowledge
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -20,6 +21,15 @@ const (
 
 func expiring(at time.Time) func(*held.Pause) {
 	return func(o *held.Pause) { o.Spec.ExpiresAt = &metav1.Time{Time: at} }
+}
+
+// toldExpired is a pause of which a status has said that it has expired.
+func toldExpired(o *held.Pause) {
+	object := o.Object()
+	object.Spec.ExpiresAt = &metav1.Time{Time: start}
+	object.Status.ObservedGeneration = o.Generation
+	object.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Expired", ObservedGeneration: o.Generation}}
+	*o = *held.New(object)
 }
 
 // host is a media server of the table below: what it said, and whether it is lost
@@ -55,7 +65,7 @@ func TestVerdicts(t *testing.T) {
 		"not understood":                    {hosts: map[string]host{"a": {state: notUnderstood}, "b": {state: matching}}, want: "NotUnderstood matching b"},
 		"lost 30 s":                         {hosts: map[string]host{"a": {state: matching, lost: 30 * time.Second}}, want: "MediaServerLost lost a", until: 570 * time.Second},
 		"lost 10 s, another hosts":          {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: notMatching}}, want: "MediaServerLost lost a", until: 590 * time.Second},
-		"lost after it acknowledged":        {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: matching}}, want: "Enforced matching b lost a", until: 590 * time.Second},
+		"lost after it acknowledged":        {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: matching}}, want: "MediaServerLost matching b lost a", until: 590 * time.Second},
 		"lost before it acknowledged":       {hosts: map[string]host{"a": {state: matching, older: true, lost: 10 * time.Second}, "b": {state: matching}}, want: "MediaServerLost matching b lost a", until: 590 * time.Second},
 		"lost 10 min":                       {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Minute}}, want: "Armed"},
 		"another is lost":                   {hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
@@ -67,6 +77,11 @@ func TestVerdicts(t *testing.T) {
 		"status names one in touch":         {edit: func(o *held.Pause) { o.Status.MediaServer = "a" }, hosts: map[string]host{"a": {empty: true}}, office: time.Minute, want: "Armed"},
 		"expires later":                     {edit: expiring(start.Add(long)), hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a", until: long},
 		"expired, nobody hosts":             {edit: expiring(start), want: "Expired"},
+		"expired, new in office":            {edit: expiring(start), office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
+		"expired, told, new in office":      {edit: toldExpired, office: 2 * time.Second, want: "Expired"},
+		"expired, another is lost":          {edit: expiring(start), hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
+		"expired, told, another is lost":    {edit: toldExpired, hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "Expired"},
+		"expired, told, a slower clock":     {edit: toldExpired, hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a withholding a"},
 		"expired, said so":                  {edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: expired}}, want: "Expired"},
 		"expired by a faster clock":         {edit: expiring(start.Add(time.Second)), hosts: map[string]host{"a": {state: expired}}, want: "Expired", until: time.Second},
 		"expired, a slower clock withholds": {edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: matching}}, want: "Enforced matching b withholding b"},
@@ -126,6 +141,89 @@ func (w *world) placed(t *testing.T, name string, h host) {
 	}
 	if h.lost > 0 {
 		s.Close(start.Add(-h.lost))
+	}
+}
+
+// Which media servers there were outlives managers in the statuses: one that a
+// status names, and of which nothing is heard, may host any channel. It is forgotten
+// when it comes, says farewell, or stays away for too long.
+func TestMediaServersThatStatusesNameAreOutOfTouch(t *testing.T) {
+	mentioning := func(name string) func(*held.Pause) { return func(o *held.Pause) { o.Status.MediaServer = name } }
+	begin := func() *world {
+		w := newWorld(Limits{})
+		w.list(w.pause("u"), w.pause("v", mentioning("ms")))
+		return w
+	}
+	expect := func(t *testing.T, w *world, now time.Time, wantU, wantV string, gone bool, wantOut ...string) {
+		t.Helper()
+		for name, want := range map[string]string{"u": wantU, "v": wantV} {
+			v := w.Judge(w.objects[name], start, now)
+			if got := describe(v); got != want {
+				t.Errorf("%s is %q, want %q", name, got, want)
+			}
+			if name == "v" && v.Gone != gone {
+				t.Errorf("the media server of %s is gone: %v", name, v.Gone)
+			}
+		}
+		_, out := w.Hosts("lobby")
+		if !slices.Equal(out, wantOut) || w.Connections("lobby", nil, nil).OutOfTouch != (len(wantOut) > 0) {
+			t.Errorf("out of touch are %v, want %v", out, wantOut)
+		}
+	}
+	soon := start.Add(time.Minute)
+
+	w := begin()
+	expect(t, w, soon, "MediaServerLost lost ms", "MediaServerLost lost ms", false, "ms")
+	w.told()
+	s := w.stream(t, "ms", soon)
+	expect(t, w, soon, "Armed", "Armed", false)
+	if told := w.told(); !slices.Equal(told, []string{"u", "v"}) {
+		t.Errorf("its coming tells of %v", told)
+	}
+	s.Farewell(soon)
+	s.Close(soon)
+	expect(t, w, soon, "Armed", "Armed", true)
+	if told := w.told(); !slices.Contains(told, "v") {
+		t.Errorf("its farewell tells of %v", told)
+	}
+
+	w = begin()
+	w.told()
+	w.pass(w.synced.Add(11 * time.Minute))
+	expect(t, w, start.Add(10*time.Minute), "Armed", "Armed", true)
+	if told := w.told(); !slices.Contains(told, "v") {
+		t.Errorf("its being given up tells of %v", told)
+	}
+
+	w = begin()
+	w.edit("v", mentioning(""))
+	expect(t, w, soon, "Armed", "Armed", false)
+}
+
+// One that was turned away goes on without tables, and nobody knows what it hosts.
+func TestAMediaServerThatIsTurnedAwayIsOutOfTouch(t *testing.T) {
+	w := newWorld(Limits{MediaServers: 1})
+	w.list(w.pause("u"))
+	w.stream(t, "a", start)
+	w.told()
+	if _, err := w.Connect("b", "incarnation", start); !errors.Is(err, ErrTooMany) {
+		t.Fatal(err)
+	}
+	if got := describe(w.Judge(w.objects["u"], start.Add(-time.Hour), start)); got != "MediaServerLost lost b" {
+		t.Errorf("judged %q", got)
+	}
+	if _, out := w.Hosts("lobby"); !slices.Equal(out, []string{"b"}) || !w.Connections("lobby", nil, nil).OutOfTouch {
+		t.Errorf("out of touch are %v", out)
+	}
+	if told := w.told(); !slices.Contains(told, "u") {
+		t.Errorf("told of %v", told)
+	}
+	w.pass(start.Add(10 * time.Minute))
+	if got := describe(w.Judge(w.objects["u"], start.Add(-time.Hour), start.Add(10*time.Minute))); got != "Armed" {
+		t.Errorf("ten minutes later judged %q", got)
+	}
+	if told := w.told(); !slices.Contains(told, "u") {
+		t.Errorf("its being forgotten tells of %v", told)
 	}
 }
 

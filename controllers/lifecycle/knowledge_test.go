@@ -100,6 +100,42 @@ const (
 	notMatching = forwardingv1.State_STATE_NOT_MATCHING
 )
 
+// A connection that an edit names, and that has never been seen, does not count as
+// gone, though its media server withheld what the pause named before, and a new
+// writer sees that one come back.
+func TestNeverSeenAfterAnEdit(t *testing.T) {
+	ns := namespace(t)
+	known, first := startReplica(t, plane.Config, ns)
+	m := connect(t, known, ns, "ms")
+	m.report("R", "S")
+	m.complete()
+	o := pauseIn(t, ns, "edge", func(o *v1alpha1.RtpStreamPause) { o.Spec.DeleteAfterDisconnectSeconds = new(int64(1)) })
+	m.acknowledge(matching, o)
+	got := waitReason(t, o, v1alpha1.ReasonEnforced)
+	if got.Status.EnforcedGeneration != 1 {
+		t.Errorf("enforced is generation %d", got.Status.EnforcedGeneration)
+	}
+	first.stop()
+	known, _ = startReplica(t, plane.Config, ns)
+	got.Spec.Receivers.ConnectionIDs = []string{"NEVERSEEN"}
+	if err := k8s.Update(t.Context(), got); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new writer has seen the edit", func() bool {
+		got = get(t, o)
+
+		return got.Status.ObservedGeneration == got.Generation
+	})
+	m = connect(t, known, ns, "ms")
+	m.report("R", "S")
+	m.complete()
+	m.acknowledge(notMatching, got)
+	got = waitReason(t, o, v1alpha1.ReasonArmed)
+	if got.Status.DisconnectedAt != nil || got.Status.EnforcedGeneration != 1 {
+		t.Errorf("status %+v", got.Status)
+	}
+}
+
 func TestFromCreationToDeletion(t *testing.T) {
 	ns := namespace(t)
 	known, first := startReplica(t, plane.Config, ns)

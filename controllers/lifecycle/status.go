@@ -19,6 +19,9 @@ func nextStatus(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, stre
 	status := *object.Status.DeepCopy()
 	status.ObservedGeneration = object.Generation
 	status.MediaServer = mediaServer(object, verdict)
+	if len(verdict.Matching) > 0 {
+		status.EnforcedGeneration = object.Generation
+	}
 	ready, enforced := conditions(object, verdict, streaming)
 	for _, condition := range []metav1.Condition{ready, enforced} {
 		condition.ObservedGeneration = object.Generation
@@ -37,6 +40,9 @@ func mediaServer(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict) str
 		return named
 	case len(verdict.Matching) > 0:
 		return verdict.Matching[0]
+	case verdict.Gone:
+		// Nobody needs to be asked after it any more.
+		return ""
 	case object.Status.ObservedGeneration != object.Generation && (verdict.Reason == v1alpha1.ReasonArmed || slices.Contains(verdict.Waiting, named)):
 		// Who withheld what the pause named before an edit says nothing of what it
 		// names now. Only the knowledge that nobody does, or that this one does not

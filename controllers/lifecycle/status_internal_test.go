@@ -69,22 +69,30 @@ func TestMediaServerOfTheStatus(t *testing.T) {
 		reason             string
 		matching, waiting  []string
 		want               string
+		enforced           int64
 	}{
-		{"", 1, -1, v1alpha1.ReasonEnforced, []string{"a", "b"}, nil, "a"},
-		{"b", 1, 1, v1alpha1.ReasonEnforced, []string{"a", "b"}, nil, "b"},
-		{"b", 1, 1, v1alpha1.ReasonArmed, nil, nil, "b"},
-		{"b", 1, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"b"}, "b"},
-		{"b", 2, 1, v1alpha1.ReasonArmed, nil, nil, ""},
-		{"b", 2, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"a", "b"}, ""},
-		{"b", 2, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"a"}, "b"},
-		{"b", 2, 1, v1alpha1.ReasonMediaServerLost, nil, nil, "b"},
-		{"b", 2, 1, v1alpha1.ReasonStarting, nil, nil, "b"},
-		{"b", 2, 1, v1alpha1.ReasonEnforced, []string{"a"}, nil, "a"},
+		{"", 1, -1, v1alpha1.ReasonEnforced, []string{"a", "b"}, nil, "a", 1},
+		{"b", 1, 1, v1alpha1.ReasonEnforced, []string{"a", "b"}, nil, "b", 1},
+		{"b", 1, 1, v1alpha1.ReasonArmed, nil, nil, "b", 0},
+		{"b", 1, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"b"}, "b", 0},
+		{"b", 2, 1, v1alpha1.ReasonArmed, nil, nil, "", 0},
+		{"b", 2, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"a", "b"}, "", 0},
+		{"b", 2, 1, v1alpha1.ReasonNotAcknowledged, nil, []string{"a"}, "b", 0},
+		{"b", 2, 1, v1alpha1.ReasonMediaServerLost, nil, nil, "b", 0},
+		{"b", 2, 1, v1alpha1.ReasonStarting, nil, nil, "b", 0},
+		{"b", 2, 1, v1alpha1.ReasonEnforced, []string{"a"}, nil, "a", 2},
 	} {
 		object := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Generation: c.generation}}
 		object.Status.MediaServer, object.Status.ObservedGeneration = c.named, c.before
 		if got := mediaServer(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting}); got != c.want {
 			t.Errorf("case %d: %q, want %q", i, got, c.want)
+		}
+		if got := mediaServer(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting, Gone: true}); got != "" && len(c.matching) == 0 {
+			t.Errorf("case %d: %q is named, and is gone", i, got)
+		}
+		status := nextStatus(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting}, 1)
+		if status.EnforcedGeneration != c.enforced {
+			t.Errorf("case %d: enforced is generation %d, want %d", i, status.EnforcedGeneration, c.enforced)
 		}
 	}
 }

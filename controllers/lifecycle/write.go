@@ -87,6 +87,9 @@ func (w *writer) status(ctx context.Context, object *v1alpha1.RtpStreamPause, st
 // removed.
 func applied(status *v1alpha1.RtpStreamPauseStatus) *applyconfiguration.RtpStreamPauseStatusApplyConfiguration {
 	result := applyconfiguration.RtpStreamPauseStatus().WithObservedGeneration(status.ObservedGeneration)
+	if status.EnforcedGeneration != 0 {
+		result.WithEnforcedGeneration(status.EnforcedGeneration)
+	}
 	if status.MediaServer != "" {
 		result.WithMediaServer(status.MediaServer)
 	}

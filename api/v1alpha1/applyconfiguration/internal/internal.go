@@ -116,6 +116,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: disconnectedAt
       type:
         scalar: string
+    - name: enforcedGeneration
+      type:
+        scalar: numeric
     - name: mediaServer
       type:
         scalar: string

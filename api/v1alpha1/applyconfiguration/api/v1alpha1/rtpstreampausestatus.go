@@ -18,7 +18,11 @@ type RtpStreamPauseStatusApplyConfiguration struct {
 	// It is -1 until the first status is written, so that an untouched object
 	// does not look finished.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// mediaServer names a media server that withholds a matching edge, or did last.
+	// enforcedGeneration is the newest generation of which a media server has
+	// withheld a matching edge: the connections that it names have been seen.
+	EnforcedGeneration *int64 `json:"enforcedGeneration,omitempty"`
+	// mediaServer names a media server that withholds a matching edge, or did last;
+	// absent once that one has ended, or has been out of touch for too long.
 	MediaServer *string `json:"mediaServer,omitempty"`
 	// disconnectedAt is when the last of the connections that one side's
 	// connectionIDs name was reported gone; absent while any of them is there or
@@ -50,6 +54,14 @@ func (b *RtpStreamPauseStatusApplyConfiguration) WithConditions(values ...*v1.Co
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *RtpStreamPauseStatusApplyConfiguration) WithObservedGeneration(value int64) *RtpStreamPauseStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithEnforcedGeneration sets the EnforcedGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EnforcedGeneration field is set to the value of the last call.
+func (b *RtpStreamPauseStatusApplyConfiguration) WithEnforcedGeneration(value int64) *RtpStreamPauseStatusApplyConfiguration {
+	b.EnforcedGeneration = &value
 	return b
 }
 
