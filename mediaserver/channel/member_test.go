@@ -83,6 +83,7 @@ func TestReasonsOfMediaThatEnds(t *testing.T) {
 		rtc.ErrICEFailed:       signaling.ReasonTransportFailed,
 		rtc.ErrClosedByClient:  signaling.ReasonTransportFailed,
 		rtc.ErrMediaUnanswered: signaling.ReasonMediaUnanswered,
+		rtc.ErrUnreadableMedia: signaling.ReasonUnreadableMedia,
 	} {
 		client := &dismissals{}
 		s := &session{member: &member{client: client}, log: slog.New(slog.DiscardHandler)}

@@ -95,13 +95,16 @@ func (s *session) mediaConnected() {
 	s.channel.connected(s.member)
 }
 
-// mediaClosed ends the signalling of a client whose transport is gone; Leave
-// follows from there.
+// mediaClosed ends the signalling of a client whose transport is gone, or brings
+// nothing that can be used; Leave follows from there.
 func (s *session) mediaClosed(err error) {
 	s.log.Info("media transport closed", "connection", s.member.id(), "error", err)
-	if errors.Is(err, rtc.ErrMediaUnanswered) {
+	switch {
+	case errors.Is(err, rtc.ErrMediaUnanswered):
 		s.member.client.Close(signaling.CloseMediaUnanswered())
-		return
+	case errors.Is(err, rtc.ErrUnreadableMedia):
+		s.member.client.Close(signaling.CloseUnreadableMedia())
+	default:
+		s.member.client.Close(signaling.CloseTransportFailed())
 	}
-	s.member.client.Close(signaling.CloseTransportFailed())
 }

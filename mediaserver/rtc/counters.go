@@ -10,11 +10,12 @@ import (
 
 // counters are the engine's, of all peers together.
 type counters struct {
-	strangeDatagrams atomic.Uint64
-	malformedRTP     atomic.Uint64
-	malformedRTCP    atomic.Uint64
-	undeclaredRTP    atomic.Uint64
-	unprovenPaths    atomic.Uint64
+	strangeDatagrams  atomic.Uint64
+	malformedRTP      atomic.Uint64
+	malformedRTCP     atomic.Uint64
+	undeclaredRTP     atomic.Uint64
+	unprovenPaths     atomic.Uint64
+	unreadableStreams atomic.Uint64
 }
 
 // Stats are an engine's counts since its start.
@@ -29,16 +30,19 @@ type Stats struct {
 	UndeclaredRTP uint64
 	// UnprovenPaths were chosen by a client, and nobody there answered a check: its media stayed where it was.
 	UnprovenPaths uint64
+	// UnreadableStreams are streams of clients of which packets came and none could be opened, so that the client was dismissed.
+	UnreadableStreams uint64
 }
 
 // Stats reads the counts.
 func (e *Engine) Stats() Stats {
 	return Stats{
-		StrangeDatagrams: e.counters.strangeDatagrams.Load(),
-		MalformedRTP:     e.counters.malformedRTP.Load(),
-		MalformedRTCP:    e.counters.malformedRTCP.Load(),
-		UndeclaredRTP:    e.counters.undeclaredRTP.Load(),
-		UnprovenPaths:    e.counters.unprovenPaths.Load(),
+		StrangeDatagrams:  e.counters.strangeDatagrams.Load(),
+		MalformedRTP:      e.counters.malformedRTP.Load(),
+		MalformedRTCP:     e.counters.malformedRTCP.Load(),
+		UndeclaredRTP:     e.counters.undeclaredRTP.Load(),
+		UnprovenPaths:     e.counters.unprovenPaths.Load(),
+		UnreadableStreams: e.counters.unreadableStreams.Load(),
 	}
 }
 
@@ -53,6 +57,7 @@ func (e *Engine) register(registerer prometheus.Registerer) {
 		{"rtc_malformed_rtcp_packets", "RTCP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTCP }},
 		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that their client's answer does not have, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
 		{"rtc_unproven_paths", "Paths that a client chose and where nobody answered a check: no media went there.", func(s Stats, _ udp.Stats) uint64 { return s.UnprovenPaths }},
+		{"rtc_unreadable_streams", "Streams of clients of which packets came and none could be decrypted; the client was dismissed.", func(s Stats, _ udp.Stats) uint64 { return s.UnreadableStreams }},
 		{"udp_datagrams_received", "Datagrams received.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsReceived }},
 		{"udp_datagrams_discarded", "Datagrams received empty or too long, dropped.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsDiscarded }},
 		{"udp_receive_calls", "System calls that returned datagrams.", func(_ Stats, s udp.Stats) uint64 { return s.ReceiveCalls }},

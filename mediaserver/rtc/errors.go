@@ -30,6 +30,8 @@ var (
 	ErrMediaUnanswered = errors.New("media goes to the client and neither SRTP nor SRTCP comes from it")
 	// ErrClosedByClient is what OnClosed gets when the client ended DTLS.
 	ErrClosedByClient = errors.New("closed by the client")
+	// ErrUnreadableMedia is what OnClosed gets when packets of a stream of the client come and none can be opened.
+	ErrUnreadableMedia = errors.New("media cannot be decrypted")
 
 	// errTooManyReporters counts as malformed RTCP.
 	errTooManyReporters = errors.New("RTCP of too many SSRCs")

@@ -26,18 +26,11 @@ const (
 
 // inbound opens what the client sends. Its lock is held while packets are opened, never while they are handed on.
 type inbound struct {
-	mu        sync.Mutex
-	context   *srtp.Context       // nil: DTLS is not up
-	streams   []inboundStream     // the answer's
-	reporters map[uint32]struct{} // SSRCs of RTCP seen
-}
-
-// inboundStream is an SSRC that the client's answer declares.
-type inboundStream struct {
-	ssrc   uint32
-	uplink *uplink
-	// retransmissions: what comes are packets of the uplink's stream that were asked for again (RFC 4588).
-	retransmissions bool
+	mu            sync.Mutex
+	context       *srtp.Context       // nil: DTLS is not up
+	streams       []inboundStream     // the answer's
+	authenticated map[uint32]struct{} // SSRCs of which a packet has been opened, so that the context knows their roll-over counters
+	reporters     map[uint32]struct{} // SSRCs of RTCP seen
 }
 
 // stream finds an SSRC. Packets of others are dropped before they are opened, so that they cost no more than this, and leave
@@ -80,7 +73,7 @@ func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink
 // openPacket decrypts one packet in place and takes off what is not payload; false: there is nothing to hand on. It is called
 // with inbound.mu held.
 func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundStream, now time.Time) bool {
-	plain, err := p.inbound.context.DecryptRTP(datagram[:0], datagram, &packet.Header)
+	plain, err := p.decrypt(stream, datagram, &packet.Header, now)
 	payload, ok := []byte(nil), false
 	if err == nil {
 		payload, ok = rtpPayload(plain)

@@ -110,6 +110,9 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 			streams = append(streams, inboundStream{ssrc: media.rtx, uplink: u, retransmissions: true})
 		}
 	}
+	for i := range streams {
+		_, streams[i].authenticated = p.inbound.authenticated[streams[i].ssrc]
+	}
 	p.inbound.streams = streams
 	p.inbound.mu.Unlock()
 	p.sends.Store(&sends)

@@ -23,8 +23,8 @@ type PeerConfig struct {
 	Audio, Video *Uplink
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
-	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered or ErrClosedByClient, and not on account
-	// of Close.
+	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered, ErrUnreadableMedia or ErrClosedByClient,
+	// and not on account of Close.
 	OnClosed func(err error)
 	// OnNegotiationNeeded is called whenever an offer would differ from the one made last; not before the first.
 	OnNegotiationNeeded func()
@@ -99,6 +99,7 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 	}
 	peer.ufrag, peer.password = newCredentials()
 	peer.integrity = stun.NewShortTermIntegrity(peer.password)
+	peer.inbound.authenticated = make(map[uint32]struct{})
 	peer.inbound.reporters = make(map[uint32]struct{})
 	peer.wire = newWire(e.socket, &peer.selected)
 	// The client binds its tracks to the first m-lines that fit, so the uplinks come before any downlink.

@@ -50,6 +50,7 @@ const (
 	ReasonSlowClient            = "SLOW-CLIENT"
 	ReasonTransportFailed       = "TRANSPORT-FAILED"
 	ReasonMediaUnanswered       = "MEDIA-UNANSWERED"
+	ReasonUnreadableMedia       = "UNREADABLE-MEDIA"
 	ReasonInternalError         = "INTERNAL-ERROR"
 )
 
@@ -89,4 +90,10 @@ func CloseTransportFailed() (code int, reason string) {
 // neither media nor reports.
 func CloseMediaUnanswered() (code int, reason string) {
 	return CodeError, ReasonMediaUnanswered
+}
+
+// CloseUnreadableMedia is what a client is closed with when nothing of a stream
+// that it sends can be decrypted.
+func CloseUnreadableMedia() (code int, reason string) {
+	return CodeError, ReasonUnreadableMedia
 }
