@@ -110,6 +110,9 @@ func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, lo
 		OnClosed:            events.mediaClosed,
 		OnNegotiationNeeded: m.client.Renegotiate,
 	}
+	if m.request.Audio != nil {
+		config.Opus = opusOf(m.request.Audio)
+	}
 	if m.connection.Sends() {
 		config.Audio = m.uplink(forwardingv1.Kind_KIND_AUDIO, m.request.Audio, engine.Socket(), metrics, log)
 		config.Video = m.uplink(forwardingv1.Kind_KIND_VIDEO, m.request.Video, engine.Socket(), metrics, log)
@@ -119,6 +122,17 @@ func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, lo
 	m.peer, err = engine.NewPeer(config)
 
 	return err
+}
+
+// opusOf is what a client wants of Opus, in the words of its SDP.
+func opusOf(audio *signaling.Media) rtc.Opus {
+	wanted := audio.Opus
+
+	return rtc.Opus{
+		Stereo: wanted.Stereo, SpropStereo: wanted.SpropStereo, InbandFEC: wanted.UseInbandFEC, DTX: wanted.UseDTX,
+		MinPTime: wanted.MinPTime, PTime: wanted.PTime, MaxPlaybackRate: wanted.MaxPlaybackRate,
+		MaxAverageBitRate: audio.BitRate * 1000,
+	}
 }
 
 // events is who hears of a member's transport.

@@ -3,6 +3,7 @@ package channel
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,6 +91,50 @@ func TestReasonsOfMediaThatEnds(t *testing.T) {
 		s.mediaClosed(fmt.Errorf("of a test: %w", err))
 		if len(client.reasons) != 1 || client.reasons[0] != want {
 			t.Errorf("%v: closed with %q, want %s", err, client.reasons, want)
+		}
+	}
+}
+
+// What a client asks of Opus when it connects is in its offer.
+func TestOpusOfConnectIsInTheOffer(t *testing.T) {
+	socket, err := udp.Listen("127.0.0.1:0", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := rtc.New(rtc.Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	registry := New(Config{
+		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
+		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	for connect, want := range map[string]string{
+		`{"type":"connect","role":"sendonly","channel_id":"sora"}`: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
+		`{"type":"connect","role":"sendonly","channel_id":"sora","audio":{"bit_rate":24,"opus_params":` +
+			`{"stereo":false,"sprop_stereo":false,"maxplaybackrate":16000,"minptime":20,"usedtx":true,"useinbandfec":false}}}`: "minptime=20;" +
+			"useinbandfec=0;stereo=0;sprop-stereo=0;usedtx=1;maxplaybackrate=16000;maxaveragebitrate=24000",
+	} {
+		message, err := signaling.Decode([]byte(connect))
+		if err != nil {
+			t.Fatal(err)
+		}
+		session, err := registry.Join(t.Context(), message.(signaling.Connect), &dismissals{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		offer, err := session.Offer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		session.Leave("over")
+		if !strings.Contains(offer.SDP, "a=fmtp:111 "+want+"\r\n") {
+			t.Errorf("%s: the offer has no %s:\n%s", connect, want, offer.SDP)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 type format struct {
 	payloadType uint8
 	name        string // and clock rate, as in a=rtpmap
-	parameters  string // as in a=fmtp
+	parameters  string // as in a=fmtp; those of Opus are the client's (PeerConfig.Opus)
 	feedback    []string
 }
 
@@ -21,7 +21,7 @@ type format struct {
 // extensions are offered: a forwarded MID extension would tie a stream to a wrong m-line.
 func formats(kind forwardingv1.Kind) []format {
 	if kind == forwardingv1.Kind_KIND_AUDIO {
-		return []format{{payloadType: 111, name: "opus/48000/2", parameters: "minptime=10;useinbandfec=1"}}
+		return []format{{payloadType: 111, name: "opus/48000/2"}}
 	}
 
 	return []format{
@@ -51,11 +51,11 @@ func (p *Peer) describe() *sdp.SessionDescription {
 		TimeDescriptions: []sdp.TimeDescription{{}},
 	}
 	for _, u := range p.uplinks() {
-		media := p.describeMedia(u.kind, u.mid).WithPropertyAttribute("recvonly")
+		media := p.describeMedia(u.kind, u.mid, true).WithPropertyAttribute("recvonly")
 		offer.MediaDescriptions = append(offer.MediaDescriptions, media)
 	}
 	for _, l := range p.lines {
-		media := p.describeMedia(l.kind, l.mid).WithPropertyAttribute(l.direction())
+		media := p.describeMedia(l.kind, l.mid, false).WithPropertyAttribute(l.direction())
 		if l.downlink != nil {
 			l.downlink.describe(media)
 		}
@@ -76,7 +76,8 @@ func (p *Peer) describe() *sdp.SessionDescription {
 		WithValueAttribute("fingerprint", "sha-256 "+p.engine.identity.fingerprint)
 }
 
-func (p *Peer) describeMedia(kind forwardingv1.Kind, mid string) *sdp.MediaDescription {
+// describeMedia describes an m-line; sends: the client sends on it.
+func (p *Peer) describeMedia(kind forwardingv1.Kind, mid string, sends bool) *sdp.MediaDescription {
 	media := &sdp.MediaDescription{
 		MediaName: sdp.MediaName{
 			Media: mediaName(kind), Port: sdp.RangedPort{Value: 9}, Protos: []string{"UDP", "TLS", "RTP", "SAVPF"},
@@ -93,12 +94,19 @@ func (p *Peer) describeMedia(kind forwardingv1.Kind, mid string) *sdp.MediaDescr
 		payloadType := strconv.Itoa(int(f.payloadType))
 		media.MediaName.Formats = append(media.MediaName.Formats, payloadType)
 		media.WithValueAttribute("rtpmap", payloadType+" "+f.name)
-		if f.parameters != "" {
-			media.WithValueAttribute("fmtp", payloadType+" "+f.parameters)
+		parameters := f.parameters
+		if kind == forwardingv1.Kind_KIND_AUDIO {
+			parameters = p.config.Opus.parameters(sends)
+		}
+		if parameters != "" {
+			media.WithValueAttribute("fmtp", payloadType+" "+parameters)
 		}
 		for _, feedback := range f.feedback {
 			media.WithValueAttribute("rtcp-fb", payloadType+" "+feedback)
 		}
+	}
+	if ptime := p.config.Opus.PTime; ptime > 0 && kind == forwardingv1.Kind_KIND_AUDIO {
+		media.WithValueAttribute("ptime", strconv.Itoa(ptime)) // RFC 8866 section 6.4
 	}
 
 	return media

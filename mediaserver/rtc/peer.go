@@ -21,6 +21,8 @@ import (
 type PeerConfig struct {
 	// Audio and Video are the uplinks; nil: the client is offered no m-line to send that kind on.
 	Audio, Video *Uplink
+	// Opus is what the client wants of the audio that it sends and is sent.
+	Opus Opus
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
 	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered, ErrUnreadableMedia or ErrClosedByClient,

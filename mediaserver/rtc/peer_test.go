@@ -40,6 +40,7 @@ func newConnection(t testing.TB, engine *Engine, sends bool) *connection {
 		connected: make(chan struct{}), closed: make(chan error, 1), needed: make(chan struct{}, 1000),
 	}
 	config := PeerConfig{
+		Opus:                Opus{Stereo: true, SpropStereo: true, InbandFEC: true, MinPTime: 10},
 		OnConnected:         func() { close(c.connected) },
 		OnClosed:            func(err error) { c.closed <- err },
 		OnNegotiationNeeded: func() { c.needed <- struct{}{} },
@@ -112,7 +113,7 @@ func TestOfferShape(t *testing.T) {
 	}
 	for _, part := range []string{
 		"a=rtpmap:96 VP8/90000", "a=rtcp-fb:96 nack\r", "a=rtcp-fb:96 nack pli", "a=rtcp-fb:96 ccm fir", "a=rtcp-fb:96 goog-remb",
-		"a=rtpmap:111 opus/48000/2", "a=fmtp:111 minptime=10;useinbandfec=1", "a=group:BUNDLE 0 1 2 3", "a=ice-lite\r", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96", "a=ssrc-group:FID ",
+		"a=rtpmap:111 opus/48000/2", "a=fmtp:111 minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1\r", "a=group:BUNDLE 0 1 2 3", "a=ice-lite\r", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96", "a=ssrc-group:FID ",
 	} {
 		if !strings.Contains(offer, part) {
 			t.Errorf("offer has no %q:\n%s", part, offer)

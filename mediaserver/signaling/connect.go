@@ -29,11 +29,12 @@ type mediaRules struct {
 	codecType              string // the only one served, and the default
 	minBitRate, maxBitRate int    // kbit/s
 	invalid                string // the close reason
+	opus                   Opus   // the default
 }
 
 var (
 	// RFC 6716 section 2.1.1 has the range of Opus.
-	audioRules = mediaRules{codecType: "OPUS", minBitRate: 6, maxBitRate: 510, invalid: ReasonInvalidAudioFormat}
+	audioRules = mediaRules{codecType: "OPUS", minBitRate: 6, maxBitRate: 510, invalid: ReasonInvalidAudioFormat, opus: defaultOpus}
 	videoRules = mediaRules{codecType: "VP8", minBitRate: 1, maxBitRate: 50_000, invalid: ReasonInvalidVideoFormat}
 )
 
@@ -119,7 +120,7 @@ func refuseUnserved(fields object) error {
 // decodeMedia reads audio or video: absent and true are the default, false turns
 // the kind off, an object chooses.
 func decodeMedia(value json.RawMessage, rules mediaRules) (*Media, error) {
-	media := &Media{CodecType: rules.codecType}
+	media := &Media{CodecType: rules.codecType, Opus: rules.opus}
 	if isNull(value) {
 		return media, nil
 	}
@@ -148,6 +149,13 @@ func decodeMedia(value json.RawMessage, rules mediaRules) (*Media, error) {
 		if json.Unmarshal(bitRate, &media.BitRate) != nil || media.BitRate < rules.minBitRate || media.BitRate > rules.maxBitRate {
 			return nil, refuse(rules.invalid, "bit_rate must be a whole number from %d to %d kbit/s", rules.minBitRate, rules.maxBitRate)
 		}
+	}
+	if rules.codecType != "OPUS" {
+		return media, nil
+	}
+	var err error
+	if media.Opus, err = decodeOpus(fields["opus_params"]); err != nil {
+		return nil, err
 	}
 
 	return media, nil

@@ -16,7 +16,7 @@ func connectText(more string) string {
 
 func TestDecode(t *testing.T) {
 	mid, index := "1", uint16(1)
-	vp8, opus := &Media{CodecType: "VP8"}, &Media{CodecType: "OPUS"}
+	vp8, opus := &Media{CodecType: "VP8"}, &Media{CodecType: "OPUS", Opus: defaultOpus}
 	plain := Connect{Role: forwardingv1.Role_ROLE_SENDRECV, ChannelID: "sora", Audio: opus, Video: vp8}
 	with := func(change func(*Connect)) Connect {
 		c := plain
@@ -38,9 +38,25 @@ func TestDecode(t *testing.T) {
 		"longest ids": {`{"type":"connect","role":"sendrecv","channel_id":"` + longest + `","client_id":"` + longest + `","bundle_id":"b"}`, with(func(c *Connect) {
 			c.ChannelID, c.ClientID, c.BundleID = longest, longest, "b"
 		})},
-		"audio off":          {connectText(`,"audio":false,"video":true`), with(func(c *Connect) { c.Audio = nil })},
-		"video off":          {connectText(`,"audio":{},"video":false`), with(func(c *Connect) { c.Video = nil })},
-		"codecs":             {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) { c.Audio, c.Video = &Media{"OPUS", 6}, &Media{"VP8", 50000} })},
+		"audio off": {connectText(`,"audio":false,"video":true`), with(func(c *Connect) { c.Audio = nil })},
+		"video off": {connectText(`,"audio":{},"video":false`), with(func(c *Connect) { c.Video = nil })},
+		"codecs":    {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) { c.Audio, c.Video = &Media{"OPUS", 6, defaultOpus}, &Media{"VP8", 50000, Opus{}} })},
+		"Opus, everything": {
+			connectText(`,"audio":{"opus_params":{"channels":2,"clock_rate":48000,"maxplaybackrate":16000,"minptime":20,"ptime":60,` +
+				`"stereo":false,"sprop_stereo":true,"useinbandfec":false,"usedtx":true,"new":[]}}`),
+			with(func(c *Connect) {
+				c.Audio = &Media{CodecType: "OPUS", Opus: Opus{
+					SpropStereo: true, UseDTX: true, MinPTime: 20, PTime: 60, MaxPlaybackRate: 16_000,
+				}}
+			}),
+		},
+		"Opus, nothing": {connectText(`,"audio":{"opus_params":{"stereo":null}}`), plain},
+		"Opus, one channel": {connectText(`,"audio":{"opus_params":{"channels":1}}`), with(func(c *Connect) {
+			c.Audio = &Media{CodecType: "OPUS", Opus: Opus{UseInbandFEC: true, MinPTime: 10}}
+		})},
+		"Opus, one channel and yet two": {connectText(`,"audio":{"opus_params":{"channels":1,"stereo":true}}`), with(func(c *Connect) {
+			c.Audio = &Media{CodecType: "OPUS", Opus: Opus{Stereo: true, UseInbandFEC: true, MinPTime: 10}}
+		})},
 		"metadata":           {connectText(`,"metadata":{"access_token": "x"},"signaling_notify_metadata":[1, 2]`), with(func(c *Connect) { c.Metadata, c.NotifyMetadata = []byte(`{"access_token":"x"}`), []byte("[1,2]") })},
 		"client's name":      {connectText(`,"sora_client":"Sora JavaScript SDK"`), with(func(c *Connect) { c.SoraClient = "Sora JavaScript SDK" })},
 		"answer":             {`{"type":"answer","sdp":"v=0"}`, Answer{SDP: "v=0"}},
@@ -99,6 +115,13 @@ var refused = map[string]string{
 	connectText(`,"audio":1`):                                                              ReasonInvalidAudioFormat,
 	connectText(`,"audio":{"codec_type":1}`):                                               ReasonInvalidAudioFormat,
 	connectText(`,"audio":{"bit_rate":5}`):                                                 ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":true}`):                                           ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"stereo":1}}`):                                   ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"channels":3}}`):                                 ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"clock_rate":16000}}`):                           ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"ptime":121}}`):                                  ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"minptime":2.5}}`):                               ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"maxplaybackrate":"16000"}}`):                    ReasonInvalidAudioFormat,
 	connectText(`,"audio":{"codec_type":"PCMU"}`):                                          ReasonUnknownCodecType,
 	connectText(`,"video":"VP8"`):                                                          ReasonInvalidVideoFormat,
 	connectText(`,"video":{"bit_rate":0}`):                                                 ReasonInvalidVideoFormat,

@@ -78,6 +78,17 @@ type Media struct {
 	CodecType string
 	// BitRate is in kbit/s, 0 where the client named none.
 	BitRate int
+	// Opus is what the client wants of that codec; zero for video.
+	Opus Opus
+}
+
+// Opus is what a client wants of Opus (RFC 7587 section 6.1), the protocol's
+// defaults where it named nothing.
+type Opus struct {
+	Stereo, SpropStereo, UseInbandFEC, UseDTX bool
+	// MinPTime and PTime are in milliseconds, MaxPlaybackRate is in Hz; 0 where it
+	// named none and there is no default.
+	MinPTime, PTime, MaxPlaybackRate int
 }
 
 // Offer is what a session says in the first offer.

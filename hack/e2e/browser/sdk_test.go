@@ -111,6 +111,18 @@ func (s sdkTab) audioGoesOn(t *testing.T, sender string, before, now map[string]
 // SDK in it join a channel.
 func newSDK(t *testing.T) (join func(channelID, clientID, role string) sdkTab) {
 	t.Helper()
+	joinWith := newSDKWith(t)
+
+	return func(channelID, clientID, role string) sdkTab {
+		t.Helper()
+
+		return joinWith(channelID, clientID, role, "{}")
+	}
+}
+
+// newSDKWith is newSDK with options of the SDK, a JavaScript object.
+func newSDKWith(t *testing.T) (join func(channelID, clientID, role, options string) sdkTab) {
+	t.Helper()
 	files := http.NewServeMux()
 	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "sdk.html") })
 	files.HandleFunc("GET /sora.js", func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +132,7 @@ func newSDK(t *testing.T) (join func(channelID, clientID, role string) sdkTab) {
 	t.Cleanup(server.Close)
 	openTab := newBrowser(t)
 
-	return func(channelID, clientID, role string) sdkTab {
+	return func(channelID, clientID, role, options string) sdkTab {
 		t.Helper()
 		s := sdkTab{tab: openTab(server.URL)}
 		eventually(t, "the SDK is loaded", func() error {
@@ -131,7 +143,7 @@ func newSDK(t *testing.T) (join func(channelID, clientID, role string) sdkTab) {
 
 			return nil
 		})
-		join := fmt.Sprintf("join(%q, %q, %q, %q)", signalingURL, channelID, clientID, role)
+		join := fmt.Sprintf("join(%q, %q, %q, %q, %s)", signalingURL, channelID, clientID, role, options)
 		if err := evaluate(t, s.tab, join, &s.connectionID); err != nil {
 			t.Fatalf("%s cannot join: %v", clientID, err)
 		}
