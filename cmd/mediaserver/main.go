@@ -61,7 +61,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	mux.Handle("/", pageHandler)
 	return ops.Run(ctx,
 		sfu.run,
-		serve(mux, listener),
+		serve(mux, sfu.signaling.Bound(listener)),
 		serve(ops.Handler(registry, sfu.ready), metricsListener),
 	)
 }

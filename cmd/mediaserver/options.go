@@ -18,6 +18,9 @@ import (
 // maxMediaWorkers is more than one process ever has use for.
 const maxMediaWorkers = 256
 
+// maxBound of sockets and channels is more than one process can have.
+const maxBound = 1_000_000
+
 type options struct {
 	namespace, name                    string
 	managers                           []string
@@ -27,6 +30,8 @@ type options struct {
 	tableWait                          time.Duration
 	withoutTable                       channel.WithoutTable
 	shimURL                            string
+	maxSockets, maxSocketsPerAddress   int
+	maxChannels, maxChannelConnections int
 }
 
 func parse(arguments []string) (options, error) {
@@ -43,6 +48,12 @@ func parse(arguments []string) (options, error) {
 	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP or IP:PORT under which clients reach the media socket, when it is not this machine's own address and port; may be repeated")
 	flags.DurationVar(&o.tableWait, "table-wait", 2*time.Second, "how long the media of new edges is held while the channel's pauses are not known yet")
 	flags.StringVar(&withoutTable, "without-table", string(channel.Forward), "what becomes of that media afterwards: forward or hold")
+	flags.IntVar(&o.maxSockets, "max-sockets", 20_000, "how many signalling WebSockets there may be; one more is answered 503")
+	flags.IntVar(&o.maxSocketsPerAddress, "max-sockets-per-address", 1_000,
+		"how many of them may come from one IPv4 address or IPv6 /64; one more is answered 429. Clients behind one proxy or NAT share it")
+	flags.IntVar(&o.maxChannels, "max-channels", 10_000, "how many channels there may be; whoever would open one more is closed with TOO-MANY-CHANNELS")
+	flags.IntVar(&o.maxChannelConnections, "max-channel-connections", 1_000,
+		"how many connections a channel may have; one more is closed with CHANNEL-FULL")
 	flags.StringVar(&o.shimURL, "shim-url", "http://127.0.0.1:3000", "where browsers that have the page open reach the shim")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9303", "host:port of /metrics, /healthz and /readyz")
 	if err := flags.Parse(arguments); err != nil {
@@ -78,6 +89,14 @@ func (o options) check() error {
 	}
 	if o.mediaWorkers < 1 || o.mediaWorkers > maxMediaWorkers {
 		return fmt.Errorf("--media-workers=%d: give a number from 1 to %d; more than there are cores is of no use", o.mediaWorkers, maxMediaWorkers)
+	}
+	for flag, most := range map[string]int{
+		"--max-sockets": o.maxSockets, "--max-sockets-per-address": o.maxSocketsPerAddress,
+		"--max-channels": o.maxChannels, "--max-channel-connections": o.maxChannelConnections,
+	} {
+		if most < 1 || most > maxBound {
+			return fmt.Errorf("%s=%d: give a number from 1 to %d", flag, most, maxBound)
+		}
 	}
 	if o.tableWait < 0 {
 		return fmt.Errorf("--table-wait=%v: give 0 or a positive duration such as 2s", o.tableWait)

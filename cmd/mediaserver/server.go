@@ -42,6 +42,8 @@ func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, 
 		Changed:      func(channelID string) { s.subscriber.Changed(channelID) },
 		TableWait:    o.tableWait,
 		WithoutTable: o.withoutTable,
+		MaxChannels:  o.maxChannels,
+		MaxMembers:   o.maxChannelConnections,
 		Log:          log,
 		Registerer:   registerer,
 	})
@@ -56,7 +58,13 @@ func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, 
 		Log:         log,
 		Registerer:  registerer,
 	}, s.registry)
-	s.signaling = signaling.NewServer(signaling.Config{Channels: s.registry, Log: log, Registerer: registerer})
+	s.signaling = signaling.NewServer(signaling.Config{
+		Channels:             s.registry,
+		MaxSockets:           o.maxSockets,
+		MaxSocketsPerAddress: o.maxSocketsPerAddress,
+		Log:                  log,
+		Registerer:           registerer,
+	})
 	return s
 }
 

@@ -8,6 +8,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,11 @@ type Config struct {
 	TableWait time.Duration
 	// WithoutTable decides then.
 	WithoutTable WithoutTable
+	// MaxChannels is how many channels there may be at a time; 0: 10,000.
+	MaxChannels int
+	// MaxMembers is how many connections a channel may have; 0: 1,000. What a channel
+	// costs goes by the product of its senders and receivers.
+	MaxMembers int
 	// Log gets what an operator should see.
 	Log *slog.Logger
 	// Registerer gets the metrics.
@@ -63,6 +69,9 @@ type Registry struct {
 
 // New makes an empty registry.
 func New(config Config) *Registry {
+	config.MaxChannels = cmp.Or(config.MaxChannels, 10_000)
+	config.MaxMembers = cmp.Or(config.MaxMembers, 1_000)
+
 	return &Registry{
 		config:   config,
 		metrics:  newMetrics(config.Registerer),
@@ -71,7 +80,8 @@ func New(config Config) *Registry {
 }
 
 // Join adds a connection to a channel, which begins with it if nobody is in it
-// yet, and reports it; the returned session makes the offer.
+// yet, and reports it; the returned session makes the offer. The error is a
+// *signaling.CloseError when there may be no more channels, or members of this one.
 func (r *Registry) Join(_ context.Context, request signaling.Connect, client signaling.Client) (signaling.Session, error) {
 	s := &session{registry: r, member: newMember(request, client), log: r.config.Log.With("channel", request.ChannelID)}
 	if err := s.member.connect(r.config.Engine, s, r.metrics, s.log); err != nil {
@@ -79,19 +89,49 @@ func (r *Registry) Join(_ context.Context, request signaling.Connect, client sig
 
 		return nil, fmt.Errorf("making a peer connection for channel %q: %w", request.ChannelID, err)
 	}
-	s.channel = r.lockOrOpen(request.ChannelID, s.log)
-	s.channel.add(s.member)
-	s.channel.mu.Unlock()
+	if err := r.enter(s, request.ChannelID); err != nil {
+		s.member.close(s.log)
+
+		return nil, err
+	}
 	s.log.Info("connection joined", "connection", s.member.id(), "role", request.Role)
 
 	return s, nil
 }
 
-// lockOrOpen returns the channel locked; it begins now if nobody is in it.
+// enter takes the session's member into its channel, or says which bound is reached.
+func (r *Registry) enter(s *session, channelID string) error {
+	ch := r.lockOrOpen(channelID, s.log)
+	if ch == nil {
+		return &signaling.CloseError{
+			Code: signaling.CodeError, Reason: signaling.ReasonTooManyChannels,
+			Detail: fmt.Sprintf("there are %d channels already (--max-channels)", r.config.MaxChannels),
+		}
+	}
+	defer ch.mu.Unlock()
+	if len(ch.members) >= r.config.MaxMembers {
+		return &signaling.CloseError{
+			Code: signaling.CodeError, Reason: signaling.ReasonChannelFull,
+			Detail: fmt.Sprintf("the channel has %d connections already (--max-channel-connections)", r.config.MaxMembers),
+		}
+	}
+	s.channel = ch
+	ch.add(s.member)
+
+	return nil
+}
+
+// lockOrOpen returns the channel locked; it begins now if nobody is in it. It is nil
+// if there may be no more channels.
 func (r *Registry) lockOrOpen(channelID string, log *slog.Logger) *channel {
 	for {
 		r.mu.Lock()
 		ch := r.channels[channelID]
+		if ch == nil && len(r.channels) >= r.config.MaxChannels {
+			r.mu.Unlock()
+
+			return nil
+		}
 		if ch == nil {
 			r.instances++
 			ch = newChannel(channelID, r.instances, r.config, r.metrics, log)

@@ -8,9 +8,10 @@ import "github.com/nagi-rtc/nagi/mediaserver/forwarding"
 const storeSize = forwarding.MaxMisorder
 
 // store keeps one sender's last packets, once for all receivers: to answer NACKs,
-// to recognise copies, and to replay what overtook a keyframe's first packet.
+// to recognise copies, and to replay what overtook a keyframe's first packet. It has
+// no memory before the first packet: whoever connects and sends nothing costs little.
 type store struct {
-	slots    [storeSize]stored
+	slots    *[storeSize]stored
 	arrivals uint64
 	highest  uint64 // number
 }
@@ -25,6 +26,9 @@ type stored struct {
 
 // add copies the packet in; false if it is there already, or too old to tell.
 func (s *store) add(p forwarding.Packet, payload []byte) (arrival uint64, ok bool) {
+	if s.slots == nil {
+		s.slots = new([storeSize]stored)
+	}
 	slot := &s.slots[p.SequenceNumber%storeSize]
 	if slot.arrival != 0 && slot.packet.SequenceNumber >= p.SequenceNumber {
 		return 0, false
@@ -38,6 +42,9 @@ func (s *store) add(p forwarding.Packet, payload []byte) (arrival uint64, ok boo
 
 // get is the packet with the sender's extended number, nil if it is not there.
 func (s *store) get(sequenceNumber uint64) *stored {
+	if s.slots == nil {
+		return nil
+	}
 	slot := &s.slots[sequenceNumber%storeSize]
 	if slot.arrival == 0 || slot.packet.SequenceNumber != sequenceNumber {
 		return nil

@@ -36,6 +36,8 @@ const (
 	ReasonInvalidAudioFormat    = "INVALID-AUDIO-FORMAT"
 	ReasonInvalidVideoFormat    = "INVALID-VIDEO-FORMAT"
 	ReasonInvalidMetadata       = "INVALID-METADATA"
+	ReasonChannelFull           = "CHANNEL-FULL"
+	ReasonTooManyChannels       = "TOO-MANY-CHANNELS"
 	ReasonUnknownCodecType      = "UNKNOWN-CODEC-TYPE"
 	ReasonLegacyStream          = "LEGACY-STREAM-NOT-SUPPORTED"
 	ReasonSimulcast             = "SIMULCAST-NOT-SUPPORTED"

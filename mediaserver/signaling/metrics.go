@@ -8,6 +8,7 @@ type metrics struct {
 	closes            *prometheus.CounterVec
 	reoffers          prometheus.Counter
 	candidatesDropped prometheus.Counter
+	refused           *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -28,9 +29,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "nagi_signaling_candidates_dropped_total",
 			Help: "ICE candidates of clients that were malformed or too many.",
 		}),
+		refused: newRefused(),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.connections, m.closes, m.reoffers, m.candidatesDropped)
+		registerer.MustRegister(m.connections, m.closes, m.reoffers, m.candidatesDropped, m.refused)
 	}
 
 	return m

@@ -33,6 +33,11 @@ type Config struct {
 	WriteTimeout time.Duration
 	// MaxMessageSize of an incoming message, in bytes: 1 MiB.
 	MaxMessageSize int64
+	// MaxSockets is how many WebSockets there may be at a time: 20,000.
+	MaxSockets int
+	// MaxSocketsPerAddress is how many of them may come from one IPv4 address, or one
+	// /64 of IPv6: 1,000. Clients behind one proxy or NAT share it.
+	MaxSocketsPerAddress int
 	// Log receives what clients are closed for; slog.Default if nil.
 	Log *slog.Logger
 	// Registerer takes the package's metrics; nil: they are not exported.
@@ -47,6 +52,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PongTimeout, 60*time.Second)
 	setDefault(&c.WriteTimeout, 10*time.Second)
 	setDefault(&c.MaxMessageSize, 1<<20)
+	setDefault(&c.MaxSockets, 20_000)
+	setDefault(&c.MaxSocketsPerAddress, 1_000)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -65,6 +72,7 @@ func setDefault[T comparable](value *T, otherwise T) {
 type Server struct {
 	config  Config
 	metrics *metrics
+	crowd   *crowd
 
 	mu          sync.Mutex
 	connections map[*connection]struct{}
@@ -82,13 +90,14 @@ func NewServer(config Config) *Server {
 	return &Server{
 		config:      config,
 		metrics:     newMetrics(config.Registerer),
+		crowd:       newCrowd(config.MaxSockets, config.MaxSocketsPerAddress),
 		connections: make(map[*connection]struct{}),
 	}
 }
 
 // ServeHTTP takes one WebSocket and returns when it is gone and its connection
 // has left the channel. A request that is no WebSocket handshake gets 426, one
-// during Shutdown 503.
+// during Shutdown 503, one beyond a bound 503 (all sockets) or 429 (its address).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Clients come from pages of any origin: applications live elsewhere than
 	// the media server. The origin protects cookies and the like, and there are
@@ -101,6 +110,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.handlers.Done()
+	from := networkOf(r.RemoteAddr)
+	if refused := s.crowd.enter(from); refused != nil {
+		s.metrics.refused.WithLabelValues(refused.bound).Inc()
+		http.Error(w, refused.advice, refused.status)
+		return
+	}
+	defer s.crowd.leave(from)
 
 	socket, err := websocket.Accept(w, r, options)
 	if err != nil {
