@@ -9,7 +9,7 @@ var (
 	ErrAnswerOutstanding = errors.New("the last offer has not been answered yet")
 	// ErrNoOffer is returned by Answer when there is no offer to answer.
 	ErrNoOffer = errors.New("no offer waits for an answer")
-	// ErrDescriptionTooLarge is returned by Answer for more than MaxDescriptionBytes.
+	// ErrDescriptionTooLarge is returned by Answer for more than 256 KiB and 4 times the offer.
 	ErrDescriptionTooLarge = errors.New("session description too large")
 	// ErrInvalidAnswer is returned by Answer for a description that is malformed or does not fit the offer. The peer
 	// cannot be used after it and has to be closed.

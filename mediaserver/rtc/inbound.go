@@ -56,6 +56,9 @@ func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink
 		switch {
 		case stream == nil:
 			p.engine.counters.undeclaredRTP.Add(1)
+		case datagram[1]&0x7f != stream.payloadType:
+			// Another codec's bytes would reach receivers as what they negotiated.
+			p.engine.counters.unnegotiatedRTP.Add(1)
 		case in.context == nil:
 			p.engine.counters.malformedRTP.Add(1)
 		case p.openPacket(datagram, &packets[n], stream, now):

@@ -17,8 +17,9 @@ const (
 
 // inboundStream is an SSRC that the client's answer declares. It is guarded by inbound.mu.
 type inboundStream struct {
-	ssrc   uint32
-	uplink *uplink
+	ssrc        uint32
+	payloadType uint8 // that the answer has for it
+	uplink      *uplink
 	// retransmissions: what comes are packets of the uplink's stream that were asked for again (RFC 4588).
 	retransmissions bool
 

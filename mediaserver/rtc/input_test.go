@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -20,7 +21,7 @@ func TestBadAnswersAreRefused(t *testing.T) {
 		"empty":          {func(string) string { return "" }, ErrInvalidAnswer},
 		"no SDP":         {func(string) string { return "{\"a\":1}" }, ErrInvalidAnswer},
 		"cut off":        {func(a string) string { return a[:len(a)/2] }, ErrInvalidAnswer},
-		"too large":      {func(a string) string { return a + strings.Repeat("a=x\r\n", MaxDescriptionBytes/5) }, ErrDescriptionTooLarge},
+		"too large":      {func(a string) string { return a + strings.Repeat("a=x\r\n", descriptionBytes/4) }, ErrDescriptionTooLarge},
 		"an m-line less": {func(a string) string { return a[:strings.LastIndex(a, "m=")] }, ErrInvalidAnswer},
 		"wrong mid":      {func(a string) string { return strings.ReplaceAll(a, "a=mid:1", "a=mid:7") }, ErrInvalidAnswer},
 		"wrong media":    {func(a string) string { return strings.ReplaceAll(a, "m=video", "m=audio") }, ErrInvalidAnswer},
@@ -46,6 +47,28 @@ func TestBadAnswersAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The longest answer goes by the offer: what a client answers to a channel of any size is taken, and no more than that.
+func TestAnswerAsLongAsItsOffer(t *testing.T) {
+	p := newConnection(t, newEngine(t), true).peer
+	for range 600 {
+		for _, kind := range []forwardingv1.Kind{videoKind, audioKind} {
+			_, err := p.AddDownlink("VTGYC92AZX6M72K860BPREFTMC", kind)
+			must(t, err)
+		}
+	}
+	offer, err := p.Offer()
+	must(t, err)
+	answer := strings.NewReplacer("a=setup:actpass", "a=setup:active", "a=sendonly", "a=x", "a=recvonly", "a=sendonly", "a=x", "a=recvonly").Replace(offer)
+	if len(answer) < 2*descriptionBytes {
+		t.Fatalf("an answer of %d bytes proves nothing", len(answer))
+	}
+	long := answer + strings.Repeat("a=x\r\n", (descriptionBytes+timesOffer*len(offer)-len(answer))/5)
+	if err := p.Answer(long + "a=x\r\n"); !errors.Is(err, ErrDescriptionTooLarge) {
+		t.Errorf("an answer that is too long: %v", err)
+	}
+	must(t, p.Answer(long))
 }
 
 func TestCandidates(t *testing.T) {

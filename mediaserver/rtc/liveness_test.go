@@ -80,7 +80,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 	batch := udp.NewBatch(0, nil)
 	rtpFromClient := func() {
 		packet := numbered(next())
-		packet.SSRC = ssrc
+		packet.SSRC, packet.PayloadType = ssrc, 111
 		arrive(c.peer, batch, sealed(t, context, packet))
 	}
 	rtcpFromClient := func() {

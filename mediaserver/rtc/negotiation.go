@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// MaxDescriptionBytes is the longest answer that is looked at: room for some hundred senders.
-	MaxDescriptionBytes = 256 << 10
-	maxCandidateBytes   = 1 << 10
+	// descriptionBytes and timesOffer are the longest answer that is looked at: so many bytes, and so many times the offer. An
+	// answer has the offer's m-lines and formats, so it is about as long; clients add their candidates, some to each m-line.
+	descriptionBytes  = 256 << 10
+	timesOffer        = 4
+	maxCandidateBytes = 1 << 10
 )
 
 // Offer makes the next offer, complete with all candidates: uplinks first, then downlinks. It fails with
@@ -39,6 +41,7 @@ func (p *Peer) Offer() (string, error) {
 		return "", fmt.Errorf("write the offer: %w", err)
 	}
 	p.offer = offer
+	p.longestAnswer.Store(int64(descriptionBytes + timesOffer*len(description)))
 	p.offered, p.outstanding = true, true
 	p.linesOffered()
 
@@ -47,8 +50,9 @@ func (p *Peer) Offer() (string, error) {
 
 // Answer applies the client's answer to the latest offer. After ErrInvalidAnswer the peer has to be closed.
 func (p *Peer) Answer(description string) error {
-	if len(description) > MaxDescriptionBytes {
-		return fmt.Errorf("answer of %d bytes: %w; %d are allowed", len(description), ErrDescriptionTooLarge, MaxDescriptionBytes)
+	if most := max(descriptionBytes, p.longestAnswer.Load()); int64(len(description)) > most {
+		return fmt.Errorf("answer of %d bytes: %w; %d are allowed, %d and %d times the offer",
+			len(description), ErrDescriptionTooLarge, most, descriptionBytes, timesOffer)
 	}
 	parsed := &sdp.SessionDescription{}
 	if err := parsed.UnmarshalString(description); err != nil {
@@ -105,9 +109,9 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 		}
 		sends = append(sends, u.kind)
 		u.reception.restart(media.ssrc)
-		streams = append(streams, inboundStream{ssrc: media.ssrc, uplink: u})
+		streams = append(streams, inboundStream{ssrc: media.ssrc, payloadType: media.types.media, uplink: u})
 		if media.rtx != 0 {
-			streams = append(streams, inboundStream{ssrc: media.rtx, uplink: u, retransmissions: true})
+			streams = append(streams, inboundStream{ssrc: media.rtx, payloadType: media.types.rtx, uplink: u, retransmissions: true})
 		}
 	}
 	for i := range streams {

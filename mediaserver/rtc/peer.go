@@ -68,17 +68,18 @@ type Peer struct {
 	alive   sync.Mutex // guards the start of goroutines against the beginning of Close
 	sends   atomic.Pointer[[]forwardingv1.Kind]
 
-	downlinks   sync.RWMutex
-	bySSRC      map[uint32]*Downlink
-	negotiation sync.Mutex // guards what follows
-	sessionID   uint64
-	version     uint64
-	ssrcs       map[uint32]struct{} // given out
-	offer       *sdp.SessionDescription
-	offered     bool // a first offer was made
-	outstanding bool // the last offer waits for its answer
-	answered    bool // some offer was answered
-	lines       []*line
+	downlinks     sync.RWMutex
+	bySSRC        map[uint32]*Downlink
+	longestAnswer atomic.Int64 // to the last offer, in bytes
+	negotiation   sync.Mutex   // guards what follows
+	sessionID     uint64
+	version       uint64
+	ssrcs         map[uint32]struct{} // given out
+	offer         *sdp.SessionDescription
+	offered       bool // a first offer was made
+	outstanding   bool // the last offer waits for its answer
+	answered      bool // some offer was answered
+	lines         []*line
 }
 
 // NewPeer makes a peer. It sends nothing before Offer and Answer.

@@ -124,7 +124,7 @@ func TestUplinkRetransmissions(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	c.peer.inbound.mu.Lock()
 	stream := c.peer.inbound.streams[1]
-	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
 	media := func(n uint16) []byte {
@@ -153,7 +153,7 @@ func TestUplinkRetransmissionsFarOff(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	c.peer.inbound.mu.Lock()
 	stream := c.peer.inbound.streams[1]
-	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
 	media := func(n uint16) []byte {
@@ -269,6 +269,7 @@ func FuzzDatagrams(f *testing.F) {
 			// Also what is authentic may be malformed.
 			number++
 			datagram = bytes.Clone(datagram)
+			datagram[1] = 96 | datagram[1]&0x80
 			binary.BigEndian.PutUint16(datagram[2:], number)
 			binary.BigEndian.PutUint32(datagram[8:], ssrc)
 			if authentic, err := context.EncryptRTP(nil, datagram, nil); err == nil {
@@ -285,9 +286,40 @@ func TestHeard(t *testing.T) {
 	c.peer.liveness.heard.Store(1)
 	context := ofClient(t, c.peer)
 	ssrc := ssrcOf(c.client.senders[1])
-	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc}, Payload: []byte{1}}))
+	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1}}))
 	if c.peer.liveness.heard.Load() == 1 {
 		t.Error("an authentic packet is not heard")
+	}
+}
+
+// What is of another payload type than the client's answer has for it reaches nobody, encrypted well or not: receivers were
+// promised another codec.
+func TestPayloadTypesThatWereNotNegotiated(t *testing.T) {
+	engine := newEngine(t)
+	c := connect(t, engine, true)
+	streams := c.peer.inbound.streams
+	audio, video, rtx := streams[0].ssrc, streams[1].ssrc, uint32(99)
+	c.peer.inbound.mu.Lock()
+	c.peer.inbound.streams = append(streams, inboundStream{ssrc: rtx, payloadType: 97, uplink: streams[1].uplink, retransmissions: true})
+	c.peer.inbound.mu.Unlock()
+	context := ofClient(t, c.peer)
+	number := uint16(0)
+	for ssrc, right := range map[uint32]uint8{audio: 111, video: 96, rtx: 97} {
+		for _, payloadType := range []uint8{0, 96, 97, 98, 111, 127, right} {
+			for _, marker := range []bool{false, true} {
+				number++
+				before, received := engine.Stats(), len(c.audio.received())+len(c.video.received())
+				header := rtp.Header{SequenceNumber: number, SSRC: ssrc, PayloadType: payloadType, Marker: marker}
+				arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: header, Payload: []byte{0, byte(number), 1}}))
+				refused, got := engine.Stats().UnnegotiatedRTP-before.UnnegotiatedRTP, len(c.audio.received())+len(c.video.received())-received
+				if want := payloadType == right; (got == 1) != want || (refused == 0) != want {
+					t.Errorf("SSRC %d, payload type %d, marker %t: %d handed on, %d dropped", ssrc, payloadType, marker, got, refused)
+				}
+			}
+		}
+	}
+	if got := engine.Stats().MalformedRTP; got != 0 {
+		t.Errorf("%d count as malformed", got)
 	}
 }
 
@@ -297,7 +329,7 @@ func TestProbingIsNotMalformed(t *testing.T) {
 	c := connect(t, engine, true)
 	c.peer.inbound.mu.Lock()
 	stream := c.peer.inbound.streams[1]
-	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
 	arrive(c.peer, udp.NewBatch(0, nil),

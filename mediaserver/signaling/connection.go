@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -40,6 +41,8 @@ type connection struct {
 	end      context.CancelCauseFunc
 	incoming chan Message
 	outbox   outbox
+	// offerSize is the length of the last offer's SDP, in bytes.
+	offerSize atomic.Int64
 
 	renegotiate chan struct{}
 	connected   chan struct{}

@@ -38,12 +38,14 @@ func (c *connection) readMessage() (Message, error) {
 	if kind != websocket.MessageText {
 		return nil, refuse(ReasonBinaryMessage, "send JSON in text frames")
 	}
-	text, err := io.ReadAll(io.LimitReader(reader, c.config.MaxMessageSize+1))
+	// An answer goes by its offer.
+	most := c.config.MaxMessageSize + 4*c.offerSize.Load()
+	text, err := io.ReadAll(io.LimitReader(reader, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDropped, err)
 	}
-	if int64(len(text)) > c.config.MaxMessageSize {
-		return nil, refuse(ReasonMessageTooLarge, "the message is larger than %d bytes", c.config.MaxMessageSize)
+	if int64(len(text)) > most {
+		return nil, refuse(ReasonMessageTooLarge, "the message is larger than %d bytes", most)
 	}
 
 	return Decode(text)

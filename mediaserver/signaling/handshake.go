@@ -106,6 +106,7 @@ func (c *connection) join(request Connect) {
 	}
 	c.log = c.log.With("connection", offer.ConnectionID)
 	c.log.Debug("offer made", "client", offer.ClientID, "role", request.Role, "library", request.SoraClient)
+	c.offerSize.Store(int64(len(offer.SDP)))
 	c.send(newOfferMessage(request, offer))
 
 	c.phase = awaitingAnswer
@@ -175,6 +176,7 @@ func (c *connection) sendReoffer() {
 	}
 	c.metrics.reoffers.Inc()
 	c.timers.reAnswer.Reset(c.config.AnswerTimeout)
+	c.offerSize.Store(int64(len(sdp)))
 	c.send(reofferMessage{Type: "re-offer", SDP: sdp})
 }
 

@@ -4,7 +4,7 @@ import "sync"
 
 // maxQueuedBytes that may wait for a slow client. Their number is not bounded: one
 // pause may withhold the streams of a whole hall from one receiver, who is told of
-// each, and offers of large channels are large.
+// each, and offers of large channels are large. One message may always wait.
 const maxQueuedBytes = 8 << 20
 
 // outbox is what waits for a client. It never blocks.
@@ -23,7 +23,7 @@ func newOutbox() outbox { return outbox{ready: make(chan struct{}, 1)} }
 func (o *outbox) put(text []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.bytes+len(text) > maxQueuedBytes {
+	if o.bytes > 0 && o.bytes+len(text) > maxQueuedBytes {
 		return false
 	}
 	o.texts = append(o.texts, text)

@@ -31,7 +31,8 @@ type Config struct {
 	PongTimeout time.Duration
 	// WriteTimeout is how long the network may take to accept one message: 10 s.
 	WriteTimeout time.Duration
-	// MaxMessageSize of an incoming message, in bytes: 1 MiB.
+	// MaxMessageSize of an incoming message, in bytes: 1 MiB. 4 times the last offer's
+	// SDP are added to it, for the answer.
 	MaxMessageSize int64
 	// MaxSockets is how many WebSockets there may be at a time: 20,000.
 	MaxSockets int
