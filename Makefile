@@ -57,7 +57,7 @@ flake: ## Run tests 20 times at low priority beside load (FLAKE='-n 100 -run Tes
 	@hack/flake.sh $(FLAKE)
 
 .PHONY: e2e-browser
-e2e-browser: build controlplane ## Test with Chromium, sora-js-sdk and HTTPie (installs them: root, Debian).
+e2e-browser: build controlplane ## Test with Chromium, Firefox, sora-js-sdk and HTTPie (installs them: root, Debian).
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
 
 .PHONY: bench-forwarding

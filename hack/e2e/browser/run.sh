@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Runs the browser tests: headless Chromium with the unmodified sora-js-sdk, the
-# embedded page, and the documented HTTPie lines, all against the programs that
-# `make build` left in bin/. Installs Chromium and httpie from Debian's packages
-# when they are absent, which needs root, and the SDK from npm.
+# Runs the browser tests: headless Chromium and Firefox with the unmodified
+# sora-js-sdk, the embedded page, and the documented HTTPie lines, all against the
+# programs that `make build` left in bin/, in a network namespace. Installs what is
+# absent from Debian's packages, which needs root, and the SDK from npm.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 need=()
 command -v chromium >/dev/null || need+=(chromium)
+command -v firefox-esr >/dev/null || need+=(firefox-esr)
+command -v ip >/dev/null || need+=(iproute2)
 command -v http >/dev/null || need+=(httpie)
 command -v npm >/dev/null || need+=(npm)
 if [ ${#need[@]} -gt 0 ]; then
@@ -23,4 +25,4 @@ fi
 # The SDK asks for a newer Node.js than this step does: only its browser bundle is used.
 npm ci --no-audit --no-fund --engine-strict=false --loglevel=error
 
-exec go test -count=1 -timeout 10m -v ./...
+exec go test -count=1 -timeout 13m -v -exec "$PWD/namespace.sh" ./...

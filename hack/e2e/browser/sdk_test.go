@@ -120,8 +120,8 @@ func newSDK(t *testing.T) (join func(channelID, clientID, role string) sdkTab) {
 	}
 }
 
-// newSDKWith is newSDK with options of the SDK, a JavaScript object.
-func newSDKWith(t *testing.T) (join func(channelID, clientID, role, options string) sdkTab) {
+// serveSDK serves the page that holds the SDK.
+func serveSDK(t *testing.T) (url string) {
 	t.Helper()
 	files := http.NewServeMux()
 	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "sdk.html") })
@@ -130,11 +130,19 @@ func newSDKWith(t *testing.T) (join func(channelID, clientID, role, options stri
 	})
 	server := httptest.NewServer(files)
 	t.Cleanup(server.Close)
+
+	return server.URL
+}
+
+// newSDKWith is newSDK with options of the SDK, a JavaScript object.
+func newSDKWith(t *testing.T) (join func(channelID, clientID, role, options string) sdkTab) {
+	t.Helper()
+	files := serveSDK(t)
 	openTab := newBrowser(t)
 
 	return func(channelID, clientID, role, options string) sdkTab {
 		t.Helper()
-		s := sdkTab{tab: openTab(server.URL)}
+		s := sdkTab{tab: openTab(files)}
 		eventually(t, "the SDK is loaded", func() error {
 			var ready bool
 			if err := evaluate(t, s.tab, "window.ready", &ready); err != nil || !ready {

@@ -33,7 +33,7 @@ const (
 const deadline = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	stop, err := startSystem()
+	stop, err := startSystem(apiURL)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -47,13 +47,13 @@ func TestMain(m *testing.M) {
 }
 
 // startSystem starts what `make run` starts: everything, with two bots in the
-// channel sora.
-func startSystem() (stop func() error, err error) {
+// channel sora. The arguments are nagi's, api is where they put the HTTP API.
+func startSystem(api string, arguments ...string) (stop func() error, err error) {
 	binary, err := filepath.Abs("../../../bin/nagi")
 	if err != nil {
 		return nil, err
 	}
-	command := exec.Command(binary)
+	command := exec.Command(binary, arguments...)
 	var output bytes.Buffer
 	command.Stdout = &output
 	command.Stderr = &output
@@ -77,7 +77,8 @@ func startSystem() (stop func() error, err error) {
 	}
 
 	for end := time.Now().Add(deadline); ; {
-		connections, err := list("Sora_20201013.ListChannelConnections", "sora")
+		var connections []map[string]any
+		err := callAt(api, "Sora_20201013.ListChannelConnections", map[string]string{"channel_id": "sora"}, &connections)
 		if err == nil && len(connections) == 2 {
 			return stop, nil
 		}
@@ -94,11 +95,15 @@ func startSystem() (stop func() error, err error) {
 
 // call sends one request to the HTTP API and decodes the response into result.
 func call(target string, request map[string]string, result any) error {
+	return callAt(apiURL, target, request, result)
+}
+
+func callAt(api, target string, request map[string]string, result any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	post, err := http.NewRequestWithContext(context.Background(), http.MethodPost, apiURL, bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(context.Background(), http.MethodPost, api, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

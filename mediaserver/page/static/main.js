@@ -102,6 +102,11 @@ function listen(current, client) {
     tiles.addTrack(senderID, track);
     drawAlone();
   }));
+  signaling.addEventListener("unreachable", while_((addresses) => {
+    leave();
+    showError(`Firefox sends no media to loopback addresses, and the media server has no other than ${addresses.join(", ")}. ` +
+      "Use Chromium on this machine, or end nagi and start it as bin/nagi --media-listen=ADDRESS:5004, where ADDRESS is one of this machine’s others.");
+  }));
   signaling.addEventListener("left", while_(({ code, reason }) => {
     leave();
     if (reason === "DISCONNECTED-API") showError("Somebody had the media server disconnect this page, through the API.");

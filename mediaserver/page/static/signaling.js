@@ -1,8 +1,18 @@
 // A small client of the signalling protocol; docs/signaling.md describes it.
 
+// Firefox gathers no loopback candidates, and no preference makes it send to a
+// loopback address. It would wait for 30 s, in vain.
+const sendsToLoopback = !/\bFirefox\//.test(navigator.userAgent);
+
+const isLoopback = (address) => address.startsWith("127.") || address === "::1";
+
+// addressesOf lists where the media server can be reached (RFC 8839 section 5.1).
+const addressesOf = (sdp) => [...sdp.matchAll(/^a=candidate:\S+ 1 \S+ \d+ (\S+) \d+ /gm)].map(([, address]) => address);
+
 // Signaling joins one channel. Its events: "joined" (detail: own connection id),
 // "notify" (detail: the message), "track" (detail: {track, senderID}),
-// "left" (detail: {code, reason}).
+// "unreachable" (detail: the media server's addresses, none of which this browser
+// sends to), "left" (detail: {code, reason}).
 export class Signaling extends EventTarget {
   connectionID = "";
   peer = null;
@@ -53,6 +63,12 @@ export class Signaling extends EventTarget {
   }
 
   async #open(offer) {
+    const addresses = addressesOf(offer.sdp);
+    if (!sendsToLoopback && addresses.every(isLoopback)) {
+      this.#tell("unreachable", addresses);
+      this.leave();
+      return;
+    }
     this.connectionID = offer.connection_id;
     this.peer = new RTCPeerConnection(offer.config);
     this.peer.onicecandidate = ({ candidate }) => {
