@@ -48,10 +48,13 @@ func parse(arguments []string) (options, error) {
 	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP or IP:PORT under which clients reach the media socket, when it is not this machine's own address and port; may be repeated")
 	flags.DurationVar(&o.tableWait, "table-wait", 2*time.Second, "how long the media of new edges is held while the channel's pauses are not known yet")
 	flags.StringVar(&withoutTable, "without-table", string(channel.Forward), "what becomes of that media afterwards: forward or hold")
-	flags.IntVar(&o.maxSockets, "max-sockets", 20_000, "how many signalling WebSockets there may be; one more is answered 503")
+	flags.IntVar(&o.maxSockets, "max-sockets", 20_000,
+		"how many signalling WebSockets there may be; one more is answered 503")
 	flags.IntVar(&o.maxSocketsPerAddress, "max-sockets-per-address", 1_000,
-		"how many of them may come from one IPv4 address or IPv6 /64; one more is answered 429. Clients behind one proxy or NAT share it")
-	flags.IntVar(&o.maxChannels, "max-channels", 10_000, "how many channels there may be; whoever would open one more is closed with TOO-MANY-CHANNELS")
+		"how many of them may come from one IPv4 address or IPv6 /64, which clients behind one proxy or NAT share; "+
+			"one more is answered 429")
+	flags.IntVar(&o.maxChannels, "max-channels", 10_000,
+		"how many channels there may be; whoever would open one more is closed with TOO-MANY-CHANNELS")
 	flags.IntVar(&o.maxChannelConnections, "max-channel-connections", 1_000,
 		"how many connections a channel may have; one more is closed with CHANNEL-FULL")
 	flags.StringVar(&o.shimURL, "shim-url", "http://127.0.0.1:3000", "where browsers that have the page open reach the shim")

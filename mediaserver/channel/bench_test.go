@@ -34,7 +34,7 @@ func newHall(tb testing.TB, connections, senders int) *hall {
 		tb.Fatal(err)
 	}
 	h := &hall{registry: New(Config{
-		Engine: engine, Changed: func(string) {}, TableWait: time.Hour, WithoutTable: Hold,
+		Engine: engine, Changed: func(string) {}, TableWait: time.Hour, WithoutTable: Hold, MaxMembers: 20_000,
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})}
 	var sessions []*session

@@ -32,7 +32,8 @@ func newBounded(tb testing.TB, maxChannels, maxMembers int) (joinTo func(channel
 		}
 	})
 	registry := New(Config{
-		Engine: engine, Changed: func(string) {}, WithoutTable: Forward, MaxChannels: maxChannels, MaxMembers: maxMembers,
+		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
+		MaxChannels: maxChannels, MaxMembers: maxMembers,
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})
 
@@ -44,8 +45,8 @@ func newBounded(tb testing.TB, maxChannels, maxMembers int) (joinTo func(channel
 	}
 }
 
-// A channel has room for so many, and the media server for so many channels. Whoever is one too many is told which it is, the
-// others notice nothing, and who leaves makes room.
+// A channel has room for so many, and the media server for so many channels. Whoever is one too many is told which it
+// is, the others notice nothing, and who leaves makes room.
 func TestMembersAndChannelsAreBounded(t *testing.T) {
 	joinTo := newBounded(t, 2, 2)
 	join := func(channelID string) signaling.Session {

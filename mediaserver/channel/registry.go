@@ -105,14 +105,14 @@ func (r *Registry) enter(s *session, channelID string) error {
 	if ch == nil {
 		return &signaling.CloseError{
 			Code: signaling.CodeError, Reason: signaling.ReasonTooManyChannels,
-			Detail: fmt.Sprintf("there are %d channels already (--max-channels)", r.config.MaxChannels),
+			Detail: fmt.Sprintf("there are %d channels (--max-channels)", r.config.MaxChannels),
 		}
 	}
 	defer ch.mu.Unlock()
 	if len(ch.members) >= r.config.MaxMembers {
 		return &signaling.CloseError{
 			Code: signaling.CodeError, Reason: signaling.ReasonChannelFull,
-			Detail: fmt.Sprintf("the channel has %d connections already (--max-channel-connections)", r.config.MaxMembers),
+			Detail: fmt.Sprintf("the channel has %d connections (--max-channel-connections)", r.config.MaxMembers),
 		}
 	}
 	s.channel = ch

@@ -29,11 +29,13 @@ type Stats struct {
 	MalformedRTCP uint64
 	// UndeclaredRTP are RTP packets of SSRCs that their client's answer does not have, and were dropped unopened.
 	UndeclaredRTP uint64
-	// UnnegotiatedRTP are RTP packets of payload types that their client's answer does not have for them, and were dropped unopened.
+	// UnnegotiatedRTP are RTP packets of payload types that their client's answer does not have for them, and were
+	// dropped unopened.
 	UnnegotiatedRTP uint64
 	// UnprovenPaths were chosen by a client, and nobody there answered a check: its media stayed where it was.
 	UnprovenPaths uint64
-	// UnreadableStreams are streams of clients of which packets came and none could be opened, so that the client was dismissed.
+	// UnreadableStreams are streams of clients of which packets came and none could be opened, so that the client was
+	// dismissed.
 	UnreadableStreams uint64
 }
 

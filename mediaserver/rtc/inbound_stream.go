@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// unreadableTime and unreadablePackets are how long, and for how many packets, nothing of a stream may be opened until its
-	// client is dismissed. A few forged packets are no reason; a client whose media is lost for good should connect again.
+	// unreadableTime and unreadablePackets are how long, and for how many packets, nothing of a stream may be opened
+	// until its client is dismissed. A few forged packets are no reason; a client whose media is lost for good should
+	// connect again.
 	unreadableTime    = 5 * time.Second
 	unreadablePackets = 10
 )
@@ -28,8 +29,8 @@ type inboundStream struct {
 	failingSince  time.Time // when the first of them came
 }
 
-// decrypt opens a packet in place, and fails the peer when a stream has long had none that can be opened. It is called with
-// inbound.mu held.
+// decrypt opens a packet in place, and fails the peer when a stream has long had none that can be opened. It is called
+// with inbound.mu held.
 func (p *Peer) decrypt(stream *inboundStream, datagram []byte, header *rtp.Header, now time.Time) ([]byte, error) {
 	var plain []byte
 	var err error
@@ -48,9 +49,9 @@ func (p *Peer) decrypt(stream *inboundStream, datagram []byte, header *rtp.Heade
 	return plain, nil
 }
 
-// decryptFirst opens the first packet of a stream. A sender counts the wrap-arounds of its sequence numbers from 0 (RFC 3711
-// section 3.3.1) and begins at any number. If what it sends before the first wrap-around is lost, as while a path is being
-// found, the count is 1 in the first packet that arrives, and nothing in that packet says so.
+// decryptFirst opens the first packet of a stream. A sender counts the wrap-arounds of its sequence numbers from 0
+// (RFC 3711 section 3.3.1) and begins at any number. If what it sends before the first wrap-around is lost, as while a
+// path is being found, the count is 1 in the first packet that arrives, and nothing in that packet says so.
 func (p *Peer) decryptFirst(stream *inboundStream, datagram []byte, header *rtp.Header) (plain []byte, err error) {
 	in := &p.inbound
 	sealed := bytes.Clone(datagram) // A failure leaves nothing of what is opened in place.

@@ -22,8 +22,8 @@ func open(p *Peer, now time.Time, datagrams ...[]byte) int {
 	return p.open(burst, make([]rtp.Packet, len(burst)), make([]*uplink, len(burst)), now)
 }
 
-// A sender begins at any sequence number, and any number of its first packets may be lost, those up to the first wrap-around
-// (RFC 3711 section 3.3.1) among them: all that arrive are opened, also late ones of before it.
+// A sender begins at any sequence number, and any number of its first packets may be lost, those up to the first
+// wrap-around (RFC 3711 section 3.3.1) among them: all that arrive are opened, also late ones of before it.
 func TestFirstPacketsAreLost(t *testing.T) {
 	const count = 40
 	for _, c := range []struct {
@@ -40,7 +40,7 @@ func TestFirstPacketsAreLost(t *testing.T) {
 			context := ofClient(t, conn.peer)
 			var datagrams [][]byte
 			for i := range uint16(count) {
-				header := rtp.Header{SequenceNumber: c.first + i, Timestamp: uint32(i), SSRC: conn.peer.videoSSRC(), PayloadType: 96}
+				header := rtp.Header{SequenceNumber: c.first + i, SSRC: conn.peer.videoSSRC(), PayloadType: 96}
 				datagrams = append(datagrams, sealed(t, context, &rtp.Packet{Header: header, Payload: []byte{byte(i)}}))
 			}
 			arrive(conn.peer, udp.NewBatch(0, nil), append(datagrams[c.lost:], datagrams[c.lost-c.late:c.lost]...)...)
@@ -59,7 +59,9 @@ func TestRollOverCounterOutlivesAnswers(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	context, ssrc := ofClient(t, c.peer), c.peer.videoSSRC()
 	media := func(n uint16) []byte {
-		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1}})
+		header := rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96}
+
+		return sealed(t, context, &rtp.Packet{Header: header, Payload: []byte{1}})
 	}
 	number := uint16(65_000)
 	for range 3 * 65_536 / 20_000 { // three wrap-arounds, in steps that SRTP follows
@@ -89,8 +91,8 @@ func strangers(t *testing.T, p *Peer) func(n int) []byte {
 	}
 }
 
-// A client of whose stream packets come and none can be opened is told so, also when some could once. While some can be it is
-// not, however many strangers send.
+// A client of whose stream packets come and none can be opened is told so, also when some could once. While some can
+// be it is not, however many strangers send.
 func TestUnreadableStream(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, between int           // good packets before all bad ones, and in the middle of them

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// descriptionBytes and timesOffer are the longest answer that is looked at: so many bytes, and so many times the offer. An
-	// answer has the offer's m-lines and formats, so it is about as long; clients add their candidates, some to each m-line.
+	// descriptionBytes and timesOffer are the longest answer that is looked at: so many bytes, and so many times the
+	// offer. An answer has the offer's m-lines and formats, so it is about as long; clients add their candidates, some
+	// to each m-line.
 	descriptionBytes  = 256 << 10
 	timesOffer        = 4
 	maxCandidateBytes = 1 << 10
@@ -111,7 +112,8 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 		u.reception.restart(media.ssrc)
 		streams = append(streams, inboundStream{ssrc: media.ssrc, payloadType: media.types.media, uplink: u})
 		if media.rtx != 0 {
-			streams = append(streams, inboundStream{ssrc: media.rtx, payloadType: media.types.rtx, uplink: u, retransmissions: true})
+			again := inboundStream{ssrc: media.rtx, payloadType: media.types.rtx, uplink: u, retransmissions: true}
+			streams = append(streams, again)
 		}
 	}
 	for i := range streams {

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Opus is what a client wants of Opus (RFC 7587 section 6.1). In SDP it has no effect on what others are sent: what one sends is
-// forwarded as it is.
+// Opus is what a client wants of Opus (RFC 7587 section 6.1). In SDP it has no effect on what others are sent: what
+// one sends is forwarded as it is.
 type Opus struct {
-	// Stereo asks the client to send two channels; else it mixes them into one. A browser spends 64 kbit/s on the two instead
-	// of 32 on the one when nothing names a rate, whatever comes out of the microphone.
+	// Stereo asks the client to send two channels; else it mixes them into one. A browser spends 64 kbit/s on the two
+	// instead of 32 on the one when nothing names a rate, whatever comes out of the microphone.
 	Stereo bool
 	// SpropStereo tells the client that it is likely to be sent two channels.
 	SpropStereo bool
@@ -17,15 +17,15 @@ type Opus struct {
 	InbandFEC bool
 	// DTX asks for no packets, but a few, while there is silence.
 	DTX bool
-	// MinPTime and PTime are the shortest and the wanted duration of a packet in milliseconds, MaxPlaybackRate is in Hz; 0: the
-	// client's own choice.
+	// MinPTime and PTime are the shortest and the wanted duration of a packet in milliseconds, MaxPlaybackRate is in
+	// Hz; 0: the client's own choice.
 	MinPTime, PTime, MaxPlaybackRate int
 	// MaxAverageBitRate is what the client is to spend, in bit/s; 0: its own choice.
 	MaxAverageBitRate int
 }
 
-// parameters are those of a=fmtp; sends: the client sends on the line. Those that clients may take for granted are there all the
-// same where it matters to clients: sora-js-sdk puts stereo into its answers where it sees minptime.
+// parameters are those of a=fmtp; sends: the client sends on the line. Those that clients may take for granted are
+// there all the same where it matters to clients: sora-js-sdk puts stereo into its answers where it sees minptime.
 func (o Opus) parameters(sends bool) string {
 	var parameters []string
 	number := func(name string, value int) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// What a client wants of Opus stands in its offers: a rate where it sends alone, since nobody but a sender can keep to one.
+// What a client wants of Opus stands in its offers: a rate where it sends alone, since nobody but a sender can keep to
+// one.
 func TestOpusInOffers(t *testing.T) {
 	engine := newEngine(t)
 	for name, c := range map[string]struct {
@@ -32,7 +33,9 @@ func TestOpusInOffers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer, err := engine.NewPeer(PeerConfig{
-				Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()}, Video: &Uplink{MaxBitRate: 1, Receiver: newRecorder()}, Opus: c.opus,
+				Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()},
+				Video: &Uplink{MaxBitRate: 1, Receiver: newRecorder()},
+				Opus:  c.opus,
 			})
 			must(t, err)
 			_, err = peer.AddDownlink("SENDER", audioKind)

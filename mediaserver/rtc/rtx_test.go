@@ -292,28 +292,31 @@ func TestHeard(t *testing.T) {
 	}
 }
 
-// What is of another payload type than the client's answer has for it reaches nobody, encrypted well or not: receivers were
-// promised another codec.
+// What is of another payload type than the client's answer has for it reaches nobody, encrypted well or not: receivers
+// were promised another codec.
 func TestPayloadTypesThatWereNotNegotiated(t *testing.T) {
 	engine := newEngine(t)
 	c := connect(t, engine, true)
 	streams := c.peer.inbound.streams
 	audio, video, rtx := streams[0].ssrc, streams[1].ssrc, uint32(99)
 	c.peer.inbound.mu.Lock()
-	c.peer.inbound.streams = append(streams, inboundStream{ssrc: rtx, payloadType: 97, uplink: streams[1].uplink, retransmissions: true})
+	c.peer.inbound.streams = append(streams,
+		inboundStream{ssrc: rtx, payloadType: 97, uplink: streams[1].uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
+	received := func() int { return len(c.audio.received()) + len(c.video.received()) }
 	number := uint16(0)
 	for ssrc, right := range map[uint32]uint8{audio: 111, video: 96, rtx: 97} {
 		for _, payloadType := range []uint8{0, 96, 97, 98, 111, 127, right} {
 			for _, marker := range []bool{false, true} {
 				number++
-				before, received := engine.Stats(), len(c.audio.received())+len(c.video.received())
 				header := rtp.Header{SequenceNumber: number, SSRC: ssrc, PayloadType: payloadType, Marker: marker}
-				arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: header, Payload: []byte{0, byte(number), 1}}))
-				refused, got := engine.Stats().UnnegotiatedRTP-before.UnnegotiatedRTP, len(c.audio.received())+len(c.video.received())-received
+				datagram := sealed(t, context, &rtp.Packet{Header: header, Payload: []byte{0, byte(number), 1}})
+				refusedBefore, gotBefore := engine.Stats().UnnegotiatedRTP, received()
+				arrive(c.peer, udp.NewBatch(0, nil), datagram)
+				refused, got := engine.Stats().UnnegotiatedRTP-refusedBefore, received()-gotBefore
 				if want := payloadType == right; (got == 1) != want || (refused == 0) != want {
-					t.Errorf("SSRC %d, payload type %d, marker %t: %d handed on, %d dropped", ssrc, payloadType, marker, got, refused)
+					t.Errorf("SSRC %d, type %d, marker %t: %d handed on, %d dropped", ssrc, payloadType, marker, got, refused)
 				}
 			}
 		}

@@ -29,8 +29,10 @@ type refusal struct {
 }
 
 var (
-	tooManySockets = &refusal{http.StatusServiceUnavailable, "sockets", "the media server has as many clients as it may; connect later"}
-	tooManyOfOne   = &refusal{http.StatusTooManyRequests, "address", "too many clients at this address; close some"}
+	tooManySockets = &refusal{
+		http.StatusServiceUnavailable, "sockets", "the media server has as many clients as it may; connect later",
+	}
+	tooManyOfOne = &refusal{http.StatusTooManyRequests, "address", "too many clients at this address; close some"}
 )
 
 // enter counts one more from an address, or says why not.

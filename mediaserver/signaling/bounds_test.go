@@ -12,43 +12,49 @@ import (
 	"github.com/coder/websocket"
 )
 
-// refusedWith dials and returns the status that refuses it.
-func (f *fixture) refusedWith() int {
+// tryDial is dial that may be refused; the status says with what.
+func (f *fixture) tryDial() (socket *websocket.Conn, status int) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	socket, response, err := websocket.Dial(ctx, f.url, nil)
-	if err == nil {
-		_ = socket.CloseNow()
-		f.Fatal("one socket too many is taken")
-	}
 	if response == nil {
 		f.Fatal(err)
 	}
+	if response.Body != nil {
+		_ = response.Body.Close()
+	}
 
-	return response.StatusCode
+	return socket, response.StatusCode
+}
+
+// refusedWith dials and returns the status that refuses it.
+func (f *fixture) refusedWith() int {
+	f.Helper()
+	socket, status := f.tryDial()
+	if socket != nil {
+		_ = socket.CloseNow()
+		f.Fatal("one socket too many is taken")
+	}
+
+	return status
 }
 
 // dialWhenFree dials until a socket that ended has made room.
 func (f *fixture) dialWhenFree() {
 	f.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for {
-		socket, response, err := websocket.Dial(ctx, f.url, nil)
-		if err == nil {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if socket, _ := f.tryDial(); socket != nil {
 			f.Cleanup(func() { _ = socket.CloseNow() })
 
 			return
 		}
-		if response == nil {
-			f.Fatalf("no room is made: %v", err)
-		}
 	}
+	f.Fatal("no room is made")
 }
 
-// Sockets are bounded in all and for each address, those that say nothing too. A bound tells which it is, and a socket that
-// ends makes room.
+// Sockets are bounded in all and for each address, those that say nothing too. A bound tells which it is, and a socket
+// that ends makes room.
 func TestSocketsAreBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		config Config

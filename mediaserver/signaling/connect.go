@@ -34,7 +34,9 @@ type mediaRules struct {
 
 var (
 	// RFC 6716 section 2.1.1 has the range of Opus.
-	audioRules = mediaRules{codecType: "OPUS", minBitRate: 6, maxBitRate: 510, invalid: ReasonInvalidAudioFormat, opus: defaultOpus}
+	audioRules = mediaRules{
+		codecType: "OPUS", minBitRate: 6, maxBitRate: 510, invalid: ReasonInvalidAudioFormat, opus: defaultOpus,
+	}
 	videoRules = mediaRules{codecType: "VP8", minBitRate: 1, maxBitRate: 50_000, invalid: ReasonInvalidVideoFormat}
 )
 

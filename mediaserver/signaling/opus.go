@@ -15,8 +15,8 @@ func decodeOpus(value json.RawMessage) (Opus, error) {
 	if json.Unmarshal(value, &fields) != nil {
 		return opus, refuse(ReasonInvalidAudioFormat, "opus_params must be an object")
 	}
-	// RTP has Opus as opus/48000/2 always (RFC 7587 section 7). So channels says no more than whether both are wanted, and
-	// clock_rate nothing.
+	// RTP has Opus as opus/48000/2 always (RFC 7587 section 7). So channels says no more than whether both are wanted,
+	// and clock_rate nothing.
 	channels, clockRate := 2, 48_000
 	for _, number := range []struct {
 		name        string
@@ -40,7 +40,8 @@ func decodeOpus(value json.RawMessage) (Opus, error) {
 	}
 	opus.Stereo, opus.SpropStereo = channels == 2, channels == 2
 	for name, flag := range map[string]*bool{
-		"stereo": &opus.Stereo, "sprop_stereo": &opus.SpropStereo, "useinbandfec": &opus.UseInbandFEC, "usedtx": &opus.UseDTX,
+		"stereo": &opus.Stereo, "sprop_stereo": &opus.SpropStereo,
+		"useinbandfec": &opus.UseInbandFEC, "usedtx": &opus.UseDTX,
 	} {
 		if !isNull(fields[name]) && json.Unmarshal(fields[name], flag) != nil {
 			return opus, refuse(ReasonInvalidAudioFormat, "opus_params.%s must be true or false", name)

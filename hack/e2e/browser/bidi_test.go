@@ -49,7 +49,8 @@ func newFirefox(t *testing.T) *firefox {
 	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(preferences), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command("firefox-esr", "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0")
+	command := exec.Command("firefox-esr", "--headless", "--no-remote", "--profile", profile,
+		"--remote-debugging-port", "0")
 	command.Env = append(os.Environ(), "HOME="+profile, "MOZ_DISABLE_CONTENT_SANDBOX=1", "MOZ_CRASHREPORTER_DISABLE=1")
 	output, err := command.StderrPipe()
 	if err != nil {

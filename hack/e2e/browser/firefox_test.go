@@ -40,9 +40,9 @@ func TestFirefoxIsToldThatLoopbackIsOutOfItsReach(t *testing.T) {
 // names.
 func TestFirefoxMeetsChromium(t *testing.T) {
 	const api, signaling, channelID = "http://127.0.0.1:6000/", "127.0.0.1:6001", "firefox"
-	stop, err := startSystem(api, "--media-listen="+publicAddress+":6004", "--signaling-listen="+signaling, "--shim-listen=127.0.0.1:6000",
-		"--manager-listen=127.0.0.1:6002", "--manager-metrics-listen=127.0.0.1:0", "--shim-metrics-listen=127.0.0.1:0",
-		"--mediaserver-metrics-listen=127.0.0.1:0")
+	stop, err := startSystem(api, "--media-listen="+publicAddress+":6004", "--signaling-listen="+signaling,
+		"--shim-listen=127.0.0.1:6000", "--manager-listen=127.0.0.1:6002", "--manager-metrics-listen=127.0.0.1:0",
+		"--shim-metrics-listen=127.0.0.1:0", "--mediaserver-metrics-listen=127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,8 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 			return nil
 		})
 		var id string
-		if err := evaluate(fmt.Sprintf("join(%q, %q, %q)", "ws://"+signaling+"/signaling", channelID, client), &id); err != nil {
+		join := fmt.Sprintf("join(%q, %q, %q)", "ws://"+signaling+"/signaling", channelID, client)
+		if err := evaluate(join, &id); err != nil {
 			t.Fatalf("%s cannot join: %v", client, err)
 		}
 		ids[client] = id
@@ -83,7 +84,8 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 	}
 	goesOn := func(evaluate func(string, any) error, sender string, frames, packets int) func() error {
 		return func() error {
-			if video, audio := received(evaluate, sender); video.FramesDecoded < frames || audio.PacketsReceived < packets {
+			video, audio := received(evaluate, sender)
+			if video.FramesDecoded < frames || audio.PacketsReceived < packets {
 				return fmt.Errorf("of %s: video %+v, audio %+v", sender, video, audio)
 			}
 

@@ -104,8 +104,9 @@ function listen(current, client) {
   }));
   signaling.addEventListener("unreachable", while_((addresses) => {
     leave();
-    showError(`Firefox sends no media to loopback addresses, and the media server has no other than ${addresses.join(", ")}. ` +
-      "Use Chromium on this machine, or end nagi and start it as bin/nagi --media-listen=ADDRESS:5004, where ADDRESS is one of this machine’s others.");
+    showError("Firefox sends no media to loopback addresses, and the media server has no other than " +
+      `${addresses.join(", ")}. Use Chromium on this machine, or end nagi and start it as ` +
+      "bin/nagi --media-listen=ADDRESS:5004, where ADDRESS is one of this machine’s others.");
   }));
   signaling.addEventListener("left", while_(({ code, reason }) => {
     leave();
