@@ -57,7 +57,7 @@ func (m *pauses) measureNagi(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	before, err := plane.ReadFsyncs(ctx, n.http, n.etcdURL)
+	before, err := plane.ReadFsyncs(ctx, n.http, n.programs.Etcd)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (m *pauses) measureNagi(ctx context.Context) (err error) {
 	if err := m.repeat(ctx, rounds); err != nil {
 		return err
 	}
-	after, err := plane.ReadFsyncs(ctx, n.http, n.etcdURL)
+	after, err := plane.ReadFsyncs(ctx, n.http, n.programs.Etcd)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (b *bench) measureReconnect(ctx context.Context) error {
 		})
 	})
 	// Back to the fleet that the next measure finds.
-	if err = errors.Join(err, b.system.end(ctx, storm.child)); err != nil {
+	if err = errors.Join(err, b.system.programs.End(ctx, storm.child)); err != nil {
 		return err
 	}
 	if err := b.system.served(ctx, b.options, 1, b.fleet.start); err != nil {
@@ -74,7 +74,7 @@ func (b *bench) elsewhere(ctx context.Context) ([]enforced, error) {
 	samples, _, err := b.weathered(ctx, "elsewhere", func(ctx context.Context) error {
 		return other.served(ctx, b.options, 0, storm.begin)
 	})
-	return samples, errors.Join(err, b.system.end(ctx, storm.child), b.system.end(ctx, other.manager), b.settle(ctx))
+	return samples, errors.Join(err, b.system.programs.End(ctx, storm.child), b.system.programs.End(ctx, other.manager), b.settle(ctx))
 }
 
 // live creates one pause after another in a channel whose media server stays

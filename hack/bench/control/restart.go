@@ -9,7 +9,7 @@ import (
 
 // measureRestart ends the manager and starts another at its address.
 func (b *bench) measureRestart(ctx context.Context) error {
-	if err := b.system.end(ctx, b.system.manager); err != nil {
+	if err := b.system.programs.End(ctx, b.system.manager); err != nil {
 		return err
 	}
 	began := time.Now()

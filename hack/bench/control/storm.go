@@ -59,7 +59,7 @@ func (b *bench) prepareStorm(ctx context.Context, manager string) (*storm, error
 	if err != nil {
 		return nil, fmt.Errorf("find the own program: %w", err)
 	}
-	c, err := b.system.spawn(stormCommand, "/usr/bin/nice", "-n", "19", self, stormCommand, manager, strconv.Itoa(b.options.channels), strconv.Itoa(b.options.mediaServers))
+	c, err := b.system.programs.Spawn(stormCommand, "/usr/bin/nice", "-n", "19", self, stormCommand, manager, strconv.Itoa(b.options.channels), strconv.Itoa(b.options.mediaServers))
 	if err != nil {
 		return nil, err
 	}

@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,18 +30,13 @@ import (
 
 const (
 	startLimit = 2 * time.Minute
-	stopLimit  = 30 * time.Second
 	// namespace is the tenant; aside is one that no manager watches.
 	namespace, aside = "default", "aside"
 )
 
 // system is etcd, kube-apiserver, a manager and a shim, each a process of its own.
 type system struct {
-	root, work string
-	children   []*child.Child // In the order of their start.
-	logs       []io.Closer
-	kubeconfig string
-	etcd       string
+	programs *plane.Programs
 
 	manager        *child.Child
 	managerAddress string // Of gRPC; the same after a restart.
@@ -58,34 +51,17 @@ type system struct {
 }
 
 func startSystem(ctx context.Context, root string) (*system, error) {
-	work, err := plane.Directory(root)
-	if err != nil {
-		return nil, err
-	}
-	s := &system{root: root, work: work, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("not within %s", startLimit))
 	defer cancel()
-	if err := s.start(ctx); err != nil {
+	programs, err := plane.Start(ctx, root, plane.Command)
+	if err != nil {
+		return nil, fmt.Errorf("start the system: %w", err)
+	}
+	s := &system{programs: programs, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the system: %w", err), s.stop(ctx))
 	}
 	return s, nil
-}
-
-func (s *system) start(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find the own program: %w", err)
-	}
-	kubernetes, err := s.spawn(plane.Command, self, plane.Command, s.work)
-	if err != nil {
-		return err
-	}
-	facts, err := kubernetes.Announced(ctx, "kubernetes")
-	if err != nil {
-		return err
-	}
-	s.kubeconfig, s.etcd = facts["kubeconfig"], facts["etcd"]
-	return s.connect(ctx)
 }
 
 func (s *system) connect(ctx context.Context) error {
@@ -93,7 +69,7 @@ func (s *system) connect(ctx context.Context) error {
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("register the API types: %w", err)
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", s.programs.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
@@ -118,7 +94,7 @@ func (s *system) startManager(ctx context.Context) error {
 	if s.managerAddress != "" {
 		listen, metrics = s.managerAddress, s.managerMetrics
 	}
-	c, err := s.program(ctx, "manager", "--kubeconfig="+s.kubeconfig, "--listen="+listen, "--metrics-listen="+metrics)
+	c, err := s.programs.Program(ctx, "manager", "--kubeconfig="+s.programs.Kubeconfig, "--listen="+listen, "--metrics-listen="+metrics)
 	if err != nil {
 		return err
 	}
@@ -142,7 +118,7 @@ func (s *system) startManager(ctx context.Context) error {
 // startOther starts another manager beside the first. Only what concerns it is set in
 // the result; whoever asked ends it.
 func (s *system) startOther(ctx context.Context) (*system, error) {
-	c, err := s.program(ctx, "manager", "--kubeconfig="+s.kubeconfig, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
+	c, err := s.programs.Program(ctx, "manager", "--kubeconfig="+s.programs.Kubeconfig, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +132,7 @@ func (s *system) startOther(ctx context.Context) (*system, error) {
 }
 
 func (s *system) startShim(ctx context.Context) error {
-	c, err := s.program(ctx, "shim", "--kubeconfig="+s.kubeconfig, "--managers="+s.managerAddress, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
+	c, err := s.programs.Program(ctx, "shim", "--kubeconfig="+s.programs.Kubeconfig, "--managers="+s.managerAddress, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -165,62 +141,18 @@ func (s *system) startShim(ctx context.Context) error {
 	return err
 }
 
-// program starts one of our programs and waits until it is ready.
-func (s *system) program(ctx context.Context, name string, arguments ...string) (*child.Child, error) {
-	c, err := s.spawn(name, filepath.Join(s.root, "bin", name), arguments...)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.Ready(ctx)
-}
-
-// spawn starts a program that keeps all that it writes in the working directory.
-func (s *system) spawn(name, path string, arguments ...string) (*child.Child, error) {
-	log, err := os.OpenFile(filepath.Join(s.work, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("make the log of %s: %w", name, err)
-	}
-	s.logs = append(s.logs, log)
-	c, err := child.Start(child.Spec{Name: name, Path: path, Args: arguments, Output: log, Env: append(os.Environ(), "TMPDIR="+s.work)})
-	if err != nil {
-		return nil, err
-	}
-	s.children = append(s.children, c)
-	return c, nil
-}
-
-// end stops one program now.
-func (s *system) end(ctx context.Context, c *child.Child) error {
-	for i, other := range s.children {
-		if other == c {
-			s.children = append(s.children[:i:i], s.children[i+1:]...)
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	return c.Stop(ctx)
-}
-
-// stop ends everything, in the reverse order of its start, and removes what it
-// wrote.
+// stop ends everything.
 func (s *system) stop(ctx context.Context) error {
-	var problems []error
 	s.http.CloseIdleConnections()
+	var problem error
 	if s.grpc != nil {
-		problems = append(problems, s.grpc.Close())
+		problem = s.grpc.Close()
 	}
-	for i := len(s.children) - 1; i >= 0; i-- {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
-		problems = append(problems, s.children[i].Stop(ctx))
-		cancel()
-		if s.children[i].Name() != plane.Command && s.apiHTTP != nil {
+	return errors.Join(problem, s.programs.Stop(ctx, func() {
+		if s.apiHTTP != nil {
 			s.apiHTTP.CloseIdleConnections()
 		}
-	}
-	for _, log := range s.logs {
-		problems = append(problems, log.Close())
-	}
-	return errors.Join(append(problems, os.RemoveAll(s.work))...)
+	}))
 }
 
 // managerFigures are the manager's own metrics, by name; of a metric with labels, the
