@@ -28,7 +28,10 @@ import (
 	"github.com/nagi-rtc/nagi/controllers/objects"
 )
 
-const deadline = 40 * time.Second
+const (
+	deadline    = 40 * time.Second
+	giveUpAfter = 2 * time.Second
+)
 
 // acting is knowledge whose objects are those of the API server and whose verdicts
 // are the test's: for what no media server can be made to say in time.
@@ -183,7 +186,7 @@ func elect(t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNames
 	}
 	l, err := lifecycle.New(lifecycle.Config{
 		REST: api, Knowledge: known, LeaseNamespace: leaseNamespace, Log: slog.New(slog.NewTextHandler(out, nil)), Registerer: registry,
-		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond, GiveUpAfter: 2 * time.Second,
+		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond, GiveUpAfter: giveUpAfter,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,49 +8,39 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// panicsInARow is how many panics, and nothing but panics, end a term.
+// panicsInARow is how many panics, and nothing but panics, of a namespace are too many.
 const panicsInARow = 10
 
-// health is the account of a term's work: a writer that writes nothing leaves the
-// office to another. A namespace in which this manager lacks rights is no reason to,
-// as long as it can write in another.
+// health is the account of a term's work, by namespace: a writer that writes nothing
+// leaves the office to another. A namespace that cannot be written (it lacks a role
+// binding, or its admission webhook answers nothing) is no reason to, as long as
+// another can.
 type health struct {
 	limit time.Duration
 
-	mu sync.Mutex
-	// all is the account of what fails wherever it is tried; rights are by namespace.
-	all    account
-	rights map[string]*account
-	panics int
-	err    error
+	mu       sync.Mutex
+	accounts map[string]*account
+	err      error
 }
 
-// account is of failures since the last write that succeeded.
+// account is a namespace's since the last write that succeeded there.
 type account struct {
-	since, last time.Time // zero: none
+	since, last time.Time // of failures; zero: none
+	panics      int       // in a row
 	written     bool
 }
 
-func (a *account) failed(now time.Time) (lasting time.Duration) {
-	if a.since.IsZero() || now.Sub(a.last) > 2*lastRetry {
-		// A failure that nobody has tried to mend since says nothing of the time between.
-		a.since = now
+// writes tells that the last write has succeeded.
+func (a *account) writes() bool { return a.written && a.since.IsZero() && a.panics < panicsInARow }
+
+func (h *health) account(namespace string) *account {
+	if h.accounts == nil {
+		h.accounts = map[string]*account{}
 	}
-	a.last = now
-
-	return now.Sub(a.since)
-}
-
-func (a *account) wrote() { *a = account{written: true} }
-
-func (h *health) rightsIn(namespace string) *account {
-	if h.rights == nil {
-		h.rights = map[string]*account{}
-	}
-	a := h.rights[namespace]
+	a := h.accounts[namespace]
 	if a == nil {
 		a = &account{}
-		h.rights[namespace] = a
+		h.accounts[namespace] = a
 	}
 
 	return a
@@ -59,63 +49,47 @@ func (h *health) rightsIn(namespace string) *account {
 func (h *health) succeeded(namespace string, wrote bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.panics = 0
+	a := h.account(namespace)
+	a.panics = 0
 	if wrote {
-		h.all.wrote()
-		h.rightsIn(namespace).wrote()
+		*a = account{written: true}
 	}
 }
 
 func (h *health) failed(namespace string, err error, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.panics = 0
-	var lasting time.Duration
-	if apierrors.IsForbidden(err) {
-		if lasting = h.rightsIn(namespace).failed(now); h.writesElsewhere(namespace) {
-			return
-		}
-	} else {
-		lasting = h.all.failed(now)
+	a := h.account(namespace)
+	a.panics = 0
+	if a.since.IsZero() || now.Sub(a.last) > 2*lastRetry {
+		// A failure that nobody has tried to mend since says nothing of the time between.
+		a.since = now
 	}
-	if lasting >= h.limit && h.err == nil {
-		h.err = fmt.Errorf("no write has succeeded for %s: %w", h.limit, err)
+	a.last = now
+	if now.Sub(a.since) >= h.limit {
+		h.broken(namespace, fmt.Errorf("no write has succeeded for %s: %w", h.limit, err))
 	}
 }
 
-// writesElsewhere tells that the last write in some other namespace succeeded. Call
-// with mu held.
-func (h *health) writesElsewhere(namespace string) bool {
-	for other, a := range h.rights {
-		if other != namespace && a.written && a.since.IsZero() {
-			return true
-		}
-	}
-
-	return false
-}
-
-// hinders tells that the next pause would fare no better: the failure is neither
-// about the object that was written nor about its namespace alone.
-func (h *health) hinders(namespace string, err error) bool {
-	switch {
-	case err == nil, apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return false
-	case apierrors.IsForbidden(err):
-		h.mu.Lock()
-		defer h.mu.Unlock()
-
-		return !h.writesElsewhere(namespace)
-	}
-
-	return true
-}
-
-func (h *health) panicked(err error) {
+func (h *health) panicked(namespace string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.panics++; h.panics >= panicsInARow && h.err == nil {
-		h.err = fmt.Errorf("nothing but panics, %d in a row: %w", panicsInARow, err)
+	a := h.account(namespace)
+	if a.panics++; a.panics >= panicsInARow {
+		h.broken(namespace, fmt.Errorf("nothing but panics, %d in a row: %w", panicsInARow, err))
+	}
+}
+
+// broken ends the term, unless the last write in some other namespace succeeded.
+// Call with mu held.
+func (h *health) broken(namespace string, err error) {
+	for other, a := range h.accounts {
+		if other != namespace && a.writes() {
+			return
+		}
+	}
+	if h.err == nil {
+		h.err = err
 	}
 }
 
@@ -127,23 +101,34 @@ func (h *health) failure() error {
 	return h.err
 }
 
-// wrote tells that the last write anywhere has succeeded.
+// wrote tells that the last write in some namespace has succeeded.
 func (h *health) wrote() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, a := range h.accounts {
+		if a.writes() {
+			return true
+		}
+	}
 
-	return h.all.written && h.all.since.IsZero()
+	return false
 }
 
 // fine tells that nothing has failed since the last write, if there was any.
 func (h *health) fine() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, a := range h.rights {
-		if !a.since.IsZero() {
+	for _, a := range h.accounts {
+		if !a.since.IsZero() || a.panics > 0 {
 			return false
 		}
 	}
 
-	return h.all.since.IsZero() && h.panics == 0
+	return true
+}
+
+// ofThePauseAlone tells that the failure is about what was written: the namespace's
+// other pauses may fare better.
+func ofThePauseAlone(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -41,7 +42,7 @@ func TestHealth(t *testing.T) {
 	}
 	h = fresh()
 	for i := range 5 * panicsInARow {
-		h.panicked(errors.New("panic"))
+		h.panicked("a", errors.New("panic"))
 		if i%2 == 0 {
 			h.succeeded("a", false)
 		}
@@ -50,42 +51,51 @@ func TestHealth(t *testing.T) {
 		t.Error("one object that panics ends the term of all")
 	}
 	for range panicsInARow {
-		h.panicked(errors.New("panic"))
+		h.panicked("a", errors.New("panic"))
 	}
 	if h.failure() == nil {
 		t.Error("nothing but panics and still in office")
 	}
 }
 
-// A namespace in which the manager lacks rights costs the others neither a worker
-// nor the writer, and is a reason to leave the office where there is no other.
-func TestRightsLackInOneNamespace(t *testing.T) {
+// A namespace that cannot be written, whatever the failure, costs the others no
+// writer, and is a reason to leave the office where there is no other.
+func TestOneNamespaceThatFailsIsNoReasonToGiveUp(t *testing.T) {
 	start := time.Now()
-	forbidden := fmt.Errorf("write: %w", apierrors.NewForbidden(schema.GroupResource{Resource: "rtpstreampauses"}, "pause", errors.New("no role")))
-	refuse := func(h *health, namespace string) {
-		for s := 0; s <= 60; s += 5 {
-			h.failed(namespace, forbidden, start.Add(time.Duration(s)*time.Second))
+	lasting := func(err error) func(*health, string) {
+		return func(h *health, namespace string) {
+			for s := 0; s <= 60; s += 5 {
+				h.failed(namespace, err, start.Add(time.Duration(s)*time.Second))
+			}
 		}
 	}
+	for what, fail := range map[string]func(h *health, namespace string){
+		"no rights": lasting(fmt.Errorf("write: %w", apierrors.NewForbidden(schema.GroupResource{Resource: "rtpstreampauses"}, "pause", errors.New("no role")))),
+		"webhook":   lasting(fmt.Errorf("write: %w", apierrors.NewInternalError(errors.New("failed calling webhook")))),
+		"no answer": lasting(fmt.Errorf("write: %w", context.DeadlineExceeded)),
+		"panics": func(h *health, namespace string) {
+			for range 2 * panicsInARow {
+				h.panicked(namespace, errors.New("panic"))
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			alone := &health{limit: 30 * time.Second}
+			fail(alone, "a")
+			if alone.failure() == nil || alone.wrote() || alone.fine() {
+				t.Error("no namespace is written, and still in office")
+			}
 
-	alone := &health{limit: 30 * time.Second}
-	refuse(alone, "a")
-	if alone.failure() == nil || !alone.hinders("a", forbidden) {
-		t.Error("no right anywhere, and still in office")
-	}
-
-	h := &health{limit: 30 * time.Second}
-	h.succeeded("b", true)
-	refuse(h, "a")
-	if h.failure() != nil || h.hinders("a", forbidden) || !h.wrote() {
-		t.Errorf("one namespace ends the writing in the other: %v", h.failure())
-	}
-	if !h.hinders("a", errors.New("no answer")) {
-		t.Error("an API server that does not answer is taken for a namespace's affair")
-	}
-	h.failed("b", forbidden, start)
-	refuse(h, "a")
-	if h.failure() == nil {
-		t.Error("no right in either namespace, and still in office")
+			h := &health{limit: 30 * time.Second}
+			h.succeeded("b", true)
+			fail(h, "a")
+			if h.failure() != nil || !h.wrote() || h.fine() {
+				t.Errorf("one namespace ends the writing in the other: %v", h.failure())
+			}
+			fail(h, "b")
+			if h.failure() == nil || h.wrote() {
+				t.Error("neither namespace is written, and still in office")
+			}
+		})
 	}
 }

@@ -19,10 +19,10 @@ const (
 	levels
 )
 
-// turns says in which order the levels are looked at, turn by turn. A mass effect
+// order says in which order the levels are looked at, turn by turn. A mass effect
 // holds up no live change; and since strict priorities starve what is low for as
 // long as there is something high, every level has its turns.
-var turns = [8][levels]level{
+var order = [8][levels]level{
 	{live, due, mass}, {live, due, mass}, {live, due, mass}, {due, live, mass},
 	{live, due, mass}, {live, due, mass}, {live, due, mass}, {mass, live, due},
 }
@@ -31,7 +31,8 @@ var turns = [8][levels]level{
 const longestWait = 24 * time.Hour
 
 // queue holds each pause that needs a look, once, however much happens to it, and
-// hands no pause to two workers at a time.
+// hands no pause to two workers at a time. Within a level the namespaces have their
+// turns, each with its own list: what one has waiting delays no other.
 type queue struct {
 	mu      sync.Mutex
 	waiter  *sync.Cond
@@ -39,8 +40,10 @@ type queue struct {
 	turn    int
 	entries map[types.NamespacedName]*entry
 	// most is how many entries there have been since the map was made.
-	most  int
-	ready [levels]*list.List
+	most    int
+	tenants map[string]*tenant
+	// turns are, by level, the tenants with something ready.
+	turns [levels]*list.List
 	later laterHeap
 	timer *time.Timer
 	// running are those that workers have.
@@ -57,8 +60,9 @@ const bulkLimit = workers / 2
 const fewEntries = 1000
 
 type entry struct {
-	name types.NamespacedName
-	// element is the place in the list of level; nil while not ready.
+	name   types.NamespacedName
+	tenant *tenant
+	// element is the place in the tenant's list of level; nil while not ready.
 	element *list.Element
 	level   level
 	// began is when a worker took it; zero while none has.
@@ -77,10 +81,10 @@ type entry struct {
 }
 
 func newQueue() *queue {
-	q := &queue{entries: map[types.NamespacedName]*entry{}, running: map[*entry]struct{}{}}
+	q := &queue{entries: map[types.NamespacedName]*entry{}, tenants: map[string]*tenant{}, running: map[*entry]struct{}{}}
 	q.waiter = sync.NewCond(&q.mu)
-	for l := range q.ready {
-		q.ready[l] = list.New()
+	for l := range q.turns {
+		q.turns[l] = list.New()
 	}
 
 	return q
@@ -95,7 +99,7 @@ func (q *queue) add(name types.NamespacedName, l level) {
 	}
 	e := q.entries[name]
 	if e == nil {
-		e = &entry{name: name, index: -1}
+		e = &entry{name: name, tenant: q.tenant(name.Namespace), index: -1}
 		q.entries[name] = e
 		q.most = max(q.most, len(q.entries))
 	}
@@ -114,10 +118,10 @@ func (q *queue) makeReady(e *entry, l level) {
 	case e.element != nil && e.level <= l:
 		return
 	case e.element != nil:
-		q.ready[e.level].Remove(e.element)
+		q.pull(e)
 	}
 	e.level = l
-	e.element = q.ready[l].PushBack(e)
+	q.push(e)
 	q.waiter.Signal()
 }
 
@@ -126,18 +130,20 @@ func (q *queue) take() (name types.NamespacedName, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.closed {
-		for _, l := range turns[q.turn] {
-			front := q.ready[l].Front()
-			if front == nil || l == mass && q.bulk >= bulkLimit {
+		for _, l := range order[q.turn] {
+			e := q.first(l)
+			if e == nil {
 				continue
 			}
-			q.turn = (q.turn + 1) % len(turns)
-			e := q.ready[l].Remove(front).(*entry)
-			e.element, e.began, e.bulk = nil, time.Now(), l == mass
+			q.turn = (q.turn + 1) % len(order)
+			q.pull(e)
+			e.began, e.bulk = time.Now(), l == mass
+			q.running[e] = struct{}{}
+			e.tenant.running++
 			if e.bulk {
 				q.bulk++
+				e.tenant.bulk++
 			}
-			q.running[e] = struct{}{}
 
 			return e.name, true
 		}
@@ -154,6 +160,10 @@ type next struct {
 	level level
 	// failed: at follows from how often it has failed in a row.
 	failed bool
+	// barred: it failed, and the other pauses of its namespace would fare no better.
+	barred bool
+	// wrote: the namespace has been written.
+	wrote bool
 }
 
 const (
@@ -168,10 +178,13 @@ func (q *queue) done(name types.NamespacedName, n next) {
 	e := q.entries[name]
 	e.began = time.Time{}
 	delete(q.running, e)
+	e.tenant.running--
 	if e.bulk {
 		q.bulk--
-		q.waiter.Signal()
+		e.tenant.bulk--
 	}
+	q.tried(e.tenant, n)
+	q.waiter.Signal()
 	if n.failed {
 		n.at, n.level = time.Now().Add(min(firstRetry<<min(e.failures, 10), lastRetry)), due
 		e.failures++
@@ -239,6 +252,11 @@ func (q *queue) close() {
 	if q.timer != nil {
 		q.timer.Stop()
 	}
+	for _, t := range q.tenants {
+		if t.rest != nil {
+			t.rest.Stop()
+		}
+	}
 	q.waiter.Broadcast()
 }
 
@@ -257,11 +275,14 @@ func (q *queue) oldest(now time.Time) time.Time {
 }
 
 // depth returns how many are ready at the level.
-func (q *queue) depth(l level) int {
+func (q *queue) depth(l level) (ready int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for _, t := range q.tenants {
+		ready += t.ready[l].Len()
+	}
 
-	return q.ready[l].Len()
+	return ready
 }
 
 // laterHeap has the pause whose time comes first at its top.

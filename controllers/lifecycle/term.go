@@ -16,9 +16,6 @@ const (
 	workers = 16
 	// watchPeriod is how often a term is looked at.
 	watchPeriod = 100 * time.Millisecond
-	// longestPause is how long a worker waits at most after a failure that has
-	// nothing to do with the pause at hand.
-	longestPause = 2 * time.Second
 )
 
 // term writes until ctx ends or the lease runs out; the error tells why it has
@@ -98,49 +95,39 @@ func (l *Lifecycle) oversee(ctx context.Context, q *queue, h *health, began time
 }
 
 func (l *Lifecycle) work(ctx context.Context, q *queue, r *reconciler, h *health) {
-	var failures int
 	for {
 		name, ok := q.take()
 		if !ok {
 			return
 		}
-		n, err := l.look(ctx, r, h, name)
-		if err != nil {
-			n = next{failed: true}
-		}
-		q.done(name, n)
-		if !h.hinders(name.Namespace, err) {
-			failures = 0
-
-			continue
-		}
-		// The next pause would fare no better.
-		pause(ctx, min(firstRetry<<min(failures, 10), longestPause))
-		failures++
+		q.done(name, l.look(ctx, r, h, name))
 	}
 }
 
 // look reconciles one pause and keeps the account of how that goes.
-func (l *Lifecycle) look(ctx context.Context, r *reconciler, h *health, name types.NamespacedName) (n next, err error) {
+func (l *Lifecycle) look(ctx context.Context, r *reconciler, h *health, name types.NamespacedName) (n next) {
 	defer func() {
 		if p := recover(); p != nil {
 			l.metrics.panics.Inc()
 			l.config.Log.Error("panic while a pause was looked at", "namespace", name.Namespace, "name", name.Name, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
-			h.panicked(err)
+			h.panicked(name.Namespace, fmt.Errorf("panic: %v", p))
+			n = next{failed: true}
 		}
 	}()
 	n, wrote, err := r.reconcile(ctx, name)
 	switch {
+	case err == nil:
+		h.succeeded(name.Namespace, wrote)
+		n.wrote = wrote
+
+		return n
 	case ctx.Err() != nil || errors.Is(err, errOutOfOffice):
 		// The end of the term is no failure of the API server.
-	case err != nil:
+	default:
 		l.metrics.failures.Inc()
 		l.config.Log.Warn("not written; tried again", "namespace", name.Namespace, "name", name.Name, "err", err)
 		h.failed(name.Namespace, err, time.Now())
-	default:
-		h.succeeded(name.Namespace, wrote)
 	}
 
-	return n, err
+	return next{failed: true, barred: !ofThePauseAlone(err)}
 }
