@@ -120,7 +120,7 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 		known.Run,
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
 		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, known.Ready, undecodable, elected.GaveUp)}, probes)
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, known.Ready, undecodable, elected.GaveUp, elected.Unelectable)}, probes)
 		},
 		elected.Run,
 	)

@@ -350,6 +350,28 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 	p.end(t)
 }
 
+// A manager that cannot have the lease serves, and says that nobody can elect it.
+func TestWhoCannotHaveTheLeaseServesAndSaysSo(t *testing.T) {
+	const user = "bystander"
+	api, kubeconfig := identity(t, user)
+	role := roleOf(user, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}})
+	role.Rules = role.Rules[:1] // The election's is the last.
+	for _, object := range []client.Object{role, bindingOf(user)} {
+		if err := api.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := begin(t, "--kubeconfig="+kubeconfig)
+	probes := p.probes(t)
+	readyz(t, probes, http.StatusOK, "ok\nthis manager cannot be elected to write status: the lease default/nagi-manager")
+	readyz(t, probes, http.StatusOK, "bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=default")
+	p.says(t, "this manager cannot be elected to write status")
+	if _, text := get(t, probes+"/metrics"); !strings.Contains(text, "nagi_manager_unelectable 1") {
+		t.Error("/metrics does not tell")
+	}
+	p.end(t)
+}
+
 func TestReadinessNamesABoundNumberOfUndecodableObjects(t *testing.T) {
 	if err := actOnNobody(nil); err != nil {
 		t.Errorf("of none: %v", err)

@@ -91,8 +91,11 @@ func New(config Config) (*Lifecycle, error) {
 	}
 	l := &Lifecycle{
 		config: config, metrics: newMetrics(config.Registerer),
-		tenure: &tenure{Interface: lock, lease: config.LeaseDuration},
+		tenure: &tenure{Interface: lock, lease: config.LeaseDuration, requests: &requests{
+			limit: config.LeaseDuration, namespace: config.LeaseNamespace, log: config.Log,
+		}},
 	}
+	config.Registerer.MustRegister(unelectable(l.Unelectable))
 	if l.writer, err = newWriter(config.REST, l.tenure); err != nil {
 		return nil, err
 	}
@@ -140,6 +143,11 @@ func (l *Lifecycle) GaveUp() error {
 
 	return nil
 }
+
+// Unelectable tells why this replica cannot be elected: its requests for the lease have
+// failed for as long as a lease lasts; nil when they have not. Tables and View do not
+// depend on it.
+func (l *Lifecycle) Unelectable() error { return l.tenure.requests.failing() }
 
 // Run campaigns until ctx ends, again after each term: losing the lease ends
 // nothing but the writing. It returns when the last term's work has ended.

@@ -51,3 +51,15 @@ func (m *metrics) observe(q *queue) {
 		m.waiting.WithLabelValues(priority).Set(float64(q.depth(l)))
 	}
 }
+
+func unelectable(why func() error) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nagi_manager_unelectable", Help: "1 while this replica cannot be elected, as requests for the lease have failed for as long as it lasts.",
+	}, func() float64 {
+		if why() != nil {
+			return 1
+		}
+
+		return 0
+	})
+}

@@ -20,7 +20,8 @@ var errOutOfOffice = errors.New("not written: the last renewal of the lease is o
 // to it; a process that was stopped and woken writes before that.
 type tenure struct {
 	resourcelock.Interface
-	lease time.Duration
+	lease    time.Duration
+	requests *requests
 
 	mu sync.Mutex
 	// sent is when the last renewal was sent; zero while there is none.
@@ -55,6 +56,7 @@ func (t *tenure) left() time.Duration {
 // Get reads the record, which may tell that the lease is somebody else's.
 func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := t.Interface.Get(ctx)
+	t.requests.read(raw, err, time.Now())
 	if err == nil {
 		t.mu.Lock()
 		if t.holder = record.HolderIdentity; t.holder != t.Identity() {
@@ -93,6 +95,10 @@ func (t *tenure) Update(ctx context.Context, record resourcelock.LeaderElectionR
 }
 
 func (t *tenure) renewed(err error, record resourcelock.LeaderElectionRecord, sent time.Time) error {
+	if record.HolderIdentity == t.Identity() {
+		// A release that fails is no matter: the lease ends by itself.
+		t.requests.written(err, time.Now())
+	}
 	if err != nil {
 		return err
 	}
