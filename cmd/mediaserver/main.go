@@ -62,7 +62,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	return ops.Run(ctx,
 		sfu.run,
 		serve(mux, sfu.signaling.Bound(listener)),
-		serve(ops.Handler(registry, sfu.ready), metricsListener),
+		serve(ops.Handler(registry, sfu.ready, sfu.subscriber.Vouched, sfu.subscriber.Taken), metricsListener),
 	)
 }
 

@@ -14,8 +14,9 @@ import (
 const (
 	// refusedRetry is how long after its refusal a channel is reported again.
 	refusedRetry = 10 * time.Second
-	// namesTold bounds how many channels a text names.
-	namesTold = 5
+	// namesTold bounds how many channels a text names, and reasonTold how many bytes
+	// of the reason why one is refused.
+	namesTold, reasonTold = 5, 1000
 )
 
 // Refused is a channel of which a replica takes nothing.
@@ -88,6 +89,59 @@ func (s *Subscriber) Refusals() []Refused {
 		return strings.Compare(a.ChannelID+"\x00"+a.Manager, b.ChannelID+"\x00"+b.Manager)
 	})
 	return refusals
+}
+
+// Vouched returns nil while some live replica vouches for its tables, and before Ready
+// does, which tells what is missing then. The error tells since when none does, and
+// why: the tables held go on acting, so that the media server stays ready.
+func (s *Subscriber) Vouched() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var reasons []string
+	for st := range s.streams {
+		switch {
+		case st.fresh():
+			return nil
+		case st.stale:
+			reasons = append(reasons, fmt.Sprintf("the manager %s does not hear from the API server", st.address))
+		default:
+			reasons = append(reasons, fmt.Sprintf("the manager %s has not told its version yet", st.address))
+		}
+	}
+	if !s.ready {
+		return nil
+	}
+	for address, err := range s.failures {
+		reasons = append(reasons, fmt.Sprintf("no stream to the manager %s: %v", address, err))
+	}
+	if len(reasons) == 0 {
+		reasons = append(reasons, fmt.Sprintf("no stream to any manager of %s", strings.Join(s.config.Managers, ", ")))
+	}
+	slices.Sort(reasons)
+	return fmt.Errorf("no manager vouches for the tables since %s: the pauses held go on acting, and no newer one does (%s)",
+		s.lastFresh.UTC().Format(time.RFC3339), strings.Join(reasons, "; "))
+}
+
+// Taken returns nil while every replica takes every channel that is hosted. The error
+// names some of those that one does not, and why: their pauses may not act.
+func (s *Subscriber) Taken() error {
+	refusals := s.Refusals()
+	if len(refusals) == 0 {
+		return nil
+	}
+	told := make([]string, 0, namesTold+1)
+	for i, refused := range refusals {
+		if i == namesTold {
+			told = append(told, fmt.Sprintf("and %d more", len(refusals)-i))
+			break
+		}
+		reason := refused.Reason
+		if len(reason) > reasonTold {
+			reason = strings.ToValidUTF8(reason[:reasonTold], "") + "..."
+		}
+		told = append(told, fmt.Sprintf("channel %q by the manager %s: %s", refused.ChannelID, refused.Manager, reason))
+	}
+	return fmt.Errorf("refused, so that pauses act only as far as another manager, or the last table, tells them: %s", strings.Join(told, "; "))
 }
 
 // refused takes that the replica takes nothing of a channel. The channel is not

@@ -73,7 +73,8 @@ func (st *stream) noteMembership(channelID string, m Membership) []*forwardingv1
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := st.exchanges[channelID]
-	if m.Instance == 0 {
+	if m.Instance == 0 || m.Base == 0 && len(m.Joined) == 0 {
+		// Not hosted, or about to end: a whole report names somebody.
 		return st.noteClosed(channelID, e)
 	}
 	if e == nil || e.instance != m.Instance {
