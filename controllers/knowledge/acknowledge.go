@@ -16,6 +16,8 @@ type acknowledgement struct {
 	whole           bool
 	set             map[string]state
 	removed         []string
+	bytes           int  // that it takes, as the stream counts them
+	over            bool // it was too large, and nothing of it is kept
 }
 
 // Acknowledge takes a part of what a channel's instance does with the pauses of
@@ -40,18 +42,33 @@ func (s *Session) Acknowledge(a *forwardingv1.Acknowledgement, now time.Time) er
 			s.acknowledgements[a.GetChannelId()] = part
 		}
 	}
-	if err := part.add(a); err != nil {
+	if err := s.addStates(part, a); err != nil {
 		return err
 	}
 	if a.GetMore() {
 		return nil
 	}
 	delete(s.acknowledgements, a.GetChannelId())
+	s.partBytes -= part.bytes
 
 	return s.acknowledged(a.GetChannelId(), part, now)
 }
 
-func (p *acknowledgement) add(a *forwardingv1.Acknowledgement) error {
+// addStates keeps the part, unless the stream has too much of such already: then the
+// acknowledgement is refused when its last part is there.
+func (s *Session) addStates(p *acknowledgement, a *forwardingv1.Acknowledgement) error {
+	bytes := entryBytes * (len(a.GetSet()) + len(a.GetRemoved()))
+	for _, pause := range a.GetSet() {
+		bytes += len(pause.GetUid())
+	}
+	for _, uid := range a.GetRemoved() {
+		bytes += len(uid)
+	}
+	if !s.keep(&p.bytes, &p.over, bytes) {
+		p.set, p.removed = nil, nil
+
+		return nil
+	}
 	for _, pause := range a.GetSet() {
 		p.set[pause.GetUid()] = state{digest: Digest(pause.GetDigest()), state: pause.GetState()}
 	}
@@ -78,8 +95,8 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 	case h.acknowledgedBy == s && a.epoch < h.acknowledgedEpoch:
 		return fmt.Errorf("%w: acknowledgement.epoch: channel %q was acknowledged at epoch %d, and now at %d: it does not go back", ErrInvalid, channelID, h.acknowledgedEpoch, a.epoch)
 	}
-	if limit := t.config.Limits.States; s.server.states+h.more(a) > limit {
-		s.overflow(h, h.instance, h.epoch, fmt.Sprintf("media server %q has acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limit, channelID))
+	if reason := s.boundStates(h, a); reason != "" {
+		s.overflow(h, h.instance, h.epoch, reason)
 
 		return nil
 	}
@@ -89,6 +106,21 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 	t.bells.ring(channelBell(channelID))
 
 	return nil
+}
+
+// boundStates names the bound that the acknowledgement breaks.
+func (s *Session) boundStates(h *hosted, a *acknowledgement) string {
+	t, limits, more := s.tenant, s.tenant.config.Limits, h.more(a)
+	switch {
+	case a.over:
+		return s.tooManyBytes("acknowledgements", h.channel.id)
+	case s.server.states+more > limits.States:
+		return fmt.Sprintf("media server %q has acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.States, h.channel.id)
+	case t.states+more > limits.NamespaceStates:
+		return fmt.Sprintf("the media servers of namespace %q have acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceStates, h.channel.id)
+	default:
+		return ""
+	}
 }
 
 // more is how many more states the acknowledgement makes.
@@ -116,7 +148,7 @@ func (s *Session) states(h *hosted, a *acknowledgement, now time.Time) (changed 
 			changed = append(changed, e)
 		}
 	}
-	s.server.states -= len(h.acknowledged)
+	before := len(h.acknowledged)
 	if a.whole {
 		for uid := range h.acknowledged {
 			if _, still := a.set[uid]; !still {
@@ -131,12 +163,12 @@ func (s *Session) states(h *hosted, a *acknowledgement, now time.Time) (changed 
 		}
 	}
 	for uid, next := range a.set {
-		before := h.acknowledged[uid]
-		if before.digest == next.digest && before.state == next.state {
+		had := h.acknowledged[uid]
+		if had.digest == next.digest && had.state == next.state {
 			continue
 		}
 		e := t.byUID[types.UID(uid)]
-		if next.after = before.after; before.digest != next.digest {
+		if next.after = had.after; had.digest != next.digest {
 			next.after = t.latency(e, next.digest, now)
 		}
 		if e != nil {
@@ -145,7 +177,7 @@ func (s *Session) states(h *hosted, a *acknowledgement, now time.Time) (changed 
 		}
 		h.acknowledged[uid] = next
 	}
-	s.server.states += len(h.acknowledged)
+	t.countStates(s.server, len(h.acknowledged)-before)
 
 	return changed
 }

@@ -125,3 +125,127 @@ func TestAcknowledgementsOfWhatIsNotHeldAreAskedForAgain(t *testing.T) {
 		}
 	}
 }
+
+// What the media servers of a namespace hold together is bounded, and what each says
+// is bounded in bytes, whatever the entries.
+func TestEachBoundOfANamespaceAndOfBytesNamesItselfAndTheOthersGoOn(t *testing.T) {
+	w := newWorld(Limits{NamespaceChannels: 3, NamespaceStates: 3, ConnectionBytes: 1000, NamespaceConnectionBytes: 1500})
+	w.list()
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.create(name)
+	}
+	one := w.stream(t, "one", start, reportOf("lobby", 1, 1, 0, "R", "S"), reportOf("hall", 2, 1, 0, "1"))
+	two := w.stream(t, "two", start, reportOf("lobby", 1, 1, 0, "T"))
+	drain(one)
+	drain(two)
+	expect := func(what string, s *Session, channelID, want string) {
+		t.Helper()
+		if reason := refusals(s)[channelID]; !strings.Contains(reason, want) || want == "" && reason != "" {
+			t.Errorf("%s: refused for %q, want %q", what, reason, want)
+		}
+	}
+	must(t, two.Report(reportOf("attic", 2, 1, 0, "2"), start))
+	expect("channels of a namespace", two, "attic", `namespace "tenant" host more than 3 channels`)
+	must(t, one.Report(&forwardingv1.ChannelReport{ChannelId: "hall", Instance: 2, Closed: true}, start))
+	must(t, two.Report(reportOf("attic", 2, 1, 0, "2"), start))
+	expect("one less", two, "attic", "")
+
+	w.acknowledge(t, one, "lobby", 1, 1, start, map[string]forwardingv1.State{"a": matching, "b": matching})
+	w.acknowledge(t, two, "lobby", 1, 1, start, map[string]forwardingv1.State{"a": matching})
+	expect("states within the bound", two, "lobby", "")
+	w.acknowledge(t, two, "lobby", 1, 1, start, map[string]forwardingv1.State{"a": matching, "b": matching})
+	expect("states of a namespace", two, "lobby", `namespace "tenant" have acknowledged more than 3 pauses`)
+	if w.states != 2 || one.server.states != 2 || two.server.states != 0 {
+		t.Errorf("%d states are counted, %d and %d", w.states, one.server.states, two.server.states)
+	}
+	must(t, two.Report(reportOf("lobby", 1, 2, 0, "T"), start))
+	drain(two)
+
+	large := func(channelID string, epoch, base uint64, id string, bytes int) *forwardingv1.ChannelReport {
+		r := reportOf(channelID, 1, epoch, base, id)
+		r.Joined[0].SessionId = strings.Repeat("x", bytes)
+
+		return r
+	}
+	must(t, one.Report(large("lobby", 2, 1, "U", 1000), start))
+	expect("bytes of a media server", one, "lobby", `connections of media server "one" have more than 1000 bytes`)
+	must(t, one.Report(large("lobby", 3, 0, "U", 900), start))
+	expect("fewer bytes", one, "lobby", "")
+	must(t, one.Report(large("lobby", 4, 3, "U", 100), start)) // The same one, with other words.
+	must(t, one.Report(large("lobby", 5, 4, "U", 900), start))
+	expect("as many bytes as before", one, "lobby", "")
+	must(t, two.Report(large("lobby", 3, 2, "V", 700), start))
+	expect("bytes of a namespace", two, "lobby", `connections of namespace "tenant" have more than 1500 bytes`)
+	if w.connections != 2 || w.hosted != 3 || w.connectionBytes != one.server.connectionBytes+two.server.connectionBytes {
+		t.Errorf("%d connections are counted, %d channels hosted, %d bytes", w.connections, w.hosted, w.connectionBytes)
+	}
+
+	for _, s := range []*Session{one, two} {
+		s.Farewell(start)
+		s.Close(start)
+	}
+	if w.connections+w.connectionBytes+w.hosted+w.states != 0 {
+		t.Errorf("of nobody %d connections of %d bytes, %d channels, %d states are counted", w.connections, w.connectionBytes, w.hosted, w.states)
+	}
+}
+
+// Messages that never end take a bounded part of memory: what goes beyond it is not
+// kept, and refuses its channel in the end; the others go on.
+func TestPartsAreBoundedInBytes(t *testing.T) {
+	w := newWorld(Limits{PartBytes: 20_000})
+	w.list(w.pause("a"))
+	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "R"), reportOf("hall", 2, 1, 0, "1"))
+	drain(s)
+	part := func(channelID string, from int) *forwardingv1.ChannelReport {
+		r := reportOf(channelID, 3, 2, 0)
+		for i := range 20 {
+			r.Joined = append(r.Joined, member(fmt.Sprint(from+i)))
+		}
+		r.More = true
+
+		return r
+	}
+	states := func(channelID string, instance uint64, from int) *forwardingv1.Acknowledgement {
+		a := &forwardingv1.Acknowledgement{ChannelId: channelID, Instance: instance, Epoch: 1, Whole: true, More: true}
+		for i := range 20 {
+			a.Set = append(a.Set, &forwardingv1.PauseState{Uid: fmt.Sprint(from + i), Digest: make([]byte, forwardingv1.DigestBytes), State: matching})
+		}
+
+		return a
+	}
+	for i := range 100 {
+		must(t, s.Report(part("foyer", 20*i), start))
+		must(t, s.Acknowledge(states("hall", 2, 20*i), start))
+		if s.partBytes > 20_000 {
+			t.Fatalf("%d bytes are taken", s.partBytes)
+		}
+	}
+	if len(s.reports["foyer"].joined)+len(s.acknowledgements["hall"].set) > 0 || s.partBytes != 0 {
+		t.Errorf("%d connections and %d states are kept, %d bytes counted", len(s.reports["foyer"].joined), len(s.acknowledgements["hall"].set), s.partBytes)
+	}
+	// Another channel's is taken meanwhile.
+	whole := part("attic", 0)
+	must(t, s.Report(whole, start))
+	whole = part("attic", 20)
+	whole.More = false
+	must(t, s.Report(whole, start))
+	w.acknowledge(t, s, "lobby", 1, 1, start, map[string]forwardingv1.State{"a": matching})
+	if reasons := refusals(s); len(reasons) != 0 || len(w.Connections("attic", nil, nil).Connections) != 40 {
+		t.Errorf("refused are %v", reasons)
+	}
+	last, all := part("foyer", 0), states("hall", 2, 0)
+	last.More, all.More = false, false
+	must(t, s.Report(last, start))
+	must(t, s.Acknowledge(all, start))
+	reasons := refusals(s)
+	if !strings.Contains(reasons["foyer"], `the reports of media server "ms" that are not finished take more than 20000 bytes`) ||
+		!strings.Contains(reasons["hall"], `the acknowledgements of media server "ms" that are not finished take more than 20000 bytes`) || len(reasons) != 2 {
+		t.Errorf("refused are %v", reasons)
+	}
+	// One that is closed gives back what its parts took.
+	must(t, s.Report(part("cellar", 0), start))
+	must(t, s.Report(&forwardingv1.ChannelReport{ChannelId: "cellar", Instance: 3, Closed: true}, start))
+	if s.partBytes != 0 {
+		t.Errorf("%d bytes are counted", s.partBytes)
+	}
+}

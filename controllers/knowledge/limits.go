@@ -13,9 +13,18 @@ type Limits struct {
 	MediaServerConnections int
 	// NamespaceConnections bounds the connections of a namespace; 400,000.
 	NamespaceConnections int
-	// States bounds the states of pauses that a media server has acknowledged;
-	// 500,000.
-	States int
+	// NamespaceChannels bounds the channels of a namespace, each counted once for
+	// every media server that hosts it; 200,000.
+	NamespaceChannels int
+	// ConnectionBytes bounds what the connections of a media server have on the wire,
+	// and NamespaceConnectionBytes those of a namespace; 64 MiB and 256 MiB.
+	ConnectionBytes, NamespaceConnectionBytes int
+	// States bounds the states of pauses that a media server has acknowledged, and
+	// NamespaceStates those of a namespace; 500,000 and 1,000,000.
+	States, NamespaceStates int
+	// PartBytes bounds what a stream's messages of which parts are still to come take
+	// in memory; 64 MiB.
+	PartBytes int
 	// Names bounds the connections that have left and are remembered, and the media
 	// servers that were given up, per namespace; 100,000. The oldest are forgotten.
 	Names int
@@ -31,7 +40,12 @@ func (l *Limits) setDefaults() {
 		{&l.Connections, 20_000},
 		{&l.MediaServerConnections, 100_000},
 		{&l.NamespaceConnections, 400_000},
+		{&l.NamespaceChannels, 200_000},
+		{&l.ConnectionBytes, 64 << 20},
+		{&l.NamespaceConnectionBytes, 256 << 20},
 		{&l.States, 500_000},
+		{&l.NamespaceStates, 1_000_000},
+		{&l.PartBytes, 64 << 20},
 		{&l.Names, 100_000},
 	} {
 		if *limit.value == 0 {

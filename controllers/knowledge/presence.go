@@ -29,7 +29,9 @@ type mediaServer struct {
 	complete    time.Time // when the present stream's report was complete; zero: not yet
 	channels    map[string]*hosted
 	connections int
-	states      int
+	// connectionBytes is what the connections have on the wire.
+	connectionBytes int
+	states          int
 	// untold: it hosts channels beyond the bounds, which nothing is known of.
 	untold bool
 	// told: watchers have been told of its loss.
@@ -47,6 +49,7 @@ type hosted struct {
 
 	instance, epoch uint64
 	connections     map[string]*known
+	connectionBytes int
 
 	// What the instance does with pauses, by uid, as acknowledged for epoch.
 	acknowledged      map[string]state
@@ -234,6 +237,7 @@ func (t *Tenant) leave(h *hosted, at time.Time) {
 	})
 	t.forgetStates(h)
 	delete(h.server.channels, h.channel.id)
+	t.hosted--
 	for i, other := range h.channel.hosts {
 		if other == h {
 			h.channel.hosts = append(h.channel.hosts[:i:i], h.channel.hosts[i+1:]...)
@@ -249,6 +253,7 @@ func (t *Tenant) host(s *Session, channelID string) *hosted {
 	c := t.channel(channelID)
 	h := &hosted{server: s.server, channel: c, session: s, connections: map[string]*known{}, acknowledged: map[string]state{}}
 	s.server.channels[channelID] = h
+	t.hosted++
 	c.hosts = append(c.hosts, h)
 
 	return h
@@ -256,21 +261,22 @@ func (t *Tenant) host(s *Session, channelID string) *hosted {
 
 // depart notes that a connection has left.
 func (t *Tenant) depart(h *hosted, id string, at time.Time) {
-	if h.connections[id] == nil {
+	before := h.connections[id]
+	if before == nil {
 		return
 	}
 	delete(h.connections, id)
-	h.server.connections--
-	t.connections--
+	t.count(h, -1, -proto.Size(before.Connection))
 	t.departed.note(id, at)
 	t.presenceChanged(id)
 }
 
 // join notes that a connection is there.
 func (t *Tenant) join(h *hosted, c *forwardingv1.Connection, epoch uint64) {
-	if h.connections[c.GetConnectionId()] == nil {
-		h.server.connections++
-		t.connections++
+	if before := h.connections[c.GetConnectionId()]; before != nil {
+		t.count(h, 0, proto.Size(c)-proto.Size(before.Connection))
+	} else {
+		t.count(h, 1, proto.Size(c))
 	}
 	t.share(c)
 	h.connections[c.GetConnectionId()] = &known{c, epoch}
@@ -308,9 +314,24 @@ func (t *Tenant) presenceChanged(connectionID string) {
 	}
 }
 
+// count counts connections that came or went, and what they have on the wire.
+func (t *Tenant) count(h *hosted, connections, bytes int) {
+	h.server.connections += connections
+	t.connections += connections
+	h.connectionBytes += bytes
+	h.server.connectionBytes += bytes
+	t.connectionBytes += bytes
+}
+
+// countStates counts states that came or went.
+func (t *Tenant) countStates(server *mediaServer, states int) {
+	server.states += states
+	t.states += states
+}
+
 // forgetStates drops what was acknowledged: it ends with its instance.
 func (t *Tenant) forgetStates(h *hosted) {
-	h.server.states -= len(h.acknowledged)
+	t.countStates(h.server, -len(h.acknowledged))
 	h.acknowledged, h.acknowledgedEpoch, h.acknowledgedBy = map[string]state{}, 0, nil
 }
 

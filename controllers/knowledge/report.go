@@ -9,16 +9,15 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
-// assemblies bounds the messages in parts that a stream may have begun and not
-// finished.
-const assemblies = 4
-
 // report is one whose parts are coming in.
 type report struct {
 	instance, epoch, base uint64
 	joined                map[string]*forwardingv1.Connection
+	joinedBytes           int // on the wire
 	left                  []string
 	size                  int
+	bytes                 int  // that it takes, as the stream counts them
+	over                  bool // it was too large, and nothing of it is kept
 }
 
 // Report takes a part of what changed in the membership of a channel. What cannot
@@ -35,7 +34,7 @@ func (s *Session) Report(r *forwardingv1.ChannelReport, now time.Time) error {
 		return fmt.Errorf("%w: a report came after Farewell: say farewell last", ErrInvalid)
 	}
 	if r.GetClosed() {
-		delete(s.reports, r.GetChannelId())
+		s.dropReport(r.GetChannelId())
 
 		return s.closed(r, now)
 	}
@@ -52,18 +51,34 @@ func (s *Session) Report(r *forwardingv1.ChannelReport, now time.Time) error {
 			s.reports[r.GetChannelId()] = part
 		}
 	}
-	part.add(r, t.config.Limits.Connections)
+	s.addConnections(part, r)
 	if r.GetMore() {
 		return nil
 	}
+	s.partBytes -= part.bytes
 	delete(s.reports, r.GetChannelId())
 
 	return s.reported(r.GetChannelId(), part, now)
 }
 
-// add keeps no more than what is refused in the end anyhow.
-func (p *report) add(r *forwardingv1.ChannelReport, limit int) {
+// addConnections keeps no more than what is refused in the end anyhow, when the last
+// part is there.
+func (s *Session) addConnections(p *report, r *forwardingv1.ChannelReport) {
 	p.size += len(r.GetJoined())
+	joinedBytes, leftBytes := 0, 0
+	for _, c := range r.GetJoined() {
+		joinedBytes += proto.Size(c)
+	}
+	for _, id := range r.GetLeft() {
+		leftBytes += len(id)
+	}
+	if !s.keep(&p.bytes, &p.over, joinedBytes+leftBytes+entryBytes*(len(r.GetJoined())+len(r.GetLeft()))) {
+		p.joined, p.joinedBytes, p.left = nil, 0, nil
+
+		return
+	}
+	p.joinedBytes += joinedBytes
+	limit := s.tenant.config.Limits.Connections
 	if p.size > limit {
 		clear(p.joined)
 
@@ -74,6 +89,14 @@ func (p *report) add(r *forwardingv1.ChannelReport, limit int) {
 	}
 	if len(p.left) <= limit {
 		p.left = append(p.left, r.GetLeft()...)
+	}
+}
+
+// dropReport forgets the parts of a report that will not end.
+func (s *Session) dropReport(channelID string) {
+	if part := s.reports[channelID]; part != nil {
+		s.partBytes -= part.bytes
+		delete(s.reports, channelID)
 	}
 }
 
@@ -112,9 +135,12 @@ func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) e
 		return fmt.Errorf("%w: report.epoch: channel %q was at epoch %d of instance %d, and is reported at epoch %d of instance %d: neither goes back",
 			ErrInvalid, channelID, h.epoch, h.instance, r.epoch, r.instance)
 	}
-	if h == nil && len(s.server.channels) >= t.config.Limits.Channels {
+	if r.size == 0 {
+		return fmt.Errorf("%w: report.joined is empty in a whole report of channel %q: report a channel that nobody is in as closed", ErrInvalid, channelID)
+	}
+	if reason := s.boundChannels(); h == nil && reason != "" {
 		t.setUntold(s.server, true)
-		s.refuse(channelID, fmt.Sprintf("media server %q hosts more than %d channels, which is the bound: spread them over more media servers", s.server.name, t.config.Limits.Channels))
+		s.refuse(channelID, reason)
 
 		return nil
 	}
@@ -134,7 +160,7 @@ func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) e
 		fresh = true
 	}
 	h.instance = r.instance
-	if reason := s.bound(h, len(r.joined), r.size); reason != "" {
+	if reason := s.bound(h, r, len(r.joined), r.joinedBytes); reason != "" {
 		s.overflow(h, r.instance, r.epoch, reason)
 
 		return nil
@@ -176,13 +202,15 @@ func (s *Session) difference(h *hosted, r *report, now time.Time) {
 	for _, id := range r.left {
 		t.depart(h, id, now)
 	}
-	joining := 0
+	connections, bytes := len(h.connections), h.connectionBytes+r.joinedBytes
 	for id := range r.joined {
-		if h.connections[id] == nil {
-			joining++
+		if before := h.connections[id]; before != nil {
+			bytes -= proto.Size(before.Connection)
+		} else {
+			connections++
 		}
 	}
-	if reason := s.bound(h, len(h.connections)+joining, r.size); reason != "" {
+	if reason := s.bound(h, r, connections, bytes); reason != "" {
 		s.overflow(h, r.instance, r.epoch, reason)
 
 		return
@@ -190,17 +218,37 @@ func (s *Session) difference(h *hosted, r *report, now time.Time) {
 	s.merge(h, r)
 }
 
-// bound names the bound that the channel would break with so many connections.
-func (s *Session) bound(h *hosted, connections, reported int) string {
+// boundChannels names the bound that one more channel would break.
+func (s *Session) boundChannels() string {
 	t, limits := s.tenant, s.tenant.config.Limits
-	more := connections - len(h.connections)
 	switch {
-	case connections > limits.Connections || reported > limits.Connections:
+	case len(s.server.channels) >= limits.Channels:
+		return fmt.Sprintf("media server %q hosts more than %d channels, which is the bound: spread them over more media servers", s.server.name, limits.Channels)
+	case t.hosted >= limits.NamespaceChannels:
+		return fmt.Sprintf("the media servers of namespace %q host more than %d channels, which is the bound: use more namespaces", t.namespace, limits.NamespaceChannels)
+	default:
+		return ""
+	}
+}
+
+// bound names the bound that the channel would break with so many connections, of
+// so many bytes on the wire.
+func (s *Session) bound(h *hosted, r *report, connections, bytes int) string {
+	t, limits := s.tenant, s.tenant.config.Limits
+	more, moreBytes := connections-len(h.connections), bytes-h.connectionBytes
+	switch {
+	case r.over:
+		return s.tooManyBytes("reports", h.channel.id)
+	case connections > limits.Connections || r.size > limits.Connections:
 		return fmt.Sprintf("channel %q has more than %d connections, which is the bound: nothing of it is taken until fewer are reported", h.channel.id, limits.Connections)
 	case s.server.connections+more > limits.MediaServerConnections:
 		return fmt.Sprintf("media server %q has more than %d connections, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.MediaServerConnections, h.channel.id)
 	case t.connections+more > limits.NamespaceConnections:
 		return fmt.Sprintf("namespace %q has more than %d connections, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnections, h.channel.id)
+	case s.server.connectionBytes+moreBytes > limits.ConnectionBytes:
+		return fmt.Sprintf("the connections of media server %q have more than %d bytes, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.ConnectionBytes, h.channel.id)
+	case t.connectionBytes+moreBytes > limits.NamespaceConnectionBytes:
+		return fmt.Sprintf("the connections of namespace %q have more than %d bytes, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnectionBytes, h.channel.id)
 	default:
 		return ""
 	}
@@ -210,12 +258,9 @@ func (s *Session) bound(h *hosted, connections, reported int) string {
 // counts as acknowledged.
 func (s *Session) overflow(h *hosted, instance, epoch uint64, reason string) {
 	t := s.tenant
-	for id := range h.connections {
-		// Nobody has left: nobody is counted.
-		delete(h.connections, id)
-		h.server.connections--
-		t.connections--
-	}
+	// Nobody has left: no departure is noted.
+	t.count(h, -len(h.connections), -h.connectionBytes)
+	clear(h.connections)
 	t.forgetStates(h)
 	t.tell(h, func(*entry) bool { return true })
 	h.instance, h.epoch, h.refused = instance, epoch, reason

@@ -28,6 +28,7 @@ type Session struct {
 
 	reports          map[string]*report
 	acknowledgements map[string]*acknowledgement
+	partBytes        int // that those of reports and acknowledgements take together
 
 	notes      []Outgoing
 	notesTaken int

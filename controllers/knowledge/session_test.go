@@ -69,7 +69,7 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 			"report": func(t *rapid.T) {
 				id := rapid.SampledFrom([]string{"lobby", "hall"}).Draw(t, "channel")
 				epoch[id]++
-				if err := s.Report(reportOf(id, 1, epoch[id], epoch[id]-1), start); err != nil {
+				if err := s.Report(reportOf(id, 1, epoch[id], epoch[id]-1, "R"), start); err != nil {
 					t.Fatal(err)
 				}
 			},

@@ -63,17 +63,19 @@ type Tenant struct {
 	// that they name.
 	naming map[string][]*entry
 
-	servers     map[string]*mediaServer
-	streaming   int // media servers with a stream
-	connections int
-	joined      *forwardingv1.Connection // the last one that did
-	untold      int                      // media servers with channels beyond the bounds
-	out         outOfTouch
-	judgedLost  map[*entry]struct{}
-	departed    names // connections that have left
-	givenUp     names // media servers that were lost for too long
-	deleted     names // pauses, by uid
-	unsettled   []unsettled
+	servers   map[string]*mediaServer
+	streaming int // media servers with a stream
+	// What media servers hold together, as each is counted.
+	connections, connectionBytes, hosted, states int
+
+	joined     *forwardingv1.Connection // the last one that did
+	untold     int                      // media servers with channels beyond the bounds
+	out        outOfTouch
+	judgedLost map[*entry]struct{}
+	departed   names // connections that have left
+	givenUp    names // media servers that were lost for too long
+	deleted    names // pauses, by uid
+	unsettled  []unsettled
 
 	watchers map[*watcher]struct{}
 	notices  []notice // to be told once the lock is released
@@ -122,6 +124,9 @@ func (t *Tenant) Ready() error {
 
 // Synced tells whether the pauses have once been all known.
 func (t *Tenant) Synced() bool { return t.store.Synced() }
+
+// Stale tells that the pauses known here may not be all: the API server is not heard.
+func (t *Tenant) Stale() bool { return t.store.Stale() }
 
 // Confirm returns once the pauses known here are complete up to at least the
 // version, which is of the collection.

@@ -2,11 +2,13 @@ package serve
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -19,6 +21,13 @@ const (
 	maxQuestions = 1000
 	// maxEdges bounds the edges of one answer.
 	maxEdges = 100_000
+	// maxAnswerBytes bounds what the answers of one stream take in memory, from their
+	// first part until who asked has them or waits no longer: twice what a hundred
+	// thousand edges take with what is told of them usually.
+	maxAnswerBytes = 64 << 20
+	// messageBytes and stringBytes are about what a message and a string within an
+	// answer take in memory beside what they have on the wire.
+	messageBytes, stringBytes = 128, 32
 	// late is how much longer than the media server's own wait an answer may take.
 	late = 500 * time.Millisecond
 )
@@ -29,6 +38,7 @@ type questions struct {
 	last  uint64
 	asked map[*knowledge.Ask]*question
 	byID  map[uint64]*question
+	bytes int // that their answers take
 	ended bool
 }
 
@@ -40,6 +50,7 @@ type question struct {
 
 	done   chan struct{}
 	answer forwardingv1.Answer
+	bytes  int // that the answer takes
 	err    error
 }
 
@@ -132,21 +143,71 @@ func (qs *questions) answer(a *forwardingv1.Answer) {
 	if q == nil {
 		return
 	}
-	q.answer.Edges = append(q.answer.Edges, a.GetEdges()...)
-	q.answer.Pauses = append(q.answer.Pauses, a.GetPauses()...)
-	q.answer.Count = max(q.answer.Count, a.GetCount())
-	switch {
-	case a.GetError() != "":
-		q.err = unavailable("a media server cannot answer: %s", a.GetError())
-	case len(q.answer.GetEdges()) > maxEdges || len(q.answer.GetPauses()) > 2*tables.MaxPauses:
-		q.err = unavailable("a media server answers more than was asked for")
-	case a.GetMore():
+	q.err = qs.keep(q, a)
+	if q.err == nil && a.GetMore() {
 		return
+	}
+	if q.err != nil {
+		qs.release(q)
+		proto.Reset(&q.answer)
 	}
 	delete(qs.byID, a.GetQuestionId())
 	close(q.done)
 }
 
+// keep adds a part to those before it, or tells why the question fails: it alone,
+// whatever is wrong with the answer. The caller holds the lock.
+func (qs *questions) keep(q *question, a *forwardingv1.Answer) error {
+	bytes := bytesOf(a)
+	switch {
+	case a.GetError() != "":
+		return unavailable("a media server cannot answer: %s", a.GetError())
+	case len(q.answer.GetEdges())+len(a.GetEdges()) > q.most() || len(q.answer.GetPauses())+len(a.GetPauses()) > 2*tables.MaxPauses:
+		return unavailable("a media server answers more than was asked for")
+	case q.message.GetEdge() == nil && slices.ContainsFunc(a.GetEdges(), manyPauses):
+		return unavailable("a media server tells more than %d pauses of one of many edges", forwardingv1.MaxPausesTold)
+	case qs.bytes+bytes > maxAnswerBytes:
+		return unavailable("the answers of a media server take more than %d bytes, which is the bound: ask again, or about fewer edges", maxAnswerBytes)
+	}
+	qs.bytes += bytes
+	q.bytes += bytes
+	q.answer.Edges = append(q.answer.Edges, a.GetEdges()...)
+	q.answer.Pauses = append(q.answer.Pauses, a.GetPauses()...)
+	q.answer.Count = max(q.answer.Count, a.GetCount())
+
+	return nil
+}
+
+// most is how many edges the answer may have.
+func (q *question) most() int {
+	if q.message.GetEdge() != nil {
+		return 1
+	}
+
+	return maxEdges
+}
+
+func manyPauses(edge *forwardingv1.Edge) bool {
+	return len(edge.GetPauseUids()) > forwardingv1.MaxPausesTold
+}
+
+// bytesOf is about what a part of an answer takes in memory.
+func bytesOf(a *forwardingv1.Answer) int {
+	bytes := proto.Size(a) + messageBytes*(len(a.GetEdges())+len(a.GetPauses()))
+	for _, edge := range a.GetEdges() {
+		bytes += messageBytes*len(edge.GetStreams()) + stringBytes*len(edge.GetPauseUids())
+	}
+
+	return bytes
+}
+
+// release no longer counts what the answer takes. The caller holds the lock.
+func (qs *questions) release(q *question) {
+	qs.bytes -= q.bytes
+	q.bytes = 0
+}
+
+// forget ends a question: who asked has the answer, or waits no longer.
 func (qs *questions) forget(a *knowledge.Ask, q *question) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
@@ -154,6 +215,7 @@ func (qs *questions) forget(a *knowledge.Ask, q *question) {
 	if qs.byID[q.message.GetId()] == q {
 		delete(qs.byID, q.message.GetId())
 	}
+	qs.release(q)
 }
 
 // end fails all that is in flight: the stream has ended.

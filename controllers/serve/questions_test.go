@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"fmt"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -63,4 +64,97 @@ func TestAnswersComeInPartsLateOrTooLarge(t *testing.T) {
 	if len(qs.asked)+len(qs.byID) != 0 {
 		t.Error("something is still in flight")
 	}
+}
+
+// asked puts a question and returns it with its id.
+func asked(t *testing.T, qs *questions, q *question) (*knowledge.Ask, uint64) {
+	t.Helper()
+	ask := &knowledge.Ask{}
+	if err := qs.begin(ask, q, "ms"); err != nil {
+		t.Fatal(err)
+	}
+
+	return ask, qs.put(knowledge.Outgoing{Ask: ask, Instance: 7}).GetId()
+}
+
+// withPauses is an edge under so many pauses.
+func withPauses(n int) *forwardingv1.Edge {
+	edge := &forwardingv1.Edge{RecvConnectionId: "R", SendConnectionId: "S", RecvRole: forwardingv1.Role_ROLE_RECVONLY}
+	for i := range n {
+		edge.PauseUids = append(edge.PauseUids, fmt.Sprintf("%036d", i))
+	}
+
+	return edge
+}
+
+// Answers that never end fail their questions when they have become too large
+// together, and those that nobody waits for give back what they took at once: the
+// stream's next question is answered.
+func TestAnswersOfAStreamAreBoundedInBytes(t *testing.T) {
+	var qs questions
+	part := &forwardingv1.Answer{More: true}
+	for range 1000 {
+		part.Edges = append(part.Edges, withPauses(forwardingv1.MaxPausesTold))
+	}
+	fill := func(q *question, id uint64, most int) (parts int) {
+		for ; parts < most && q.err == nil; parts++ {
+			part.QuestionId = id
+			qs.answer(part)
+		}
+
+		return parts
+	}
+	most := maxAnswerBytes / bytesOf(part)
+	first, second, third := newQuestion(), newQuestion(), newQuestion()
+	firstAsk, firstID := asked(t, &qs, first)
+	_, secondID := asked(t, &qs, second)
+	_, thirdID := asked(t, &qs, third)
+	if fill(first, firstID, most/2); first.err != nil {
+		t.Fatalf("half of the bound: %v", first.err)
+	}
+	if parts := fill(second, secondID, most); parts > most-most/2+1 {
+		t.Errorf("%d parts beside half of %d", parts, most)
+	}
+	<-second.done
+	expectCode(t, second.err, codes.Unavailable, "more than 67108864 bytes, which is the bound")
+	if len(second.answer.GetEdges()) > 0 {
+		t.Errorf("what failed holds %d edges", len(second.answer.GetEdges()))
+	}
+	qs.forget(firstAsk, first) // Its time is out.
+	if qs.bytes != 0 {
+		t.Errorf("%d bytes are counted of answers that nobody waits for", qs.bytes)
+	}
+	fill(first, firstID, 1) // Late.
+	fill(third, thirdID, most-1)
+	qs.answer(&forwardingv1.Answer{QuestionId: thirdID, Count: 1})
+	<-third.done
+	if third.err != nil || len(third.answer.GetEdges()) != 1000*(most-1) || qs.bytes > maxAnswerBytes {
+		t.Errorf("%d edges, %v, %d bytes", len(third.answer.GetEdges()), third.err, qs.bytes)
+	}
+}
+
+// All pauses are told of an edge that the question names, 16 of one of many.
+func TestPausesOfAnEdgeAreBounded(t *testing.T) {
+	var qs questions
+	about := func(edge *forwardingv1.EdgeName, edges ...*forwardingv1.Edge) error {
+		q := newQuestion()
+		if edge != nil {
+			q.message.Asks = &forwardingv1.Question_Edge{Edge: edge}
+		}
+		ask, id := asked(t, &qs, q)
+		qs.answer(&forwardingv1.Answer{QuestionId: id, Edges: edges})
+		<-q.done
+		qs.forget(ask, q)
+
+		return q.err
+	}
+	if err := about(nil, withPauses(16), withPauses(16)); err != nil {
+		t.Errorf("16 of each of many: %v", err)
+	}
+	expectCode(t, about(nil, withPauses(1), withPauses(17)), codes.Unavailable, "more than 16 pauses of one of many edges")
+	one := &forwardingv1.EdgeName{RecvConnectionId: "R", SendConnectionId: "S"}
+	if err := about(one, withPauses(17)); err != nil {
+		t.Errorf("17 of the edge that the question names: %v", err)
+	}
+	expectCode(t, about(one, withPauses(1), withPauses(1)), codes.Unavailable, "more than was asked for")
 }

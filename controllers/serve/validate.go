@@ -8,11 +8,18 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
 const (
 	// maxIDBytes bounds every id and name, as the CRD does.
 	maxIDBytes = 255
+	// maxUIDBytes bounds the uid of a pause; Kubernetes' have 36.
+	maxUIDBytes = 64
+	// maxWithheld bounds the reasons why a stream is withheld: more than there are.
+	maxWithheld = 16
+	// maxErrorBytes bounds what an answer says that went wrong.
+	maxErrorBytes = 4096
 	// maxFeatures bounds the features that one side names.
 	maxFeatures = 64
 	// maxConnectionBytes bounds a connection, which is kept with whatever fields of it
@@ -38,6 +45,25 @@ func checkLength(what, s string) error {
 	}
 
 	return nil
+}
+
+// checkUIDs checks the uids of pauses.
+func checkUIDs(what string, uids []string) error {
+	for i, uid := range uids {
+		if checkUID(what, uid) != nil {
+			return checkUID(fmt.Sprintf("%s[%d]", what, i), uid)
+		}
+	}
+
+	return nil
+}
+
+func checkUID(what, uid string) error {
+	if len(uid) > maxUIDBytes {
+		return invalid("%s has %d bytes: give the uid of the table, which has %d at most", what, len(uid), maxUIDBytes)
+	}
+
+	return checkID(what, uid)
 }
 
 func first(errors ...error) error {
@@ -204,12 +230,12 @@ func checkAcknowledgement(a *forwardingv1.Acknowledgement) error {
 		seen[pause.GetUid()] = true
 	}
 
-	return checkIDs("acknowledgement.removed", a.GetRemoved())
+	return checkUIDs("acknowledgement.removed", a.GetRemoved())
 }
 
 func checkState(i int, pause *forwardingv1.PauseState) error {
 	what := fmt.Sprintf("acknowledgement.set[%d]", i)
-	if err := checkID(what+".uid", pause.GetUid()); err != nil {
+	if err := checkUID(what+".uid", pause.GetUid()); err != nil {
 		return err
 	}
 	if len(pause.GetDigest()) != forwardingv1.DigestBytes {
@@ -224,13 +250,16 @@ func checkState(i int, pause *forwardingv1.PauseState) error {
 }
 
 func checkAnswer(a *forwardingv1.Answer) error {
+	if len(a.GetError()) > maxErrorBytes {
+		return invalid("answer.error has %d bytes: shorten it to %d", len(a.GetError()), maxErrorBytes)
+	}
 	for i, edge := range a.GetEdges() {
 		what := fmt.Sprintf("answer.edges[%d]", i)
 		err := first(
 			checkID(what+".recv_connection_id", edge.GetRecvConnectionId()),
 			checkID(what+".send_connection_id", edge.GetSendConnectionId()),
 			checkRole(what+".recv_role", edge.GetRecvRole()),
-			checkIDs(what+".pause_uids", edge.GetPauseUids()),
+			checkPauses(what, edge),
 			checkStreams(what, edge.GetStreams()),
 		)
 		if err != nil {
@@ -238,12 +267,25 @@ func checkAnswer(a *forwardingv1.Answer) error {
 		}
 	}
 	for i, pause := range a.GetPauses() {
-		if err := checkID(fmt.Sprintf("answer.pauses[%d].uid", i), pause.GetUid()); err != nil {
+		if err := checkUID(fmt.Sprintf("answer.pauses[%d].uid", i), pause.GetUid()); err != nil {
 			return err
 		}
 	}
 
 	return nil
+}
+
+// checkPauses allows all pauses of a channel: how many of them may be told of one of
+// many edges depends on the question.
+func checkPauses(what string, edge *forwardingv1.Edge) error {
+	switch {
+	case len(edge.GetPauseUids()) > tables.MaxPauses:
+		return invalid("%s.pause_uids names %d pauses: a channel has %d at most", what, len(edge.GetPauseUids()), tables.MaxPauses)
+	case len(edge.GetPauseNames()) > 0:
+		return invalid("%s.pause_names is set: leave it to View", what)
+	default:
+		return checkUIDs(what+".pause_uids", edge.GetPauseUids())
+	}
 }
 
 func checkStreams(what string, streams []*forwardingv1.Stream) error {
@@ -255,6 +297,8 @@ func checkStreams(what string, streams []*forwardingv1.Stream) error {
 			return err
 		case seen[s.GetKind()]:
 			return invalid("%s.kind %s comes twice: give each kind of an edge once", what, s.GetKind())
+		case len(s.GetWithheld()) > maxWithheld:
+			return invalid("%s.withheld gives %d reasons: give each once", what, len(s.GetWithheld()))
 		case s.GetLastSequenceNumber() > 0xFFFF:
 			return invalid("%s.last_sequence_number is %d: an RTP sequence number has 16 bits", what, s.GetLastSequenceNumber())
 		}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
 func stateOf(uid string, state forwardingv1.State) *forwardingv1.PauseState {
@@ -78,7 +79,9 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 		"report.left[0]":               report(func(r *forwardingv1.ChannelReport) { r.Epoch, r.BaseEpoch, r.Left = 2, 1, []string{""} }),
 		"report.closed comes":          report(func(r *forwardingv1.ChannelReport) { r.Closed = true }),
 		"another had not ended":        after(said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 1, More: true}), said(wholeReport("lobby", "R")), said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 3, More: true}), said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 4})),
-		"neither goes back":            after(said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 2, Epoch: 2}), said(wholeReport("lobby", "R"))),
+		"neither goes back":            after(said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 2, Epoch: 2, Joined: []*forwardingv1.Connection{connection("R")}}), said(wholeReport("lobby", "R"))),
+		"report.joined is empty":       after(said(wholeReport("lobby"))),
+		"whole report of channel":      after(said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 1, More: true}), said(wholeReport("lobby"))),
 		"connection_id is empty":       with(func(c *forwardingv1.Connection) { c.ConnectionId = "" }),
 		"client_id has":                with(func(c *forwardingv1.Connection) { c.ClientId = long }),
 		"bundle_id has":                with(func(c *forwardingv1.Connection) { c.BundleId = long }),
@@ -97,13 +100,20 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 		"acknowledgement.removed[0]":   acknowledge(func(a *forwardingv1.Acknowledgement) { a.Removed = []string{""} }),
 		"set[0].uid is empty":          acknowledge(func(a *forwardingv1.Acknowledgement) { a.Set[0].Uid = "" }),
 		`uid "u" comes twice`:          acknowledge(func(a *forwardingv1.Acknowledgement) { a.Set = append(a.Set, a.GetSet()[0]) }),
+		"set[0].uid has 65 bytes":      acknowledge(func(a *forwardingv1.Acknowledgement) { a.Set[0].Uid = long[:maxUIDBytes+1] }),
+		"removed[1] has 65 bytes":      acknowledge(func(a *forwardingv1.Acknowledgement) { a.Removed = []string{"v", long[:maxUIDBytes+1]} }),
 		"digest has 3 bytes":           acknowledge(func(a *forwardingv1.Acknowledgement) { a.Set[0].Digest = []byte("abc") }),
 		"set[0].state 0":               acknowledge(func(a *forwardingv1.Acknowledgement) { a.Set[0].State = 0 }),
-		"it does not go back":          after(said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 5}), acked(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 5, Whole: true}), acked(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 4})),
+		"it does not go back":          after(said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 5, Joined: []*forwardingv1.Connection{connection("R")}}), acked(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 5, Whole: true}), acked(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 4})),
 		"recv_connection_id":           answer(func(e *forwardingv1.Edge) { e.RecvConnectionId = "" }),
 		"send_connection_id":           answer(func(e *forwardingv1.Edge) { e.SendConnectionId = "" }),
 		"recv_role 0":                  answer(func(e *forwardingv1.Edge) { e.RecvRole = 0 }),
 		"pause_uids[0]":                answer(func(e *forwardingv1.Edge) { e.PauseUids = []string{long} }),
+		"names 20001 pauses":           answer(func(e *forwardingv1.Edge) { e.PauseUids = make([]string, tables.MaxPauses+1) }),
+		"pause_names is set":           answer(func(e *forwardingv1.Edge) { e.PauseNames = []string{"pause"} }),
+		"withheld gives 17 reasons":    answer(func(e *forwardingv1.Edge) { e.Streams[0].Withheld = make([]forwardingv1.Withheld, maxWithheld+1) }),
+		"answer.error has 4097":        after(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Answer{Answer: &forwardingv1.Answer{Error: strings.Repeat("x", maxErrorBytes+1)}}}),
+		"answer.pauses[0].uid has":     after(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Answer{Answer: &forwardingv1.Answer{Pauses: []*forwardingv1.PauseCount{{Uid: long}}}}}),
 		"kind 0":                       answer(func(e *forwardingv1.Edge) { e.Streams[0].Kind = 0 }),
 		"KIND_VIDEO comes twice":       answer(func(e *forwardingv1.Edge) { e.Streams = append(e.Streams, e.GetStreams()[0]) }),
 		"last_sequence_number is ":     answer(func(e *forwardingv1.Edge) { e.Streams[0].LastSequenceNumber = &tooBig }),

@@ -12,10 +12,6 @@ import (
 // lock is given to others.
 const factsAtOnce = 500
 
-// pausesTold bounds the pauses that are told of each of many edges: a hundred
-// thousand edges under fifty pauses of everyone would be hundreds of megabytes.
-const pausesTold = 16
-
 // Ask answers a question about a channel, or does what it asks for, with what is
 // so now. A channel that is not hosted has no edges and no connections. The error
 // in the answer tells of another instance, or of a question unknown here.
@@ -112,7 +108,7 @@ func (ch *channel) factsUnder(inQuestion func(*forwardingv1.Pause) bool) func(ma
 		if !slices.ContainsFunc(pauses, inQuestion) {
 			return nil
 		}
-		facts.PauseUids = slices.Clone(facts.GetPauseUids()[:min(len(pauses), pausesTold)])
+		facts.PauseUids = slices.Clone(facts.GetPauseUids()[:min(len(pauses), forwardingv1.MaxPausesTold)])
 
 		return facts
 	}

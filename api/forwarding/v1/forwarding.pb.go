@@ -12,7 +12,10 @@
 // the last one about the same channel on the same stream, and whole where there
 // was none, so a lost connection is mended by saying everything again. No message
 // is larger than 1 MiB: what is larger goes in parts. What is wrong with one
-// channel is said of that channel (Resend, Refusal) and ends no stream.
+// channel is said of that channel (Resend, Refusal) and ends no stream. What a
+// stream's messages take of which parts are still to come is bounded: of a report or
+// an acknowledgement that goes beyond it nothing is kept, and the channel is refused
+// once its last part is there; an answer that goes beyond it fails its question.
 
 package forwardingv1
 
@@ -713,8 +716,9 @@ type ChannelReport struct {
 	// the membership to this epoch.
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The epoch to which this report is the difference; 0: the report is whole.
-	BaseEpoch uint64        `protobuf:"varint,4,opt,name=base_epoch,json=baseEpoch,proto3" json:"base_epoch,omitempty"`
-	Joined    []*Connection `protobuf:"bytes,5,rep,name=joined,proto3" json:"joined,omitempty"`
+	BaseEpoch uint64 `protobuf:"varint,4,opt,name=base_epoch,json=baseEpoch,proto3" json:"base_epoch,omitempty"`
+	// A whole report names at least one: a channel that nobody is in is closed.
+	Joined []*Connection `protobuf:"bytes,5,rep,name=joined,proto3" json:"joined,omitempty"`
 	// Connection ids.
 	Left []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
 	// The instance has ended: nobody is in the channel.
@@ -1902,7 +1906,8 @@ func (x *Acknowledgement) GetMore() bool {
 
 type PauseState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// At most 64 bytes.
+	Uid string `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	// The digest of the content that the state is about, as the table gave it.
 	Digest        []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	State         State  `protobuf:"varint,3,opt,name=state,proto3,enum=nagi.forwarding.v1.State" json:"state,omitempty"`
@@ -2538,10 +2543,11 @@ type Edge struct {
 	RecvRole Role `protobuf:"varint,3,opt,name=recv_role,json=recvRole,proto3,enum=nagi.forwarding.v1.Role" json:"recv_role,omitempty"`
 	// One for each kind that is negotiated or withheld.
 	Streams []*Stream `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
-	// Uids of the pauses in force that match the edge, oldest first; where many edges
-	// are told, of at most 16 of these.
+	// Uids of the pauses in force that match the edge, oldest first: all of them where
+	// the question names the edge, else at most 16. An answer with more fails.
 	PauseUids []string `protobuf:"bytes,5,rep,name=pause_uids,json=pauseUids,proto3" json:"pause_uids,omitempty"`
-	// The names of their objects, as far as the replica knows them; filled by View.
+	// The names of their objects, as far as the replica knows them; filled by View, and
+	// empty in an Answer.
 	PauseNames    []string `protobuf:"bytes,6,rep,name=pause_names,json=pauseNames,proto3" json:"pause_names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2628,7 +2634,7 @@ type Stream struct {
 	// The last RTP sequence number that left; absent when none ever left. While the
 	// stream is paused no packet with a later one leaves.
 	LastSequenceNumber *uint32 `protobuf:"varint,3,opt,name=last_sequence_number,json=lastSequenceNumber,proto3,oneof" json:"last_sequence_number,omitempty"`
-	// Why no packet leaves now; none: packets leave.
+	// Why no packet leaves now, each reason once; none: packets leave.
 	Withheld      []Withheld `protobuf:"varint,4,rep,packed,name=withheld,proto3,enum=nagi.forwarding.v1.Withheld" json:"withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2777,7 +2783,10 @@ type ConnectionsResponse struct {
 	// Whether anybody is in the channel.
 	Occupied bool `protobuf:"varint,2,opt,name=occupied,proto3" json:"occupied,omitempty"`
 	// A media server of the namespace is out of touch: connections may be missing.
-	OutOfTouch    bool `protobuf:"varint,3,opt,name=out_of_touch,json=outOfTouch,proto3" json:"out_of_touch,omitempty"`
+	OutOfTouch bool `protobuf:"varint,3,opt,name=out_of_touch,json=outOfTouch,proto3" json:"out_of_touch,omitempty"`
+	// The replica does not hear from the API server: of pauses it answers only what it
+	// knows already, and confirms no newer version.
+	Stale         bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2829,6 +2838,13 @@ func (x *ConnectionsResponse) GetOccupied() bool {
 func (x *ConnectionsResponse) GetOutOfTouch() bool {
 	if x != nil {
 		return x.OutOfTouch
+	}
+	return false
+}
+
+func (x *ConnectionsResponse) GetStale() bool {
+	if x != nil {
+		return x.Stale
 	}
 	return false
 }
@@ -3631,12 +3647,13 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x0econnection_ids\x18\x03 \x03(\tR\rconnectionIds\x12\x1d\n" +
 	"\n" +
 	"client_ids\x18\x04 \x03(\tR\tclientIds\x12-\n" +
-	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\x9c\x01\n" +
+	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\xb2\x01\n" +
 	"\x13ConnectionsResponse\x12G\n" +
 	"\vconnections\x18\x01 \x03(\v2%.nagi.forwarding.v1.ChannelConnectionR\vconnections\x12\x1a\n" +
 	"\boccupied\x18\x02 \x01(\bR\boccupied\x12 \n" +
 	"\fout_of_touch\x18\x03 \x01(\bR\n" +
-	"outOfTouch\"\x98\x01\n" +
+	"outOfTouch\x12\x14\n" +
+	"\x05stale\x18\x04 \x01(\bR\x05stale\"\x98\x01\n" +
 	"\x11ChannelConnection\x12>\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x1e.nagi.forwarding.v1.ConnectionR\n" +

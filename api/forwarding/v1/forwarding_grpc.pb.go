@@ -12,7 +12,10 @@
 // the last one about the same channel on the same stream, and whole where there
 // was none, so a lost connection is mended by saying everything again. No message
 // is larger than 1 MiB: what is larger goes in parts. What is wrong with one
-// channel is said of that channel (Resend, Refusal) and ends no stream.
+// channel is said of that channel (Resend, Refusal) and ends no stream. What a
+// stream's messages take of which parts are still to come is bounded: of a report or
+// an acknowledgement that goes beyond it nothing is kept, and the channel is refused
+// once its last part is there; an answer that goes beyond it fails its question.
 
 package forwardingv1
 

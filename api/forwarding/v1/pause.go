@@ -15,6 +15,10 @@ const DigestBytes = 16
 // parts.
 const MaxMessageBytes = 1 << 20
 
+// MaxPausesTold bounds the pauses that are told of each of many edges: a hundred
+// thousand edges under fifty pauses of everyone would be hundreds of megabytes.
+const MaxPausesTold = 16
+
 // ExpiredAt tells whether the pause no longer acts at the time now.
 func (p *Pause) ExpiredAt(now time.Time) bool {
 	return p.GetExpiresAt() != nil && !now.Before(p.GetExpiresAt().AsTime())

@@ -184,7 +184,11 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 			RecvConnectionId: edge.Receiver, SendConnectionId: edge.Sender, RecvRole: c.byID[edge.Receiver].GetRole(),
 			Streams: []*forwardingv1.Stream{{Kind: forwardingv1.Kind_KIND_VIDEO, Ssrc: last + 1, LastSequenceNumber: &last}},
 		}
-		for _, pause := range c.matcher.Matching(edge) {
+		pauses := c.matcher.Matching(edge)
+		if question.GetEdge() == nil {
+			pauses = pauses[:min(len(pauses), forwardingv1.MaxPausesTold)]
+		}
+		for _, pause := range pauses {
 			told.PauseUids = append(told.PauseUids, pause.GetUid())
 			told.Streams[0].Withheld = []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED}
 		}
