@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,10 +87,12 @@ func TestUnreachableAddressesAreRefused(t *testing.T) {
 	}
 }
 
-// manager answers every report with an empty table and hands on the reports.
+// manager answers every report with an empty table and hands on the reports. One that
+// is behind the API server, and beyond a bound, refuses them.
 type manager struct {
 	forwardingv1.UnimplementedForwardingServer
 	reports chan *forwardingv1.ChannelReport
+	behind  bool
 }
 
 func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse]) error {
@@ -103,13 +106,17 @@ func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.Subscribe
 		}
 		response := &forwardingv1.SubscribeResponse{}
 		switch {
+		case request.GetReport() != nil && m.behind:
+			response.Message = &forwardingv1.SubscribeResponse_Refusal{
+				Refusal: &forwardingv1.Refusal{ChannelId: request.GetReport().GetChannelId(), Reason: "too many channels"},
+			}
 		case request.GetReport() != nil:
 			m.reports <- request.GetReport()
 			response.Message = &forwardingv1.SubscribeResponse_Table{
 				Table: &forwardingv1.Table{ChannelId: request.GetReport().GetChannelId(), Instance: request.GetReport().GetInstance(), Version: 1},
 			}
 		case request.GetComplete() != nil:
-			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1}}
+			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1, Stale: m.behind}}
 		default:
 			continue
 		}
@@ -138,18 +145,23 @@ func (a addresses) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// A client joins and the process is told to end: the client is told why, and the
-// manager learns that the channel is empty.
-func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
+// started is a media server that runs under a manager.
+type started struct {
+	at    map[string]string // the addresses of its listeners
+	end   context.CancelFunc
+	ended chan error
+}
+
+func start(t *testing.T, m *manager) started {
+	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &manager{reports: make(chan *forwardingv1.ChannelReport, 16)}
 	grpcServer := grpc.NewServer()
 	forwardingv1.RegisterForwardingServer(grpcServer, m)
 	go func() { _ = grpcServer.Serve(listener) }()
-	defer grpcServer.Stop()
+	t.Cleanup(grpcServer.Stop)
 
 	o, err := parse([]string{
 		"--managers=" + listener.Addr().String(), "--name=sfu-0",
@@ -159,22 +171,27 @@ func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := addresses{found: make(chan [2]string, 16)}
+	s := started{at: make(map[string]string), ended: make(chan error, 1)}
 	ctx, end := context.WithCancel(t.Context())
-	defer end()
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, o, slog.New(slog.NewTextHandler(log, nil))) }()
-	at := make(map[string]string)
-	for len(at) < 3 {
+	t.Cleanup(end)
+	s.end = end
+	go func() { s.ended <- run(ctx, o, slog.New(slog.NewTextHandler(log, nil))) }()
+	for len(s.at) < 3 {
 		found := receive(t, log.found)
-		at[found[0]] = found[1]
+		s.at[found[0]] = found[1]
 	}
+	s.waitReady(t)
+	return s
+}
 
-	waitReady(t, "http://"+at[ops.Metrics]+"/readyz")
-	socket, response, err := websocket.Dial(t.Context(), "ws://"+at[ops.Signaling]+"/signaling", nil)
+// join has a client begin to join a channel.
+func (s started) join(t *testing.T) *websocket.Conn {
+	t.Helper()
+	socket, response, err := websocket.Dial(t.Context(), "ws://"+s.at[ops.Signaling]+"/signaling", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = socket.CloseNow() }()
+	t.Cleanup(func() { _ = socket.CloseNow() })
 	if response.Body != nil {
 		_ = response.Body.Close()
 	}
@@ -182,6 +199,31 @@ func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
 	if err := socket.Write(t.Context(), websocket.MessageText, []byte(connect)); err != nil {
 		t.Fatal(err)
 	}
+	return socket
+}
+
+// What does not act is told beside readiness, which stays: nobody is sent away whose
+// media is well.
+func TestReadinessTellsWhatDoesNotAct(t *testing.T) {
+	s := start(t, &manager{behind: true})
+	s.waitReady(t, "no manager vouches for the tables since ", "does not hear from the API server")
+	socket := s.join(t)
+	s.waitReady(t, "no manager vouches for the tables since ", `channel "sora" by the manager `, "too many channels")
+	s.end()
+	for closed := error(nil); closed == nil; {
+		_, _, closed = socket.Read(t.Context())
+	}
+	if err := receive(t, s.ended); err != nil {
+		t.Errorf("the graceful end: %v", err)
+	}
+}
+
+// A client joins and the process is told to end: the client is told why, and the
+// manager learns that the channel is empty.
+func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
+	m := &manager{reports: make(chan *forwardingv1.ChannelReport, 16)}
+	s := start(t, m)
+	socket := s.join(t)
 	if _, message, err := socket.Read(t.Context()); err != nil || !strings.Contains(string(message), `"offer"`) {
 		t.Fatalf("the first message is %s, error %v; want an offer", message, err)
 	}
@@ -189,14 +231,15 @@ func TestGracefulEndTellsClientsAndManagers(t *testing.T) {
 		t.Errorf("reported %v, want one connection in sora", report)
 	}
 
-	end()
+	s.end()
+	var err error
 	for err == nil {
 		_, _, err = socket.Read(t.Context())
 	}
 	if websocket.CloseStatus(err) != websocket.StatusGoingAway {
 		t.Errorf("the client was closed with %v, want 1001", err)
 	}
-	if err := receive(t, ended); err != nil {
+	if err := receive(t, s.ended); err != nil {
 		t.Errorf("the graceful end: %v", err)
 	}
 	var last *forwardingv1.ChannelReport
@@ -219,9 +262,10 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	}
 }
 
-// waitReady asks until the probe says ready.
-func waitReady(t *testing.T, url string) {
+// waitReady asks until the probe says ready, and each of the words.
+func (s started) waitReady(t *testing.T, words ...string) {
 	t.Helper()
+	url := "http://" + s.at[ops.Metrics] + "/readyz"
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -232,12 +276,17 @@ func waitReady(t *testing.T, url string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if response.StatusCode == http.StatusOK {
+		if err != nil {
+			t.Fatal(err)
+		}
+		missing := func(word string) bool { return !strings.Contains(string(body), word) }
+		if response.StatusCode == http.StatusOK && !slices.ContainsFunc(words, missing) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("not ready within 10 s")
+			t.Fatalf("not ready within 10 s, or without %q: %d %s", words, response.StatusCode, body)
 		}
 		<-time.After(10 * time.Millisecond)
 	}

@@ -31,8 +31,9 @@ func (s *Server) Connections(request *forwardingv1.ConnectionsRequest, g grpc.Se
 		return err
 	}
 	part, size := &forwardingv1.ConnectionsResponse{}, overhead
+	stale := t.Stale()
 	send := func() error {
-		part.Occupied, part.OutOfTouch = presence.Occupied, presence.OutOfTouch
+		part.Occupied, part.OutOfTouch, part.Stale = presence.Occupied, presence.OutOfTouch, stale
 
 		return g.Send(part) // The status is the peer's.
 	}

@@ -279,3 +279,24 @@ func hosted(s *serving, namespace string) bool {
 
 	return len(sessions) == 1
 }
+
+// Who asks who is there is told, too, that pauses are not confirmed now.
+func TestConnectionsTellThatTheReplicaIsStale(t *testing.T) {
+	namespace := newNamespace(t)
+	s := serveWith(t, knowledge.Config{Namespaces: []string{namespace}, StaleAfter: time.Second}, Config{})
+	until(t, "the replica serves", func() bool { return s.Ready() == nil })
+	says := func(stale bool) func() bool {
+		return func() bool {
+			stream, err := s.view.Connections(within(t, patience), &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby"})
+			parts, err := all(t, stream, err)
+			if err != nil || len(parts) != 1 {
+				t.Fatalf("%v, %v", parts, err)
+			}
+
+			return parts[0].GetStale() == stale
+		}
+	}
+	until(t, "it says that it is stale", says(true))
+	create(t, namespace, "fresh", "lobby")
+	until(t, "it says that it is not", says(false))
+}

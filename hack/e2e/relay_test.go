@@ -56,6 +56,16 @@ func (r *relay) hold() {
 	}
 }
 
+// cut ends every connection, and those to come at once, until there is a target again.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.target = ""
+	for conn := range r.conns {
+		_ = conn.Close()
+	}
+}
+
 // held tells whether nothing passes.
 func (r *relay) held() bool {
 	r.mu.Lock()

@@ -28,6 +28,7 @@ type Channel struct {
 	connections map[string]*forwardingv1.ChannelConnection
 	occupied    bool
 	outOfTouch  bool
+	stale       bool
 }
 
 // Empty tells whether nobody is in the channel, asked for or not.
@@ -111,6 +112,7 @@ func connectionsOf(ctx context.Context, one replica, request *forwardingv1.Conne
 		}
 		channel.occupied = channel.occupied || part.GetOccupied() || len(part.GetConnections()) > 0
 		channel.outOfTouch = channel.outOfTouch || part.GetOutOfTouch()
+		channel.stale = channel.stale || part.GetStale()
 	})
 	return channel, err
 }

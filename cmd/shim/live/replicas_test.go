@@ -31,6 +31,7 @@ type manager struct {
 
 	connections          []string // of mediaserver-0
 	occupied, outOfTouch bool
+	stale                bool
 	connectionsError     error
 	edges                []string // the receivers' ids
 	pauseNames           []string
@@ -58,7 +59,7 @@ func (m *manager) Connections(request *forwardingv1.ConnectionsRequest, stream g
 	if m.connectionsError != nil {
 		return m.connectionsError
 	}
-	response := &forwardingv1.ConnectionsResponse{Occupied: m.occupied, OutOfTouch: m.outOfTouch}
+	response := &forwardingv1.ConnectionsResponse{Occupied: m.occupied, OutOfTouch: m.outOfTouch, Stale: m.stale}
 	for _, id := range m.connections {
 		if len(request.GetConnectionIds()) == 0 || slices.Contains(request.GetConnectionIds(), id) {
 			response.Connections = append(response.Connections, &forwardingv1.ChannelConnection{
@@ -286,6 +287,15 @@ func TestServing(t *testing.T) {
 	}
 	if err := serve(t, &manager{connectionsError: unavailable}).Serving(t.Context()); !errors.Is(err, ErrNoReplica) {
 		t.Error(err)
+	}
+	// Of those that are behind the API server, one that is not is enough.
+	if err := serve(t, &manager{stale: true}, &manager{}).Serving(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, other := range []*manager{{stale: true}, {dead: true}, {silent: true}, {connectionsError: unavailable}} {
+		if err := serve(t, &manager{stale: true}, other).Serving(t.Context()); !errors.Is(err, ErrNotCurrent) || !strings.Contains(err.Error(), "do not hear from the API server") {
+			t.Errorf("beside %+v: %v", other, err)
+		}
 	}
 }
 
