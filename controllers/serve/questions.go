@@ -22,8 +22,8 @@ const (
 	// maxEdges bounds the edges of one answer.
 	maxEdges = 100_000
 	// maxAnswerBytes bounds what the answers of one stream take in memory, from their
-	// first part until who asked has them or waits no longer: twice what a hundred
-	// thousand edges take with what is told of them usually.
+	// first part until who asked has them or waits no longer: a hundred thousand edges
+	// have room, each with both kinds and a pause.
 	maxAnswerBytes = 64 << 20
 	// messageBytes and stringBytes are about what a message and a string within an
 	// answer take in memory beside what they have on the wire.

@@ -115,6 +115,9 @@ func TestAnswersOfAStreamAreBoundedInBytes(t *testing.T) {
 	if parts := fill(second, secondID, most); parts > most-most/2+1 {
 		t.Errorf("%d parts beside half of %d", parts, most)
 	}
+	if second.err == nil {
+		t.Fatal("more than the bound is taken")
+	}
 	<-second.done
 	expectCode(t, second.err, codes.Unavailable, "more than 67108864 bytes, which is the bound")
 	if len(second.answer.GetEdges()) > 0 {
@@ -130,6 +133,30 @@ func TestAnswersOfAStreamAreBoundedInBytes(t *testing.T) {
 	<-third.done
 	if third.err != nil || len(third.answer.GetEdges()) != 1000*(most-1) || qs.bytes > maxAnswerBytes {
 		t.Errorf("%d edges, %v, %d bytes", len(third.answer.GetEdges()), third.err, qs.bytes)
+	}
+}
+
+func TestMostEdgesHaveRoomInAnAnswer(t *testing.T) {
+	var qs questions
+	q := newQuestion()
+	_, id := asked(t, &qs, q)
+	part := &forwardingv1.Answer{QuestionId: id, More: true}
+	last := uint32(0xFFFF)
+	for i := range 1000 {
+		edge := withPauses(1)
+		edge.RecvConnectionId, edge.SendConnectionId = fmt.Sprintf("%026d", i), fmt.Sprintf("%026d", i)
+		for _, kind := range []forwardingv1.Kind{forwardingv1.Kind_KIND_AUDIO, forwardingv1.Kind_KIND_VIDEO} {
+			edge.Streams = append(edge.Streams, &forwardingv1.Stream{
+				Kind: kind, Ssrc: 0xFFFFFFFF, LastSequenceNumber: &last, Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED},
+			})
+		}
+		part.Edges = append(part.Edges, edge)
+	}
+	for range maxEdges / len(part.GetEdges()) {
+		qs.answer(part)
+	}
+	if q.err != nil || len(q.answer.GetEdges()) != maxEdges {
+		t.Errorf("%d edges of %d: %v", len(q.answer.GetEdges()), maxEdges, q.err)
 	}
 }
 
