@@ -19,6 +19,7 @@ type relay struct {
 	client  netip.AddrPort
 	far     []*net.UDPConn // The server's side: the last is the one that is sent from.
 	each    bool           // Each packet is sent from a port of its own.
+	ended   bool           // Nothing is opened any more.
 	running sync.WaitGroup
 }
 
@@ -37,6 +38,7 @@ func newRelayed(t *testing.T, config Config) (*Engine, *relay) {
 	t.Cleanup(func() {
 		must(t, engine.Close())
 		r.mu.Lock()
+		r.ended = true
 		for _, conn := range append(r.far, r.near) {
 			_ = conn.Close()
 		}
@@ -88,7 +90,7 @@ func (r *relay) up() {
 		}
 		r.mu.Lock()
 		r.client = from
-		if r.each {
+		if r.each && !r.ended {
 			r.rebindLocked()
 		}
 		_, _ = r.far[len(r.far)-1].WriteToUDPAddrPort(buffer[:n], r.server)
