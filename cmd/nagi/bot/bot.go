@@ -207,7 +207,11 @@ func (b *Bot) sayGoodbye(ctx context.Context) error {
 		return nil
 	}
 	b.notices.expectEnd()
-	if err := b.send(ctx, disconnectMessage{Type: "disconnect", Reason: "NO-ERROR"}); err != nil {
+	err := b.send(ctx, disconnectMessage{Type: "disconnect", Reason: "NO-ERROR"})
+	switch {
+	case b.ctx.Err() != nil:
+		return nil // It has ended meanwhile, as by Drop.
+	case err != nil:
 		return err
 	}
 	select {

@@ -199,6 +199,20 @@ func TestJoinFails(t *testing.T) {
 	}
 }
 
+// Leave has nothing to report when Drop comes in between, as when a system's end is
+// forced.
+func TestLeaveWhileDropped(t *testing.T) {
+	for range 10 {
+		t.Run("", func(t *testing.T) {
+			b := join(t, newServer(t), Config{ChannelID: "sora", ClientID: "client", Role: SendOnly})
+			var dropping sync.WaitGroup
+			dropping.Go(b.Drop)
+			leave(t, b)
+			dropping.Wait()
+		})
+	}
+}
+
 // join makes the bot a member as a media server does: connected, then created.
 func join(t *testing.T, s *server, config Config) *Bot {
 	t.Helper()
