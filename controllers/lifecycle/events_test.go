@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -85,6 +86,7 @@ func TestEventsAreBoundedAndOptional(t *testing.T) {
 		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"},
 	}), known, ns)
 	var last *v1alpha1.RtpStreamPause
+	began := time.Now()
 	for n := range 300 {
 		last = pauseIn(t, ns, fmt.Sprint(n), nil)
 	}
@@ -93,8 +95,13 @@ func TestEventsAreBoundedAndOptional(t *testing.T) {
 	eventually(t, "each of 300 transitions is told or dropped", func() bool {
 		told, dropped := e.counted(t, "nagi_pause_events_total"), e.counted(t, "nagi_pause_events_dropped_total")
 
-		return told > 0 && told <= 200 && dropped > 0 && told+dropped == 300
+		return told+dropped == 300
 	})
+	// Fifty at once, and ten a second: a slow machine has time for more.
+	told, dropped := e.counted(t, "nagi_pause_events_total"), e.counted(t, "nagi_pause_events_dropped_total")
+	if most := 50 + 10*time.Since(began).Seconds(); told == 0 || told > most+1 {
+		t.Errorf("of 300 transitions %v were told and %v dropped, want at most %.0f", told, dropped, most)
+	}
 	if e.GaveUp() != nil || len(eventsIn(t, ns)) != 0 {
 		t.Errorf("%v, %v", e.GaveUp(), eventsIn(t, ns))
 	}
