@@ -262,16 +262,16 @@ func (s *Store) look(ctx context.Context, held uint64) (outstanding uint64, err 
 	for frames := stdjson.NewDecoder(body); ; {
 		var e event
 		err := frames.Decode(&e)
-		if err == nil && e.Type != "ERROR" {
-			outstanding, err = bookmarkVersion(e.Object)
-		}
 		switch {
-		case enough.Load():
+		case err != nil && enough.Load():
 			return outstanding, nil
-		case e.Type == "ERROR":
-			return 0, fmt.Errorf("watch from version %d: the API server said %s", held, e.Object)
 		case err != nil:
 			return 0, fmt.Errorf("watch from version %d: it ended early: %w", held, err)
+		case e.Type == "ERROR":
+			return 0, fmt.Errorf("watch from version %d: the API server said %s", held, e.Object)
+		}
+		if outstanding, err = bookmarkVersion(e.Object); err != nil {
+			return 0, fmt.Errorf("watch from version %d: %w", held, err)
 		}
 	}
 }
