@@ -3,39 +3,17 @@ package channel
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
-	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
-	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // newBounded makes a registry; joinTo takes somebody into a channel of it.
 func newBounded(tb testing.TB, maxChannels, maxMembers int) (joinTo func(channelID string) (signaling.Session, error)) {
 	tb.Helper()
-	socket, err := udp.Listen("127.0.0.1:0", 1)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	engine, err := rtc.New(rtc.Config{Socket: socket})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	registry := New(Config{
-		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
-		MaxChannels: maxChannels, MaxMembers: maxMembers,
-		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
-	})
+	registry := newRegistry(tb, 1, func(c *Config) { c.MaxChannels, c.MaxMembers = maxChannels, maxMembers })
 
 	return func(channelID string) (signaling.Session, error) {
 		return registry.Join(tb.Context(), signaling.Connect{

@@ -21,27 +21,39 @@ func (d *dismissals) Notify(any)                 {}
 func (d *dismissals) Renegotiate()               {}
 func (d *dismissals) Close(_ int, reason string) { d.reasons = append(d.reasons, reason) }
 
+// newRegistry makes a registry with sockets of its own; edit, which may be nil, changes
+// its configuration.
+func newRegistry(tb testing.TB, workers int, edit func(*Config)) *Registry {
+	tb.Helper()
+	socket, err := udp.Listen("127.0.0.1:0", workers)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	engine, err := rtc.New(rtc.Config{Socket: socket})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	config := Config{
+		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
+		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	}
+	if edit != nil {
+		edit(&config)
+	}
+
+	return New(config)
+}
+
 // TestAReceiverWhoseTransportIsGoneHarmsNobodyElse: the sender announces itself
 // at the moment that one receiver's transport has ended and its leaving is still
 // under way.
 func TestAReceiverWhoseTransportIsGoneHarmsNobodyElse(t *testing.T) {
-	socket, err := udp.Listen("127.0.0.1:0", 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := rtc.New(rtc.Config{Socket: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	registry := New(Config{
-		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
-		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
-	})
+	registry := newRegistry(t, 2, nil)
 	join := func() (*session, *dismissals) {
 		t.Helper()
 		client := &dismissals{}
@@ -97,23 +109,7 @@ func TestReasonsOfMediaThatEnds(t *testing.T) {
 
 // What a client asks of Opus when it connects is in its offer.
 func TestOpusOfConnectIsInTheOffer(t *testing.T) {
-	socket, err := udp.Listen("127.0.0.1:0", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := rtc.New(rtc.Config{Socket: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	registry := New(Config{
-		Engine: engine, Changed: func(string) {}, WithoutTable: Forward,
-		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
-	})
+	registry := newRegistry(t, 1, nil)
 	for connect, want := range map[string]string{
 		`{"type":"connect","role":"sendonly","channel_id":"sora"}`: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
 		`{"type":"connect","role":"sendonly","channel_id":"sora","audio":{"bit_rate":24,"opus_params":` +
