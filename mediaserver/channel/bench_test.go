@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 	"github.com/nagi-rtc/nagi/mediaserver/tables"
@@ -46,7 +47,7 @@ func newHall(tb testing.TB, connections, senders int) *hall {
 		s := h.join(tb, fmt.Sprint(i), role)
 		if h.channel = s.channel; i < senders {
 			h.channel.mu.Lock()
-			h.channel.announce(s.member, []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO})
+			h.channel.announce(s.member, []media.Kind{media.Video})
 			h.channel.mu.Unlock()
 		}
 		sessions = append(sessions, s)

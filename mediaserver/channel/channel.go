@@ -9,6 +9,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
 
@@ -138,11 +139,11 @@ func (ch *channel) note(a arrival) {
 
 // announce links a sender to all its receivers for the kinds that its answer
 // says it sends.
-func (ch *channel) announce(sender *member, sends []forwardingv1.Kind) {
+func (ch *channel) announce(sender *member, sends []media.Kind) {
 	if !ch.has(sender) {
 		return
 	}
-	sender.announced, sender.sends = true, matching.KindsOf(sends...)
+	sender.announced, sender.sends = true, kindsOf(sends...)
 	for _, receiver := range ch.members {
 		ch.link(receiver, sender)
 	}
@@ -159,7 +160,7 @@ func (ch *channel) link(receiver, sender *member) {
 	}
 	e := receiver.incoming[sender]
 	if e == nil {
-		e = &edge{receiver: receiver, sender: sender, streams: make(map[forwardingv1.Kind]*stream)}
+		e = &edge{receiver: receiver, sender: sender, streams: make(map[media.Kind]*stream)}
 		e.withheld = ch.matcher.Watch(e.names())
 		receiver.incoming[sender], sender.outgoing[receiver] = e, e
 	}

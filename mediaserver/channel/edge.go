@@ -5,17 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 )
 
 // edge is what one receiver gets from one sender that has said what it sends.
 type edge struct {
 	receiver, sender *member
-	streams          map[forwardingv1.Kind]*stream
+	streams          map[media.Kind]*stream
 	// withheld is what the table wants, told what the receiver was last told.
 	withheld, told matching.Withheld
 }
@@ -36,13 +36,13 @@ type stream struct {
 // negotiate brings the edge's streams to the wanted kinds.
 func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) error {
 	for kind, s := range e.streams {
-		if !wanted.Has(kind) {
+		if !wanted.Has(protocolKind(kind)) {
 			removeStreams([]*stream{s}, log)
 			delete(e.streams, kind)
 		}
 	}
-	for _, kind := range wanted.List() {
-		if e.streams[kind] != nil {
+	for _, kind := range media.Kinds {
+		if !wanted.Has(protocolKind(kind)) || e.streams[kind] != nil {
 			continue
 		}
 		s, err := e.newStream(kind, e.reasons(kind, hold))
@@ -56,7 +56,7 @@ func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) err
 }
 
 // newStream makes a stream that is withheld from the beginning.
-func (e *edge) newStream(kind forwardingv1.Kind, withheld forwarding.Reasons) (*stream, error) {
+func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream, error) {
 	downlink, err := e.receiver.peer.AddDownlink(e.sender.id(), kind)
 	if err != nil {
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
@@ -68,12 +68,12 @@ func (e *edge) newStream(kind forwardingv1.Kind, withheld forwarding.Reasons) (*
 }
 
 // reasons are those of the channel's to withhold one kind of the edge.
-func (e *edge) reasons(kind forwardingv1.Kind, hold bool) forwarding.Reasons {
+func (e *edge) reasons(kind media.Kind, hold bool) forwarding.Reasons {
 	var reasons forwarding.Reasons
 	if hold {
 		reasons |= forwarding.NoTable
 	}
-	if e.withheld.Kinds().Has(kind) {
+	if e.withheld.Kinds().Has(protocolKind(kind)) {
 		reasons |= forwarding.Paused
 	}
 

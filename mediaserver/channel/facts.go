@@ -6,6 +6,7 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // facts tells what is so with an edge, and by which pauses; nil for one that is
@@ -28,18 +29,18 @@ func (ch *channel) facts(names matching.Edge) (*forwardingv1.Edge, []*forwarding
 		paused |= matching.KindsOf(pause.GetKinds()...)
 	}
 
-	var streams map[forwardingv1.Kind]*stream
+	var streams map[media.Kind]*stream
 	if e := receiver.incoming[sender]; e != nil {
 		streams = e.streams
 	}
-	for _, kind := range []forwardingv1.Kind{forwardingv1.Kind_KIND_AUDIO, forwardingv1.Kind_KIND_VIDEO} {
+	for _, kind := range media.Kinds {
 		switch s := streams[kind]; {
 		case s != nil:
 			facts.Streams = append(facts.Streams, s.facts(kind))
-		case paused.Has(kind):
+		case paused.Has(protocolKind(kind)):
 			// Nothing is negotiated. As soon as something is, it is withheld.
 			facts.Streams = append(facts.Streams, &forwardingv1.Stream{
-				Kind:     kind,
+				Kind:     protocolKind(kind),
 				Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
 			})
 		}
@@ -49,8 +50,8 @@ func (ch *channel) facts(names matching.Edge) (*forwardingv1.Edge, []*forwarding
 }
 
 // facts tells what is so with one stream.
-func (s *stream) facts(kind forwardingv1.Kind) *forwardingv1.Stream {
-	facts := &forwardingv1.Stream{Kind: kind, Ssrc: s.forward.SSRC()}
+func (s *stream) facts(kind media.Kind) *forwardingv1.Stream {
+	facts := &forwardingv1.Stream{Kind: protocolKind(kind), Ssrc: s.forward.SSRC()}
 	if last, ok := s.forward.LastSequenceNumber(); ok {
 		number := uint32(last)
 		facts.LastSequenceNumber = &number

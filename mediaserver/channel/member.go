@@ -12,6 +12,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -35,7 +36,7 @@ type member struct {
 	// created is when the connection was, by a clock that nobody sets.
 	created time.Time
 	// tracks are the streams that the member's role lets it send.
-	tracks map[forwardingv1.Kind]*fanout.Track
+	tracks map[media.Kind]*fanout.Track
 	// wants are the kinds that it would receive.
 	wants matching.Kinds
 
@@ -55,15 +56,15 @@ func newMember(request signaling.Connect, client signaling.Client) *member {
 		created:    now,
 		request:    request,
 		client:     client,
-		tracks:     make(map[forwardingv1.Kind]*fanout.Track),
+		tracks:     make(map[media.Kind]*fanout.Track),
 		incoming:   make(map[*member]*edge),
 		outgoing:   make(map[*member]*edge),
 	}
 	if request.Audio != nil {
-		m.wants |= matching.KindsOf(forwardingv1.Kind_KIND_AUDIO)
+		m.wants |= kindsOf(media.Audio)
 	}
 	if request.Video != nil {
-		m.wants |= matching.KindsOf(forwardingv1.Kind_KIND_VIDEO)
+		m.wants |= kindsOf(media.Video)
 	}
 
 	return m
@@ -114,8 +115,8 @@ func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, lo
 		config.Opus = opusOf(m.request.Audio)
 	}
 	if m.connection.Sends() {
-		config.Audio = m.uplink(forwardingv1.Kind_KIND_AUDIO, m.request.Audio, engine.Socket(), metrics, log)
-		config.Video = m.uplink(forwardingv1.Kind_KIND_VIDEO, m.request.Video, engine.Socket(), metrics, log)
+		config.Audio = m.uplink(media.Audio, m.request.Audio, engine.Socket(), metrics, log)
+		config.Video = m.uplink(media.Video, m.request.Video, engine.Socket(), metrics, log)
 	}
 
 	var err error
@@ -141,20 +142,20 @@ type events interface {
 	mediaClosed(error)
 }
 
-func (m *member) uplink(kind forwardingv1.Kind, media *signaling.Media, socket *udp.Socket, metrics *metrics, log *slog.Logger) *rtc.Uplink {
-	if media == nil {
+func (m *member) uplink(kind media.Kind, wanted *signaling.Media, socket *udp.Socket, metrics *metrics, log *slog.Logger) *rtc.Uplink {
+	if wanted == nil {
 		return nil
 	}
 
 	config := fanout.Config{Kind: kind, Workers: socket, Counters: metrics.fanout, Log: log}
 	bitRate := defaultAudioBitRate
-	if kind == forwardingv1.Kind_KIND_VIDEO {
+	if kind == media.Video {
 		config.KeyframeStart = forwarding.VP8KeyframeStart
 		config.RequestKeyframe = func() { m.peer.RequestKeyframe() }
 		bitRate = defaultVideoBitRate
 	}
-	if media.BitRate > 0 {
-		bitRate = media.BitRate * 1000
+	if wanted.BitRate > 0 {
+		bitRate = wanted.BitRate * 1000
 	}
 	track := fanout.NewTrack(config)
 	m.tracks[kind] = track

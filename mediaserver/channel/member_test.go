@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -77,7 +78,7 @@ func TestAReceiverWhoseTransportIsGoneHarmsNobodyElse(t *testing.T) {
 	ch := sender.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	ch.announce(sender.member, []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO})
+	ch.announce(sender.member, []media.Kind{media.Video})
 
 	if len(brokenClient.reasons) != 1 || brokenClient.reasons[0] != signaling.ReasonInternalError {
 		t.Errorf("the broken receiver was dismissed for %q", brokenClient.reasons)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/tables"
 )
 
@@ -58,7 +59,7 @@ func TestEdgesCountBeforeTheyAreNegotiated(t *testing.T) {
 	}
 	expect(forwardingv1.Withheld_WITHHELD_PAUSED, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED)
 	a.channel.mu.Lock()
-	a.channel.announce(a.member, []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO})
+	a.channel.announce(a.member, []media.Kind{media.Video})
 	a.channel.mu.Unlock()
 	expect(forwardingv1.Withheld_WITHHELD_PAUSED, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED)
 }
@@ -86,7 +87,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		work(func(i int) {
 			s := h.join(t, fmt.Sprint(i%5), forwardingv1.Role_ROLE_SENDRECV)
 			s.channel.mu.Lock()
-			s.channel.announce(s.member, []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO})
+			s.channel.announce(s.member, []media.Kind{media.Video})
 			s.channel.mu.Unlock()
 			s.Leave("the end")
 		})

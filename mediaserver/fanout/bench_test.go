@@ -8,8 +8,8 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -88,7 +88,7 @@ func (r *runners) Quiesce() { r.posted.Wait() }
 func warm(t testing.TB, receivers, packets, workers int) (send func(), r *runners) {
 	r = startRunners(t, workers, nil)
 	track := fanout.NewTrack(fanout.Config{
-		Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: r,
+		Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: r,
 	})
 	t.Cleanup(track.Close)
 	for i := range receivers {
@@ -144,7 +144,7 @@ func BenchmarkPadding(b *testing.B) {
 		for _, packets := range []int{4, 20} {
 			b.Run(fmt.Sprintf("off=%v/packets=%d", off, packets), func(b *testing.B) {
 				socket := serve(b, 1, nil)
-				track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, HandOver: 32, Workers: socket, NoPadding: off})
+				track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, HandOver: 32, Workers: socket, NoPadding: off})
 				for range 50 {
 					deaf, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 					if err != nil {

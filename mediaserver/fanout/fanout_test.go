@@ -12,9 +12,9 @@ import (
 	"github.com/pion/rtp"
 	"go.uber.org/goleak"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -83,13 +83,13 @@ func (r *recorder) got() ([]uint16, []byte) {
 func startsKeyframe(payload []byte) bool { return len(payload) > 0 && payload[0] == 'K' }
 
 func newVideo(t testing.TB, request func()) *fanout.Track {
-	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: request})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: request})
 	t.Cleanup(track.Close)
 	return track
 }
 
 func newAudio(t testing.TB) *fanout.Track {
-	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Audio})
 	t.Cleanup(track.Close)
 	return track
 }

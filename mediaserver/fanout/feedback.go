@@ -3,7 +3,7 @@ package fanout
 import (
 	"time"
 
-	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -84,7 +84,7 @@ func (e *Edge) recall(sequenceNumbers []uint16, now time.Time) (b *burst, lost b
 			continue
 		}
 		if !e.resends.allow(incoming, len(p.payload)+int(p.padding), e.octets, t.store.oldest(), now) {
-			lost = lost || t.kind == forwarding.Video && incoming >= e.keyframe
+			lost = lost || t.config.Kind == media.Video && incoming >= e.keyframe
 			continue
 		}
 		b.add(p)

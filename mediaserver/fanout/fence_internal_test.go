@@ -5,8 +5,8 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -30,7 +30,7 @@ func (*numbered) SSRC() uint32 { return 1 }
 // while neither has come to the edge yet: the edge was out of the snapshot, so the
 // walk that comes first must not go on where the edge was.
 func TestWalkComesAheadOfTwoChanges(t *testing.T) {
-	track := NewTrack(Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: func(payload []byte) bool { return payload[0] == 'K' }})
+	track := NewTrack(Config{Kind: media.Video, KeyframeStart: func(payload []byte) bool { return payload[0] == 'K' }})
 	sink, batch := &numbered{}, udp.NewBatch(0, nil)
 	e := track.AddEdge(sink, 0)
 	receive := func(ssrc uint32, number uint16, payload string) {

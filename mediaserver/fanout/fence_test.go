@@ -9,8 +9,8 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -48,7 +48,7 @@ type inHand struct {
 func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edge)) *inHand {
 	h := &inHand{socket: serve(t, 1, nil), requests: make(chan struct{}, 100)}
 	h.track = fanout.NewTrack(fanout.Config{
-		Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe,
+		Kind: media.Video, KeyframeStart: startsKeyframe,
 		RequestKeyframe: func() { h.requests <- struct{}{} }, HandOver: 32, Workers: h.socket,
 	})
 	t.Cleanup(h.track.Close)

@@ -5,8 +5,8 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // The burst in which a sender begins a new run waits for a worker, while the one behind
@@ -14,7 +14,7 @@ import (
 // second packet, whose nonce would be the first one's.
 func TestNewRunOvertakenByItsSecondBurst(t *testing.T) {
 	h := holdWorkers(2)
-	track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, HandOver: 32, Workers: h})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: h})
 	sink := &recorder{worker: 1}
 	track.AddEdge(sink, 0)
 	track.AddEdge(&recorder{worker: 1}, 0) // two, so that 31 packets are worth a handover

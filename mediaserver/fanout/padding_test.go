@@ -7,8 +7,8 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -23,7 +23,7 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 		"off": {true, []int{111, 110, 112, 105}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			track := fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, NoPadding: test.off})
+			track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, NoPadding: test.off})
 			var sent network
 			b := udp.NewBatch(0, sent.send)
 			e := track.AddEdge(&wire{ssrc: 1}, 0)

@@ -12,9 +12,9 @@ import (
 
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -87,8 +87,8 @@ func startCrowd(t *testing.T, senders int) *crowd {
 		}
 	})
 	for range senders {
-		config := fanout.Config{Kind: forwardingv1.Kind_KIND_VIDEO, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: c.socket}
-		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: forwardingv1.Kind_KIND_AUDIO, HandOver: 32, Workers: c.socket})}
+		config := fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: c.socket}
+		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: c.socket})}
 		t.Cleanup(s.video.Close)
 		c.senders = append(c.senders, s)
 	}

@@ -23,13 +23,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // Config describes a track.
 type Config struct {
-	Kind forwardingv1.Kind
+	Kind media.Kind
 	// KeyframeStart tells the first packet of a keyframe by its payload; nil when a
 	// receiver may start at any packet.
 	KeyframeStart func(payload []byte) bool
@@ -51,7 +51,6 @@ type Config struct {
 // Track is one sender's stream and its edges.
 type Track struct {
 	config    Config
-	kind      forwarding.Kind
 	counters  *Counters
 	keyframes *keyframes
 
@@ -91,16 +90,13 @@ func NewTrack(config Config) *Track {
 	if t.config.Workers == nil {
 		t.config.Workers = alone{}
 	}
-	if config.Kind == forwardingv1.Kind_KIND_VIDEO {
-		t.kind = forwarding.Video
-	}
-	t.source = forwarding.NewSource(t.kind)
+	t.source = forwarding.NewSource(t.config.Kind)
 	t.all.Store(&[]*Edge{})
 	t.shards = make([]shard, max(1, t.config.Workers.Workers()))
 	for i := range t.shards {
 		t.shards[i].open.Store(&[]*Edge{})
 	}
-	if t.kind == forwarding.Video && config.RequestKeyframe != nil {
+	if t.config.Kind == media.Video && config.RequestKeyframe != nil {
 		t.keyframes = startKeyframes(config.RequestKeyframe, t.wantsKeyframe, t.counters)
 	}
 	return t
@@ -120,7 +116,7 @@ func (t *Track) Close() {
 // AddEdge adds a receiver that has got nothing of this track yet. Unless something
 // withholds it, video begins with the next keyframe, which is asked for.
 func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
-	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.kind, uint16(rand.Uint32N(1<<15))).Withhold(withheld)}
+	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15))).Withhold(withheld)}
 	e.want.Store(uint32(withheld) | cut)
 	t.change.Lock()
 	extend(&t.all, e)

@@ -6,25 +6,7 @@
 // the copy and sends what was decided.
 package forwarding
 
-// Kind is the kind of media of a stream.
-type Kind uint8
-
-// The kinds of media.
-const (
-	// Audio may start at any packet.
-	Audio Kind = iota
-	// Video may start only at the first packet of a keyframe.
-	Video
-)
-
-// ClockRate is the RTP clock of the kind in ticks per second: 90 kHz for every
-// video format (RFC 3551 section 5), 48 kHz for Opus (RFC 7587 section 4.1).
-func (k Kind) ClockRate() uint32 {
-	if k == Video {
-		return 90_000
-	}
-	return 48_000
-}
+import "github.com/nagi-rtc/nagi/mediaserver/media"
 
 // Reasons is a set of reasons to withhold a stream from a receiver. An edge
 // forwards only while the set is empty, so no reason can erase another: a pause
@@ -124,7 +106,7 @@ const farApart = 1 << 15
 // compiler keeps only such values in registers. Copies through memory would take
 // most of the time of Decide.
 type Edge struct {
-	kind    Kind
+	kind    media.Kind
 	reasons Reasons
 	progress
 	numbers
@@ -147,7 +129,7 @@ type numbers struct {
 // (RFC 3550 section 5.1) below 1<<15: if the first packets are lost just before a
 // wrap, the receiver guesses the roll-over counter wrong and decrypts nothing
 // (RFC 3711 section 3.3.1).
-func NewEdge(kind Kind, first uint16) Edge {
+func NewEdge(kind media.Kind, first uint16) Edge {
 	return Edge{kind: kind, progress: progress{awaiting: true}, numbers: numbers{out: first - 1}}
 }
 
@@ -193,7 +175,7 @@ func (e Edge) Decide(p Packet) (Edge, Decision) {
 // would wait for the rest of a frame that never comes.
 func (e Edge) startAt(in uint64) Edge {
 	e.out++
-	if e.sent && e.kind == Video && e.midFrame {
+	if e.sent && e.kind == media.Video && e.midFrame {
 		e.out++
 	}
 	e.awaiting, e.sent = false, true
@@ -229,7 +211,7 @@ func (e Edge) Withheld() Reasons { return e.reasons }
 
 // AwaitsKeyframe tells that nothing but a keyframe is missing to go on.
 func (e Edge) AwaitsKeyframe() bool {
-	return e.kind == Video && e.awaiting && e.reasons == 0
+	return e.kind == media.Video && e.awaiting && e.reasons == 0
 }
 
 // LastSequenceNumber is the highest sequence number decided to be forwarded;

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // step is one thing that happens to an edge, and what must come of it.
@@ -25,99 +26,99 @@ func TestEdge(t *testing.T) {
 		paused  = forwarding.Paused
 	)
 	for name, test := range map[string]struct {
-		kind  forwarding.Kind
+		kind  media.Kind
 		first uint16
 		steps []step
 	}{
-		"hazard 1: no gap after a pause between frames": {forwarding.Video, 7, []step{
+		"hazard 1: no gap after a pause between frames": {media.Video, 7, []step{
 			{in: 100, key: true, marker: true, want: forward, out: 7},
 			{withhold: paused}, {in: 101, want: drop}, {in: 9000, key: true, want: drop}, {release: paused},
 			{in: 9001, key: true, marker: true, want: forward, out: 8},
 		}},
-		"hazard 2: the count stands still for more than half its range": {forwarding.Video, 7, []step{
+		"hazard 2: the count stands still for more than half its range": {media.Video, 7, []step{
 			{in: 1 << 16, key: true, marker: true, want: forward, out: 7},
 			{withhold: paused}, {release: paused},
 			{in: 1 << 20, key: true, marker: true, want: forward, out: 8},
 		}},
-		"hazard 3: late packets from before the pause": {forwarding.Video, 7, []step{
+		"hazard 3: late packets from before the pause": {media.Video, 7, []step{
 			{in: 100, key: true, want: forward, out: 7}, {in: 103, marker: true, want: forward, out: 10},
 			{withhold: paused}, {release: paused},
 			{in: 102, key: true, want: drop}, {in: 103, key: true, want: drop},
 			{in: 110, key: true, want: forward, out: 11}, {in: 109, want: drop}, {in: 101, want: drop},
 		}},
-		"hazard 9: nothing before the keyframe": {forwarding.Video, 7, []step{
+		"hazard 9: nothing before the keyframe": {media.Video, 7, []step{
 			{in: 100, want: hold}, {in: 101, marker: true, want: hold}, {in: 102, key: true, want: forward, out: 7},
 		}},
-		"hazard 10: what overtook the keyframe's first packet is held, then follows": {forwarding.Video, 7, []step{
+		"hazard 10: what overtook the keyframe's first packet is held, then follows": {media.Video, 7, []step{
 			{in: 101, want: hold}, {in: 102, marker: true, want: hold}, {in: 100, key: true, want: forward, out: 7},
 			{in: 101, want: forward, out: 8}, {in: 102, marker: true, want: forward, out: 9},
 		}},
-		"hazard 11: one number is missing after a cut inside a frame": {forwarding.Video, 7, []step{
+		"hazard 11: one number is missing after a cut inside a frame": {media.Video, 7, []step{
 			{in: 100, key: true, want: forward, out: 7},
 			{withhold: paused}, {release: paused}, {withhold: paused}, {release: paused},
 			{in: 200, key: true, want: forward, out: 9},
 		}},
-		"a new run of the sender that the edge was not told of": {forwarding.Video, 7, []step{
+		"a new run of the sender that the edge was not told of": {media.Video, 7, []step{
 			{in: 1 << 16, key: true, marker: true, want: forward, out: 7},
 			{in: 1<<16 + 1<<15 - 1, marker: true, want: forward, out: 7 + 1<<15 - 1}, // just near enough
 			{in: 3 << 16, want: hold}, {in: 3<<16 + 1, key: true, marker: true, want: forward, out: 7 + 1<<15},
 		}},
-		"a straggler of the run before, in audio": {forwarding.Audio, 7, []step{
+		"a straggler of the run before, in audio": {media.Audio, 7, []step{
 			{in: 1 << 16, key: true, want: forward, out: 7}, {in: 3 << 16, key: true, want: forward, out: 8},
 			{in: 1<<16 + 1, key: true, want: drop}, {in: 3<<16 + 1, key: true, want: forward, out: 9},
 		}},
-		"hazard 16: no reason erases another": {forwarding.Video, 7, []step{
+		"hazard 16: no reason erases another": {media.Video, 7, []step{
 			{withhold: paused | forwarding.NoTable}, {release: forwarding.NoTable}, {in: 100, key: true, want: drop},
 			{withhold: forwarding.NoTable}, {release: paused}, {in: 101, key: true, want: drop},
 			{release: forwarding.NoTable}, {in: 102, key: true, want: forward, out: 7},
 		}},
-		"hazard 23: audio needs no keyframe, and its marker ends no frame": {forwarding.Audio, 7, []step{
+		"hazard 23: audio needs no keyframe, and its marker ends no frame": {media.Audio, 7, []step{
 			{in: 100, key: true, want: forward, out: 7},
 			{withhold: paused}, {in: 101, key: true, want: drop}, {release: paused},
 			{in: 102, key: true, want: forward, out: 8},
 		}},
-		"hazard 25: toggles leave no trace": {forwarding.Video, 7, []step{
+		"hazard 25: toggles leave no trace": {media.Video, 7, []step{
 			{in: 100, key: true, marker: true, want: forward, out: 7},
 			{withhold: paused}, {withhold: paused}, {release: paused}, {release: paused}, {withhold: paused}, {release: paused},
 			{in: 101, want: hold}, {in: 102, key: true, want: forward, out: 8},
 		}},
-		"the sender's gaps and reordering are kept": {forwarding.Video, 7, []step{
+		"the sender's gaps and reordering are kept": {media.Video, 7, []step{
 			{in: 100, key: true, want: forward, out: 7}, {in: 103, want: forward, out: 10},
 			{in: 102, want: forward, out: 9}, {in: 104, want: forward, out: 11},
 		}},
-		"a copy gets the same number": {forwarding.Video, 7, []step{
+		"a copy gets the same number": {media.Video, 7, []step{
 			{in: 100, key: true, want: forward, out: 7}, {in: 101, want: forward, out: 8},
 			{in: 101, want: forward, out: 8}, {in: 100, key: true, want: forward, out: 7},
 		}},
-		"a late packet does not reopen a frame": {forwarding.Video, 7, []step{
+		"a late packet does not reopen a frame": {media.Video, 7, []step{
 			{in: 100, key: true, want: forward, out: 7}, {in: 102, marker: true, want: forward, out: 9}, {in: 101, want: forward, out: 8},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 10},
 		}},
-		"padding keeps its number, starts nothing and ends no frame": {forwarding.Video, 7, []step{
+		"padding keeps its number, starts nothing and ends no frame": {media.Video, 7, []step{
 			{in: 99, key: true, empty: true, want: hold},
 			{in: 100, key: true, marker: true, want: forward, out: 7}, {in: 101, empty: true, want: forward, out: 8},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 9},
 		}},
-		"padding does not complete a half frame": {forwarding.Video, 7, []step{
+		"padding does not complete a half frame": {media.Video, 7, []step{
 			{in: 100, key: true, want: forward, out: 7}, {in: 101, empty: true, marker: true, want: forward, out: 8},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 10},
 		}},
-		"a new run of the sender begins with a keyframe": {forwarding.Video, 7, []step{
+		"a new run of the sender begins with a keyframe": {media.Video, 7, []step{
 			{in: 100, key: true, marker: true, want: forward, out: 7},
 			{restart: true}, {in: 200_000, want: hold}, {in: 200_001, key: true, want: forward, out: 8},
 		}},
-		"our numbers wrap": {forwarding.Video, 65534, []step{
+		"our numbers wrap": {media.Video, 65534, []step{
 			{in: 100, key: true, want: forward, out: 65534}, {in: 102, marker: true, want: forward, out: 0}, {in: 101, want: forward, out: 65535},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 1},
 		}},
-		"the gap of a half frame wraps": {forwarding.Video, 65535, []step{
+		"the gap of a half frame wraps": {media.Video, 65535, []step{
 			{in: 100, key: true, want: forward, out: 65535},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 1},
 		}},
-		"the sender's numbers wrap": {forwarding.Video, 7, []step{
+		"the sender's numbers wrap": {media.Video, 7, []step{
 			{in: 1<<17 - 1, key: true, want: forward, out: 7}, {in: 1<<17 + 1, want: forward, out: 9}, {in: 1 << 17, want: forward, out: 8},
 		}},
-		"first number 0": {forwarding.Video, 0, []step{
+		"first number 0": {media.Video, 0, []step{
 			{in: 100, key: true, want: forward, out: 0}, {in: 101, want: forward, out: 1},
 		}},
 	} {
@@ -143,7 +144,7 @@ func TestEdge(t *testing.T) {
 
 // Hazard 4: what was sent before the cut is not sent again after it.
 func TestSourceOfOutgoingNumbers(t *testing.T) {
-	e := forwarding.NewEdge(forwarding.Video, 65535)
+	e := forwarding.NewEdge(media.Video, 65535)
 	decide := func(in uint64, key, marker bool) {
 		e, _ = e.Decide(forwarding.Packet{SequenceNumber: in, KeyframeStart: key, Marker: marker})
 	}

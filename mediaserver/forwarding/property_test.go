@@ -6,13 +6,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // TestEdgeInvariants drives an edge with whatever a network and its users do, near
 // every kind of wrap, and checks what receivers rely on.
 func TestEdgeInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]forwarding.Kind{forwarding.Audio, forwarding.Video}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]media.Kind{media.Audio, media.Video}).Draw(t, "kind")
 		first := uint16(rapid.SampledFrom([]int{0, 1, 32767, 65530, 65535}).Draw(t, "first"))
 		next := rapid.SampledFrom([]uint64{1<<16 + 1, 1<<17 - 5}).Draw(t, "sender's first")
 		e := forwarding.NewEdge(kind, first)
@@ -54,10 +55,10 @@ func TestEdgeInvariants(t *testing.T) {
 			}
 			if cut {
 				want := last + 1
-				if sent && kind == forwarding.Video && !whole {
+				if sent && kind == media.Video && !whole {
 					want++
 				}
-				if out != want || kind == forwarding.Video && (!awaited || !p.KeyframeStart) || sent && p.SequenceNumber <= lastIn {
+				if out != want || kind == media.Video && (!awaited || !p.KeyframeStart) || sent && p.SequenceNumber <= lastIn {
 					t.Fatalf("start with %+v as %d, want %d", p, out, want)
 				}
 				startIn, startOut, cut = p.SequenceNumber, out, false
@@ -90,7 +91,7 @@ func TestEdgeInvariants(t *testing.T) {
 				p := forwarding.Packet{
 					SequenceNumber: next, Timestamp: rapid.Uint32().Draw(t, "timestamp"),
 					Marker:        rapid.Bool().Draw(t, "marker"),
-					KeyframeStart: kind == forwarding.Audio || rapid.IntRange(0, 3).Draw(t, "key") == 0,
+					KeyframeStart: kind == media.Audio || rapid.IntRange(0, 3).Draw(t, "key") == 0,
 				}
 				if rapid.IntRange(0, 5).Draw(t, "empty") == 0 {
 					p.Empty, p.KeyframeStart = true, false
@@ -134,7 +135,7 @@ func TestEdgeInvariants(t *testing.T) {
 // gets its own extended number, whose low half is the sender's.
 func TestSourceInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := forwarding.NewSource(forwarding.Video)
+		s := forwarding.NewSource(media.Video)
 		var highest uint64
 		number := rapid.Uint16().Draw(t, "first")
 		for range rapid.IntRange(1, 60).Draw(t, "packets") {

@@ -1,6 +1,10 @@
 package forwarding
 
-import "time"
+import (
+	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
 
 const (
 	// MaxDropout is by how many numbers a sender may run ahead and still be the same
@@ -17,7 +21,7 @@ const (
 // ones and the timestamps are moved behind the earlier ones, so that receivers,
 // whose SSRC stays the same, see one stream. The zero Source has seen nothing.
 type Source struct {
-	kind    Kind
+	kind    media.Kind
 	started bool
 	ssrc    uint32
 	highest uint64 // extended
@@ -52,7 +56,7 @@ type Arrival struct {
 }
 
 // NewSource makes a Source that has seen nothing.
-func NewSource(kind Kind) Source { return Source{kind: kind} }
+func NewSource(kind media.Kind) Source { return Source{kind: kind} }
 
 // Timestamp moves a timestamp of the sender, as in its sender reports, to the
 // receivers' timeline.

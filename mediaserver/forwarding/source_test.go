@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 func TestSource(t *testing.T) {
@@ -48,7 +49,7 @@ func TestSource(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := forwarding.NewSource(forwarding.Video)
+			s := forwarding.NewSource(media.Video)
 			for i, p := range packets {
 				var a forwarding.Arrival
 				var ok bool
@@ -63,7 +64,7 @@ func TestSource(t *testing.T) {
 
 // Hazard 13: sender reports are moved by the offset of the packets.
 func TestSenderReportsFollowTheTimeline(t *testing.T) {
-	s := forwarding.NewSource(forwarding.Audio)
+	s := forwarding.NewSource(media.Audio)
 	s, _, _ = s.Receive(1, 1, 4_294_967_000, 0)
 	s, a, _ := s.Receive(2, 1, 77, 20*time.Millisecond)
 	if want := uint32(4_294_967_000 + 960 - 1<<32); a.Timestamp != want || s.Timestamp(77) != want {

@@ -11,7 +11,7 @@ import (
 	"github.com/pion/dtls/v3/pkg/crypto/fingerprint"
 	"github.com/pion/sdp/v3"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // answer is what the server needs to know of a client's answer.
@@ -50,11 +50,11 @@ func readAnswer(offer, description *sdp.SessionDescription) (answer, error) {
 	if offered, answered := len(offer.MediaDescriptions), len(description.MediaDescriptions); offered != answered {
 		return a, fmt.Errorf("%d m-lines answered, %d offered", answered, offered)
 	}
-	for i, media := range description.MediaDescriptions {
-		if err := checkMedia(offer.MediaDescriptions[i], media); err != nil {
+	for i, section := range description.MediaDescriptions {
+		if err := checkMedia(offer.MediaDescriptions[i], section); err != nil {
 			return a, fmt.Errorf("m-line %d: %w", i, err)
 		}
-		a.media = append(a.media, readMedia(description, media))
+		a.media = append(a.media, readMedia(description, section))
 	}
 	for key, value := range map[string]*string{"ice-ufrag": &a.ufrag, "ice-pwd": &a.password} {
 		values := everywhere(description, key)
@@ -124,34 +124,34 @@ func checkMedia(offered, answered *sdp.MediaDescription) error {
 }
 
 // readMedia reads an m-line that fits its offer. The answer's payload types are the offer's (RFC 3264 section 6.1).
-func readMedia(description *sdp.SessionDescription, media *sdp.MediaDescription) answeredMedia {
+func readMedia(description *sdp.SessionDescription, section *sdp.MediaDescription) answeredMedia {
 	var read answeredMedia
-	if media.MediaName.Port.Value == 0 {
+	if section.MediaName.Port.Value == 0 {
 		return read
 	}
-	read.sends, read.receives = directions(description, media)
-	kind := forwardingv1.Kind_KIND_AUDIO
-	if media.MediaName.Media == mediaName(forwardingv1.Kind_KIND_VIDEO) {
-		kind = forwardingv1.Kind_KIND_VIDEO
+	read.sends, read.receives = directions(description, section)
+	kind := media.Audio
+	if section.MediaName.Media == media.Video.String() {
+		kind = media.Video
 	}
 	for _, f := range formats(kind) {
 		switch {
-		case !slices.Contains(media.MediaName.Formats, strconv.Itoa(int(f.payloadType))):
+		case !slices.Contains(section.MediaName.Formats, strconv.Itoa(int(f.payloadType))):
 		case strings.HasPrefix(f.name, "rtx/"):
 			read.types.rtx = f.payloadType
 		default:
 			read.types.media = f.payloadType
 		}
 	}
-	read.readSSRCs(media)
+	read.readSSRCs(section)
 
 	return read
 }
 
 // readSSRCs takes the SSRC that comes first, and, if that one has another for its retransmissions (RFC 5576 section 4.2), it
 // too. Numbers that are none declare nothing.
-func (m *answeredMedia) readSSRCs(media *sdp.MediaDescription) {
-	for _, attribute := range media.Attributes {
+func (m *answeredMedia) readSSRCs(section *sdp.MediaDescription) {
+	for _, attribute := range section.Attributes {
 		fields := strings.Fields(attribute.Value)
 		switch {
 		case attribute.Key == sdp.AttrKeySSRC && len(fields) > 0 && m.ssrc == 0:
@@ -178,8 +178,8 @@ func readSSRC(text string) uint32 {
 
 // directions are what the answerer does on the m-line. A direction holds for all m-lines when it stands at session level, and
 // is sendrecv when it stands nowhere (RFC 8866 section 6.7).
-func directions(description *sdp.SessionDescription, media *sdp.MediaDescription) (sends, receives bool) {
-	for _, attributes := range [][]sdp.Attribute{media.Attributes, description.Attributes} {
+func directions(description *sdp.SessionDescription, section *sdp.MediaDescription) (sends, receives bool) {
+	for _, attributes := range [][]sdp.Attribute{section.Attributes, description.Attributes} {
 		for _, attribute := range attributes {
 			switch attribute.Key {
 			case sdp.AttrKeySendRecv:
@@ -213,8 +213,8 @@ func everywhere(description *sdp.SessionDescription, key string) []string {
 
 func mediaAttributes(description *sdp.SessionDescription) [][]sdp.Attribute {
 	attributes := make([][]sdp.Attribute, len(description.MediaDescriptions))
-	for i, media := range description.MediaDescriptions {
-		attributes[i] = media.Attributes
+	for i, section := range description.MediaDescriptions {
+		attributes[i] = section.Attributes
 	}
 
 	return attributes

@@ -2,10 +2,11 @@ package rtc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 const digest = "sha-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:3E:4B:65:2E:7D:46:3F:54:42:CD:54:F1"
@@ -114,7 +115,7 @@ func TestAnswersOfBrowsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newConnection(t, newEngine(t), true).peer
 			var downlinks []*Downlink
-			for _, kind := range []forwardingv1.Kind{videoKind, audioKind} {
+			for _, kind := range []media.Kind{videoKind, audioKind} {
 				d, err := p.AddDownlink("SENDER", kind)
 				must(t, err)
 				downlinks = append(downlinks, d)
@@ -124,8 +125,8 @@ func TestAnswersOfBrowsers(t *testing.T) {
 				must(t, err)
 				must(t, p.Answer(c.answer))
 			}
-			if got := fmt.Sprint(p.Sends()); got != fmt.Sprint([]forwardingv1.Kind{audioKind, videoKind}) {
-				t.Errorf("it sends %s", got)
+			if got := p.Sends(); !slices.Equal(got, []media.Kind{audioKind, videoKind}) {
+				t.Errorf("it sends %v", got)
 			}
 			var ssrcs []string
 			for _, stream := range p.inbound.streams {

@@ -12,7 +12,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -32,7 +32,7 @@ type Feedback interface {
 // the other methods at any time.
 type Downlink struct {
 	peer     *Peer
-	kind     forwardingv1.Kind
+	kind     media.Kind
 	streamID string
 	trackID  string
 	ssrc     uint32
@@ -71,12 +71,9 @@ const maxMSIDBytes = 64
 
 // AddDownlink adds a stream to send to the client: streamID, the sender's connection id, is what the client sees as the id
 // of its MediaStream. The client learns of it with the next offer.
-func (p *Peer) AddDownlink(streamID string, kind forwardingv1.Kind) (*Downlink, error) {
+func (p *Peer) AddDownlink(streamID string, kind media.Kind) (*Downlink, error) {
 	if streamID == "" || len(streamID) > maxMSIDBytes || strings.ContainsAny(streamID, " \t\r\n") {
 		return nil, fmt.Errorf("stream id %q cannot stand in an msid; use 1 to %d bytes without spaces", streamID, maxMSIDBytes)
-	}
-	if kind != forwardingv1.Kind_KIND_AUDIO && kind != forwardingv1.Kind_KIND_VIDEO {
-		return nil, fmt.Errorf("kind %v cannot be sent; use audio or video", kind)
 	}
 	d := &Downlink{peer: p, kind: kind, streamID: streamID, trackID: rand.Text()}
 
@@ -287,11 +284,11 @@ func (d *Downlink) bind() {
 
 // newBinding is called with mu held.
 func (d *Downlink) newBinding(k *keys) (*binding, error) {
-	media, err := k.sealing()
+	sealing, err := k.sealing()
 	if err != nil {
 		return nil, err
 	}
-	b := &binding{overhead: k.overhead, media: outgoing{context: media, ssrc: d.ssrc, payloadType: d.negotiated.media}}
+	b := &binding{overhead: k.overhead, media: outgoing{context: sealing, ssrc: d.ssrc, payloadType: d.negotiated.media}}
 	if d.negotiated.rtx == 0 {
 		return b, nil
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -54,7 +54,7 @@ func TestBadAnswersAreRefused(t *testing.T) {
 func TestAnswerAsLongAsItsOffer(t *testing.T) {
 	p := newConnection(t, newEngine(t), true).peer
 	for range 600 {
-		for _, kind := range []forwardingv1.Kind{videoKind, audioKind} {
+		for _, kind := range []media.Kind{videoKind, audioKind} {
 			_, err := p.AddDownlink("VTGYC92AZX6M72K860BPREFTMC", kind)
 			must(t, err)
 		}

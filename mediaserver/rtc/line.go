@@ -3,14 +3,14 @@ package rtc
 import (
 	"strconv"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // line is an m-line for downlinks. An m-line can never leave a session (RFC 3264 section 8), so one that has become
 // free serves the next downlink of its kind; else the description would grow with everyone who ever joined.
 type line struct {
 	mid  string
-	kind forwardingv1.Kind
+	kind media.Kind
 
 	unused   bool      // no stream is ever sent here
 	downlink *Downlink // nil: vacant
@@ -38,7 +38,7 @@ func (p *Peer) place(d *Downlink) {
 	d.line.downlink = d
 }
 
-func (p *Peer) addLine(kind forwardingv1.Kind) *line {
+func (p *Peer) addLine(kind media.Kind) *line {
 	l := &line{mid: strconv.Itoa(len(p.uplinks()) + len(p.lines)), kind: kind}
 	p.lines = append(p.lines, l)
 
@@ -73,13 +73,13 @@ func (p *Peer) linesOffered() {
 // linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on.
 func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]payloadTypes {
 	accepted := make(map[*Downlink]payloadTypes)
-	for i, media := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
+	for i, answer := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
 		l := p.lines[i]
 		if l.clearing {
 			l.offered, l.clearing = false, false
 		}
-		if l.inOffer != nil && media.receives {
-			accepted[l.inOffer] = media.types
+		if l.inOffer != nil && answer.receives {
+			accepted[l.inOffer] = answer.types
 		}
 		l.inOffer = nil
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/sdp/v3"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 const (
@@ -34,7 +34,7 @@ func (p *Peer) Offer() (string, error) {
 	if len(p.uplinks()) == 0 && len(p.lines) == 0 {
 		// Without any m-line there is nothing for ICE and DTLS to start with, and the client would hang. No stream can take
 		// this one later: a client made with Pion never receives on what was inactive at first.
-		p.addLine(forwardingv1.Kind_KIND_AUDIO).unused = true
+		p.addLine(media.Audio).unused = true
 	}
 	offer := p.describe()
 	description, err := offer.Marshal()
@@ -95,7 +95,7 @@ func (p *Peer) apply(description *sdp.SessionDescription) (map[*Downlink]payload
 
 // expectStreams notes what the client sends from now on.
 func (p *Peer) expectStreams(answered []answeredMedia) {
-	var sends []forwardingv1.Kind
+	var sends []media.Kind
 	var streams []inboundStream
 	for i, u := range p.uplinks() { // Not under the lock, on which readers wait.
 		if answered[i].sends && answered[i].ssrc == 0 {
@@ -104,15 +104,15 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 	}
 	p.inbound.mu.Lock()
 	for i, u := range p.uplinks() {
-		media := answered[i]
-		if !media.sends || media.ssrc == 0 {
+		answer := answered[i]
+		if !answer.sends || answer.ssrc == 0 {
 			continue
 		}
 		sends = append(sends, u.kind)
-		u.reception.restart(media.ssrc)
-		streams = append(streams, inboundStream{ssrc: media.ssrc, payloadType: media.types.media, uplink: u})
-		if media.rtx != 0 {
-			again := inboundStream{ssrc: media.rtx, payloadType: media.types.rtx, uplink: u, retransmissions: true}
+		u.reception.restart(answer.ssrc)
+		streams = append(streams, inboundStream{ssrc: answer.ssrc, payloadType: answer.types.media, uplink: u})
+		if answer.rtx != 0 {
+			again := inboundStream{ssrc: answer.rtx, payloadType: answer.types.rtx, uplink: u, retransmissions: true}
 			streams = append(streams, again)
 		}
 	}
@@ -139,9 +139,9 @@ func (p *Peer) UplinkMIDs() (audio, video string) {
 // Sends are the kinds that the client's last answer says it sends, audio before video. The SDP is asked, not RTP: a
 // receiver would otherwise learn of a stream only after its first packets are gone. A kind without a=ssrc (RFC 5576) is not
 // among them: packets are told apart by it, since no MID extension is offered.
-func (p *Peer) Sends() []forwardingv1.Kind {
+func (p *Peer) Sends() []media.Kind {
 	if sends := p.sends.Load(); sends != nil {
-		return append([]forwardingv1.Kind(nil), *sends...)
+		return append([]media.Kind(nil), *sends...)
 	}
 
 	return nil

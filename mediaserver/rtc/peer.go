@@ -12,7 +12,7 @@ import (
 	"github.com/pion/sdp/v3"
 	"github.com/pion/stun/v4"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -66,7 +66,7 @@ type Peer struct {
 	closed  chan struct{} // closed when Close is done
 	running sync.WaitGroup
 	alive   sync.Mutex // guards the start of goroutines against the beginning of Close
-	sends   atomic.Pointer[[]forwardingv1.Kind]
+	sends   atomic.Pointer[[]media.Kind]
 
 	downlinks     sync.RWMutex
 	bySSRC        map[uint32]*Downlink
@@ -110,11 +110,11 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 	for _, u := range []struct {
 		at     **uplink
 		config *Uplink
-		kind   forwardingv1.Kind
+		kind   media.Kind
 		clock  uint32
 	}{
-		{&peer.audio, config.Audio, forwardingv1.Kind_KIND_AUDIO, 48_000},
-		{&peer.video, config.Video, forwardingv1.Kind_KIND_VIDEO, 90_000},
+		{&peer.audio, config.Audio, media.Audio, 48_000},
+		{&peer.video, config.Video, media.Video, 90_000},
 	} {
 		if u.config != nil {
 			*u.at = &uplink{config: *u.config, kind: u.kind, mid: fmt.Sprint(mid), reception: reception{clockRate: u.clock}}

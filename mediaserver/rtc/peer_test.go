@@ -13,12 +13,12 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 const (
-	audioKind = forwardingv1.Kind_KIND_AUDIO
-	videoKind = forwardingv1.Kind_KIND_VIDEO
+	audioKind = media.Audio
+	videoKind = media.Video
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -76,7 +76,7 @@ func lines(t *testing.T, sdp string) []string {
 
 func TestOfferShape(t *testing.T) {
 	c := newConnection(t, newEngine(t), true)
-	for _, kind := range []forwardingv1.Kind{videoKind, audioKind} {
+	for _, kind := range []media.Kind{videoKind, audioKind} {
 		if _, err := c.peer.AddDownlink("SENDER", kind); err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,7 @@ package rtc
 import (
 	"github.com/pion/rtp"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -28,7 +28,7 @@ type UplinkReceiver interface {
 // uplink is an m-line on which the client sends.
 type uplink struct {
 	config    Uplink
-	kind      forwardingv1.Kind
+	kind      media.Kind
 	mid       string
 	reception reception // guarded by the peer's inbound.mu
 }
