@@ -151,7 +151,7 @@ func (m *member) uplink(kind media.Kind, wanted *signaling.Media, socket *udp.So
 	bitRate := defaultAudioBitRate
 	if kind == media.Video {
 		config.KeyframeStart = forwarding.VP8KeyframeStart
-		config.RequestKeyframe = func() { m.peer.RequestKeyframe() }
+		config.RequestKeyframe = func(media.Layers) { m.peer.RequestKeyframe() }
 		bitRate = defaultVideoBitRate
 	}
 	if wanted.BitRate > 0 {

@@ -51,7 +51,6 @@ func fanoutCounters(c *fanout.Counters) []prometheus.Collector {
 		{"packets_before_start", "RTP packets not sent because they are older than the receiver's start.", &c.BeforeStart},
 		{"send_errors", "RTP packets and sender reports that a receiver's transport refused.", &c.SinkErrors},
 		{"duplicates", "RTP packets that a sender sent twice, or too late to tell.", &c.Duplicates},
-		{"packets_out_of_run", "RTP packets far off their sender's sequence numbers.", &c.OutOfRun},
 		{"source_restarts", "New runs of sequence numbers begun by senders.", &c.SourceRestarts},
 		{"keyframe_requests", "Keyframe requests sent to senders.", &c.KeyframeRequests},
 		{"keyframe_requests_coalesced", "Wishes for a keyframe that an earlier request served too.", &c.KeyframeRequestsCoalesced},

@@ -6,10 +6,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -18,9 +17,9 @@ type discard struct{ worker int }
 
 func (d discard) Worker() int { return d.worker }
 
-func (discard) WriteRTP(*udp.Batch, uint16, uint32, bool, []byte, uint8) error { return nil }
+func (discard) WriteRTP(*udp.Batch, media.Outgoing) error { return nil }
 
-func (discard) ResendRTP(*udp.Batch, uint16, uint32, bool, []byte, uint8) error { return nil }
+func (discard) ResendRTP(*udp.Batch, media.Outgoing) error { return nil }
 
 func (discard) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 
@@ -29,12 +28,11 @@ func (discard) SSRC() uint32 { return 1 }
 // frames sends one frame per call, as libwebrtc cuts it: the first half of its packets
 // one byte smaller than the others.
 func frames(track *fanout.Track, packets int) (send func(*udp.Batch)) {
-	burst := make([]rtp.Packet, packets)
+	burst := make([]media.Received, packets)
 	for i := range burst {
 		burst[i] = packet(0, "K"+string(make([]byte, 1100+2*i/packets)), i == packets-1)
 	}
-	var n uint16
-	var timestamp uint32
+	n, timestamp := uint64(numbers.Apart), uint32(0)
 	return func(batch *udp.Batch) {
 		timestamp += 3000
 		for i := range burst {
@@ -88,7 +86,7 @@ func (r *runners) Quiesce() { r.posted.Wait() }
 func warm(t testing.TB, receivers, packets, workers int) (send func(), r *runners) {
 	r = startRunners(t, workers, nil)
 	track := fanout.NewTrack(fanout.Config{
-		Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: r,
+		Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: r,
 	})
 	t.Cleanup(track.Close)
 	for i := range receivers {

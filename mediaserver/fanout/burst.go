@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // maxSpare is how many bursts a track keeps to use again. More are under way only
@@ -13,28 +14,30 @@ const maxSpare = 16
 // arrival is one packet of a burst.
 type arrival struct {
 	packet    forwarding.Packet
-	number    uint64 // order of arrival
+	number    uint64 // order of arrival in the layer
 	restarted bool   // a new run of the sender begins here
 	padding   uint8  // see equalize
 	payload   []byte
 }
 
-// burst is what of one burst of the sender is to be forwarded, or a few packets
-// taken out of the store. It is used by one goroutine, or, once handed over, read
+// burst is what of one burst of one of the sender's layers is to be forwarded, or a few
+// packets taken out of the stores. It is used by one goroutine, or, once handed over, read
 // by several; the last of them lets go of it.
 type burst struct {
 	track    *Track
+	layer    media.Layer
 	number   uint64 // order of arrival of bursts, from 1
 	arrivals []arrival
 	memory   []byte // of payloads that are our own copies
 
 	keyframe  bool   // a receiver may start within it
 	restarted bool   // some arrival is
-	wishes    uint64 // wishes for keyframes before it was walked
+	wishes    uint64 // wishes for the layer's keyframes before it was walked
 
 	handed     []bool       // which shards other workers walk
 	references atomic.Int32 // walks that are not done
-	waiting    atomic.Bool  // an edge that was walked still waits for a keyframe
+	waiting    atomic.Bool  // an edge that was walked still waits for a keyframe of the layer
+	switched   atomic.Bool  // an edge that was walked has gone on to the layer from another
 }
 
 // fetch is an empty burst. Call with in held.
@@ -53,6 +56,7 @@ func (b *burst) recycle() {
 	b.arrivals, b.memory = b.arrivals[:0], b.memory[:0]
 	b.keyframe, b.restarted = false, false
 	b.waiting.Store(false)
+	b.switched.Store(false)
 	b.track.in.Lock()
 	if len(b.track.spare) < maxSpare {
 		b.track.spare = append(b.track.spare, b)

@@ -12,7 +12,6 @@ type Counters struct {
 	SinkErrors  atomic.Uint64 // packets and sender reports that a sink refused
 
 	Duplicates     atomic.Uint64 // packets of the sender that had come before, or came too late to tell
-	OutOfRun       atomic.Uint64 // packets of the sender far off its sequence numbers
 	SourceRestarts atomic.Uint64 // new runs of sequence numbers begun by senders
 	Padded         atomic.Uint64 // packets of senders that got padding to make a frame's sizes equal
 	HandedOver     atomic.Uint64 // bursts walked by another worker than the one that received them

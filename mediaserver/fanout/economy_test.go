@@ -6,9 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -24,7 +23,7 @@ type encoder struct {
 	track     *fanout.Track
 	requests  chan time.Time
 	batch     *udp.Batch
-	number    uint16
+	number    uint64
 	keyframes int
 	bytes     int
 }
@@ -72,7 +71,7 @@ func (s *encoder) frame(keyframe bool) {
 		payload, packets = "K", keyframeBytes/1250
 		s.keyframes++
 	}
-	burst := make([]rtp.Packet, packets)
+	burst := make([]media.Received, packets)
 	for i := range burst {
 		burst[i] = packet(s.number, payload+string(make([]byte, 1249)), i == packets-1)
 		payload = "d"

@@ -6,12 +6,18 @@ import (
 	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// cut, in Edge.want beside the reasons, tells that the edge was out of the snapshot
-// since state followed last.
-const cut = 1 << 8
+// Edge.want has, beside the reasons, cut, which tells that the edge was out of the
+// snapshots since state followed last, and the wanted layer.
+const (
+	cut        = 1 << 8
+	layerShift = 16
+)
+
+func wantedLayer(want uint32) media.Layer { return media.Layer(want >> layerShift) }
 
 // Edge is one receiver of a track. Its methods may be called from any goroutine,
 // though not from within its sink.
@@ -19,19 +25,22 @@ type Edge struct {
 	track *Track
 	sink  Sink
 
-	// What Apply wants, ahead of state: forwarding.Reasons, and cut. State follows at
-	// the fence, or when a walk comes first.
+	// What Apply and Want want, ahead of state: forwarding.Reasons, cut and the layer.
+	// State follows at the fence, or when a walk comes first.
 	want atomic.Uint32
 	off  bool // the track: guarded by Track.change
 
 	written atomic.Uint32 // 1<<16 | the highest sequence number written; 0: none
+	present atomic.Uint32 // 1 + the layer that was forwarded last; 0: none was
 
 	mu        sync.Mutex // guards all that follows
 	state     forwarding.Edge
-	since     uint64 // bursts up to this one are not for the edge
+	history   forwarding.History
+	since     uint64 // bursts up to this one are not for the edge,
+	another   uint64 // and up to this one not those of another layer than the present one
 	requested bool   // the receiver asked for a keyframe that has not come yet
 	wish      wish   // for a keyframe
-	keyframe  uint64 // the sender's number of the newest keyframe's start that was written
+	keyframe  uint64 // the newest keyframe's start that was written: the extended number that it left under
 	removed   bool
 	highest   uint32 // written, ahead of it
 
@@ -42,46 +51,52 @@ type Edge struct {
 	resends         resends
 }
 
-// follow makes state what Apply wants. Call with mu held.
+// follow makes state what Apply and Want want. Call with mu held.
 //
-// Afterwards the edge gets only bursts that are taken in from now on. One under way
-// might come from before the cut, while one behind it was walked without the edge:
-// the edge would start with the one and never learn of the other's loss, or of the
-// new run of the sender in it.
+// Afterwards the edge gets only bursts that are taken in from now on, of the wanted
+// layer or, if it was cut, of any. One under way might come from before the change,
+// while one behind it was walked without the edge: the edge would start with the one
+// and never learn of the other's loss, or of the new run of the sender in it.
 func (e *Edge) follow() {
 	want := e.want.And(^uint32(cut))
+	reasons, layer, now := forwarding.Reasons(want), wantedLayer(want), e.track.taken.Load()
 	if want&cut != 0 {
 		e.state = e.state.Restart()
+		e.history.Cut()
 		e.requested = false
 		e.wish.over()
 	}
-	reasons := forwarding.Reasons(want)
-	e.state = e.state.Release(^reasons).Withhold(reasons)
-	e.since = e.track.taken.Load()
+	if want&cut != 0 || reasons != e.state.Withheld() {
+		e.since = now
+	}
+	if layer != e.state.Wanted() {
+		e.another = now
+	}
+	e.state = e.state.Release(^reasons).Withhold(reasons).Want(layer)
 }
 
 // lock takes mu, and follows if that is due: whoever looks at state sees at least
-// what Apply wanted before.
+// what Apply and Want wanted before.
 func (e *Edge) lock() {
 	e.mu.Lock()
-	if e.want.Load() != uint32(e.state.Withheld()) {
+	if e.want.Load() != uint32(e.state.Withheld())|uint32(e.state.Wanted())<<layerShift {
 		e.follow()
 	}
 }
 
 // receive sends what of the burst is for this receiver. It tells whether the edge
-// waits for a keyframe after that.
-func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (wantsKeyframe bool) {
+// waits for a keyframe of the burst's layer after that.
+func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (waiting bool) {
 	next := 0
 	for {
 		batch.Room(len(b.arrivals) - next)
 		e.lock()
-		after, started := e.forward(batch, b, next, counts)
-		wantsKeyframe = e.wantsKeyframe()
+		after, started := e.walk(batch, b, next, counts)
+		waiting = e.needsKeyframe() && e.state.Wanted() == b.layer
 		reported := e.reported
 		e.mu.Unlock()
 		if !started {
-			return wantsKeyframe
+			return waiting
 		}
 		if !reported {
 			e.introduce(batch)
@@ -91,23 +106,35 @@ func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (wantsKeyframe
 	}
 }
 
-// forward goes through the burst from the arrival next on, as far as the one with
+// walk goes through the burst from the arrival next on, as far as the one with
 // which the edge (re)starts, because what had overtaken that one follows it first.
 // It returns the arrival to go on with. Call with mu held.
-func (e *Edge) forward(batch *udp.Batch, b *burst, next int, counts *tally) (after int, started bool) {
-	if e.removed || b.number <= e.since {
+func (e *Edge) walk(batch *udp.Batch, b *burst, next int, counts *tally) (after int, started bool) {
+	if e.removed || b.number <= e.since || b.number <= e.another && e.present.Load() != 1+uint32(b.layer) {
 		counts.withheld += uint64(len(b.arrivals) - next)
 		return len(b.arrivals), false
 	}
 	for ; next < len(b.arrivals) && !started; next++ {
-		started = e.offer(batch, &b.arrivals[next], counts)
+		started = e.forward(batch, &b.arrivals[next], counts)
+	}
+	if started {
+		e.begin(b)
 	}
 	e.publish()
 	return next, started
 }
 
-// offer decides upon one packet and writes it if that is the decision.
-func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool) {
+// begin publishes which layer is forwarded. Where it is another than before, the snapshots
+// still have the edge for that one. Call with mu held.
+func (e *Edge) begin(b *burst) {
+	layer := 1 + uint32(b.layer)
+	if before := e.present.Swap(layer); before != 0 && before != layer {
+		b.switched.Store(true)
+	}
+}
+
+// forward decides upon one packet and writes it if that is the decision.
+func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started bool) {
 	state, decision := e.state.Decide(a.packet)
 	switch {
 	case decision.Action == forwarding.Hold:
@@ -117,25 +144,45 @@ func (e *Edge) offer(batch *udp.Batch, a *arrival, counts *tally) (started bool)
 	case decision.Cause == forwarding.Withheld:
 		counts.withheld++
 		return false
-	case decision.Action == forwarding.Drop:
+	case decision.Cause == forwarding.BeforeStart:
 		counts.beforeStart++
 		return false
+	case decision.Action == forwarding.Drop:
+		return false // It is of another layer.
 	}
-	err := e.sink.WriteRTP(batch, decision.SequenceNumber, decision.Timestamp, decision.Marker, a.payload, a.padding)
+	err := e.sink.WriteRTP(batch, media.Outgoing{
+		SequenceNumber: uint16(decision.SequenceNumber), Timestamp: decision.Timestamp, Marker: decision.Marker,
+		Payload: a.payload, Padding: a.padding,
+	})
 	if err != nil {
 		// The other receivers get theirs. The edge stays where it was, so that Decide measures
 		// from what was written, as SRTP does.
 		counts.sinkErrors++
 		return false
 	}
+	if decision.Started {
+		e.start(a.packet, decision)
+	}
 	e.state = state
 	if a.packet.KeyframeStart {
-		e.requested, e.keyframe = false, max(e.keyframe, a.packet.SequenceNumber)
-		e.wish.over()
+		e.requested, e.keyframe = false, max(e.keyframe, decision.SequenceNumber)
+		if !e.state.NeedsKeyframe() {
+			e.wish.over()
+		}
 	}
-	e.count(decision.SequenceNumber, len(a.payload))
+	e.count(uint16(decision.SequenceNumber), len(a.payload))
 	counts.forwarded++
 	return decision.Started
+}
+
+// start notes a start that is written, while state is still what it was before. A start on
+// the present layer follows a cut, whether Decide or Apply made it. Call with mu held.
+func (e *Edge) start(p forwarding.Packet, d forwarding.Decision) {
+	if layer, flows := e.state.Layer(); !flows || layer == p.Layer {
+		e.history.Cut()
+	}
+	before, _ := e.state.LastSequenceNumber()
+	e.history.Start(p, d, before)
 }
 
 // count takes note of a packet that was written.
@@ -154,21 +201,38 @@ func (e *Edge) publish() {
 	}
 }
 
-// start follows what Apply wants, and tells whether the edge now waits for a keyframe,
-// and from when on the sender may be asked for it.
-func (e *Edge) start(now time.Time) (from time.Time, wanted bool) {
+// wishToStart follows what Apply and Want want, and tells whether the edge now waits for a
+// keyframe, and from when on the sender may be asked for it.
+func (e *Edge) wishToStart(now time.Time) (from time.Time, wanted bool) {
 	e.lock()
 	defer e.mu.Unlock()
-	if e.removed || !e.wantsKeyframe() {
+	if e.removed || !e.needsKeyframe() {
 		return time.Time{}, false
 	}
 	e.wish.toStart(now)
 	return e.wish.from, true
 }
 
-// wantsKeyframe: call with mu held.
-func (e *Edge) wantsKeyframe() bool {
-	return e.requested || e.state.AwaitsKeyframe()
+// needsKeyframe: call with mu held.
+func (e *Edge) needsKeyframe() bool {
+	return e.requested || e.state.NeedsKeyframe()
+}
+
+// askKeyframe asks the sender for a keyframe of the wanted layer.
+func (e *Edge) askKeyframe(from time.Time, start bool) {
+	if k := e.track.keyframes; k != nil {
+		k.ask(wantedLayer(e.want.Load()), from, start)
+	}
+}
+
+// Want has the edge go on with a layer, from that one's next keyframe on, which is asked
+// for; the present layer flows until then. It waits for nothing, and changes nothing
+// while the edge is withheld but what it goes on with.
+func (e *Edge) Want(layer media.Layer) {
+	e.track.want(e, layer)
+	if from, wanted := e.wishToStart(time.Now()); wanted {
+		e.askKeyframe(from, true)
+	}
 }
 
 // LastSequenceNumber is the highest sequence number that was written to the sink,
@@ -183,7 +247,14 @@ func (e *Edge) LastSequenceNumber() (uint16, bool) {
 func (e *Edge) Withheld() (reasons forwarding.Reasons, awaitsKeyframe bool) {
 	e.lock()
 	defer e.mu.Unlock()
-	return e.state.Withheld(), e.state.AwaitsKeyframe()
+	return e.state.Withheld(), e.state.Awaits()
+}
+
+// Layer is the one that is forwarded; false while none is.
+func (e *Edge) Layer() (media.Layer, bool) {
+	e.lock()
+	defer e.mu.Unlock()
+	return e.state.Layer()
 }
 
 // SSRC is the sink's SSRC, 0 before it is negotiated.

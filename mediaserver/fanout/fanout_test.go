@@ -9,12 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pion/rtp"
 	"go.uber.org/goleak"
 
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -43,24 +43,24 @@ type recorder struct {
 
 func (r *recorder) Worker() int { return r.worker }
 
-func (r *recorder) WriteRTP(_ *udp.Batch, sequenceNumber uint16, timestamp uint32, _ bool, payload []byte, padding uint8) error {
+func (r *recorder) WriteRTP(_ *udp.Batch, p media.Outgoing) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
 		return r.err
 	}
-	r.numbers = append(r.numbers, sequenceNumber)
-	r.times = append(r.times, timestamp)
-	r.bytes = append(r.bytes, append(slices.Clone(payload), 0)[0])
-	r.paddings = append(r.paddings, padding)
+	r.numbers = append(r.numbers, p.SequenceNumber)
+	r.times = append(r.times, p.Timestamp)
+	r.bytes = append(r.bytes, append(slices.Clone(p.Payload), 0)[0])
+	r.paddings = append(r.paddings, p.Padding)
 	return nil
 }
 
-func (r *recorder) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
+func (r *recorder) ResendRTP(batch *udp.Batch, p media.Outgoing) error {
 	r.mu.Lock()
 	r.again++
 	r.mu.Unlock()
-	return r.WriteRTP(batch, sequenceNumber, timestamp, marker, payload, padding)
+	return r.WriteRTP(batch, p)
 }
 
 func (r *recorder) WriteSenderReport(_ *udp.Batch, ntpTime uint64, rtpTime uint32, packets, octets uint32) error {
@@ -83,7 +83,7 @@ func (r *recorder) got() ([]uint16, []byte) {
 func startsKeyframe(payload []byte) bool { return len(payload) > 0 && payload[0] == 'K' }
 
 func newVideo(t testing.TB, request func()) *fanout.Track {
-	track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: request})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) { request() }})
 	t.Cleanup(track.Close)
 	return track
 }
@@ -97,8 +97,16 @@ func newAudio(t testing.TB) *fanout.Track {
 // batch is one whose datagrams go nowhere.
 func batch() *udp.Batch { return udp.NewBatch(0, nil) }
 
-func packet(number uint16, payload string, marker bool) rtp.Packet {
-	return rtp.Packet{Header: rtp.Header{Version: 2, SSRC: 9, SequenceNumber: number, Marker: marker}, Payload: []byte(payload)}
+// packet is one of a sender's first run of numbers.
+func packet(number uint64, payload string, marker bool) media.Received {
+	return media.Received{SSRC: 9, SequenceNumber: numbers.Apart + number, Marker: marker, Payload: []byte(payload)}
+}
+
+// renumbered makes a packet one of a later run of numbers, under an SSRC.
+func renumbered(p media.Received, run uint64, ssrc uint32) media.Received {
+	p.SequenceNumber += run * 2 * numbers.Apart
+	p.SSRC = ssrc
+	return p
 }
 
 func pause(e *fanout.Edge) fanout.Change {
@@ -121,7 +129,7 @@ func wantBytes(t *testing.T, r *recorder, want string) []uint16 {
 // Hazard 10: packets that overtook the keyframe's first one, in the same burst or an
 // earlier one, follow it; those behind it in the burst are not sent twice.
 func TestReorderedKeyframeIsWhole(t *testing.T) {
-	for name, bursts := range map[string][][]rtp.Packet{
+	for name, bursts := range map[string][][]media.Received{
 		"one burst": {{packet(2, "b", false), packet(3, "c", true), packet(1, "K", false), packet(4, "d", true)}},
 		"several":   {{packet(3, "c", true), packet(0, "x", true)}, {packet(2, "b", false)}, {packet(1, "K", false)}, {packet(4, "d", true)}},
 	} {
@@ -144,7 +152,7 @@ func TestReorderedKeyframeIsWhole(t *testing.T) {
 func TestCopiesAreDropped(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true), packet(2, "y", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true), packet(2, "y", true)})
 	wantBytes(t, sink, "Kb")
 	if n := track.Counters().Duplicates.Load(); n != 2 {
 		t.Errorf("%d duplicates counted, want 2", n)
@@ -155,7 +163,7 @@ func TestCopiesAreDropped(t *testing.T) {
 func TestPaddingKeepsNumbersContiguous(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(2, "", false), packet(3, "b", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(2, "", false), packet(3, "b", true)})
 	numbers := wantBytes(t, sink, "K\x00b")
 	if numbers[2] != numbers[0]+2 {
 		t.Errorf("numbers %v", numbers)
@@ -166,13 +174,11 @@ func TestNewSourceContinues(t *testing.T) {
 	var requests atomic.Int64
 	track, sink := newVideo(t, func() { requests.Add(1) }), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
-	other := func(number uint16, payload string) rtp.Packet {
-		p := packet(number, payload, true)
-		p.SSRC = 10
-		return p
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(2, "b", true)})
+	other := func(number uint64, payload string) media.Received {
+		return renumbered(packet(number, payload, true), 1, 10)
 	}
-	track.ReceiveRTP(batch(), []rtp.Packet{other(40000, "x"), packet(3, "late", true), other(40001, "K"), other(40002, "c")})
+	track.ReceiveRTP(batch(), []media.Received{other(40000, "x"), packet(3, "late", true), other(40001, "K"), other(40002, "c")})
 	numbers := wantBytes(t, sink, "KbKc")
 	if numbers[3] != numbers[0]+3 {
 		t.Errorf("numbers %v: not contiguous", numbers)
@@ -180,23 +186,19 @@ func TestNewSourceContinues(t *testing.T) {
 }
 
 // Hazard 12: the silence before a sender comes back under the SSRC that it had left
-// stays in the timeline, though the first packet of it is not believed yet.
+// stays in the timeline.
 func TestSilenceBeforeANewRunStaysInTheTimeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		track, sink := newVideo(t, func() {}), &recorder{}
 		defer track.Close()
 		track.AddEdge(sink, 0)
-		send := func(ssrc uint32, number uint16) {
-			p := packet(number, "K", true)
-			p.SSRC = ssrc
-			track.ReceiveRTP(batch(), []rtp.Packet{p})
+		send := func(run uint64, ssrc uint32) {
+			track.ReceiveRTP(batch(), []media.Received{renumbered(packet(100, "K", true), run, ssrc)})
 		}
-		send(1, 100)
-		send(2, 100)
+		send(1, 1)
+		send(2, 2)
 		time.Sleep(10 * time.Second)
-		send(1, 200)
-		time.Sleep(20 * time.Millisecond)
-		send(1, 201)
+		send(3, 1)
 		wantBytes(t, sink, "KKK")
 		if ticks := sink.times[2] - sink.times[1]; ticks < 10*90_000 {
 			t.Errorf("%d ticks of 90 kHz for 10 s", ticks)
@@ -213,7 +215,7 @@ func TestFirstNumbersAreFarFromTheWrap(t *testing.T) {
 		sinks = append(sinks, &recorder{})
 		track.AddEdge(sinks[len(sinks)-1], 0)
 	}
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "a", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "a", true)})
 	first := make(map[uint16]struct{})
 	for _, sink := range sinks {
 		numbers := wantBytes(t, sink, "a")
@@ -230,7 +232,7 @@ func TestFirstNumbersAreFarFromTheWrap(t *testing.T) {
 func TestNACK(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	e := track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", false), packet(2, "b", false), packet(4, "d", false)})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(2, "b", false), packet(4, "d", false)})
 	n := wantBytes(t, sink, "Kbd")
 	for range 3 {
 		e.ReceiveNACK(batch(), []uint16{n[1]})
@@ -244,7 +246,7 @@ func TestNACK(t *testing.T) {
 	e.ReceiveNACK(batch(), n) // hazard 4
 	fanout.Apply([]fanout.Change{resume(e)})
 	e.ReceiveNACK(batch(), n)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(5, "e", true), packet(6, "K", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(5, "e", true), packet(6, "K", true)})
 	e.ReceiveNACK(batch(), n)
 	numbers := wantBytes(t, sink, "KbdbbbK")
 	if numbers[6] != n[2]+2 {
@@ -253,7 +255,7 @@ func TestNACK(t *testing.T) {
 	e.Remove()
 	e.Remove()
 	e.ReceiveNACK(batch(), numbers[6:])
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(7, "f", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(7, "f", true)})
 	wantBytes(t, sink, "KbdbbbK")
 }
 
@@ -261,7 +263,7 @@ func TestSinkErrorsStopNobodyElse(t *testing.T) {
 	track, broken, sink := newVideo(t, func() {}), &recorder{err: errors.New("gone")}, &recorder{}
 	e := track.AddEdge(broken, 0)
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(2, "b", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(2, "b", true)})
 	wantBytes(t, sink, "Kb")
 	if n := track.Counters().SinkErrors.Load(); n != 1 { // the keyframe's, without which the edge does not begin
 		t.Errorf("%d errors counted, want 1", n)

@@ -31,7 +31,7 @@ func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
 	}
 	if !from.IsZero() {
 		e.track.counters.ResendsExhausted.Add(1)
-		e.track.askKeyframe(from, false)
+		e.askKeyframe(from, false)
 	}
 }
 
@@ -48,8 +48,11 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	defer b.recycle()
 	for i := range b.arrivals {
 		a := &b.arrivals[i]
-		number := uint16(a.number)
-		if e.sink.ResendRTP(batch, number, a.packet.Timestamp, a.packet.Marker, a.payload, a.padding) != nil {
+		packet := media.Outgoing{
+			SequenceNumber: uint16(a.packet.SequenceNumber), Timestamp: a.packet.Timestamp, Marker: a.packet.Marker,
+			Payload: a.payload, Padding: a.padding,
+		}
+		if e.sink.ResendRTP(batch, packet) != nil {
 			e.track.counters.SinkErrors.Add(1)
 			continue
 		}
@@ -61,34 +64,36 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	return sent, wish
 }
 
-// recall copies packets out of the store, their numbers those under which they were
-// sent. Each counts as sent again. Call with mu held.
+// recall copies packets out of the stores, with the numbers and times that they left
+// with. Each counts as sent again. Call with mu held.
 //
 // Numbers that the sender's packets never came under are a matter between the sender
 // and us, and a keyframe would not be the answer: the receiver that cannot wait for it
 // sends a PLI. Nor is it for what a receiver can do without, since it was sent a
 // keyframe after it. Numbers from before the cut, and the one left out after half a
-// frame, forwarding.Edge.Source does not know.
+// frame, forwarding.History does not know.
 func (e *Edge) recall(sequenceNumbers []uint16, now time.Time) (b *burst, lost bool) {
 	t := e.track
+	highest, _ := e.state.LastSequenceNumber()
 	t.in.Lock()
 	defer t.in.Unlock()
 	b = t.fetch()
 	for _, n := range sequenceNumbers {
-		incoming, ok := e.state.Source(n)
+		origin, ok := e.history.Find(n, highest)
 		if !ok {
 			continue
 		}
-		p := t.store.get(incoming)
+		p := t.layers[origin.Layer].store.get(origin.SequenceNumber)
 		if p == nil {
 			continue
 		}
-		if !e.resends.allow(incoming, len(p.payload)+int(p.padding), e.octets, t.store.oldest(), now) {
-			lost = lost || t.config.Kind == media.Video && incoming >= e.keyframe
+		if !e.resends.allow(origin.Number, len(p.payload)+int(p.padding), e.octets, highest, now) {
+			lost = lost || t.config.Kind == media.Video && origin.Number >= e.keyframe
 			continue
 		}
 		b.add(p)
-		b.arrivals[len(b.arrivals)-1].number = uint64(n)
+		again := &b.arrivals[len(b.arrivals)-1].packet
+		again.SequenceNumber, again.Timestamp = origin.Number, again.Timestamp+origin.Shift
 	}
 	return b, lost
 }
@@ -108,7 +113,7 @@ func (e *Edge) ReceivePLI() {
 		e.track.counters.PLIIgnored.Add(1)
 		return
 	}
-	e.track.askKeyframe(from, false)
+	e.askKeyframe(from, false)
 }
 
 // request notes that the receiver cannot go on without a keyframe, and tells from when

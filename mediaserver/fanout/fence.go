@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // Change is a change of the reasons to withhold one edge. Withhold wins over
@@ -21,8 +22,8 @@ type Change struct {
 //
 // All edges are cut before any is released, whichever tracks they are on, and
 // before anything is waited for; the wait, one for all of them, is for batches to
-// be flushed. Each track with released edges is asked for
-// one keyframe, however many they are, and before the wait: a receiver that
+// be flushed. Each track with released edges is asked for one keyframe of each layer
+// that they go on with, however many they are, and before the wait: a receiver that
 // resumes sees nothing until it is answered.
 //
 // Changes that withhold nothing wait for nothing, and may be made anywhere; others
@@ -39,9 +40,7 @@ func Apply(changes []Change) {
 		t.release(changes)
 	}
 	for t, changes := range tracks {
-		if from, wanted := follow(changes); wanted {
-			t.askKeyframe(from, true)
-		}
+		t.follow(changes)
 	}
 	var quiet []Workers
 	for _, c := range changes {
@@ -82,17 +81,25 @@ func (t *Track) release(changes []Change) {
 	}
 }
 
-// follow makes the states of one track's edges what is wanted of them. Walks under
-// way leave out edges that are withheld. It tells whether an edge now waits for a
-// keyframe, and from when on the sender may be asked for it.
-func follow(changes []Change) (from time.Time, wanted bool) {
+// follow makes the states of the edges what is wanted of them. Walks under way leave
+// out edges that are withheld. The keyframes that edges now wait for are asked for, one
+// for all that go on with the same layer.
+func (t *Track) follow(changes []Change) {
+	var wishes [media.MaxLayers]time.Time
 	now := time.Now()
 	for _, c := range changes {
-		if at, wants := c.Edge.start(now); wants && (!wanted || at.Before(from)) {
-			from, wanted = at, true
+		if at, wants := c.Edge.wishToStart(now); wants {
+			wish := &wishes[wantedLayer(c.Edge.want.Load())]
+			if wish.IsZero() || at.Before(*wish) {
+				*wish = at
+			}
 		}
 	}
-	return from, wanted
+	for layer, from := range wishes {
+		if !from.IsZero() && t.keyframes != nil {
+			t.keyframes.ask(media.Layer(layer), from, true)
+		}
+	}
 }
 
 // Remove takes the edge off its track. When it returns, nothing is written to the

@@ -3,8 +3,6 @@ package fanout
 import (
 	"testing"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -15,12 +13,12 @@ type numbered struct{ numbers []uint16 }
 
 func (*numbered) Worker() int { return 0 }
 
-func (n *numbered) WriteRTP(_ *udp.Batch, sequenceNumber uint16, _ uint32, _ bool, _ []byte, _ uint8) error {
-	n.numbers = append(n.numbers, sequenceNumber)
+func (n *numbered) WriteRTP(_ *udp.Batch, p media.Outgoing) error {
+	n.numbers = append(n.numbers, p.SequenceNumber)
 	return nil
 }
 
-func (n *numbered) ResendRTP(*udp.Batch, uint16, uint32, bool, []byte, uint8) error { return nil }
+func (n *numbered) ResendRTP(*udp.Batch, media.Outgoing) error { return nil }
 
 func (*numbered) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 
@@ -33,8 +31,8 @@ func TestWalkComesAheadOfTwoChanges(t *testing.T) {
 	track := NewTrack(Config{Kind: media.Video, KeyframeStart: func(payload []byte) bool { return payload[0] == 'K' }})
 	sink, batch := &numbered{}, udp.NewBatch(0, nil)
 	e := track.AddEdge(sink, 0)
-	receive := func(ssrc uint32, number uint16, payload string) {
-		track.ReceiveRTP(batch, []rtp.Packet{{Header: rtp.Header{SSRC: ssrc, SequenceNumber: number, Marker: true}, Payload: []byte(payload)}})
+	receive := func(ssrc uint32, number uint64, payload string) {
+		track.ReceiveRTP(batch, []media.Received{{SSRC: ssrc, SequenceNumber: uint64(ssrc)<<17 + number, Marker: true, Payload: []byte(payload)}})
 	}
 	receive(1, 1, "K")
 	track.cut([]Change{{Edge: e, Withhold: forwarding.Paused}})

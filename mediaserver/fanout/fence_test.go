@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -49,12 +47,12 @@ func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edg
 	h := &inHand{socket: serve(t, 1, nil), requests: make(chan struct{}, 100)}
 	h.track = fanout.NewTrack(fanout.Config{
 		Kind: media.Video, KeyframeStart: startsKeyframe,
-		RequestKeyframe: func() { h.requests <- struct{}{} }, HandOver: 32, Workers: h.socket,
+		RequestKeyframe: func(media.Layers) { h.requests <- struct{}{} }, HandOver: 32, Workers: h.socket,
 	})
 	t.Cleanup(h.track.Close)
 	h.edge = h.track.AddEdge(&wire{ssrc: 1, to: newReceiver(t, h.socket).destination}, 0)
 	<-h.requests
-	h.do(func(batch *udp.Batch) { h.track.ReceiveRTP(batch, []rtp.Packet{packet(1, "K", true)}) })
+	h.do(func(batch *udp.Batch) { h.track.ReceiveRTP(batch, []media.Received{packet(1, "K", true)}) })
 
 	written, gate := make(chan struct{}), make(chan struct{})
 	h.release = sync.OnceFunc(func() { close(gate) })
@@ -77,7 +75,7 @@ func (h *inHand) do(run job) {
 }
 
 func burst(batch *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
-	track.ReceiveRTP(batch, []rtp.Packet{packet(2, "x", true)})
+	track.ReceiveRTP(batch, []media.Received{packet(2, "x", true)})
 }
 
 func resend(batch *udp.Batch, _ *fanout.Track, e *fanout.Edge) {
@@ -115,7 +113,7 @@ func TestFenceWaitsForThePacketInHand(t *testing.T) {
 			h.release()
 			cutting.Wait()
 			h.do(func(batch *udp.Batch) {
-				h.track.ReceiveRTP(batch, []rtp.Packet{packet(3, "K", true)})
+				h.track.ReceiveRTP(batch, []media.Received{packet(3, "K", true)})
 				h.edge.ReceiveNACK(batch, []uint16{before, before - 1, before + 1})
 			})
 			if last, ok := h.edge.LastSequenceNumber(); !ok || last != before || h.socket.Stats().DatagramsSent != 2 {
@@ -168,10 +166,10 @@ func TestThousandToggles(t *testing.T) {
 	sink, heard := &recorder{}, &recorder{}
 	e := video.AddEdge(sink, 0)
 	audio.AddEdge(heard, 0)
-	var v, a uint16
+	var v, a uint64
 	send := func(payload string, marker bool) {
-		video.ReceiveRTP(b, []rtp.Packet{packet(v, payload, marker)})
-		audio.ReceiveRTP(b, []rtp.Packet{packet(a, "a", false)})
+		video.ReceiveRTP(b, []media.Received{packet(v, payload, marker)})
+		audio.ReceiveRTP(b, []media.Received{packet(a, "a", false)})
 		v, a = v+1, a+1
 	}
 	for i := range 1000 {

@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -16,10 +15,10 @@ import (
 func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 	const edges = 10
 	long := string(make([]byte, 1300))
-	frame := func(first uint16, payload string) []rtp.Packet {
-		burst := make([]rtp.Packet, 60)
+	frame := func(first uint64, payload string) []media.Received {
+		burst := make([]media.Received, 60)
 		for i := range burst {
-			burst[i] = packet(first+uint16(i), "d"+long, i == len(burst)-1)
+			burst[i] = packet(first+uint64(i), "d"+long, i == len(burst)-1)
 		}
 		burst[0].Payload[0] = payload[0]
 		return burst
@@ -45,7 +44,7 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 		},
 		"sender reports": func(b *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
 			for i := range uint64(1000) {
-				track.ReceiveSenderReport(b, i, uint32(i))
+				track.ReceiveSenderReport(b, 0, i, uint32(i))
 			}
 		},
 	} {
@@ -58,7 +57,7 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 			track.ReceiveRTP(batch(), frame(0, "K"))
 			track.ReceiveRTP(batch(), frame(60, "d"))
 
-			within, flushes, inner, back := false, 0, batch(), uint16(9000)
+			within, flushes, inner, back := false, 0, batch(), uint64(9000)
 			b := udp.NewBatch(0, func([]byte, *udp.Destination) {
 				if within {
 					return
@@ -73,8 +72,8 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 					fanout.Apply([]fanout.Change{pause(e), resume(e)})
 				}
 				all[0].ReceivePLI()
-				track.ReceiveRTP(inner, []rtp.Packet{packet(back, "d", true)}) // out of run
-				track.ReceiveSenderReport(inner, 1, 1)
+				track.ReceiveRTP(inner, []media.Received{packet(back, "d", true)}) // out of run
+				track.ReceiveSenderReport(inner, 0, 1, 1)
 				track.AddEdge(discard{}, 0).Remove()
 			})
 			done := make(chan struct{})
@@ -115,8 +114,8 @@ func TestNACKAfterTheFencePassedItsFlush(t *testing.T) {
 	track := newVideo(t, func() {})
 	e := track.AddEdge(&wire{ssrc: 1}, 0)
 	long := string(make([]byte, 1300))
-	for i := range uint16(120) {
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(i, "K"+long, true)})
+	for i := range uint64(120) {
+		track.ReceiveRTP(batch(), []media.Received{packet(i, "K"+long, true)})
 	}
 	last, _ := e.LastSequenceNumber()
 	var missing []uint16
@@ -161,9 +160,9 @@ func TestCutWhileAWalkMakesRoom(t *testing.T) {
 	for i := range uint32(10) {
 		all = append(all, track.AddEdge(&wire{ssrc: i}, 0))
 	}
-	burst := make([]rtp.Packet, 60)
+	burst := make([]media.Received, 60)
 	for i := range burst {
-		burst[i] = packet(uint16(i), "K"+string(make([]byte, 1300)), true)
+		burst[i] = packet(uint64(i), "K"+string(make([]byte, 1300)), true)
 	}
 	track.ReceiveRTP(b, burst)
 	b.Flush()

@@ -6,6 +6,8 @@ import (
 
 	"github.com/pion/rtp"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -37,9 +39,13 @@ func FuzzRewriteHeader(f *testing.F) {
 		if in.Unmarshal(datagram) != nil || len(datagram) > 1200 {
 			return
 		}
-		burst := []rtp.Packet{in, in}
+		first := media.Received{
+			SSRC: in.SSRC, SequenceNumber: numbers.Apart + uint64(in.SequenceNumber),
+			Timestamp: in.Timestamp, Marker: in.Marker, Payload: in.Payload,
+		}
+		burst := []media.Received{first, first}
 		if longer != 0 {
-			second := in
+			second := first
 			second.SequenceNumber++
 			second.Payload = append(bytes.Clone(in.Payload), make([]byte, longer)...)
 			burst = append(burst, second)

@@ -3,50 +3,66 @@ package fanout
 import (
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 )
 
-// takeIn stores the packets and collects what is to be forwarded.
-func (t *Track) takeIn(packets []rtp.Packet) *burst {
+// layer is one of the encodings that the sender sends. It is guarded by Track.in.
+type layer struct {
+	store   store
+	highest uint64 // number; 0: nothing came yet
+	ssrc    uint32
+	report  forwarding.Report // the last of the SSRC
+	known   bool              // report is
+}
+
+// takeIn stores packets of one layer and collects what is to be forwarded.
+func (t *Track) takeIn(packets []media.Received) *burst {
 	now := time.Now()
 	t.in.Lock()
 	defer t.in.Unlock()
 	b := t.fetch()
-	b.number = t.taken.Add(1)
+	b.number, b.layer = t.taken.Add(1), packets[0].Layer
+	l := &t.layers[b.layer]
 	for i := range packets {
 		p := &packets[i]
-		source, a, ok := t.source.Receive(p.SSRC, p.SequenceNumber, p.Timestamp, now.Sub(t.arrived))
-		t.source = source
-		if !ok {
-			t.counters.OutOfRun.Add(1)
-			continue
-		}
-		// Not by packets that are refused, or the time before the first packet of a new
-		// run, which comes twice, would be lost from the timeline.
-		t.arrived = now
-		if a.Restarted {
-			b.restarted = true
-			t.clock = clock{} // the new run may be on another
-			t.counters.SourceRestarts.Add(1)
-		}
+		restarted := l.restarts(p)
+		newest := p.SequenceNumber > l.highest
 		facts := forwarding.Packet{
-			SequenceNumber: a.SequenceNumber, Timestamp: a.Timestamp, Marker: p.Marker,
-			Empty: len(p.Payload) == 0, KeyframeStart: t.keyframeStart(p.Payload, a.Newest),
+			SequenceNumber: p.SequenceNumber, Timestamp: p.Timestamp, Layer: b.layer, Marker: p.Marker,
+			Offset: t.timeline.Receive(b.layer, l.ssrc, p.Timestamp, now.Sub(t.arrived)),
+			Empty:  len(p.Payload) == 0, KeyframeStart: t.keyframeStart(p.Payload, newest),
 		}
-		number, fresh := t.store.add(facts, p.Payload)
+		t.arrived = now
+		l.highest = max(l.highest, p.SequenceNumber)
+		number, fresh := l.store.add(facts, p.Payload)
 		if !fresh {
 			t.counters.Duplicates.Add(1)
 			continue
 		}
+		if restarted {
+			b.restarted = true
+			t.counters.SourceRestarts.Add(1)
+		}
 		b.keyframe = b.keyframe || facts.KeyframeStart
-		b.arrivals = append(b.arrivals, arrival{packet: facts, number: number, restarted: a.Restarted, payload: p.Payload})
+		b.arrivals = append(b.arrivals, arrival{packet: facts, number: number, restarted: restarted, payload: p.Payload})
 	}
 	if !t.config.NoPadding {
-		t.pad(b.arrivals)
+		l.pad(b.arrivals, t.counters)
 	}
 	return b
+}
+
+// restarts notes whether the sender begins a new run of numbers with the packet. Late
+// packets of the run before keep what is known of this one's SSRC.
+func (l *layer) restarts(p *media.Received) bool {
+	first := l.highest == 0
+	if !first && p.SequenceNumber < l.highest+numbers.Apart/2 {
+		return false
+	}
+	l.ssrc, l.known = p.SSRC, false // The new run may be on another clock.
+	return !first
 }
 
 func (t *Track) keyframeStart(payload []byte, newest bool) bool {
@@ -62,16 +78,16 @@ func (t *Track) keyframeStart(payload []byte, newest bool) bool {
 // encrypt it, and AES-GCM that encrypts two different texts under one nonce gives
 // away their difference and the key that authenticates the whole session
 // (RFC 7714 section 8.1 and RFC 5116 section 5.1.1). Call with in held.
-func (t *Track) pad(arrivals []arrival) {
+func (l *layer) pad(arrivals []arrival, counters *Counters) {
 	padded := equalize(arrivals)
 	if padded == 0 {
 		return
 	}
-	t.counters.Padded.Add(uint64(padded))
+	counters.Padded.Add(uint64(padded))
 	for i := range arrivals {
 		if a := &arrivals[i]; a.padding != 0 {
 			// A later packet of the burst may have its place already.
-			if s := t.store.get(a.packet.SequenceNumber); s != nil {
+			if s := l.store.get(a.packet.SequenceNumber); s != nil {
 				s.padding = a.padding
 			}
 		}

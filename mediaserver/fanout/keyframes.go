@@ -3,6 +3,8 @@ package fanout
 import (
 	"sync"
 	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 const (
@@ -17,28 +19,22 @@ const (
 )
 
 // keyframes is the only place that asks a sender for keyframes. One request is in
-// flight for however many wishes; a wish that comes too early for the sender's budget,
-// or its receiver's, is put off, never forgotten; and while somebody waits, the next
-// request is scheduled.
+// flight for however many wishes for a layer; a wish that comes too early for the
+// sender's budget, or its receiver's, is put off, never forgotten; and while somebody
+// waits, the next request is scheduled.
 //
 // A request that is not answered is repeated. Where nothing at all comes of the
-// sender, which is muted then, the time doubles with each one: asking is of no use.
+// layer, which is muted then, the time doubles with each one: asking is of no use.
 // With the first packet of it the usual time holds again.
 type keyframes struct {
-	request  func()                           // sends one
-	wanted   func() (from time.Time, ok bool) // does somebody still wait, and from when on may it be sent?
+	request  func(media.Layers)                          // sends one
+	wanted   func(media.Layer) (from time.Time, ok bool) // does somebody still wait, and from when on may it be sent?
 	counters *Counters
 
 	mu        sync.Mutex
-	scheduled bool          // a request is due
-	due       time.Time     // while scheduled
-	start     bool          // somebody's stream begins with it
-	out       bool          // the last request is not answered; scheduled, too
-	heard     bool          // and something of the sender has come since
-	retry     time.Duration // how long the last request may stay unanswered
-	last      time.Time     // of the last request
+	layers    [media.MaxLayers]pending
+	last      time.Time // of the last request, whatever it was for
 	allowance allowance
-	wishes    uint64
 
 	wake chan struct{}
 	stop chan struct{}
@@ -46,7 +42,19 @@ type keyframes struct {
 	once sync.Once
 }
 
-func startKeyframes(request func(), wanted func() (time.Time, bool), counters *Counters) *keyframes {
+// pending is the wishes for one layer.
+type pending struct {
+	scheduled bool          // a request is due
+	due       time.Time     // while scheduled
+	start     bool          // somebody's stream begins with it
+	out       bool          // the last request is not answered; scheduled, too
+	heard     bool          // and something of the layer has come since
+	retry     time.Duration // how long the last request may stay unanswered
+	last      time.Time     // of the last request for the layer
+	wishes    uint64
+}
+
+func startKeyframes(request func(media.Layers), wanted func(media.Layer) (time.Time, bool), counters *Counters) *keyframes {
 	k := &keyframes{
 		request: request, wanted: wanted, counters: counters,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
@@ -60,31 +68,32 @@ func (k *keyframes) close() {
 	<-k.done
 }
 
-// ask wishes for a keyframe newer than the last one that arrived, and not to be asked
-// for before from. start tells that somebody's stream begins with it: that is not
-// kept waiting even if the sender seems to be muted.
-func (k *keyframes) ask(from time.Time, start bool) {
+// ask wishes for a keyframe of the layer newer than the last one that arrived, and not to
+// be asked for before from. start tells that somebody's stream begins with it: that is
+// not kept waiting even if the sender seems to be muted.
+func (k *keyframes) ask(layer media.Layer, from time.Time, start bool) {
 	k.mu.Lock()
-	k.wishes++
+	p := &k.layers[layer]
+	p.wishes++
 	now := time.Now()
 	at := k.earliest(now, from, start)
 	switch {
-	case k.out && (now.Sub(k.last) < keyframeRetry || !k.heard && !start), // the request that is out is for it, too
-		k.scheduled && !at.Before(k.due):
+	case p.out && (now.Sub(p.last) < keyframeRetry || !p.heard && !start), // the request that is out is for it, too
+		p.scheduled && !at.Before(p.due):
 		k.mu.Unlock()
 		k.counters.KeyframeRequestsCoalesced.Add(1)
 		return
 	}
-	k.scheduled, k.due, k.start = true, at, k.start || start
+	p.scheduled, p.due, p.start = true, at, p.start || start
 	early := at.After(now)
 	if early {
 		k.counters.KeyframeRequestsDeferred.Add(1)
 	} else {
-		k.sending(now)
+		k.sending(now, media.LayersOf(layer))
 	}
 	k.mu.Unlock()
 	if !early {
-		k.request()
+		k.request(media.LayersOf(layer))
 	}
 	k.look()
 }
@@ -108,15 +117,16 @@ func (k *keyframes) look() {
 }
 
 // ensure schedules a request if none is: whoever sees somebody wait though something
-// of the sender has come calls it, as when the sender begins a new run.
-func (k *keyframes) ensure() {
+// of the layer has come calls it, as when the sender begins a new run.
+func (k *keyframes) ensure(layer media.Layer) {
 	k.mu.Lock()
+	p := &k.layers[layer]
 	changed := true
 	switch {
-	case !k.scheduled:
-		k.scheduled, k.due = true, time.Now()
-	case k.out && !k.heard:
-		k.heard, k.due = true, k.last.Add(keyframeRetry)
+	case !p.scheduled:
+		p.scheduled, p.due = true, time.Now()
+	case p.out && !p.heard:
+		p.heard, p.due = true, p.last.Add(keyframeRetry)
 	default:
 		changed = false
 	}
@@ -126,35 +136,43 @@ func (k *keyframes) ensure() {
 	}
 }
 
-// sending notes that a request is sent now. Call with mu held.
-func (k *keyframes) sending(now time.Time) {
-	if k.out && !k.heard {
-		k.retry = min(2*k.retry, maxKeyframeRetry)
-	} else {
-		k.retry = keyframeRetry
+// sending notes that a request for the layers is sent now. Call with mu held.
+func (k *keyframes) sending(now time.Time, layers media.Layers) {
+	for layer := range k.layers {
+		if layers.Has(media.Layer(layer)) {
+			k.layers[layer].sending(now)
+		}
 	}
-	k.out, k.heard, k.start = true, false, false
-	k.last, k.due = now, now.Add(k.retry)
-	k.allowance = k.allowance.spend(now)
+	k.last, k.allowance = now, k.allowance.spend(now)
 	k.counters.KeyframeRequests.Add(1)
 }
 
-// wished is how many wishes there were so far. Edges enter a snapshot before they
-// wish, so a snapshot looked at later has every edge that these wishes are of.
-func (k *keyframes) wished() uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.wishes
+func (p *pending) sending(now time.Time) {
+	if p.out && !p.heard {
+		p.retry = min(2*p.retry, maxKeyframeRetry)
+	} else {
+		p.retry = keyframeRetry
+	}
+	p.out, p.heard, p.start = true, false, false
+	p.last, p.due = now, now.Add(p.retry)
 }
 
-// arrived notes that a keyframe has been walked over all edges; waiting tells
-// whether one of them still waits. Wishes beyond those counted before the walk may
-// be of edges that it passed too early to serve, so the next request stays scheduled.
-func (k *keyframes) arrived(wishes uint64, waiting bool) {
+// wished is how many wishes for the layer there were so far. Edges enter a snapshot before
+// they wish, so a snapshot looked at later has every edge that these wishes are of.
+func (k *keyframes) wished(layer media.Layer) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !waiting && wishes == k.wishes {
-		k.scheduled, k.out, k.start = false, false, false
+	return k.layers[layer].wishes
+}
+
+// arrived notes that a keyframe of the layer has been walked over all its edges; waiting
+// tells whether one of them still waits. Wishes beyond those counted before the walk may
+// be of edges that it passed too early to serve, so the next request stays scheduled.
+func (k *keyframes) arrived(layer media.Layer, wishes uint64, waiting bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := &k.layers[layer]; !waiting && wishes == p.wishes {
+		p.scheduled, p.out, p.start = false, false, false
 	}
 }
 
@@ -179,39 +197,65 @@ func (k *keyframes) run() {
 	}
 }
 
-func (k *keyframes) wait() (time.Duration, bool) {
+func (k *keyframes) wait() (wait time.Duration, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return time.Until(k.due), k.scheduled
+	for i := range k.layers {
+		if p := &k.layers[i]; p.scheduled {
+			if until := time.Until(p.due); !ok || until < wait {
+				wait, ok = until, true
+			}
+		}
+	}
+	return wait, ok
 }
 
-// repeat sends a request that is due, unless nobody waits any more.
+// repeat sends one request for all layers for which one is due, unless nobody waits any
+// more.
 func (k *keyframes) repeat() {
+	var layers media.Layers
+	var wishes [media.MaxLayers]uint64
 	k.mu.Lock()
-	due, wishes := k.scheduled && !time.Now().Before(k.due), k.wishes
-	k.mu.Unlock()
-	if !due {
-		return
-	}
-	from, wanted := k.wanted() // takes the edges' locks, so not under ours
-	k.mu.Lock()
-	now := time.Now()
-	send := false
-	switch {
-	case !k.scheduled || now.Before(k.due):
-		// The request has been answered, or another sent, meanwhile.
-	case !wanted:
-		// A wish since then may be the first after the last edge gave up waiting.
-		k.scheduled = wishes != k.wishes
-		k.out, k.start = k.out && k.scheduled, k.start && k.scheduled
-	default:
-		k.due = k.earliest(now, from, k.start)
-		if send = !k.due.After(now); send {
-			k.sending(now)
+	for i := range k.layers {
+		if p := &k.layers[i]; p.scheduled && !time.Now().Before(p.due) {
+			layers |= media.LayersOf(media.Layer(i))
+			wishes[i] = p.wishes
 		}
 	}
 	k.mu.Unlock()
-	if send {
-		k.request()
+	var from [media.MaxLayers]time.Time // takes the edges' locks, so not under ours
+	var wanted [media.MaxLayers]bool
+	for i := range k.layers {
+		if layer := media.Layer(i); layers.Has(layer) {
+			from[i], wanted[i] = k.wanted(layer)
+		}
+	}
+	k.mu.Lock()
+	now := time.Now()
+	for i := range k.layers {
+		p, layer := &k.layers[i], media.Layer(i)
+		switch {
+		case !layers.Has(layer):
+			continue
+		case !p.scheduled || now.Before(p.due):
+			// The request has been answered, or another sent, meanwhile.
+			layers &^= media.LayersOf(layer)
+		case !wanted[i]:
+			// A wish since then may be the first after the last edge gave up waiting.
+			p.scheduled = wishes[i] != p.wishes
+			p.out, p.start = p.out && p.scheduled, p.start && p.scheduled
+			layers &^= media.LayersOf(layer)
+		default:
+			if p.due = k.earliest(now, from[i], p.start); p.due.After(now) {
+				layers &^= media.LayersOf(layer)
+			}
+		}
+	}
+	if layers != 0 {
+		k.sending(now, layers)
+	}
+	k.mu.Unlock()
+	if layers != 0 {
+		k.request(layers)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // A keyframe and a new wish that come while a repetition is about to be sent: the
@@ -13,17 +15,17 @@ func TestRepetitionYieldsToANewerRequest(t *testing.T) {
 		var k *keyframes
 		sent := make(chan struct{}, 10)
 		overtaken := false
-		wanted := func() (time.Time, bool) {
+		wanted := func(media.Layer) (time.Time, bool) {
 			if !overtaken {
 				overtaken = true
-				k.arrived(k.wished(), false)
-				k.ask(time.Time{}, true)
+				k.arrived(0, k.wished(0), false)
+				k.ask(0, time.Time{}, true)
 			}
 			return time.Time{}, true
 		}
-		k = startKeyframes(func() { sent <- struct{}{} }, wanted, &Counters{})
+		k = startKeyframes(func(media.Layers) { sent <- struct{}{} }, wanted, &Counters{})
 		defer k.close()
-		k.ask(time.Time{}, true)
+		k.ask(0, time.Time{}, true)
 		time.Sleep(keyframeRetry + time.Millisecond)
 		synctest.Wait()
 		if len(sent) != 2 {

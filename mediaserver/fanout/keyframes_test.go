@@ -6,10 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // notedRequests notes requests for keyframes in milliseconds since now.
@@ -49,12 +48,12 @@ func TestKeyframeRequestIsRepeated(t *testing.T) {
 		fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
 		wantRequests(0)
 		time.Sleep(100 * time.Millisecond)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "d", true)}) // no answer
+		track.ReceiveRTP(batch(), []media.Received{packet(1, "d", true)}) // no answer
 		time.Sleep(600 * time.Millisecond)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "d", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(2, "d", true)})
 		time.Sleep(500 * time.Millisecond)
 		wantRequests(500, 1000)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(3, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(3, "K", true)})
 		time.Sleep(5 * time.Second)
 		wantRequests()
 		fanout.Apply([]fanout.Change{pause(e)})
@@ -75,7 +74,7 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 			pauses, resumes = append(pauses, pause(e)), append(resumes, resume(e))
 		}
 		wantRequests(0)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
 		fanout.Apply(pauses)
 		time.Sleep(time.Second)
 		fanout.Apply(resumes)
@@ -85,7 +84,7 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 			c.Edge.ReceivePLI()
 		}
 		wantRequests()
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
 		time.Sleep(time.Second)
 		wantRequests()
 	})
@@ -97,12 +96,12 @@ func TestKeyframeRequestsKeepTheirDistance(t *testing.T) {
 		e := track.AddEdge(&recorder{}, 0)
 		wantRequests(0)
 		time.Sleep(50 * time.Millisecond)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
 		e.ReceivePLI()
 		wantRequests()
 		time.Sleep(750 * time.Millisecond)
 		wantRequests(200, 700)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
 		time.Sleep(time.Second)
 		wantRequests()
 	})
@@ -112,12 +111,12 @@ func TestKeyframeRequestsKeepTheirDistance(t *testing.T) {
 func TestLateKeyframeIsNoAnswer(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
 		e := track.AddEdge(&recorder{}, 0)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true), packet(3, "d", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(3, "d", true)})
 		wantRequests(0)
 		time.Sleep(time.Second)
 		fanout.Apply([]fanout.Change{pause(e)})
 		fanout.Apply([]fanout.Change{resume(e)})
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
 		time.Sleep(600 * time.Millisecond)
 		wantRequests(1000, 1500)
 	})
@@ -128,8 +127,8 @@ func TestAnsweredRequestIsOver(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
 		e := track.AddEdge(&recorder{}, 0)
 		time.Sleep(300 * time.Millisecond)
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "d", true)})
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(1, "d", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
 		e.ReceivePLI()
 		wantRequests(0, 300)
 	})

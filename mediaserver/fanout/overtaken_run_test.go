@@ -3,8 +3,6 @@ package fanout_test
 import (
 	"testing"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
@@ -18,14 +16,17 @@ func TestNewRunOvertakenByItsSecondBurst(t *testing.T) {
 	sink := &recorder{worker: 1}
 	track.AddEdge(sink, 0)
 	track.AddEdge(&recorder{worker: 1}, 0) // two, so that 31 packets are worth a handover
-	for n := uint16(1); n < 2049; n += 32 {
+	for n := uint64(1); n < 2049; n += 32 {
 		track.ReceiveRTP(h.batches[1], many(n, "d"))
 	}
-	// 1,100 back: too late to be late. The first packet is refused, the second begins the run.
-	track.ReceiveRTP(h.batches[0], many(948, "d"))
-	track.ReceiveRTP(h.batches[1], []rtp.Packet{packet(980, "x", true)})
+	burst := many(948, "d")
+	for i := range burst {
+		burst[i] = renumbered(burst[i], 1, 9)
+	}
+	track.ReceiveRTP(h.batches[0], burst)
+	track.ReceiveRTP(h.batches[1], []media.Received{renumbered(packet(980, "x", true), 1, 9)})
 	h.run(t, 1, 1)
-	track.ReceiveRTP(h.batches[1], []rtp.Packet{packet(981, "y", true)})
+	track.ReceiveRTP(h.batches[1], []media.Received{renumbered(packet(981, "y", true), 1, 9)})
 
 	numbers, bytes := sink.got()
 	first := make(map[uint16]byte)

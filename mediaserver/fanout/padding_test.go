@@ -28,7 +28,7 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 			b := udp.NewBatch(0, sent.send)
 			e := track.AddEdge(&wire{ssrc: 1}, 0)
 			payload := func(size int) string { return "K" + string(make([]byte, size-13)) }
-			track.ReceiveRTP(b, []rtp.Packet{
+			track.ReceiveRTP(b, []media.Received{
 				packet(1, payload(111), false), packet(2, payload(110), false), packet(3, payload(112), false), packet(4, payload(105), true),
 			})
 			b.Flush()
@@ -45,7 +45,7 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 			}
 			// Its copy, together with a larger packet of the same time, changes nothing.
 			large := packet(5, payload(113), false)
-			track.ReceiveRTP(b, []rtp.Packet{packet(2, payload(110), false), large, packet(4, payload(105), false), large})
+			track.ReceiveRTP(b, []media.Received{packet(2, payload(110), false), large, packet(4, payload(105), false), large})
 			b.Flush()
 			e.ReceiveNACK(b, sent.numbers(1))
 			b.Flush()

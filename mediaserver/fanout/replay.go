@@ -21,7 +21,7 @@ func (e *Edge) replay(batch *udp.Batch, start *arrival, counts *tally) {
 		e.lock()
 		for i := range held.arrivals {
 			if !e.removed {
-				e.offer(batch, &held.arrivals[i], counts)
+				e.forward(batch, &held.arrivals[i], counts)
 			}
 		}
 		e.publish()
@@ -36,9 +36,10 @@ func (e *Edge) replay(batch *udp.Batch, start *arrival, counts *tally) {
 func (t *Track) overtakers(start *arrival, from uint64) (held *burst, next uint64) {
 	t.in.Lock()
 	defer t.in.Unlock()
-	end := min(start.packet.SequenceNumber+storeSize, t.store.highest+1)
+	store := &t.layers[start.packet.Layer].store
+	end := min(start.packet.SequenceNumber+storeSize, store.highest+1)
 	for ; from < end; from++ {
-		p := t.store.get(from)
+		p := store.get(from)
 		if p == nil || p.arrival >= start.number {
 			continue
 		}

@@ -1,31 +1,34 @@
 package fanout
 
-import "github.com/nagi-rtc/nagi/mediaserver/udp"
+import (
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
 
-// clock is what a sender's last report says of its clocks: rtpTime, on the receivers'
-// timeline, was ntpTime.
-type clock struct {
-	ntpTime uint64
-	rtpTime uint32
-	known   bool
-}
-
-// ReceiveSenderReport passes the sender's clock on to every negotiated receiver,
-// withheld or not: RTCP goes on during a pause, and the relation of the two clocks
-// is the sender's word, never our extrapolation. The counts are each edge's own.
+// ReceiveSenderReport passes the sender's clock on to every negotiated receiver of the
+// layer, withheld or not: RTCP goes on during a pause, and the relation of the two
+// clocks is the sender's word, never our extrapolation. The counts are each edge's own.
 // Reports are rare, so the reader's batch takes those of all workers' receivers.
-func (t *Track) ReceiveSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32) {
+func (t *Track) ReceiveSenderReport(batch *udp.Batch, layer media.Layer, ntpTime uint64, rtpTime uint32) {
+	report := forwarding.Report{NTPTime: ntpTime, RTPTime: rtpTime}
 	t.in.Lock()
-	c := clock{ntpTime, t.source.Timestamp(rtpTime), true}
-	t.clock = c
+	placed := t.timeline.Report(layer, report)
+	if placed {
+		t.layers[layer].report, t.layers[layer].known = report, true
+	}
+	offset := t.timeline.Offset(layer)
 	t.in.Unlock()
+	if !placed {
+		return // Nothing has come that it could be about.
+	}
 	for _, e := range *t.all.Load() {
 		if e.sink.SSRC() == 0 {
 			continue
 		}
 		batch.Room(1)
 		e.lock()
-		e.report(batch, c)
+		e.report(batch, layer, report, offset)
 		e.mu.Unlock()
 	}
 }
@@ -45,20 +48,26 @@ func (e *Edge) introduce(batch *udp.Batch) {
 	if e.reported {
 		return
 	}
-	e.track.in.Lock()
-	c := e.track.clock
-	e.track.in.Unlock()
-	if c.known {
-		e.report(batch, c)
+	t, layer := e.track, e.state.Wanted()
+	t.in.Lock()
+	l, offset := &t.layers[layer], t.timeline.Offset(layer)
+	report, known := l.report, l.known
+	t.in.Unlock()
+	if known {
+		e.report(batch, layer, report, offset)
 	}
 }
 
-// report writes a sender report. Call with mu held.
-func (e *Edge) report(batch *udp.Batch, c clock) {
-	if e.removed {
+// report writes a sender report, if it is about the layer that the receiver gets, or, while
+// it gets none, will get. Its time is moved as the packets' are. Call with mu held.
+func (e *Edge) report(batch *udp.Batch, layer media.Layer, report forwarding.Report, offset uint32) {
+	switch present, flows := e.state.Layer(); {
+	case e.removed, flows && layer != present, !flows && layer != e.state.Wanted():
 		return
+	case flows:
+		offset = e.state.Shift()
 	}
-	if err := e.sink.WriteSenderReport(batch, c.ntpTime, c.rtpTime, e.packets, e.octets); err != nil {
+	if err := e.sink.WriteSenderReport(batch, report.NTPTime, report.RTPTime+offset, e.packets, e.octets); err != nil {
 		e.track.counters.SinkErrors.Add(1)
 		return
 	}

@@ -6,21 +6,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // Hazard 13: reports go on during a pause, and count what this receiver got.
 func TestSenderReports(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	e := track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K23", true)})
-	track.ReceiveSenderReport(batch(), 1, 2)
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K23", true)})
+	track.ReceiveSenderReport(batch(), 0, 1, 2)
 	fanout.Apply([]fanout.Change{pause(e)})
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K23", true)})
-	track.ReceiveSenderReport(batch(), 3, 4)
+	track.ReceiveRTP(batch(), []media.Received{packet(2, "K23", true)})
+	track.ReceiveSenderReport(batch(), 0, 3, 4)
 	if want := [][2]uint32{{1, 3}, {1, 3}}; !slices.Equal(sink.reports, want) {
 		t.Errorf("reports %v, want %v", sink.reports, want)
 	}
@@ -33,7 +32,7 @@ func TestSenderReportsDoNotCountResends(t *testing.T) {
 	for range 3 {
 		e.ReceiveNACK(batch(), n)
 	}
-	track.ReceiveSenderReport(batch(), 1, 2)
+	track.ReceiveSenderReport(batch(), 0, 1, 2)
 	if want := [][2]uint32{{1, 3}}; sink.again != 3 || !slices.Equal(sink.reports, want) {
 		t.Errorf("reports %v after %d resends, want %v", sink.reports, sink.again, want)
 	}
@@ -45,11 +44,11 @@ func TestSenderReportsFollowTheSender(t *testing.T) {
 		track, sink := newVideo(t, func() {}), &recorder{}
 		defer track.Close()
 		track.AddEdge(sink, 0)
-		send := func(ssrc uint32, number uint16, timestamp uint32) {
-			p := packet(number, "K", true)
-			p.SSRC, p.Timestamp = ssrc, timestamp
-			track.ReceiveRTP(batch(), []rtp.Packet{p})
-			track.ReceiveSenderReport(batch(), uint64(number), timestamp)
+		send := func(ssrc uint32, number uint64, timestamp uint32) {
+			p := renumbered(packet(number, "K", true), uint64(ssrc), ssrc)
+			p.Timestamp = timestamp
+			track.ReceiveRTP(batch(), []media.Received{p})
+			track.ReceiveSenderReport(batch(), 0, number, timestamp)
 		}
 		send(1, 1, 1000)
 		time.Sleep(time.Second)
@@ -74,25 +73,25 @@ func TestNewcomerHasTheLastReport(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				track := newTrack(t)
 				defer track.Close()
-				track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
-				track.ReceiveSenderReport(batch(), 11, 12)
-				track.ReceiveSenderReport(batch(), 21, 22)
+				track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
+				track.ReceiveSenderReport(batch(), 0, 11, 12)
+				track.ReceiveSenderReport(batch(), 0, 21, 22)
 				time.Sleep(4 * time.Second)
 				newcomer, paused := &recorder{}, &recorder{}
 				e := track.AddEdge(newcomer, forwarding.Unnegotiated)
 				later := track.AddEdge(paused, forwarding.Paused)
 				fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
-				track.ReceiveRTP(batch(), []rtp.Packet{packet(2, "K23", true), packet(3, "K", true)})
+				track.ReceiveRTP(batch(), []media.Received{packet(2, "K23", true), packet(3, "K", true)})
 				if want := []clock{{21, 22}}; !slices.Equal(newcomer.clocks, want) {
 					t.Errorf("the newcomer has %v, want %v", newcomer.clocks, want)
 				}
 				if want := [][2]uint32{{1, 3}}; !slices.Equal(newcomer.reports, want) {
 					t.Errorf("the newcomer is told to have been sent %v, want %v", newcomer.reports, want)
 				}
-				track.ReceiveSenderReport(batch(), 31, 32)
+				track.ReceiveSenderReport(batch(), 0, 31, 32)
 				fanout.Apply([]fanout.Change{pause(e), resume(later)})
 				fanout.Apply([]fanout.Change{resume(e)})
-				track.ReceiveRTP(batch(), []rtp.Packet{packet(4, "K", true)})
+				track.ReceiveRTP(batch(), []media.Received{packet(4, "K", true)})
 				if want := []clock{{21, 22}, {31, 32}}; !slices.Equal(newcomer.clocks, want) {
 					t.Errorf("the newcomer has %v, want %v", newcomer.clocks, want)
 				}
@@ -107,14 +106,13 @@ func TestNewcomerHasTheLastReport(t *testing.T) {
 // A report from before the sender began anew says nothing of the clock that it has now.
 func TestNewcomerHasNoReportOfAnotherRun(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
-	track.ReceiveRTP(batch(), []rtp.Packet{packet(1, "K", true)})
-	track.ReceiveSenderReport(batch(), 1, 2)
-	other := packet(1, "K", true)
-	other.SSRC = 10
-	track.ReceiveRTP(batch(), []rtp.Packet{other})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
+	track.ReceiveSenderReport(batch(), 0, 1, 2)
+	other := renumbered(packet(1, "K", true), 1, 10)
+	track.ReceiveRTP(batch(), []media.Received{other})
 	track.AddEdge(sink, 0)
 	other.SequenceNumber++
-	track.ReceiveRTP(batch(), []rtp.Packet{other})
+	track.ReceiveRTP(batch(), []media.Received{other})
 	wantBytes(t, sink, "K")
 	if len(sink.clocks) != 0 {
 		t.Errorf("a newcomer has %v", sink.clocks)

@@ -21,7 +21,7 @@ const (
 
 // resends is what was sent again to one receiver. The zero value: nothing was.
 type resends struct {
-	packets map[uint64]resent // by the sender's number, which never comes twice
+	packets map[uint64]resent // by the extended number that they left under
 	ahead   int64             // bytes sent again beyond those sent for the first time
 	octets  uint32            // sent for the first time when ahead was reckoned
 }
@@ -33,9 +33,8 @@ type resent struct {
 }
 
 // allow tells whether the packet may be sent again, and counts it if so. octets is
-// what was sent for the first time so far, oldest the lowest number that may still be
-// asked for.
-func (r *resends) allow(number uint64, size int, octets uint32, oldest uint64, now time.Time) bool {
+// what was sent for the first time so far, highest the highest number that has left.
+func (r *resends) allow(number uint64, size int, octets uint32, highest uint64, now time.Time) bool {
 	r.ahead = max(0, r.ahead-int64(octets-r.octets))
 	r.octets = octets
 	p := r.packets[number]
@@ -50,16 +49,16 @@ func (r *resends) allow(number uint64, size int, octets uint32, oldest uint64, n
 	}
 	r.ahead += int64(size)
 	p.times++
-	r.note(number, p, oldest)
+	r.note(number, p, highest)
 	return true
 }
 
-func (r *resends) note(number uint64, p resent, oldest uint64) {
+func (r *resends) note(number uint64, p resent, highest uint64) {
 	if r.packets == nil {
 		r.packets = make(map[uint64]resent)
 	}
-	if len(r.packets) >= 2*storeSize { // at least half of them have left the store
-		maps.DeleteFunc(r.packets, func(n uint64, _ resent) bool { return n < oldest })
+	if len(r.packets) >= 2*storeSize { // at least half of them have left the stores
+		maps.DeleteFunc(r.packets, func(n uint64, _ resent) bool { return n+storeSize <= highest })
 	}
 	r.packets[number] = p
 }

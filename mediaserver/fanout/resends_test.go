@@ -6,13 +6,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // begun is a receiver that got the first packets, and its numbers for them.
-func begun(t *testing.T, track *fanout.Track, packets ...rtp.Packet) (*fanout.Edge, *recorder, []uint16) {
+func begun(t *testing.T, track *fanout.Track, packets ...media.Received) (*fanout.Edge, *recorder, []uint16) {
 	t.Helper()
 	sink := &recorder{}
 	e := track.AddEdge(sink, 0)
@@ -41,7 +40,7 @@ func TestPacketThatIsLostAgainAndAgain(t *testing.T) {
 			t.Errorf("counted %d times, want once", got)
 		}
 		// The new keyframe makes up for the packet, and has all of its own resends.
-		track.ReceiveRTP(batch(), []rtp.Packet{packet(3, "K", true)})
+		track.ReceiveRTP(batch(), []media.Received{packet(3, "K", true)})
 		for range 11 {
 			e.ReceiveNACK(batch(), n[:1])
 		}
@@ -81,9 +80,9 @@ func TestResendsOfANumberUsedAgain(t *testing.T) {
 			}
 		}
 		ask()
-		b, burst := batch(), make([]rtp.Packet, 1<<8)
+		b, burst := batch(), make([]media.Received, 1<<8)
 		for i := range 1 << 16 {
-			burst[i%len(burst)] = packet(uint16(2+i), "d", true)
+			burst[i%len(burst)] = packet(uint64(2+i), "d", true)
 			if i%len(burst) == len(burst)-1 {
 				track.ReceiveRTP(b, burst)
 			}
@@ -111,17 +110,17 @@ func TestResendsHaveABudgetOfBytes(t *testing.T) {
 			defer sink.mu.Unlock()
 			return sink.again * size
 		}
-		next, before := uint16(1), 0
+		next, before := uint64(1), 0
 		for round := range 5 { // 250 KB, each packet asked for ten times
 			var missing []uint16
 			for range frame {
-				track.ReceiveRTP(batch(), []rtp.Packet{packet(next, "d"+payload, false)})
+				track.ReceiveRTP(batch(), []media.Received{packet(next, "d"+payload, false)})
 				next++
 			}
 			numbers, _ := sink.got()
-			last := numbers[0] + next - 1
-			for i := range uint16(frame) {
-				missing = append(missing, last-i)
+			last := numbers[0] + uint16(next) - 1
+			for range frame {
+				missing = append(missing, last-uint16(len(missing)))
 			}
 			for range 10 {
 				e.ReceiveNACK(batch(), missing)
@@ -147,18 +146,18 @@ func TestResendsHaveABudgetOfBytes(t *testing.T) {
 func TestNoKeyframeForWhatWasNotSent(t *testing.T) {
 	key, half, delta := packet(1, "K", true), packet(1, "K", false), packet(3, "d", true)
 	for name, test := range map[string]struct {
-		packets []rtp.Packet
+		packets []media.Received
 		cut     bool // before the keyframe that goes on
 		missing int  // counted from the first packet's number
 	}{
-		"lost on the way to us":         {packets: []rtp.Packet{half, delta}, missing: 1},
-		"not sent yet":                  {packets: []rtp.Packet{half}, missing: 1},
-		"before the first":              {packets: []rtp.Packet{half}, missing: -1},
-		"left out after half a frame":   {packets: []rtp.Packet{half}, cut: true, missing: 1},
-		"from before the cut":           {packets: []rtp.Packet{key}, cut: true, missing: 0},
-		"before the newest keyframe":    {packets: []rtp.Packet{key, packet(2, "d", true), packet(3, "K", true)}, missing: 1},
-		"the keyframe before the last":  {packets: []rtp.Packet{key, packet(2, "K", true)}, missing: 0},
-		"late, behind the new keyframe": {packets: []rtp.Packet{key, packet(3, "K", true), packet(2, "d", true)}, missing: 1},
+		"lost on the way to us":         {packets: []media.Received{half, delta}, missing: 1},
+		"not sent yet":                  {packets: []media.Received{half}, missing: 1},
+		"before the first":              {packets: []media.Received{half}, missing: -1},
+		"left out after half a frame":   {packets: []media.Received{half}, cut: true, missing: 1},
+		"from before the cut":           {packets: []media.Received{key}, cut: true, missing: 0},
+		"before the newest keyframe":    {packets: []media.Received{key, packet(2, "d", true), packet(3, "K", true)}, missing: 1},
+		"the keyframe before the last":  {packets: []media.Received{key, packet(2, "K", true)}, missing: 0},
+		"late, behind the new keyframe": {packets: []media.Received{key, packet(3, "K", true), packet(2, "d", true)}, missing: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
@@ -168,7 +167,7 @@ func TestNoKeyframeForWhatWasNotSent(t *testing.T) {
 				if test.cut {
 					fanout.Apply([]fanout.Change{pause(e)})
 					fanout.Apply([]fanout.Change{resume(e)})
-					track.ReceiveRTP(batch(), []rtp.Packet{packet(10, "K", true)})
+					track.ReceiveRTP(batch(), []media.Received{packet(10, "K", true)})
 					wantRequests(5000)
 				}
 				for range 20 {

@@ -1,6 +1,9 @@
 package fanout
 
-import "github.com/nagi-rtc/nagi/mediaserver/udp"
+import (
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
 
 // Sink is the transport to one receiver for one stream. Its calls append to the
 // batch: what they wrote leaves with the batch, which they never flush. They run
@@ -9,13 +12,12 @@ type Sink interface {
 	// Worker is the worker whose goroutine fans out to the receiver. It never
 	// changes.
 	Worker() int
-	// WriteRTP appends one packet. payload is valid only during the call, and so
-	// many bytes of RTP padding (RFC 3550 section 5.1) are added behind it; 0: none.
-	WriteRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error
-	// ResendRTP is WriteRTP for a packet that was written before, with the same
-	// arguments: on the retransmission stream (RFC 4588) where one is negotiated, else
-	// it must make the same bytes once more.
-	ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error
+	// WriteRTP appends one packet, whose payload is valid only during the call.
+	WriteRTP(batch *udp.Batch, packet media.Outgoing) error
+	// ResendRTP is WriteRTP for a packet that was written before: on the
+	// retransmission stream (RFC 4588) where one is negotiated, else it must make the
+	// same bytes once more.
+	ResendRTP(batch *udp.Batch, packet media.Outgoing) error
 	// WriteSenderReport appends a sender report (RFC 3550 section 6.4.1): NTP time in
 	// its 64-bit format, RTP time, packets and payload octets sent so far.
 	WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32) error

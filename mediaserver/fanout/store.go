@@ -1,13 +1,16 @@
 package fanout
 
-import "github.com/nagi-rtc/nagi/mediaserver/forwarding"
+import (
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
+)
 
-// storeSize is how many of the sender's numbers the store reaches back. No packet
-// later than that gets past forwarding.Source's rule for late packets, save one run
-// of numbers apart, so every packet's copy can be recognised.
-const storeSize = forwarding.MaxMisorder
+// storeSize is how many of a layer's numbers the store reaches back. No packet later
+// than that gets past the rule for late packets of numbers.Sequence, save one run of
+// numbers apart, so every packet's copy can be recognised.
+const storeSize = numbers.MaxMisorder
 
-// store keeps one sender's last packets, once for all receivers: to answer NACKs,
+// store keeps one layer's last packets, once for all receivers: to answer NACKs,
 // to recognise copies, and to replay what overtook a keyframe's first packet. It has
 // no memory before the first packet: whoever connects and sends nothing costs little.
 type store struct {
@@ -40,7 +43,7 @@ func (s *store) add(p forwarding.Packet, payload []byte) (arrival uint64, ok boo
 	return s.arrivals, true
 }
 
-// get is the packet with the sender's extended number, nil if it is not there.
+// get is the packet with the layer's extended number, nil if it is not there.
 func (s *store) get(sequenceNumber uint64) *stored {
 	if s.slots == nil {
 		return nil
@@ -51,6 +54,3 @@ func (s *store) get(sequenceNumber uint64) *stored {
 	}
 	return slot
 }
-
-// oldest is the lowest number that may be there. Call after a packet was added.
-func (s *store) oldest() uint64 { return s.highest - storeSize + 1 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
@@ -72,8 +70,8 @@ type crowd struct {
 
 type sender struct {
 	video, audio *fanout.Track
-	number       uint16
-	spoken       uint16
+	number       uint64
+	spoken       uint64
 	bursts       atomic.Int64 // walked, as far as this worker walks them
 }
 
@@ -87,7 +85,7 @@ func startCrowd(t *testing.T, senders int) *crowd {
 		}
 	})
 	for range senders {
-		config := fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func() {}, HandOver: 32, Workers: c.socket}
+		config := fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: c.socket}
 		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: c.socket})}
 		t.Cleanup(s.video.Close)
 		c.senders = append(c.senders, s)
@@ -99,7 +97,7 @@ func startCrowd(t *testing.T, senders int) *crowd {
 // turn is a frame of video, small or large, with audio; on the reader's goroutine.
 func (s *sender) turn(batch *udp.Batch) {
 	n := 1 + int(s.number%40)
-	frame := make([]rtp.Packet, n)
+	frame := make([]media.Received, n)
 	for i := range frame {
 		frame[i] = packet(s.number, "d", i == n-1 && n%3 != 0)
 		s.number++
@@ -108,7 +106,7 @@ func (s *sender) turn(batch *udp.Batch) {
 		frame[0].Payload[0] = 'K'
 	}
 	s.video.ReceiveRTP(batch, frame)
-	s.audio.ReceiveRTP(batch, []rtp.Packet{packet(s.spoken, "a", false)})
+	s.audio.ReceiveRTP(batch, []media.Received{packet(s.spoken, "a", false)})
 	s.spoken++
 	s.bursts.Add(1)
 }

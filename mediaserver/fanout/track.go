@@ -1,4 +1,4 @@
-// Package fanout walks one sender's stream over its edges: packets, sender reports
+// Package fanout walks what one sender sends of one kind over its edges: packets, sender reports
 // and answers to the receivers' feedback; and it is the fence behind which
 // an edge is known to be cut.
 //
@@ -7,8 +7,8 @@
 //	Track.change    who is on the track; held for a few instructions only
 //	Edge.mu         one edge's state; held while its packets of one burst are
 //	                decided upon and appended to a batch
-//	Track.in        the source and the store; held while a burst is taken in, and
-//	                while stored packets are copied
+//	Track.in        the layers' stores and the timeline; held while a burst is taken in,
+//	                and while stored packets are copied
 //	keyframes.mu    when to ask for a keyframe; a leaf, as Track.in is
 //
 // No lock is held across a system call. Batches are flushed by their owners, or to
@@ -33,8 +33,9 @@ type Config struct {
 	// KeyframeStart tells the first packet of a keyframe by its payload; nil when a
 	// receiver may start at any packet.
 	KeyframeStart func(payload []byte) bool
-	// RequestKeyframe asks the sender for a keyframe (PLI, RFC 4585 section 6.3.1).
-	RequestKeyframe func()
+	// RequestKeyframe asks the sender for a keyframe of each of the layers (PLI, RFC 4585
+	// section 6.3.1).
+	RequestKeyframe func(layers media.Layers)
 	// Workers own the batches that the track is called with; nil: one worker, whose
 	// batches the caller flushes before it changes anything.
 	Workers Workers
@@ -48,7 +49,7 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Track is one sender's stream and its edges.
+// Track is what one sender sends of one kind, in one layer or several, and its edges.
 type Track struct {
 	config    Config
 	counters  *Counters
@@ -60,20 +61,23 @@ type Track struct {
 
 	taken atomic.Uint64 // bursts taken in so far, with the one in hand
 
-	in      sync.Mutex // guards all that follows
-	source  forwarding.Source
-	arrived time.Time // when the last packet that belongs to a run came
-	store   store
-	clock   clock
-	spare   []*burst // memory used again
+	in       sync.Mutex // guards all that follows
+	layers   [media.MaxLayers]layer
+	timeline forwarding.Timeline
+	arrived  time.Time // when the last packet came
+	spare    []*burst  // memory used again
 }
 
 // shard is the edges whose receivers one worker fans out to.
 type shard struct {
-	open    atomic.Pointer[[]*Edge] // the snapshot that packets go to: nothing withholds them
-	pending atomic.Int32            // bursts handed over to the worker that have not left yet
-	foreign atomic.Bool             // another worker may hold packets for these edges in its batch
+	open    atomic.Pointer[snapshot]
+	pending atomic.Int32 // bursts handed over to the worker that have not left yet
+	foreign atomic.Bool  // another worker may hold packets for these edges in its batch
 }
+
+// snapshot is edges that nothing withholds, by the layers whose packets they look at: the
+// one that they forward, and the one that they want.
+type snapshot [media.MaxLayers][]*Edge
 
 // NewTrack makes a track without edges. Close it after use.
 func NewTrack(config Config) *Track {
@@ -90,11 +94,11 @@ func NewTrack(config Config) *Track {
 	if t.config.Workers == nil {
 		t.config.Workers = alone{}
 	}
-	t.source = forwarding.NewSource(t.config.Kind)
+	t.timeline = forwarding.NewTimeline(t.config.Kind)
 	t.all.Store(&[]*Edge{})
 	t.shards = make([]shard, max(1, t.config.Workers.Workers()))
 	for i := range t.shards {
-		t.shards[i].open.Store(&[]*Edge{})
+		t.shards[i].open.Store(&snapshot{})
 	}
 	if t.config.Kind == media.Video && config.RequestKeyframe != nil {
 		t.keyframes = startKeyframes(config.RequestKeyframe, t.wantsKeyframe, t.counters)
@@ -119,38 +123,56 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15))).Withhold(withheld)}
 	e.want.Store(uint32(withheld) | cut)
 	t.change.Lock()
-	extend(&t.all, e)
+	longer := append(*t.all.Load(), e)
+	t.all.Store(&longer)
 	if withheld == 0 {
 		t.open(e)
 	}
 	t.change.Unlock()
 
-	if from, wanted := e.start(time.Now()); wanted {
-		t.askKeyframe(from, true)
+	if from, wanted := e.wishToStart(time.Now()); wanted {
+		e.askKeyframe(from, true)
 	}
 	return e
 }
 
-// open puts an edge into the snapshots that it is not in. Call with change held.
+// open puts an edge into the snapshots of the layers that it looks at. Call with change
+// held.
+//
+// Those who look at a list before do not look beyond its end, so the memory behind that may
+// be used: in a big channel a list is copied once in a while, not for every newcomer.
 func (t *Track) open(e *Edge) {
-	extend(&t.shards[t.shardOf(e.sink.Worker())].open, e)
+	shard := &t.shards[t.shardOf(e.sink.Worker())]
+	longer := *shard.open.Load()
+	for layer := range longer {
+		if e.looksAt().Has(media.Layer(layer)) {
+			longer[layer] = append(longer[layer], e)
+		}
+	}
+	shard.open.Store(&longer)
 }
 
-// extend publishes a list with one more edge. Those who look at the list before do
-// not look beyond its end, so the memory behind that may be used: in a big channel
-// a list is copied once in a while, not for every newcomer.
-func extend(list *atomic.Pointer[[]*Edge], e *Edge) {
-	longer := append(*list.Load(), e)
-	list.Store(&longer)
+// looksAt is the layers whose packets the edge is to be offered.
+func (e *Edge) looksAt() media.Layers {
+	layers := media.LayersOf(wantedLayer(e.want.Load()))
+	if present := e.present.Load(); present != 0 {
+		layers |= media.LayersOf(media.Layer(present - 1))
+	}
+	return layers
 }
 
 // refresh makes the snapshots anew. Call with change held.
 func (t *Track) refresh() {
-	open := make([][]*Edge, len(t.shards))
+	open := make([]snapshot, len(t.shards))
 	for _, e := range *t.all.Load() {
-		if forwarding.Reasons(e.want.Load()) == 0 {
-			worker := t.shardOf(e.sink.Worker())
-			open[worker] = append(open[worker], e)
+		if forwarding.Reasons(e.want.Load()) != 0 {
+			continue
+		}
+		shard := &open[t.shardOf(e.sink.Worker())]
+		for layer := range shard {
+			if e.looksAt().Has(media.Layer(layer)) {
+				shard[layer] = append(shard[layer], e)
+			}
 		}
 	}
 	for i := range t.shards {
@@ -158,25 +180,37 @@ func (t *Track) refresh() {
 	}
 }
 
+// want notes the layer that an edge is to go on with.
+func (t *Track) want(e *Edge, layer media.Layer) {
+	t.change.Lock()
+	defer t.change.Unlock()
+	for {
+		before := e.want.Load()
+		if wantedLayer(before) == layer {
+			return
+		}
+		if e.want.CompareAndSwap(before, before&(1<<layerShift-1)|uint32(layer)<<layerShift) {
+			break
+		}
+	}
+	if !e.off {
+		t.refresh()
+	}
+}
+
 func (t *Track) shardOf(worker int) int { return int(uint(worker) % uint(len(t.shards))) }
 
-// wantsKeyframe tells whether any edge still waits for one, and from when on the sender
-// may be asked for it.
-func (t *Track) wantsKeyframe() (from time.Time, wanted bool) {
+// wantsKeyframe tells whether any edge still waits for one of the layer, and from when on
+// the sender may be asked for it.
+func (t *Track) wantsKeyframe(layer media.Layer) (from time.Time, wanted bool) {
 	for i := range t.shards {
-		for _, e := range *t.shards[i].open.Load() {
+		for _, e := range t.shards[i].open.Load()[layer] {
 			e.lock()
-			if e.wantsKeyframe() && (!wanted || e.wish.from.Before(from)) {
+			if e.needsKeyframe() && e.state.Wanted() == layer && (!wanted || e.wish.from.Before(from)) {
 				from, wanted = e.wish.from, true
 			}
 			e.mu.Unlock()
 		}
 	}
 	return from, wanted
-}
-
-func (t *Track) askKeyframe(from time.Time, start bool) {
-	if t.keyframes != nil {
-		t.keyframes.ask(from, start)
-	}
 }

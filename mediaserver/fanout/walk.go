@@ -1,8 +1,7 @@
 package fanout
 
 import (
-	"github.com/pion/rtp"
-
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -13,20 +12,24 @@ import (
 // other workers are called in.
 const defaultHandOver = 256
 
-// ReceiveRTP forwards a burst of the sender's packets, whose payloads come without
-// padding. The goroutine that reads from the sender calls it, with its batch; the
-// packets are valid only during the call. Two goroutines may be at it for a moment,
-// as when the sender's address changes: nothing but the order of packets suffers, and
-// forwarding.Edge keeps their numbers right in any order.
-func (t *Track) ReceiveRTP(batch *udp.Batch, packets []rtp.Packet) {
-	for len(packets) > udp.MaxBurst { // Room has no more at once
-		t.receive(batch, packets[:udp.MaxBurst])
-		packets = packets[udp.MaxBurst:]
+// ReceiveRTP forwards a burst of the sender's packets. The goroutine that reads from the
+// sender calls it, with its batch; the packets are valid only during the call. Two
+// goroutines may be at it for a moment, as when the sender's address changes: nothing
+// but the order of packets suffers, and forwarding.Edge keeps their numbers right in any
+// order.
+func (t *Track) ReceiveRTP(batch *udp.Batch, packets []media.Received) {
+	for len(packets) > 0 {
+		n := 1
+		for n < min(len(packets), udp.MaxBurst) && packets[n].Layer == packets[0].Layer { // Room has no more at once
+			n++
+		}
+		t.receive(batch, packets[:n])
+		packets = packets[n:]
 	}
-	t.receive(batch, packets)
 }
 
-func (t *Track) receive(batch *udp.Batch, packets []rtp.Packet) {
+// receive forwards packets of one layer.
+func (t *Track) receive(batch *udp.Batch, packets []media.Received) {
 	b := t.takeIn(packets)
 	if b.restarted { // said here, with no lock held
 		t.config.Log.Debug("sender began a new run of sequence numbers", "ssrc", packets[0].SSRC)
@@ -36,7 +39,7 @@ func (t *Track) receive(batch *udp.Batch, packets []rtp.Packet) {
 		return
 	}
 	if b.keyframe && t.keyframes != nil {
-		b.wishes = t.keyframes.wished() // before any snapshot is looked at
+		b.wishes = t.keyframes.wished(b.layer) // before any snapshot is looked at
 	}
 	b.references.Store(1)
 	own := t.shardOf(batch.Worker())
@@ -59,7 +62,7 @@ func (b *burst) handOver(batch *udp.Batch, own int) {
 	handed, overtaking := 0, false
 	for i := range t.shards {
 		s := &t.shards[i]
-		edges := len(*s.open.Load())
+		edges := len(s.open.Load()[b.layer])
 		b.handed[i] = i != own && edges > 0 && (edges*len(b.arrivals) >= t.config.HandOver || s.pending.Load() > 0)
 		if b.handed[i] {
 			handed++
@@ -96,7 +99,7 @@ func (b *burst) Run(batch *udp.Batch) {
 // one's packets form a run that a socket can send at once. It tells whether there
 // were any.
 func (b *burst) walk(batch *udp.Batch, i int) bool {
-	open := *b.track.shards[i].open.Load()
+	open := b.track.shards[i].open.Load()[b.layer]
 	if len(open) == 0 {
 		return false
 	}
@@ -118,12 +121,17 @@ func (b *burst) done() {
 	if b.references.Add(-1) != 0 {
 		return
 	}
-	t, waiting := b.track, b.waiting.Load()
+	t, layer, waiting := b.track, b.layer, b.waiting.Load()
 	if b.keyframe && t.keyframes != nil {
-		t.keyframes.arrived(b.wishes, waiting)
+		t.keyframes.arrived(layer, b.wishes, waiting)
+	}
+	if b.switched.Load() {
+		t.change.Lock()
+		t.refresh()
+		t.change.Unlock()
 	}
 	b.recycle()
 	if waiting && t.keyframes != nil {
-		t.keyframes.ensure()
+		t.keyframes.ensure(layer)
 	}
 }

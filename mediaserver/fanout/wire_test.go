@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -21,28 +22,28 @@ type wire struct {
 
 func (w *wire) Worker() int { return w.worker }
 
-func (w *wire) WriteRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
-	datagram := batch.Append(w.to, 12+len(payload)+int(padding))
+func (w *wire) WriteRTP(batch *udp.Batch, p media.Outgoing) error {
+	datagram := batch.Append(w.to, 12+len(p.Payload)+int(p.Padding))
 	if datagram == nil {
 		return errNoRoom
 	}
 	datagram[0], datagram[1] = 0x80, 96
-	if marker {
+	if p.Marker {
 		datagram[1] |= 0x80
 	}
-	binary.BigEndian.PutUint16(datagram[2:], sequenceNumber)
-	binary.BigEndian.PutUint32(datagram[4:], timestamp)
+	binary.BigEndian.PutUint16(datagram[2:], p.SequenceNumber)
+	binary.BigEndian.PutUint32(datagram[4:], p.Timestamp)
 	binary.BigEndian.PutUint32(datagram[8:], w.ssrc)
-	clear(datagram[12+copy(datagram[12:], payload):])
-	if padding != 0 {
+	clear(datagram[12+copy(datagram[12:], p.Payload):])
+	if p.Padding != 0 {
 		datagram[0] |= 0x20
-		datagram[len(datagram)-1] = padding
+		datagram[len(datagram)-1] = p.Padding
 	}
 	return nil
 }
 
-func (w *wire) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
-	return w.WriteRTP(batch, sequenceNumber, timestamp, marker, payload, padding)
+func (w *wire) ResendRTP(batch *udp.Batch, p media.Outgoing) error {
+	return w.WriteRTP(batch, p)
 }
 
 func (w *wire) WriteSenderReport(batch *udp.Batch, _ uint64, _ uint32, _, _ uint32) error {

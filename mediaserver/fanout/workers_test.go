@@ -10,18 +10,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // many is a burst that is large enough to be handed over for a single edge.
-func many(first uint16, payload string) []rtp.Packet {
-	burst := make([]rtp.Packet, 32)
+func many(first uint64, payload string) []media.Received {
+	burst := make([]media.Received, 32)
 	for i := range burst {
-		burst[i] = packet(first+uint16(i), "d", i == len(burst)-1)
+		burst[i] = packet(first+uint64(i), "d", i == len(burst)-1)
 	}
 	burst[0].Payload = []byte(payload)
 	return burst
@@ -33,7 +31,7 @@ func onWorkers(t *testing.T, test func(t *testing.T, track *fanout.Track, h *hel
 		h := holdWorkers(2)
 		requests, wantRequests := notedRequests()
 		track := fanout.NewTrack(fanout.Config{
-			Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: requests, HandOver: 32, Workers: h,
+			Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) { requests() }, HandOver: 32, Workers: h,
 		})
 		defer track.Close()
 		test(t, track, h, func(want ...int64) { t.Helper(); wantRequests(t, want...) })
@@ -52,10 +50,10 @@ func TestOrderOfHandedOverBursts(t *testing.T) {
 				track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
 			}
 			b := udp.NewBatch(0, sent.send)
-			var n uint16
+			var n uint64
 			payload := make([]byte, 100)
 			for range 2000 {
-				burst := make([]rtp.Packet, 1+rand.IntN(12))
+				burst := make([]media.Received, 1+rand.IntN(12))
 				for i := range burst {
 					burst[i] = packet(n, string(payload), false)
 					n++
@@ -63,7 +61,7 @@ func TestOrderOfHandedOverBursts(t *testing.T) {
 				track.ReceiveRTP(b, burst)
 				for i := range burst { // the reader's memory is used again
 					clear(burst[i].Payload)
-					burst[i] = rtp.Packet{}
+					burst[i] = media.Received{}
 				}
 				if flush {
 					b.Flush()
@@ -117,7 +115,7 @@ func TestBurstBehindOneBeingFlushed(t *testing.T) {
 	h.batches[1] = udp.NewBatch(1, func([]byte, *udp.Destination) {
 		if !came {
 			came = true
-			track.ReceiveRTP(h.batches[0], []rtp.Packet{packet(33, "d", true)})
+			track.ReceiveRTP(h.batches[0], []media.Received{packet(33, "d", true)})
 		}
 	})
 	track.ReceiveRTP(h.batches[0], many(1, "d"))
@@ -139,14 +137,14 @@ func TestTwoReadersOfOneSender(t *testing.T) {
 		track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
 	}
 	readers := []*udp.Batch{udp.NewBatch(0, sent.send), udp.NewBatch(1, sent.send)}
-	track.ReceiveRTP(readers[0], []rtp.Packet{packet(0, "d", true)})
+	track.ReceiveRTP(readers[0], []media.Received{packet(0, "d", true)})
 	readers[0].Flush()
 	// Burst beside burst: a reader that the machine lets wait for longer would bring
 	// what the source takes for packets from too long ago.
-	for first := uint16(1); first <= packets; {
+	for first := uint64(1); first <= packets; {
 		var reading sync.WaitGroup
 		for _, b := range readers {
-			burst := make([]rtp.Packet, 16)
+			burst := make([]media.Received, 16)
 			for i := range burst {
 				burst[i] = packet(first, "d", true)
 				first++
@@ -194,7 +192,7 @@ func TestFenceBeforeAHandedOverBurst(t *testing.T) {
 				sink, other := &recorder{worker: 1}, &recorder{worker: 1}
 				e := track.AddEdge(sink, 0)
 				track.AddEdge(other, 0)
-				track.ReceiveRTP(h.batches[0], []rtp.Packet{packet(1, "K", true)})
+				track.ReceiveRTP(h.batches[0], []media.Received{packet(1, "K", true)})
 				track.ReceiveRTP(h.batches[0], many(2, "K"))
 				cut(e)
 				h.run(t, 1, 1)
@@ -219,15 +217,13 @@ func TestResumedEdgeSkipsBurstsFromBefore(t *testing.T) {
 		e := track.AddEdge(sink, 0)
 		track.ReceiveRTP(h.batches[0], many(1, "K")) // under way
 		fanout.Apply([]fanout.Change{pause(e)})
-		other := packet(40_000, "d", true)
-		other.SSRC = 10
-		track.ReceiveRTP(h.batches[0], []rtp.Packet{other})
+		other := renumbered(packet(40_000, "d", true), 1, 10)
+		track.ReceiveRTP(h.batches[0], []media.Received{other})
 		fanout.Apply([]fanout.Change{resume(e)})
 		h.run(t, 1, 1)
 		wantBytes(t, sink, "")
-		next := packet(40_001, "K", true)
-		next.SSRC = 10
-		track.ReceiveRTP(h.batches[0], []rtp.Packet{next})
+		next := renumbered(packet(40_001, "K", true), 1, 10)
+		track.ReceiveRTP(h.batches[0], []media.Received{next})
 		wantBytes(t, sink, "K")
 	})
 }
@@ -280,12 +276,12 @@ func TestRestartOverTwoShards(t *testing.T) {
 			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, wantRequests func(...int64)) {
 				track.AddEdge(&recorder{worker: 0}, 0)
 				track.AddEdge(&recorder{worker: 1}, 0)
-				track.ReceiveRTP(h.batches[0], []rtp.Packet{packet(1, "K", true)})
+				track.ReceiveRTP(h.batches[0], []media.Received{packet(1, "K", true)})
 				wantRequests(0)
 				time.Sleep(time.Second)
 				burst := many(500, payload)
 				for i := range burst {
-					burst[i].SSRC = 10
+					burst[i] = renumbered(burst[i], 1, 10)
 				}
 				track.ReceiveRTP(h.batches[0], burst)
 				wantRequests()

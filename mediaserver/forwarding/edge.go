@@ -1,9 +1,9 @@
 // Package forwarding is the pure core: one packet's facts and one edge's state
 // in, a decision out.
 //
-// It holds no locks, clocks or goroutines and allocates nothing: every type is a
-// value, every method that changes one returns the changed copy. The caller keeps
-// the copy and sends what was decided.
+// It holds no locks, clocks or goroutines and allocates nothing. An Edge is a value,
+// and whatever changes it returns the changed copy: the caller keeps that and sends
+// what was decided.
 package forwarding
 
 import "github.com/nagi-rtc/nagi/mediaserver/media"
@@ -25,10 +25,11 @@ const (
 
 // Packet is what the core needs to know of one packet of the sender.
 type Packet struct {
-	// SequenceNumber is extended (see Source): it never wraps.
+	// SequenceNumber is extended (package numbers): in one layer it never wraps.
 	SequenceNumber uint64
-	// Timestamp is on the timeline that Source keeps.
-	Timestamp uint32
+	// Timestamp is the sender's, and Offset what brings it onto the Timeline.
+	Timestamp, Offset uint32
+	Layer             media.Layer
 	// Marker is the marker bit; in video it ends a frame.
 	Marker bool
 	// KeyframeStart tells that a receiver may start here: the first packet of a
@@ -69,14 +70,17 @@ const (
 	// newer than what was forwarded before the cut. Forwarding it would use numbers
 	// a second time.
 	BeforeStart
+	// OtherLayer: the receiver gets another layer.
+	OtherLayer
 )
 
 // Decision is what to do with one packet.
 type Decision struct {
 	Action Action
 	Cause  Cause
-	// Started tells that the edge (re)starts with this packet: newer packets that
-	// were held before it are to be decided upon again.
+	// Started tells that the edge (re)starts with this packet, or goes on with it on
+	// another layer: newer packets that were held before it are to be decided upon
+	// again.
 	Started bool
 	// Header is set for Forward.
 	Header
@@ -84,7 +88,8 @@ type Decision struct {
 
 // Header is the fields that a packet leaves with.
 type Header struct {
-	SequenceNumber uint16
+	// SequenceNumber is extended; its low 16 bits go out.
+	SequenceNumber uint64
 	Timestamp      uint32
 	Marker         bool
 }
@@ -93,23 +98,31 @@ type Header struct {
 // from behind, so that the two ends' SRTP indices (RFC 3711 section 3.3.1) would part.
 const farApart = 1 << 15
 
-// Edge is one receiver's state for one stream of one sender.
+// Edge is one receiver's state for the media of one kind of one sender.
 //
 // Its outgoing sequence numbers are its own count. Between two starts they follow
-// the sender's at a constant distance: the sender's gaps stay gaps, so that the
-// receiver can ask for what is missing, and reordering stays reordering. The
-// count stands still while the edge is withheld, so that the receiver sees no loss
-// and its SRTP index (RFC 3711 section 3.3.1) agrees with ours however long that
-// lasts. The zero Edge is not useful; use NewEdge.
+// those of one of the sender's layers at a constant distance: the sender's gaps stay
+// gaps, so that the receiver can ask for what is missing, and reordering stays
+// reordering. Nothing is left out on purpose within a layer. The count stands still
+// while the edge is withheld, so that the receiver sees no loss and its SRTP index
+// (RFC 3711 section 3.3.1) agrees with ours however long that lasts. The zero Edge is
+// not useful; use NewEdge.
 //
 // It is made of structures of four fields at most, as Decision is, because Go's
 // compiler keeps only such values in registers. Copies through memory would take
 // most of the time of Decide.
 type Edge struct {
-	kind    media.Kind
-	reasons Reasons
+	choice
 	progress
 	numbers
+	times
+}
+
+type choice struct {
+	kind    media.Kind
+	reasons Reasons
+	layer   media.Layer // that was forwarded last
+	wanted  media.Layer // that the edge goes on with at its next keyframe
 }
 
 type progress struct {
@@ -119,9 +132,14 @@ type progress struct {
 }
 
 type numbers struct {
-	start uint64 // the sender's number of the last (re)start
-	in    uint64 // the sender's highest number forwarded
-	out   uint16 // our number for it; one before the first until then
+	start uint64 // the layer's number of the last (re)start
+	in    uint64 // the layer's highest number forwarded
+	out   uint64 // our number for it, extended; one before the first until then
+}
+
+type times struct {
+	shift   uint32 // added to the layer's timestamps since the last start
+	latest  uint32 // of the packet with the highest number
 }
 
 // NewEdge makes an edge from which nothing has been forwarded yet. Its first
@@ -130,57 +148,72 @@ type numbers struct {
 // wrap, the receiver guesses the roll-over counter wrong and decrypts nothing
 // (RFC 3711 section 3.3.1).
 func NewEdge(kind media.Kind, first uint16) Edge {
-	return Edge{kind: kind, progress: progress{awaiting: true}, numbers: numbers{out: first - 1}}
+	return Edge{choice: choice{kind: kind}, progress: progress{awaiting: true}, numbers: numbers{out: 1<<16 + uint64(first) - 1}}
 }
 
 // Decide decides upon one packet and returns the edge as it is after that.
 //
 // A second copy of a packet gets the number of the first: the core keeps no list.
-// The caller must not offer two different packets with the same number.
+// The caller must not offer two different packets of a layer with the same number.
 //
-// No two of the sender's runs are nearer than farApart, so a packet that far ahead is
-// of a new run, whether the edge was told of it or not: walks of one sender's bursts
-// may overtake each other. It must not be forwarded at the distance that it has, for
-// its low 16 bits may be those of a number used before.
+// No two of the sender's runs of numbers are nearer than farApart, so a packet that far
+// ahead is of a new run, whether the edge was told of it or not: walks of one sender's
+// bursts may overtake each other. It must not be forwarded at the distance that it has,
+// for its low 16 bits may be those of a number used before.
+//
+// An edge that is to go on with another layer forwards the present one until the
+// wanted one has a keyframe, so a receiver sees no gap.
 func (e Edge) Decide(p Packet) (Edge, Decision) {
-	if !e.awaiting && p.SequenceNumber >= e.in+farApart {
+	present := p.Layer == e.layer
+	if present && !e.awaiting && p.SequenceNumber >= e.in+farApart {
 		e = e.Restart()
 	}
 	switch {
 	case e.reasons != 0:
 		return e, Decision{Action: Drop, Cause: Withheld}
-	case e.awaiting && e.sent && p.SequenceNumber <= e.in, !e.awaiting && (p.SequenceNumber < e.start || p.SequenceNumber+farApart <= e.in):
+	case present && !e.awaiting:
+		if p.SequenceNumber < e.start || p.SequenceNumber+farApart <= e.in {
+			return e, Decision{Action: Drop, Cause: BeforeStart}
+		}
+	case p.Layer != e.wanted:
+		return e, Decision{Action: Drop, Cause: OtherLayer}
+	case present && e.sent && p.SequenceNumber <= e.in:
 		return e, Decision{Action: Drop, Cause: BeforeStart}
-	case e.awaiting && (!p.KeyframeStart || p.Empty):
+	case !p.KeyframeStart || p.Empty:
 		return e, Decision{Action: Hold}
+	default:
+		return e.startWith(p)
 	}
-	started := e.awaiting
-	if started {
-		e = e.startAt(p.SequenceNumber)
-	}
-	number := e.out + uint16(p.SequenceNumber-e.in)
+	h := Header{e.out + p.SequenceNumber - e.in, p.Timestamp + e.shift, p.Marker}
 	if p.SequenceNumber >= e.in {
-		e.in, e.out = p.SequenceNumber, number
+		e.in, e.out, e.latest = p.SequenceNumber, h.SequenceNumber, h.Timestamp
 		if !p.Empty { // padding lies between frames and ends none
 			e.midFrame = !p.Marker
 		}
 	}
-	return e, Decision{Action: Forward, Started: started, Header: Header{number, p.Timestamp, p.Marker}}
+	return e, Decision{Action: Forward, Header: h}
 }
 
-// startAt begins a new run of numbers with the sender's number in. It follows the
+// startWith begins a new run of numbers with the packet. It follows the
 // last one without a gap, or the receiver would ask for packets that never were.
 // Where a video frame was cut in the middle, one number is left out on purpose:
 // otherwise the half frame and the keyframe would look adjacent, and a decoder
 // would wait for the rest of a frame that never comes.
-func (e Edge) startAt(in uint64) Edge {
-	e.out++
+//
+// Time goes on as well. The wanted layer's keyframe may be of an instant of which the
+// receiver has another layer's picture, and two frames never share a timestamp.
+func (e Edge) startWith(p Packet) (Edge, Decision) {
+	h := Header{e.out + 1, p.Timestamp + p.Offset, p.Marker}
 	if e.sent && e.kind == media.Video && e.midFrame {
-		e.out++
+		h.SequenceNumber++
 	}
-	e.awaiting, e.sent = false, true
-	e.start, e.in = in, in
-	return e
+	if e.sent && int32(h.Timestamp-e.latest) <= 0 {
+		h.Timestamp = e.latest + 1
+	}
+	e.layer, e.awaiting, e.sent, e.midFrame = p.Layer, false, true, !p.Marker
+	e.numbers = numbers{start: p.SequenceNumber, in: p.SequenceNumber, out: h.SequenceNumber}
+	e.times = times{shift: h.Timestamp - p.Timestamp, latest: h.Timestamp}
+	return e, Decision{Action: Forward, Started: true, Header: h}
 }
 
 // Withhold adds reasons. The edge is cut at once, inside a frame if need be.
@@ -206,27 +239,36 @@ func (e Edge) Restart() Edge {
 	return e
 }
 
+// Want has the edge go on with a layer, from that one's next keyframe on.
+func (e Edge) Want(layer media.Layer) Edge {
+	e.wanted = layer
+	return e
+}
+
 // Withheld is the set of reasons that withhold the edge now.
 func (e Edge) Withheld() Reasons { return e.reasons }
 
-// AwaitsKeyframe tells that nothing but a keyframe is missing to go on.
-func (e Edge) AwaitsKeyframe() bool {
-	return e.kind == media.Video && e.awaiting && e.reasons == 0
+// Awaits tells that the receiver gets nothing until a keyframe comes, though nothing
+// withholds the edge.
+func (e Edge) Awaits() bool { return e.kind == media.Video && e.awaiting && e.reasons == 0 }
+
+// NeedsKeyframe tells that a keyframe of the wanted layer is all that is missing to go
+// on as wanted.
+func (e Edge) NeedsKeyframe() bool {
+	return e.kind == media.Video && e.reasons == 0 && (e.awaiting || e.layer != e.wanted)
 }
 
-// LastSequenceNumber is the highest sequence number decided to be forwarded;
+// Layer is the one that is forwarded; false while none is.
+func (e Edge) Layer() (media.Layer, bool) { return e.layer, !e.awaiting }
+
+// Wanted is the layer that the edge goes on with at its next keyframe.
+func (e Edge) Wanted() media.Layer { return e.wanted }
+
+// Shift is what is added to the layer's timestamps.
+func (e Edge) Shift() uint32 { return e.shift }
+
+// LastSequenceNumber is the highest sequence number decided to be forwarded, extended;
 // false when there was none. It stands still while the edge is withheld.
-func (e Edge) LastSequenceNumber() (uint16, bool) {
+func (e Edge) LastSequenceNumber() (uint64, bool) {
 	return e.out, e.sent
-}
-
-// Source gives the sender's number of the packet that was forwarded under the
-// number outgoing. It knows only numbers since the last (re)start: a cut makes all
-// before it unanswerable, and so it does the number left out after half a frame.
-func (e Edge) Source(outgoing uint16) (incoming uint64, ok bool) {
-	behind := e.out - outgoing
-	if e.awaiting || behind >= 1<<15 || uint64(behind) > e.in-e.start {
-		return 0, false
-	}
-	return e.in - uint64(behind), true
 }

@@ -11,11 +11,15 @@ import (
 type step struct {
 	withhold, release forwarding.Reasons
 	restart           bool
+	choose            media.Layer // if it is not 0, the layer before it is wanted from now on
 
 	in                 uint64 // 0: no packet
+	layer              media.Layer
+	time               uint32
 	key, marker, empty bool
 	want               forwarding.Action
 	out                uint16
+	at                 uint32 // the timestamp that it leaves with
 }
 
 func TestEdge(t *testing.T) {
@@ -118,6 +122,38 @@ func TestEdge(t *testing.T) {
 		"the sender's numbers wrap": {media.Video, 7, []step{
 			{in: 1<<17 - 1, key: true, want: forward, out: 7}, {in: 1<<17 + 1, want: forward, out: 9}, {in: 1 << 17, want: forward, out: 8},
 		}},
+		"another layer follows at its keyframe, the present one until then": {media.Video, 7, []step{
+			{in: 100, time: 3000, key: true, marker: true, want: forward, out: 7, at: 3000},
+			{choose: 3, in: 900, layer: 2, time: 6000, marker: true, want: hold}, {in: 500, layer: 1, key: true, want: drop},
+			{in: 101, time: 6000, marker: true, want: forward, out: 8, at: 6000},
+			{in: 901, layer: 2, time: 9000, key: true, want: forward, out: 9, at: 9000}, {in: 102, time: 9000, want: drop},
+			{in: 902, layer: 2, time: 9000, marker: true, want: forward, out: 10, at: 9000},
+			{in: 101, time: 6000, key: true, want: drop},
+		}},
+		"a half frame of the layer before": {media.Video, 7, []step{
+			{in: 100, time: 3000, key: true, want: forward, out: 7},
+			{choose: 2, in: 900, layer: 1, time: 6000, key: true, want: forward, out: 9},
+		}},
+		"the wanted layer's keyframe of an instant that was sent": {media.Video, 7, []step{
+			{in: 100, time: 3000, key: true, marker: true, want: forward, out: 7, at: 3000},
+			{choose: 2, in: 900, layer: 1, time: 3000, key: true, marker: true, want: forward, out: 8, at: 3001},
+			{in: 901, layer: 1, time: 6000, marker: true, want: forward, out: 9, at: 6001},
+			{choose: 1, in: 102, time: 9000, key: true, marker: true, want: forward, out: 10, at: 9000},
+		}},
+		"a pause stands above a choice, and resumes on what is wanted then": {media.Video, 7, []step{
+			{in: 100, time: 3000, key: true, marker: true, want: forward, out: 7},
+			{withhold: paused}, {choose: 3}, {in: 900, layer: 2, key: true, want: drop}, {in: 101, key: true, want: drop},
+			{release: paused}, {in: 102, key: true, want: drop}, {in: 901, layer: 2, want: hold},
+			{in: 902, layer: 2, time: 9000, key: true, want: forward, out: 8},
+		}},
+		"a choice taken back": {media.Video, 7, []step{
+			{in: 100, time: 3000, key: true, marker: true, want: forward, out: 7}, {choose: 2}, {choose: 1},
+			{in: 900, layer: 1, key: true, want: drop}, {in: 101, time: 6000, want: forward, out: 8},
+		}},
+		"a new run of the present layer ends at the wanted one's keyframe": {media.Video, 7, []step{
+			{in: 1 << 16, time: 3000, key: true, marker: true, want: forward, out: 7}, {choose: 2, in: 3 << 16, want: drop},
+			{in: 900, layer: 1, time: 6000, key: true, want: forward, out: 8},
+		}},
 		"first number 0": {media.Video, 0, []step{
 			{in: 100, key: true, want: forward, out: 0}, {in: 101, want: forward, out: 1},
 		}},
@@ -129,48 +165,23 @@ func TestEdge(t *testing.T) {
 				if s.restart {
 					e = e.Restart()
 				}
+				if s.choose != 0 {
+					e = e.Want(s.choose - 1)
+				}
 				if s.in == 0 {
 					continue
 				}
 				var d forwarding.Decision
-				e, d = e.Decide(forwarding.Packet{SequenceNumber: s.in, Timestamp: 5, Marker: s.marker, KeyframeStart: s.key, Empty: s.empty})
-				if d.Action != s.want || d.Action == forwarding.Forward && (d.SequenceNumber != s.out || d.Timestamp != 5 || d.Marker != s.marker) {
+				e, d = e.Decide(forwarding.Packet{
+					SequenceNumber: s.in, Timestamp: s.time, Layer: s.layer, Marker: s.marker, KeyframeStart: s.key, Empty: s.empty,
+				})
+				if d.Action != s.want || d.Action == forwarding.Forward && (uint16(d.SequenceNumber) != s.out || d.Marker != s.marker) {
 					t.Fatalf("event %d: packet %d: %+v, want action %d with number %d", i, s.in, d, s.want, s.out)
+				}
+				if s.at != 0 && d.Timestamp != s.at {
+					t.Fatalf("event %d: packet %d: at %d, want %d", i, s.in, d.Timestamp, s.at)
 				}
 			}
 		})
-	}
-}
-
-// Hazard 4: what was sent before the cut is not sent again after it.
-func TestSourceOfOutgoingNumbers(t *testing.T) {
-	e := forwarding.NewEdge(media.Video, 65535)
-	decide := func(in uint64, key, marker bool) {
-		e, _ = e.Decide(forwarding.Packet{SequenceNumber: in, KeyframeStart: key, Marker: marker})
-	}
-	check := func(out uint16, in uint64, ok bool) {
-		t.Helper()
-		if gotIn, gotOK := e.Source(out); gotOK != ok || gotIn != in {
-			t.Errorf("Source(%d) = %d, %v; want %d, %v", out, gotIn, gotOK, in, ok)
-		}
-	}
-	check(65535, 0, false)
-	decide(1000, true, false)
-	decide(1002, false, false)
-	check(65534, 0, false)
-	check(65535, 1000, true)
-	check(0, 1001, true) // lost on the way to us; should it arrive late it has this number
-	check(1, 1002, true)
-	check(2, 0, false)
-	e = e.Withhold(forwarding.Paused)
-	check(1, 0, false)
-	e = e.Release(forwarding.Paused)
-	check(1, 0, false)
-	decide(2000, true, false)
-	check(1, 0, false)
-	check(2, 0, false) // left out after the half frame
-	check(3, 2000, true)
-	if last, ok := e.LastSequenceNumber(); last != 3 || !ok {
-		t.Errorf("LastSequenceNumber() = %d, %v; want 3, true", last, ok)
 	}
 }

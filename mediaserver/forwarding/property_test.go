@@ -9,87 +9,153 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// TestEdgeInvariants drives an edge with whatever a network and its users do, near
-// every kind of wrap, and checks what receivers rely on.
+// left is what left under one number.
+type left struct {
+	layer     media.Layer
+	in        uint64
+	timestamp uint32
+}
+
+// receiver is an edge and what its receiver knows of it: the model that decisions are
+// held against.
+type receiver struct {
+	*sending
+	kind    media.Kind
+	reasons forwarding.Reasons
+	wanted  media.Layer
+
+	byNumber map[uint64]left
+	last     uint64 // the highest number
+	lastAt   uint32
+	sent     bool
+	whole    bool              // it ended a frame
+	cut      bool              // what comes next is a start
+	answers  uint64            // numbers from here on can be asked for
+	runs     int               // since the cut
+	start    map[string]uint64 // of the present run: in, out
+	present  media.Layer
+	lastIn   uint64 // of the present layer, the highest forwarded
+}
+
+// decide offers a packet and checks what comes of it.
+func (r *receiver) decide(t *rapid.T, p forwarding.Packet) {
+	d := r.sending.decide(p)
+	present := !r.cut && p.Layer == r.present
+	if d.Action != forwarding.Forward {
+		if r.reasons == 0 && present && p.SequenceNumber >= r.start["in"] && p.SequenceNumber < r.lastIn+1<<15 {
+			t.Fatalf("%+v was not forwarded: %+v", p, d)
+		}
+		return
+	}
+	switch before, again := r.byNumber[d.SequenceNumber]; {
+	case r.reasons != 0:
+		t.Fatalf("%+v was forwarded though withheld by %b", p, r.reasons)
+	case d.Marker != p.Marker:
+		t.Fatalf("%+v became %+v", p, d)
+	case again && before != left{p.Layer, p.SequenceNumber, d.Timestamp}:
+		t.Fatalf("number %d carries %+v after %+v", d.SequenceNumber, p, before)
+	}
+	if d.Started {
+		r.begin(t, p, d)
+	} else if !present {
+		t.Fatalf("%+v was forwarded without a start: %+v", p, d)
+	}
+	if d.SequenceNumber-r.start["out"] != p.SequenceNumber-r.start["in"] {
+		t.Fatalf("%d became %d, while %d became %d", p.SequenceNumber, d.SequenceNumber, r.start["in"], r.start["out"])
+	}
+	r.byNumber[d.SequenceNumber] = left{p.Layer, p.SequenceNumber, d.Timestamp}
+	if d.SequenceNumber >= r.last {
+		r.last, r.lastAt, r.lastIn, r.sent = d.SequenceNumber, d.Timestamp, p.SequenceNumber, true
+		if !p.Empty {
+			r.whole = p.Marker
+		}
+	}
+	r.checkHistory(t)
+}
+
+// begin checks a start.
+func (r *receiver) begin(t *rapid.T, p forwarding.Packet, d forwarding.Decision) {
+	want := r.last + 1
+	if r.sent && r.kind == media.Video && !r.whole {
+		want++
+	}
+	switch {
+	case d.SequenceNumber != want:
+		t.Fatalf("start with %+v as %d, want %d", p, d.SequenceNumber, want)
+	case p.Layer != r.wanted || !p.KeyframeStart || p.Empty:
+		t.Fatalf("start with %+v while layer %d is wanted", p, r.wanted)
+	case r.sent && p.Layer == r.present && p.SequenceNumber <= r.lastIn:
+		t.Fatalf("start with %+v, from before the cut", p)
+	case r.sent && int32(d.Timestamp-r.lastAt) <= 0:
+		t.Fatalf("start with %+v at %d, not after %d", p, d.Timestamp, r.lastAt)
+	case d.Timestamp != p.Timestamp+p.Offset && d.Timestamp != r.lastAt+1:
+		t.Fatalf("start with %+v at %d", p, d.Timestamp)
+	}
+	if r.cut || p.Layer == r.present {
+		r.answers, r.runs = d.SequenceNumber, 0
+	}
+	r.runs++
+	r.start = map[string]uint64{"in": p.SequenceNumber, "out": d.SequenceNumber}
+	r.cut, r.present, r.lastIn = false, p.Layer, 0
+}
+
+// checkHistory asks for everything that left lately, and for what was cut.
+func (r *receiver) checkHistory(t *rapid.T) {
+	for number, what := range r.byNumber {
+		if r.last-number >= 1<<15 || number > r.last || r.runs > 4 {
+			continue
+		}
+		origin, ok := r.find(uint16(number))
+		if ok != (number >= r.answers) || ok && (origin.Layer != what.layer || origin.SequenceNumber != what.in || origin.Number != number) {
+			t.Fatalf("Find(%d) = %+v, %v; it was %+v, and %d is the first since the cut", number, origin, ok, what, r.answers)
+		}
+	}
+}
+
+// TestEdgeInvariants drives an edge with whatever a network, its users and a choice of
+// layers do, near every kind of wrap, and checks what receivers rely on.
 func TestEdgeInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		kind := rapid.SampledFrom([]media.Kind{media.Audio, media.Video}).Draw(t, "kind")
 		first := uint16(rapid.SampledFrom([]int{0, 1, 32767, 65530, 65535}).Draw(t, "first"))
-		next := rapid.SampledFrom([]uint64{1<<16 + 1, 1<<17 - 5}).Draw(t, "sender's first")
-		e := forwarding.NewEdge(kind, first)
-
-		var (
-			reasons  forwarding.Reasons
-			waiting  []forwarding.Packet // on their way, to be taken in any order
-			past     []forwarding.Packet // taken in, for copies
-			byOut    = map[int64]uint64{}
-			last     = int64(first) - 1 // the highest number, extended
-			lastIn   uint64
-			whole    = true // it ended a frame
-			sent     bool
-			cut      = true
-			startIn  uint64
-			startOut int64
-		)
-		offer := func(p forwarding.Packet) {
-			awaited := e.AwaitsKeyframe()
-			var d forwarding.Decision
-			e, d = e.Decide(p)
-			if d.Action != forwarding.Forward {
-				if reasons == 0 && !cut && p.SequenceNumber >= startIn {
-					t.Fatalf("%+v was not forwarded: %+v", p, d)
-				}
-				return
-			}
-			out := last + int64(int16(d.SequenceNumber-uint16(last)))
-			switch {
-			case reasons != 0:
-				t.Fatalf("%+v was forwarded though withheld by %b", p, reasons)
-			case d.Timestamp != p.Timestamp || d.Marker != p.Marker:
-				t.Fatalf("%+v became %+v", p, d)
-			case d.Started != cut:
-				t.Fatalf("started %v after a cut %v", d.Started, cut)
-			}
-			if in, ok := byOut[out]; ok && in != p.SequenceNumber {
-				t.Fatalf("number %d carries %d after %d", out, p.SequenceNumber, in)
-			}
-			if cut {
-				want := last + 1
-				if sent && kind == media.Video && !whole {
-					want++
-				}
-				if out != want || kind == media.Video && (!awaited || !p.KeyframeStart) || sent && p.SequenceNumber <= lastIn {
-					t.Fatalf("start with %+v as %d, want %d", p, out, want)
-				}
-				startIn, startOut, cut = p.SequenceNumber, out, false
-			}
-			if out-startOut != int64(p.SequenceNumber-startIn) {
-				t.Fatalf("%d became %d, while %d became %d", p.SequenceNumber, out, startIn, startOut)
-			}
-			if in, ok := e.Source(d.SequenceNumber); !ok || in != p.SequenceNumber {
-				t.Fatalf("Source(%d) = %d, %v; want %d", d.SequenceNumber, in, ok, p.SequenceNumber)
-			}
-			byOut[out] = p.SequenceNumber
-			if out >= last {
-				last, lastIn, sent = out, p.SequenceNumber, true
-				if !p.Empty {
-					whole = p.Marker
-				}
-			}
+		r := &receiver{
+			sending: &sending{edge: forwarding.NewEdge(kind, first)}, kind: kind,
+			byNumber: make(map[uint64]left), last: 1<<16 + uint64(first) - 1, whole: true, cut: true,
 		}
+		var (
+			next    [media.MaxLayers]uint64
+			now     = rapid.SampledFrom([]uint32{0, 1<<31 - 5000, 1<<32 - 5000}).Draw(t, "time")
+			waiting []forwarding.Packet // on their way, to be taken in any order
+			past    []forwarding.Packet // taken in, for copies
+		)
+		for i := range next {
+			next[i] = rapid.SampledFrom([]uint64{1<<16 + 1, 1<<17 - 5}).Draw(t, "sender's first")
+		}
+		layers := rapid.SampledFrom([]int{1, 3}).Draw(t, "layers")
+		if kind == media.Audio {
+			layers = 1
+		}
+		anyLayer := func(t *rapid.T) media.Layer { return media.Layer(rapid.IntRange(0, layers-1).Draw(t, "layer")) }
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
-				if got, ok := e.LastSequenceNumber(); ok != sent || ok && got != uint16(last) {
-					t.Fatalf("LastSequenceNumber() = %d, %v; want %d, %v", got, ok, uint16(last), sent)
+				if got, ok := r.edge.LastSequenceNumber(); ok != r.sent || ok && got != r.last {
+					t.Fatalf("LastSequenceNumber() = %d, %v; want %d, %v", got, ok, r.last, r.sent)
 				}
-				if e.Withheld() != reasons {
-					t.Fatalf("withheld by %b, want %b", e.Withheld(), reasons)
+				if r.edge.Withheld() != r.reasons {
+					t.Fatalf("withheld by %b, want %b", r.edge.Withheld(), r.reasons)
+				}
+				needs := kind == media.Video && r.reasons == 0 && (r.cut || r.present != r.wanted)
+				if r.edge.NeedsKeyframe() != needs {
+					t.Fatalf("needs a keyframe: %v, want %v", !needs, needs)
 				}
 			},
 			"send": func(t *rapid.T) {
-				next += uint64(rapid.SampledFrom([]int{1, 1, 1, 2, 2900}).Draw(t, "by")) // more than 1: lost
+				layer := anyLayer(t)
+				next[layer] += uint64(rapid.SampledFrom([]int{1, 1, 1, 2, 2900}).Draw(t, "by")) // more than 1: lost
+				now += uint32(rapid.SampledFrom([]int{0, 1, 3000}).Draw(t, "ticks"))
 				p := forwarding.Packet{
-					SequenceNumber: next, Timestamp: rapid.Uint32().Draw(t, "timestamp"),
+					SequenceNumber: next[layer], Timestamp: now, Layer: layer,
+					Offset:        uint32(layer) * uint32(rapid.SampledFrom([]int{0, 10, -9000}).Draw(t, "offset")),
 					Marker:        rapid.Bool().Draw(t, "marker"),
 					KeyframeStart: kind == media.Audio || rapid.IntRange(0, 3).Draw(t, "key") == 0,
 				}
@@ -106,55 +172,36 @@ func TestEdgeInvariants(t *testing.T) {
 				p := waiting[i]
 				waiting = append(waiting[:i], waiting[i+1:]...)
 				past = append(past, p)
-				offer(p)
+				r.decide(t, p)
 			},
 			"receive a copy": func(t *rapid.T) {
 				if len(past) == 0 {
 					t.Skip("nothing received")
 				}
-				offer(rapid.SampledFrom(past[max(0, len(past)-8):]).Draw(t, "copy"))
+				r.decide(t, rapid.SampledFrom(past[max(0, len(past)-8):]).Draw(t, "copy"))
 			},
 			"withhold": func(t *rapid.T) {
-				r := forwarding.Reasons(rapid.IntRange(1, 7).Draw(t, "reasons"))
-				e, reasons, cut = e.Withhold(r), reasons|r, true
+				reasons := forwarding.Reasons(rapid.IntRange(1, 7).Draw(t, "reasons"))
+				r.edge, r.reasons, r.cut = r.edge.Withhold(reasons), r.reasons|reasons, true
 			},
 			"release": func(t *rapid.T) {
-				r := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 7, 7}).Draw(t, "reasons"))
-				e, reasons = e.Release(r), reasons&^r
+				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 7, 7}).Draw(t, "reasons"))
+				r.edge, r.reasons = r.edge.Release(reasons), r.reasons&^reasons
 			},
-			"restart": func(t *rapid.T) {
-				next = (next>>16 + 2) << 16
-				waiting, past = nil, nil // Source takes late packets of the old run for none
-				e, cut = e.Restart(), true
+			"want": func(t *rapid.T) {
+				r.wanted = anyLayer(t)
+				r.edge = r.edge.Want(r.wanted)
+			},
+			"a new run of a layer, which the edge is not told of": func(t *rapid.T) {
+				layer := anyLayer(t)
+				next[layer] = (next[layer]>>16 + 2) << 16
+				waiting, past = nil, nil // late packets of the old run are none (package numbers)
+				if !r.cut && layer == r.present {
+					// Until a packet of it comes, which cuts the edge if its own layer is not over.
+					r.decide(t, forwarding.Packet{SequenceNumber: next[layer], Timestamp: now, Layer: layer, Empty: true})
+					r.cut = true
+				}
 			},
 		})
-	})
-}
-
-// TestSourceInvariants: whatever order a network makes of a sender's packets, each
-// gets its own extended number, whose low half is the sender's.
-func TestSourceInvariants(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := forwarding.NewSource(media.Video)
-		var highest uint64
-		number := rapid.Uint16().Draw(t, "first")
-		for range rapid.IntRange(1, 60).Draw(t, "packets") {
-			number += uint16(rapid.SampledFrom([]int{1, 1, 1, 2, 2999, 65535, 64600, 30000}).Draw(t, "by"))
-			next, a, ok := s.Receive(uint32(rapid.SampledFrom([]int{1, 1, 1, 1, 2}).Draw(t, "ssrc")), number, 0, 0)
-			s = next
-			switch {
-			case !ok:
-				continue
-			case uint16(a.SequenceNumber) != number:
-				t.Fatalf("%d became %d", number, a.SequenceNumber)
-			case a.Newest != (a.SequenceNumber > highest):
-				t.Fatalf("%d after %d: newest %v", a.SequenceNumber, highest, a.Newest)
-			case a.Restarted && a.SequenceNumber <= highest+forwarding.MaxMisorder:
-				t.Fatalf("a new run at %d after %d", a.SequenceNumber, highest)
-			case !a.Restarted && highest != 0 && a.SequenceNumber+forwarding.MaxMisorder <= highest:
-				t.Fatalf("%d is later than allowed after %d", a.SequenceNumber, highest)
-			}
-			highest = max(highest, a.SequenceNumber)
-		}
 	})
 }

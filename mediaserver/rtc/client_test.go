@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -174,29 +177,31 @@ func negotiate(t testing.TB, peer *Peer, c *client) string {
 // recorder is an uplink's receiver.
 type recorder struct {
 	mu      sync.Mutex
-	packets []rtp.Packet
+	packets []media.Received
 	reports chan [2]uint64
 }
 
 func newRecorder() *recorder { return &recorder{reports: make(chan [2]uint64, 100)} }
 
-func (r *recorder) ReceiveRTP(_ *udp.Batch, burst []rtp.Packet) {
+func (r *recorder) ReceiveRTP(_ *udp.Batch, burst []media.Received) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range burst {
-		r.packets = append(r.packets, *burst[i].Clone())
+		p := burst[i]
+		p.Payload = slices.Clone(p.Payload)
+		r.packets = append(r.packets, p)
 	}
 }
 
-func (r *recorder) ReceiveSenderReport(_ *udp.Batch, ntpTime uint64, rtpTime uint32) {
+func (r *recorder) ReceiveSenderReport(_ *udp.Batch, _ media.Layer, ntpTime uint64, rtpTime uint32) {
 	r.reports <- [2]uint64{ntpTime, uint64(rtpTime)}
 }
 
-func (r *recorder) received() []rtp.Packet {
+func (r *recorder) received() []media.Received {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
-	return append([]rtp.Packet(nil), r.packets...)
+	return slices.Clone(r.packets)
 }
 
 // fed records a downlink's feedback.
@@ -226,12 +231,19 @@ func numbered(sequenceNumber uint16) *rtp.Packet {
 	return &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: sequenceNumber}, Payload: []byte{1}}
 }
 
+// arrived is a packet as it is handed on.
+func arrived(p *rtp.Packet) media.Received {
+	return media.Received{
+		SequenceNumber: numbers.Apart + uint64(p.SequenceNumber), Timestamp: p.Timestamp, SSRC: p.SSRC, Marker: p.Marker, Payload: p.Payload,
+	}
+}
+
 // write sends one packet.
 func write(d *Downlink, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte) error {
 	batch := newBatch(d)
 	defer batch.Flush()
 
-	return d.WriteRTP(batch, sequenceNumber, timestamp, marker, payload, 0)
+	return d.WriteRTP(batch, media.Outgoing{SequenceNumber: sequenceNumber, Timestamp: timestamp, Marker: marker, Payload: payload})
 }
 
 func within[T any](t testing.TB, what string, from <-chan T) T {

@@ -6,8 +6,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -57,7 +55,7 @@ func TestStepOfTheWallClockIsNoJitter(t *testing.T) {
 	r := newReception()
 	at := time.Now()
 	for i := range uint16(200) {
-		r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: i, Timestamp: uint32(i) * 3000}}, false, at)
+		r.receive(i, uint32(i)*3000, false, at)
 		at = stepped(at, time.Second*time.Duration(i%2)).Add(time.Second / 30)
 	}
 	if r.jitter > 2 {

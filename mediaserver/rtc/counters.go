@@ -15,6 +15,7 @@ type counters struct {
 	malformedRTCP     atomic.Uint64
 	undeclaredRTP     atomic.Uint64
 	unnegotiatedRTP   atomic.Uint64
+	outOfRunRTP       atomic.Uint64
 	unprovenPaths     atomic.Uint64
 	unreadableStreams atomic.Uint64
 }
@@ -32,6 +33,8 @@ type Stats struct {
 	// UnnegotiatedRTP are RTP packets of payload types that their client's answer does not have for them, and were
 	// dropped unopened.
 	UnnegotiatedRTP uint64
+	// OutOfRunRTP are RTP packets far off the sequence numbers of their stream, dropped.
+	OutOfRunRTP uint64
 	// UnprovenPaths were chosen by a client, and nobody there answered a check: its media stayed where it was.
 	UnprovenPaths uint64
 	// UnreadableStreams are streams of clients of which packets came and none could be opened, so that the client was
@@ -47,6 +50,7 @@ func (e *Engine) Stats() Stats {
 		MalformedRTCP:     e.counters.malformedRTCP.Load(),
 		UndeclaredRTP:     e.counters.undeclaredRTP.Load(),
 		UnnegotiatedRTP:   e.counters.unnegotiatedRTP.Load(),
+		OutOfRunRTP:       e.counters.outOfRunRTP.Load(),
 		UnprovenPaths:     e.counters.unprovenPaths.Load(),
 		UnreadableStreams: e.counters.unreadableStreams.Load(),
 	}
@@ -63,6 +67,7 @@ func (e *Engine) register(registerer prometheus.Registerer) {
 		{"rtc_malformed_rtcp_packets", "RTCP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTCP }},
 		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that their client's answer does not have, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
 		{"rtc_unnegotiated_rtp_packets", "RTP packets of payload types that their client's answer does not have for them, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UnnegotiatedRTP }},
+		{"rtc_out_of_run_rtp_packets", "RTP packets far off the sequence numbers of their stream, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.OutOfRunRTP }},
 		{"rtc_unproven_paths", "Paths that a client chose and where nobody answered a check: no media went there.", func(s Stats, _ udp.Stats) uint64 { return s.UnprovenPaths }},
 		{"rtc_unreadable_streams", "Streams of clients of which packets came and none could be decrypted; the client was dismissed.", func(s Stats, _ udp.Stats) uint64 { return s.UnreadableStreams }},
 		{"udp_datagrams_received", "Datagrams received.", func(_ Stats, s udp.Stats) uint64 { return s.DatagramsReceived }},

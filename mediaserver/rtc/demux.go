@@ -3,9 +3,9 @@ package rtc
 import (
 	"time"
 
-	"github.com/pion/rtp"
 	"github.com/pion/stun/v4"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -14,7 +14,7 @@ type demuxer struct {
 	engine *Engine
 	stun   stun.Message
 	// packets and owners are those of the run of RTP in hand; their slices' memory is used again too.
-	packets [udp.MaxBurst]rtp.Packet
+	packets [udp.MaxBurst]media.Received
 	owners  [udp.MaxBurst]*uplink
 }
 

@@ -144,29 +144,28 @@ func (d *Downlink) SSRC() uint32 {
 // Worker is the worker that the client's packets are to be sent by.
 func (d *Downlink) Worker() int { return d.peer.worker }
 
-// WriteRTP seals one packet into the batch: ErrNotBound before the stream is bound and after it is removed. padding bytes of
-// RTP padding (RFC 3550 section 5.1) go behind the payload.
-func (d *Downlink) WriteRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
+// WriteRTP seals one packet into the batch: ErrNotBound before the stream is bound and after it is removed.
+func (d *Downlink) WriteRTP(batch *udp.Batch, packet media.Outgoing) error {
 	b := d.binding.Load()
 	if b == nil {
 		return ErrNotBound
 	}
 
-	return d.seal(batch, &b.media, b.overhead, sequenceNumber, timestamp, marker, payload, padding, false)
+	return d.seal(batch, &b.media, b.overhead, &packet, false)
 }
 
-// ResendRTP sends a packet once more: on the RTX stream if the client knows RTX (RFC 4588), else as it was. The arguments are
-// those of the first time.
-func (d *Downlink) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp uint32, marker bool, payload []byte, padding uint8) error {
+// ResendRTP sends a packet once more: on the RTX stream if the client knows RTX (RFC 4588), else as it was. The packet is as
+// it was the first time.
+func (d *Downlink) ResendRTP(batch *udp.Batch, packet media.Outgoing) error {
 	b := d.binding.Load()
 	if b == nil {
 		return ErrNotBound
 	}
 	if b.rtx.context == nil {
-		return d.seal(batch, &b.media, b.overhead, sequenceNumber, timestamp, marker, payload, padding, false)
+		return d.seal(batch, &b.media, b.overhead, &packet, false)
 	}
 	b.rtx.header.SequenceNumber = b.rtxNumber
-	err := d.seal(batch, &b.rtx, b.overhead, sequenceNumber, timestamp, marker, payload, padding, true)
+	err := d.seal(batch, &b.rtx, b.overhead, &packet, true)
 	if err == nil {
 		b.rtxNumber++
 	}
@@ -176,46 +175,44 @@ func (d *Downlink) ResendRTP(batch *udp.Batch, sequenceNumber uint16, timestamp 
 
 // seal builds a packet in the batch's memory and encrypts it there: the one copy that is made of a payload for a receiver.
 // retransmission: the packet's own number stands in the payload, behind the number of the RTX stream that rtxNumber counts.
-func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, sequenceNumber uint16, timestamp uint32, marker bool,
-	payload []byte, padding uint8, retransmission bool,
-) error {
+func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, packet *media.Outgoing, retransmission bool) error {
 	destination := d.peer.selected.Load()
 	if destination == nil {
 		return ErrNotBound
 	}
-	size := rtpHeaderBytes + len(payload) + int(padding)
+	size := rtpHeaderBytes + len(packet.Payload) + int(packet.Padding)
 	if retransmission {
 		size += 2
 	}
 	if size+overhead > udp.MaxDatagram {
 		return ErrPacketTooLarge
 	}
-	packet := batch.Append(destination, size+overhead)
-	if packet == nil {
+	datagram := batch.Append(destination, size+overhead)
+	if datagram == nil {
 		return ErrBatchFull
 	}
-	packet[0] = 2 << 6
-	packet[1] = out.payloadType
-	if marker {
-		packet[1] |= 0x80
+	datagram[0] = 2 << 6
+	datagram[1] = out.payloadType
+	if packet.Marker {
+		datagram[1] |= 0x80
 	}
-	binary.BigEndian.PutUint16(packet[2:], sequenceNumber)
-	binary.BigEndian.PutUint32(packet[4:], timestamp)
-	binary.BigEndian.PutUint32(packet[8:], out.ssrc)
-	body := packet[rtpHeaderBytes:size]
+	binary.BigEndian.PutUint16(datagram[2:], packet.SequenceNumber)
+	binary.BigEndian.PutUint32(datagram[4:], packet.Timestamp)
+	binary.BigEndian.PutUint32(datagram[8:], out.ssrc)
+	body := datagram[rtpHeaderBytes:size]
 	if retransmission {
-		binary.BigEndian.PutUint16(packet[2:], out.header.SequenceNumber)
-		binary.BigEndian.PutUint16(body, sequenceNumber)
+		binary.BigEndian.PutUint16(datagram[2:], out.header.SequenceNumber)
+		binary.BigEndian.PutUint16(body, packet.SequenceNumber)
 		body = body[2:]
 	}
-	copy(body, payload)
-	if padding > 0 {
-		packet[0] |= 0x20
-		clear(body[len(payload):])
-		body[len(body)-1] = padding
+	copy(body, packet.Payload)
+	if packet.Padding > 0 {
+		datagram[0] |= 0x20
+		clear(body[len(packet.Payload):])
+		body[len(body)-1] = packet.Padding
 	}
-	if _, err := out.context.EncryptRTP(packet[:0], packet[:size], &out.header); err != nil {
-		clear(packet) // It is in the batch; what leaves then is nothing that a client takes for a packet.
+	if _, err := out.context.EncryptRTP(datagram[:0], datagram[:size], &out.header); err != nil {
+		clear(datagram) // It is in the batch; what leaves then is nothing that a client takes for a packet.
 
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pion/rtcp"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -208,7 +209,7 @@ func TestWriteRTPDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(2000, func() {
 		n++
 		batch.Room(2)
-		if err := errors.Join(d.WriteRTP(batch, n, 0, false, payload, 3), d.ResendRTP(batch, n, 0, false, payload, 3)); err != nil {
+		if err := errors.Join(d.WriteRTP(batch, media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3}), d.ResendRTP(batch, media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3})); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -227,7 +228,7 @@ func BenchmarkWriteRTP(b *testing.B) {
 	for b.Loop() {
 		n++
 		batch.Room(1)
-		if err := d.WriteRTP(batch, n, 0, false, payload, 0); err != nil {
+		if err := d.WriteRTP(batch, media.Outgoing{SequenceNumber: n, Payload: payload}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -155,7 +155,7 @@ func TestMetrics(t *testing.T) {
 	defer engine.Close() //nolint:errcheck // Nothing was sent.
 	engine.counters.malformedRTP.Add(3)
 	families, err := registry.Gather()
-	if err != nil || len(families) != 14 {
+	if err != nil || len(families) != 15 {
 		t.Fatalf("%d metrics, %v", len(families), err)
 	}
 	for _, family := range families {

@@ -9,6 +9,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -31,6 +32,7 @@ type inbound struct {
 	streams       []inboundStream     // the answer's
 	authenticated map[uint32]struct{} // SSRCs of which a packet has been opened, so that the context knows their roll-over counters
 	reporters     map[uint32]struct{} // SSRCs of RTCP seen
+	header        rtp.Header          // scratch: of the packet that is being opened
 }
 
 // stream finds an SSRC. Packets of others are dropped before they are opened, so that they cost no more than this, and leave
@@ -46,7 +48,7 @@ func (in *inbound) stream(ssrc uint32) *inboundStream {
 }
 
 // open opens a run of packets in place, and tells for each that is good whose it is.
-func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink, now time.Time) (n int) {
+func (p *Peer) open(burst []udp.Datagram, packets []media.Received, owners []*uplink, now time.Time) (n int) {
 	in := &p.inbound
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -75,8 +77,10 @@ func (p *Peer) open(burst []udp.Datagram, packets []rtp.Packet, owners []*uplink
 
 // openPacket decrypts one packet in place and takes off what is not payload; false: there is nothing to hand on. It is called
 // with inbound.mu held.
-func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundStream, now time.Time) bool {
-	plain, err := p.decrypt(stream, datagram, &packet.Header, now)
+func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inboundStream, now time.Time) bool {
+	header := &p.inbound.header
+	plain, err := p.decrypt(stream, datagram, header, now)
+	reception := &stream.uplink.reception
 	payload, ok := []byte(nil), false
 	if err == nil {
 		payload, ok = rtpPayload(plain)
@@ -90,17 +94,23 @@ func (p *Peer) openPacket(datagram []byte, packet *rtp.Packet, stream *inboundSt
 		return false // Padding, with which browsers probe the bandwidth.
 	case stream.retransmissions:
 		// The original sequence number, then the original payload (RFC 4588 section 4).
-		packet.SequenceNumber = binary.BigEndian.Uint16(payload)
-		packet.SSRC = stream.uplink.reception.ssrc
+		header.SequenceNumber = binary.BigEndian.Uint16(payload)
 		payload = payload[2:]
-		if !stream.uplink.reception.near(packet.SequenceNumber) {
+		if !reception.near(header.SequenceNumber) {
 			return false // Too late to be of use. Two of them in order would look like a new run of numbers.
 		}
 	}
-	packet.Payload = payload
-	packet.Padding, packet.Header.PaddingSize = false, 0
-	if stream.uplink.reception.receive(packet, stream.retransmissions, now) && stream.uplink == p.video {
+	number, gap, ok := reception.receive(header.SequenceNumber, header.Timestamp, stream.retransmissions, now)
+	if !ok {
+		p.engine.counters.outOfRunRTP.Add(1)
+
+		return false
+	}
+	if gap && stream.uplink == p.video {
 		signal(p.gap) // Audio that is asked for again would come too late.
+	}
+	*packet = media.Received{
+		SequenceNumber: number, Timestamp: header.Timestamp, SSRC: reception.ssrc, Marker: header.Marker, Payload: payload,
 	}
 
 	return true
@@ -184,7 +194,7 @@ func (p *Peer) dispatch(batch *udp.Batch, packet rtcp.Packet, now time.Time) {
 	switch packet := packet.(type) {
 	case *rtcp.SenderReport:
 		if u := p.reported(packet, now); u != nil {
-			u.config.Receiver.ReceiveSenderReport(batch, packet.NTPTime, packet.RTPTime)
+			u.config.Receiver.ReceiveSenderReport(batch, 0, packet.NTPTime, packet.RTPTime)
 		}
 	case *rtcp.TransportLayerNack:
 		if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {

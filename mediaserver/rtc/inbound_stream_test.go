@@ -9,6 +9,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -19,7 +20,7 @@ func open(p *Peer, now time.Time, datagrams ...[]byte) int {
 		burst[i] = udp.Datagram{Payload: datagram, Source: p.selected.Load().AddrPort()}
 	}
 
-	return p.open(burst, make([]rtp.Packet, len(burst)), make([]*uplink, len(burst)), now)
+	return p.open(burst, make([]media.Received, len(burst)), make([]*uplink, len(burst)), now)
 }
 
 // A sender begins at any sequence number, and any number of its first packets may be lost, those up to the first
@@ -66,7 +67,8 @@ func TestRollOverCounterOutlivesAnswers(t *testing.T) {
 	number := uint16(65_000)
 	for range 3 * 65_536 / 20_000 { // three wrap-arounds, in steps that SRTP follows
 		number += 20_000
-		if open(c.peer, time.Now(), media(number)) != 1 {
+		open(c.peer, time.Now(), media(number)) // Two in order begin a new run of numbers.
+		if number++; open(c.peer, time.Now(), media(number)) != 1 {
 			t.Fatalf("packet %d", number)
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
 
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -69,7 +69,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 	c := connect(t, newUnwatchedEngine(t), true)
 	d, _ := bind(t, c, "SENDER")
 	track := fanout.NewTrack(fanout.Config{
-		Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func() {},
+		Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func(media.Layers) {},
 	})
 	t.Cleanup(track.Close)
 	edge := track.AddEdge(d, forwarding.Paused)
@@ -96,7 +96,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 		"everything paused": func(int) {
 			packet := numbered(next())
 			packet.Payload = []byte{0x10, 0} // A keyframe.
-			track.ReceiveRTP(batch, []rtp.Packet{*packet})
+			track.ReceiveRTP(batch, []media.Received{arrived(packet)})
 			must(t, d.WriteSenderReport(batch, 1, 1, 0, 0)) // Goes on during a pause.
 		},
 		// A browser reports each 5 s at least on what it receives.
@@ -126,7 +126,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 	if gone, err := lookAt(c.peer, 60, func(int) {
 		packet := numbered(next())
 		packet.Payload = []byte{0x10, 0}
-		track.ReceiveRTP(batch, []rtp.Packet{*packet})
+		track.ReceiveRTP(batch, []media.Received{arrived(packet)})
 	}); gone == 0 || !errors.Is(err, ErrMediaUnanswered) {
 		t.Errorf("resumed: gone in second %d with %v", gone, err)
 	}

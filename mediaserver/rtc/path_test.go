@@ -9,6 +9,7 @@ import (
 
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -29,7 +30,7 @@ type path struct {
 func newPath(t testing.TB, receivers, frames, packets int) *path {
 	t.Helper()
 	engine := newEngine(t)
-	track := fanout.NewTrack(fanout.Config{Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func() {}})
+	track := fanout.NewTrack(fanout.Config{Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func(media.Layers) {}})
 	t.Cleanup(track.Close)
 	client := newClient(t, false, true)
 	connected := make(chan struct{})

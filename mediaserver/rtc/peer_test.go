@@ -14,6 +14,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 )
 
 const (
@@ -144,8 +145,8 @@ func TestUplinkArrivesExactly(t *testing.T) {
 	}
 	until(t, "all packets at the uplink", func() bool { return len(c.video.received()) >= count }, func() {})
 	for i, packet := range c.video.received() {
-		if packet.SequenceNumber != 65520+uint16(i) || packet.Timestamp != uint32(i)*3000 ||
-			len(packet.Payload) != 3 || packet.Payload[0] != byte(i) || packet.Padding {
+		if packet.SequenceNumber != numbers.Apart+65520+uint64(i) || packet.Timestamp != uint32(i)*3000 ||
+			len(packet.Payload) != 3 || packet.Payload[0] != byte(i) {
 			t.Errorf("packet %d is %v", i, packet)
 		}
 	}
@@ -214,7 +215,7 @@ func TestSenderChangesItsSSRC(t *testing.T) {
 	}
 	write(next, 500)
 	until(t, "second stream", func() bool { return len(c.video.received()) == 2 }, func() {})
-	if got := c.video.received()[1].SequenceNumber; got != 500 {
+	if got := uint16(c.video.received()[1].SequenceNumber); got != 500 {
 		t.Errorf("packet %d", got)
 	}
 }

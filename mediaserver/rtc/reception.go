@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 )
 
 const (
@@ -31,6 +32,7 @@ type reception struct {
 	ssrc      uint32 // 0: the client sends nothing
 	clockRate uint32 // ticks per second
 
+	sequence      numbers.Sequence
 	started       bool
 	began         time.Time // what arrivals are measured from
 	base, highest uint64    // sequence numbers, extended
@@ -59,50 +61,54 @@ type missing struct {
 // restart begins anew with another SSRC, or the same.
 func (r *reception) restart(ssrc uint32) {
 	if r.ssrc != ssrc {
-		*r = reception{ssrc: ssrc, clockRate: r.clockRate, missing: r.missing[:0], trips: r.trips, resent: r.resent}
+		*r = r.fresh()
+		r.ssrc = ssrc
 	}
 }
 
-// receive takes in a packet's header, and tells whether packets before it are missing.
-func (r *reception) receive(packet *rtp.Packet, retransmission bool, now time.Time) (gap bool) {
+// fresh is a reception that keeps what does not depend on a run of numbers.
+func (r *reception) fresh() reception {
+	return reception{
+		ssrc: r.ssrc, clockRate: r.clockRate, sequence: r.sequence, missing: r.missing[:0], trips: r.trips, resent: r.resent,
+	}
+}
+
+// receive takes in a packet's header. It returns the packet's extended number, and tells whether packets before it are
+// missing; not ok: the packet belongs to no run of numbers.
+func (r *reception) receive(sequenceNumber uint16, timestamp uint32, retransmission bool, now time.Time) (number uint64, gap, ok bool) {
+	sequence, n, ok := r.sequence.Receive(r.ssrc, sequenceNumber)
+	r.sequence = sequence
+	if !ok {
+		return 0, false, false
+	}
+	if n.Restarted && r.started {
+		reportTime, reportArrival := r.reportTime, r.reportArrival
+		*r = r.fresh()
+		r.reportTime, r.reportArrival = reportTime, reportArrival
+	}
 	if !r.started {
 		r.started, r.began = true, now
-		r.base = 1<<16 + uint64(packet.SequenceNumber)
-		r.highest = r.base
-		r.received = 1
-		r.transit = -packet.Timestamp // It arrives at 0.
+		r.base, r.highest, r.received = n.Extended, n.Extended, 1
+		r.transit = -timestamp // It arrives at 0.
 
-		return false
+		return n.Extended, false, true
 	}
-	ahead := int16(packet.SequenceNumber - uint16(r.highest))
-	if ahead > maxDropout || ahead < -maxDropout {
-		// The sender begins a new run of numbers (RFC 3550 appendix A.1).
-		*r = reception{
-			ssrc: r.ssrc, clockRate: r.clockRate, reportTime: r.reportTime, reportArrival: r.reportArrival,
-			missing: r.missing[:0], trips: r.trips, resent: r.resent,
-		}
-
-		return r.receive(packet, retransmission, now)
-	}
-	number := r.highest + uint64(int64(ahead))
 	if !retransmission { // Another stream brings them (RFC 4588). What was lost stays lost in reports: senders find their rate by it.
 		r.received++
+		r.measureJitter(timestamp, now)
 	}
-	switch {
-	case ahead > 0:
-		gap = ahead > 1
-		for n := r.highest + 1; n < number && len(r.missing) < maxMissing; n++ {
-			r.missing = append(r.missing, missing{sequenceNumber: n, due: now.Add(nackDelay)})
-		}
-		r.highest = number
-	default:
-		r.found(number, retransmission, now)
-	}
-	if !retransmission {
-		r.measureJitter(packet.Timestamp, now)
-	}
+	if !n.Newest {
+		r.found(n.Extended, retransmission, now)
 
-	return gap
+		return n.Extended, false, true
+	}
+	for lost := r.highest + 1; lost < n.Extended && len(r.missing) < maxMissing; lost++ {
+		gap = true
+		r.missing = append(r.missing, missing{sequenceNumber: lost, due: now.Add(nackDelay)})
+	}
+	r.highest = n.Extended
+
+	return n.Extended, gap, true
 }
 
 // found notes that a packet which may have been missing has come.
@@ -120,15 +126,10 @@ func (r *reception) found(number uint64, retransmission bool, now time.Time) {
 	})
 }
 
-// near tells whether a number may belong to the run of numbers that comes in (forwarding.Source).
+// near tells whether a number may belong to the run of numbers that comes in.
 func (r *reception) near(sequenceNumber uint16) bool {
-	ahead := int16(sequenceNumber - uint16(r.highest))
-
-	return !r.started || ahead > -srtpReplayWindow && ahead < maxDropout
+	return !r.started || r.sequence.Near(sequenceNumber)
 }
-
-// maxDropout is as in forwarding.Source.
-const maxDropout = 3000
 
 // measureJitter is RFC 3550 appendix A.8.
 func (r *reception) measureJitter(timestamp uint32, now time.Time) {
@@ -165,7 +166,7 @@ func (r *reception) report(now time.Time) (rtcp.ReceptionReport, bool) {
 	report := rtcp.ReceptionReport{
 		SSRC:               r.ssrc,
 		TotalLost:          uint32(min(max(lost, 0), 1<<23-1)),
-		LastSequenceNumber: uint32(r.highest - 1<<16),
+		LastSequenceNumber: uint32(r.highest - r.base&^(1<<16-1)), // counting wrap-arounds from 0
 		Jitter:             uint32(r.jitter),
 	}
 	newlyExpected, newlyReceived := expected-r.priorExpected, r.received-r.priorReceived

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/pion/rtp"
 )
 
 var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -13,8 +11,7 @@ var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // feed gives a reception packets a frame apart.
 func feed(r *reception, sequenceNumbers ...uint16) (gap bool) {
 	for _, n := range sequenceNumbers {
-		packet := &rtp.Packet{Header: rtp.Header{SequenceNumber: n, Timestamp: uint32(n) * 3000}}
-		gap = r.receive(packet, false, begin.Add(time.Duration(n)*time.Second/30))
+		_, gap, _ = r.receive(n, uint32(n)*3000, false, begin.Add(time.Duration(n)*time.Second/30))
 	}
 
 	return gap
@@ -111,9 +108,9 @@ func TestNearTellsLateRetransmissions(t *testing.T) {
 func TestJitter(t *testing.T) {
 	even, uneven := newReception(), newReception()
 	for i := range uint16(200) {
-		even.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: i, Timestamp: uint32(i) * 3000}}, false, begin.Add(time.Duration(i)*time.Second/30))
+		even.receive(i, uint32(i)*3000, false, begin.Add(time.Duration(i)*time.Second/30))
 		late := time.Duration(i%2) * 10 * time.Millisecond
-		uneven.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: i, Timestamp: uint32(i) * 3000}}, false, begin.Add(time.Duration(i)*time.Second/30+late))
+		uneven.receive(i, uint32(i)*3000, false, begin.Add(time.Duration(i)*time.Second/30+late))
 	}
 	if even.jitter > 2 {
 		t.Errorf("jitter %v of an even stream", even.jitter)
@@ -139,7 +136,7 @@ func TestNewRunOfNumbers(t *testing.T) {
 func TestRetransmissionsDoNotHideLoss(t *testing.T) {
 	r := newReception()
 	feed(r, 1, 2, 4)
-	r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: 3, Timestamp: 9000}}, true, begin.Add(time.Second))
+	r.receive(3, 9000, true, begin.Add(time.Second))
 	if len(r.missing) != 0 {
 		t.Errorf("still missing: %v", r.missing)
 	}
@@ -160,10 +157,10 @@ func lossy(r *reception, roundTrip time.Duration, rtx bool, lose func(answer int
 	for ms := range 20_000 {
 		now := begin.Add(time.Duration(ms) * time.Millisecond)
 		if number := uint16(ms / 10); ms%10 == 0 && number%10 != 9 {
-			r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: number}}, false, now)
+			r.receive(number, 0, false, now)
 		}
 		for len(answers) > 0 && !answers[0].at.After(now) {
-			r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: answers[0].number}}, rtx, now)
+			r.receive(answers[0].number, 0, rtx, now)
 			answers = answers[1:]
 		}
 		numbers, _ := r.ask(now)
@@ -237,7 +234,7 @@ func TestLatePacketsAreNoAnswers(t *testing.T) {
 			after  time.Duration
 		}{{n, 0}, {n - 1, 12 * time.Millisecond}} {
 			r.ask(now.Add(late.after - time.Millisecond))
-			r.receive(&rtp.Packet{Header: rtp.Header{SequenceNumber: uint16(late.number)}}, false, now.Add(late.after))
+			r.receive(uint16(late.number), 0, false, now.Add(late.after))
 		}
 	}
 	if got := r.trips.estimate(); got != 200*time.Millisecond {

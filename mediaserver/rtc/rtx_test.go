@@ -11,6 +11,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -61,7 +62,7 @@ func TestResendOnTheRetransmissionStream(t *testing.T) {
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
 	for range 2 {
-		if err := d.ResendRTP(batch, 4711, 90_000, true, []byte("payload"), 3); err != nil {
+		if err := d.ResendRTP(batch, media.Outgoing{SequenceNumber: 4711, Timestamp: 90_000, Marker: true, Payload: []byte("payload"), Padding: 3}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -102,12 +103,12 @@ func TestResendWithoutRTXIsTheSamePacket(t *testing.T) {
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
 	for n := range uint16(3) {
-		if err := d.WriteRTP(batch, 65535+n, 1, true, []byte(fmt.Sprint("payload", n)), 2); err != nil {
+		if err := d.WriteRTP(batch, media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for n := range uint16(3) {
-		if err := d.ResendRTP(batch, 65535+n, 1, true, []byte(fmt.Sprint("payload", n)), 2); err != nil {
+		if err := d.ResendRTP(batch, media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,7 +136,7 @@ func TestUplinkRetransmissions(t *testing.T) {
 		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, Timestamp: 5, SSRC: 99, PayloadType: 97, Padding: true, PaddingSize: 200}}))
 	var got []string
 	for _, packet := range c.video.received() {
-		got = append(got, fmt.Sprintf("%t %d %d", packet.SSRC == stream.ssrc, packet.SequenceNumber, packet.Payload))
+		got = append(got, fmt.Sprintf("%t %d %d", packet.SSRC == stream.ssrc, uint16(packet.SequenceNumber), packet.Payload))
 	}
 	if want := "[true 10 [10] true 12 [12] true 11 [11]]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %v", got, want)
@@ -171,7 +172,7 @@ func TestUplinkRetransmissionsFarOff(t *testing.T) {
 		resent(40_001), media(40_003))
 	var got []uint16
 	for _, packet := range c.video.received() {
-		got = append(got, packet.SequenceNumber)
+		got = append(got, uint16(packet.SequenceNumber))
 	}
 	if want := []uint16{40_000, 40_002, 40_001, 40_003}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -189,8 +190,8 @@ func TestLargestPayloadLeaves(t *testing.T) {
 	var sizes []int
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sizes = append(sizes, len(datagram)) })
 	payload := make([]byte, maxPayloadBytes)
-	must(t, d.WriteRTP(batch, 1, 0, true, payload, 0))
-	must(t, d.ResendRTP(batch, 1, 0, true, payload, 0))
+	must(t, d.WriteRTP(batch, media.Outgoing{SequenceNumber: 1, Marker: true, Payload: payload}))
+	must(t, d.ResendRTP(batch, media.Outgoing{SequenceNumber: 1, Marker: true, Payload: payload}))
 	batch.Flush()
 	// One more byte would not fit: the limit costs no sender a packet that could leave.
 	if want := []int{udp.MaxDatagram - 2, udp.MaxDatagram}; !slices.Equal(sizes, want) {

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// srtpReplayWindow is how late a packet may come: later than any that is still of use (forwarding.MaxMisorder).
+	// srtpReplayWindow is how late a packet may come: later than any that is still of use (numbers.MaxMisorder).
 	srtpReplayWindow = 1024
 	// srtcpReplayWindow is RFC 3711's (section 3.3.2).
 	srtcpReplayWindow = 64

@@ -1,8 +1,6 @@
 package rtc
 
 import (
-	"github.com/pion/rtp"
-
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
@@ -17,12 +15,11 @@ type Uplink struct {
 // UplinkReceiver takes what a client sends of one kind. Its functions are called by readers of the socket: they must not wait
 // for anything, and have what they send appended to the batch.
 type UplinkReceiver interface {
-	// ReceiveRTP gets packets in the order of their arrival. Padding is stripped, so a packet that was nothing but padding has
-	// an empty payload; retransmissions (RFC 4588) come as what they repeat. Packets and payloads are valid only during the
-	// call.
-	ReceiveRTP(batch *udp.Batch, burst []rtp.Packet)
+	// ReceiveRTP gets packets in the order of their arrival; retransmissions (RFC 4588) come as what they repeat. Packets and
+	// payloads are valid only during the call.
+	ReceiveRTP(batch *udp.Batch, burst []media.Received)
 	// ReceiveSenderReport gets the clock pair of each sender report (RFC 3550 section 6.4.1).
-	ReceiveSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32)
+	ReceiveSenderReport(batch *udp.Batch, layer media.Layer, ntpTime uint64, rtpTime uint32)
 }
 
 // uplink is an m-line on which the client sends.

@@ -1,0 +1,74 @@
+package forwarding
+
+import "github.com/nagi-rtc/nagi/mediaserver/media"
+
+// maxRuns is how many runs of numbers a History reaches back. Each but the first began
+// with a change of layer, and nobody asks any more for what is older than three of those.
+const maxRuns = 4
+
+// History tells which packet left an edge under which number, since the last cut: what
+// a pause has cut stays unanswerable, what left on another layer does not. Between two
+// starts the distance of the numbers is constant, so it remembers starts alone. The zero
+// History knows of nothing.
+type History struct {
+	runs  [maxRuns]run // the newest is the one before next
+	next  int
+	known int // how many of them count
+}
+
+// run is what follows a start.
+type run struct {
+	first, last uint64 // our numbers; last counts once another run has begun
+	in          uint64 // the layer's number for first
+	shift       uint32 // added to the layer's timestamps
+	layer       media.Layer
+}
+
+// Origin is where a packet that left came from.
+type Origin struct {
+	Layer media.Layer
+	// SequenceNumber is the layer's.
+	SequenceNumber uint64
+	// Number is the one that it left under, extended.
+	Number uint64
+	// Shift was added to its timestamp.
+	Shift uint32
+}
+
+// Cut forgets everything.
+func (h *History) Cut() { h.known = 0 }
+
+// Start notes that a packet began a run. before is the highest number that had left
+// until then, if any had.
+func (h *History) Start(p Packet, d Decision, before uint64) {
+	if h.known > 0 {
+		h.runs[(h.next+maxRuns-1)%maxRuns].last = before
+	}
+	h.runs[h.next] = run{
+		layer: p.Layer, first: d.SequenceNumber, in: p.SequenceNumber, shift: d.Timestamp - p.Timestamp,
+	}
+	h.next = (h.next + 1) % maxRuns
+	h.known = min(h.known+1, maxRuns)
+}
+
+// Find tells what left under a number, of which the receiver says the low 16 bits. highest
+// is the highest that has left. A number that was left out on purpose, that has not
+// left yet or that is from before the cut, has no origin.
+func (h *History) Find(sequenceNumber uint16, highest uint64) (Origin, bool) {
+	behind := uint16(highest) - sequenceNumber
+	if behind >= farApart {
+		return Origin{}, false
+	}
+	number := highest - uint64(behind)
+	last := highest
+	for i := range h.known {
+		r := &h.runs[(h.next+2*maxRuns-1-i)%maxRuns]
+		if i > 0 {
+			last = r.last
+		}
+		if number >= r.first {
+			return Origin{Layer: r.layer, SequenceNumber: r.in + number - r.first, Number: number, Shift: r.shift}, number <= last
+		}
+	}
+	return Origin{}, false
+}
