@@ -138,8 +138,8 @@ type numbers struct {
 }
 
 type times struct {
-	shift   uint32 // added to the layer's timestamps since the last start
-	latest  uint32 // of the packet with the highest number
+	shift  uint32 // added to the layer's timestamps since the last start
+	latest uint32 // of the packet with the highest number
 }
 
 // NewEdge makes an edge from which nothing has been forwarded yet. Its first
