@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
-	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
@@ -147,10 +147,10 @@ func (m *member) uplink(kind media.Kind, wanted *signaling.Media, socket *udp.So
 		return nil
 	}
 
-	config := fanout.Config{Kind: kind, Workers: socket, Counters: metrics.fanout, Log: log}
+	config := fanout.Config{Kind: kind, Inspect: codecs.Opus.Inspect, Workers: socket, Counters: metrics.fanout, Log: log}
 	bitRate := defaultAudioBitRate
 	if kind == media.Video {
-		config.KeyframeStart = forwarding.VP8KeyframeStart
+		config.Inspect = codecs.VP8.Inspect
 		config.RequestKeyframe = func(media.Layers) { m.peer.RequestKeyframe() }
 		bitRate = defaultVideoBitRate
 	}

@@ -118,7 +118,7 @@ func TestInspectAllocatesNothing(t *testing.T) {
 	for _, test := range payloads {
 		allocations := testing.AllocsPerRun(10, func() {
 			facts := test.codec.Inspect(test.payload)
-			facts.PictureIDs.Rewrite(test.payload, codecs.Shift{})
+			patch(test.payload, facts, codecs.Shift{})
 		})
 		if allocations != 0 {
 			t.Errorf("%v, %s: %v allocations", test.codec, test.name, allocations)

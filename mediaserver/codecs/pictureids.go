@@ -1,6 +1,10 @@
 package codecs
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
 
 // PictureIDs are a picture's running numbers in the payload descriptor of VP8 (RFC 7741 section 4.2) or
 // VP9 (RFC 9628 section 4.2), and where in the payload they stand. Decoders tell by them what they have
@@ -21,20 +25,45 @@ type Shift struct {
 	TL0PICIDX uint8
 }
 
-// Rewrite adds the shift to the ids in the payload that they were found in, or in a copy of it. Each
-// keeps its width and wraps around in it; one that the payload does not have stays absent.
-func (p PictureIDs) Rewrite(payload []byte, shift Shift) {
-	id := p.PictureID + shift.PictureID
+// Patch adds the shift to the ids in the payload that they were found in. Each keeps
+// its width and wraps around in it; one that the payload does not have stays absent.
+func (p PictureIDs) Patch(payload []byte, shift Shift) media.Patch {
+	var patch media.Patch
+	at, end := p.pictureIDAt, p.pictureIDAt+1
 	switch {
+	case p.pictureIDAt == 0 && p.tl0PicIdxAt == 0:
+		return patch
+	case p.pictureIDAt == 0:
+		at = p.tl0PicIdxAt
+	case p.long:
+		end++
+	}
+	end = max(end, p.tl0PicIdxAt+1) // Nothing but VP9's layer indices may be between the two.
+	patch.At, patch.Size = at, uint8(copy(patch.Bytes[:], payload[at:end]))
+	switch id := p.PictureID + shift.PictureID; {
 	case p.pictureIDAt == 0:
 	case p.long:
-		binary.BigEndian.PutUint16(payload[p.pictureIDAt:], longPictureID<<8|id&(1<<15-1))
+		binary.BigEndian.PutUint16(patch.Bytes[:], longPictureID<<8|id&(1<<15-1))
 	default:
-		payload[p.pictureIDAt] = uint8(id & (1<<7 - 1))
+		patch.Bytes[0] = uint8(id & (1<<7 - 1))
 	}
 	if p.tl0PicIdxAt != 0 {
-		payload[p.tl0PicIdxAt] = p.TL0PICIDX + shift.TL0PICIDX
+		patch.Bytes[p.tl0PicIdxAt-at] = p.TL0PICIDX + shift.TL0PICIDX
 	}
+	return patch
+}
+
+// To is the shift that makes p the ids that follow others, of which the receiver has
+// seen the picture before.
+func (p PictureIDs) To(others PictureIDs) Shift {
+	return Shift{PictureID: others.PictureID + 1 - p.PictureID, TL0PICIDX: others.TL0PICIDX + 1 - p.TL0PICIDX}
+}
+
+// Shifted is the ids as a receiver sees them.
+func (p PictureIDs) Shifted(by Shift) PictureIDs {
+	p.PictureID += by.PictureID
+	p.TL0PICIDX += by.TL0PICIDX
+	return p
 }
 
 // longPictureID is the M bit of a picture id's first byte: another byte follows. Both codecs have it.

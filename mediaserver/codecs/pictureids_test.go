@@ -7,8 +7,14 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
+// patch moves a payload's ids.
+func patch(payload []byte, facts codecs.Facts, shift codecs.Shift) {
+	p := facts.PictureIDs.Patch(payload, shift)
+	p.Apply(payload)
+}
+
 // Each id moves by the shift within its width, and nothing else of the payload changes.
-func TestRewrite(t *testing.T) {
+func TestPatch(t *testing.T) {
 	for _, test := range []struct {
 		name         string
 		codec        codecs.Codec
@@ -33,7 +39,7 @@ func TestRewrite(t *testing.T) {
 		{"H264", codecs.H264, []byte{0x67, 0x42, 0x00}, codecs.Shift{PictureID: 1, TL0PICIDX: 1}, []byte{0x67, 0x42, 0x00}},
 	} {
 		payload := bytes.Clone(test.payload)
-		test.codec.Inspect(payload).PictureIDs.Rewrite(payload, test.shift)
+		patch(payload, test.codec.Inspect(payload), test.shift)
 		if !bytes.Equal(payload, test.wantsPayload) {
 			t.Errorf("%s: %x, want %x", test.name, payload, test.wantsPayload)
 		}
@@ -41,7 +47,7 @@ func TestRewrite(t *testing.T) {
 }
 
 // Whatever the payload: no shift, no change; and what a shift did, the opposite one undoes, wherever the ids wrap.
-func FuzzRewrite(f *testing.F) {
+func FuzzPatch(f *testing.F) {
 	for _, test := range payloads {
 		f.Add(test.payload, uint16(3), uint8(4))
 	}
@@ -49,16 +55,16 @@ func FuzzRewrite(f *testing.F) {
 		for _, codec := range all {
 			payload := bytes.Clone(original)
 			before := codec.Inspect(payload)
-			before.PictureIDs.Rewrite(payload, codecs.Shift{})
+			patch(payload, before, codecs.Shift{})
 			if !bytes.Equal(payload, original) {
 				t.Fatalf("%v: without a shift %x becomes %x", codec, original, payload)
 			}
-			before.PictureIDs.Rewrite(payload, codecs.Shift{PictureID: pictureID, TL0PICIDX: tl0PicIdx})
+			patch(payload, before, codecs.Shift{PictureID: pictureID, TL0PICIDX: tl0PicIdx})
 			after := codec.Inspect(payload)
 			if after.KeyframeStart != before.KeyframeStart {
 				t.Fatalf("%v: %x becomes %x: %+v, then %+v", codec, original, payload, before, after)
 			}
-			after.PictureIDs.Rewrite(payload, codecs.Shift{PictureID: -pictureID, TL0PICIDX: -tl0PicIdx})
+			patch(payload, after, codecs.Shift{PictureID: -pictureID, TL0PICIDX: -tl0PicIdx})
 			if !bytes.Equal(payload, original) {
 				t.Fatalf("%v: there and back %x becomes %x", codec, original, payload)
 			}

@@ -86,7 +86,7 @@ func (r *runners) Quiesce() { r.posted.Wait() }
 func warm(t testing.TB, receivers, packets, workers int) (send func(), r *runners) {
 	r = startRunners(t, workers, nil)
 	track := fanout.NewTrack(fanout.Config{
-		Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: r,
+		Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: r,
 	})
 	t.Cleanup(track.Close)
 	for i := range receivers {
@@ -142,7 +142,7 @@ func BenchmarkPadding(b *testing.B) {
 		for _, packets := range []int{4, 20} {
 			b.Run(fmt.Sprintf("off=%v/packets=%d", off, packets), func(b *testing.B) {
 				socket := serve(b, 1, nil)
-				track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, HandOver: 32, Workers: socket, NoPadding: off})
+				track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, HandOver: 32, Workers: socket, NoPadding: off})
 				for range 50 {
 					deaf, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 					if err != nil {

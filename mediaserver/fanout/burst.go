@@ -3,6 +3,7 @@ package fanout
 import (
 	"sync/atomic"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
@@ -18,6 +19,18 @@ type arrival struct {
 	restarted bool   // a new run of the sender begins here
 	padding   uint8  // see equalize
 	payload   []byte
+}
+
+// outgoing is the packet as it leaves.
+func (a *arrival) outgoing(header forwarding.Header, pictures codecs.Shift) media.Outgoing {
+	p := media.Outgoing{
+		SequenceNumber: uint16(header.SequenceNumber), Timestamp: header.Timestamp, Marker: header.Marker,
+		Payload: a.payload, Padding: a.padding,
+	}
+	if pictures != (codecs.Shift{}) {
+		p.Patch = a.packet.PictureIDs.Patch(a.payload, pictures)
+	}
+	return p
 }
 
 // burst is what of one burst of one of the sender's layers is to be forwarded, or a few

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -36,11 +37,13 @@ type Edge struct {
 	mu        sync.Mutex // guards all that follows
 	state     forwarding.Edge
 	history   forwarding.History
-	since     uint64 // bursts up to this one are not for the edge,
-	another   uint64 // and up to this one not those of another layer than the present one
-	requested bool   // the receiver asked for a keyframe that has not come yet
-	wish      wish   // for a keyframe
-	keyframe  uint64 // the newest keyframe's start that was written: the extended number that it left under
+	pictures  codecs.Shift      // of picture ids since the last start
+	seen      codecs.PictureIDs // of the packet with the highest number, as the receiver has them
+	since     uint64            // bursts up to this one are not for the edge,
+	another   uint64            // and up to this one not those of another layer than the present one
+	requested bool              // the receiver asked for a keyframe that has not come yet
+	wish      wish              // for a keyframe
+	keyframe  uint64            // the newest keyframe's start that was written: the extended number that it left under
 	removed   bool
 	highest   uint32 // written, ahead of it
 
@@ -150,20 +153,23 @@ func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started boo
 	case decision.Action == forwarding.Drop:
 		return false // It is of another layer.
 	}
-	err := e.sink.WriteRTP(batch, media.Outgoing{
-		SequenceNumber: uint16(decision.SequenceNumber), Timestamp: decision.Timestamp, Marker: decision.Marker,
-		Payload: a.payload, Padding: a.padding,
-	})
-	if err != nil {
+	pictures := e.pictures
+	if decision.Started {
+		pictures = e.picturesFrom(a.packet)
+	}
+	if err := e.sink.WriteRTP(batch, a.outgoing(decision.Header, pictures)); err != nil {
 		// The other receivers get theirs. The edge stays where it was, so that Decide measures
 		// from what was written, as SRTP does.
 		counts.sinkErrors++
 		return false
 	}
 	if decision.Started {
-		e.start(a.packet, decision)
+		e.start(a.packet, decision, pictures)
 	}
 	e.state = state
+	if last, _ := state.LastSequenceNumber(); last == decision.SequenceNumber {
+		e.seen = a.packet.PictureIDs.Shifted(pictures)
+	}
 	if a.packet.KeyframeStart {
 		e.requested, e.keyframe = false, max(e.keyframe, decision.SequenceNumber)
 		if !e.state.NeedsKeyframe() {
@@ -177,12 +183,24 @@ func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started boo
 
 // start notes a start that is written, while state is still what it was before. A start on
 // the present layer follows a cut, whether Decide or Apply made it. Call with mu held.
-func (e *Edge) start(p forwarding.Packet, d forwarding.Decision) {
+func (e *Edge) start(p forwarding.Packet, d forwarding.Decision, pictures codecs.Shift) {
 	if layer, flows := e.state.Layer(); !flows || layer == p.Layer {
 		e.history.Cut()
 	}
 	before, _ := e.state.LastSequenceNumber()
-	e.history.Start(p, d, before)
+	e.history.Start(forwarding.Start{Packet: p, Header: d.Header, Pictures: pictures, Before: before})
+	e.pictures = pictures
+}
+
+// picturesFrom is the shift of picture ids from a start on. Each layer has its own count of
+// them, and the receiver sees one; what it did not see of a layer it does not miss. Call
+// with mu held.
+func (e *Edge) picturesFrom(p forwarding.Packet) codecs.Shift {
+	layer, _ := e.state.Layer()
+	if _, sent := e.state.LastSequenceNumber(); !sent || layer == p.Layer {
+		return e.pictures
+	}
+	return p.PictureIDs.To(e.seen)
 }
 
 // count takes note of a packet that was written.

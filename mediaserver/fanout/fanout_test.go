@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
@@ -79,17 +80,21 @@ func (r *recorder) got() ([]uint16, []byte) {
 	return slices.Clone(r.numbers), slices.Clone(r.bytes)
 }
 
-// The payloads' first byte: 'K' begins a keyframe.
-func startsKeyframe(payload []byte) bool { return len(payload) > 0 && payload[0] == 'K' }
+// inspect reads the payloads' first byte: 'K' begins a keyframe.
+func inspect(payload []byte) codecs.Facts {
+	return codecs.Facts{KeyframeStart: len(payload) > 0 && payload[0] == 'K'}
+}
+
+var inspectAudio = codecs.Opus.Inspect
 
 func newVideo(t testing.TB, request func()) *fanout.Track {
-	track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) { request() }})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) { request() }})
 	t.Cleanup(track.Close)
 	return track
 }
 
 func newAudio(t testing.TB) *fanout.Track {
-	track := fanout.NewTrack(fanout.Config{Kind: media.Audio})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio})
 	t.Cleanup(track.Close)
 	return track
 }

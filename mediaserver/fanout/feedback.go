@@ -3,6 +3,7 @@ package fanout
 import (
 	"time"
 
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
@@ -44,15 +45,12 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	if e.removed || e.state.Withheld() != 0 {
 		return 0, time.Time{}
 	}
-	b, lost := e.recall(sequenceNumbers, now)
+	var again [copyAtOnce]forwarding.Origin
+	b, lost := e.recall(sequenceNumbers, &again, now)
 	defer b.recycle()
 	for i := range b.arrivals {
 		a := &b.arrivals[i]
-		packet := media.Outgoing{
-			SequenceNumber: uint16(a.packet.SequenceNumber), Timestamp: a.packet.Timestamp, Marker: a.packet.Marker,
-			Payload: a.payload, Padding: a.padding,
-		}
-		if e.sink.ResendRTP(batch, packet) != nil {
+		if e.sink.ResendRTP(batch, a.outgoing(again[i].Header(a.packet), again[i].Pictures)) != nil {
 			e.track.counters.SinkErrors.Add(1)
 			continue
 		}
@@ -64,15 +62,15 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	return sent, wish
 }
 
-// recall copies packets out of the stores, with the numbers and times that they left
-// with. Each counts as sent again. Call with mu held.
+// recall copies packets out of the stores, and tells how each of them left. Each counts as
+// sent again. Call with mu held.
 //
 // Numbers that the sender's packets never came under are a matter between the sender
 // and us, and a keyframe would not be the answer: the receiver that cannot wait for it
 // sends a PLI. Nor is it for what a receiver can do without, since it was sent a
 // keyframe after it. Numbers from before the cut, and the one left out after half a
 // frame, forwarding.History does not know.
-func (e *Edge) recall(sequenceNumbers []uint16, now time.Time) (b *burst, lost bool) {
+func (e *Edge) recall(sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.Origin, now time.Time) (b *burst, lost bool) {
 	t := e.track
 	highest, _ := e.state.LastSequenceNumber()
 	t.in.Lock()
@@ -91,9 +89,8 @@ func (e *Edge) recall(sequenceNumbers []uint16, now time.Time) (b *burst, lost b
 			lost = lost || t.config.Kind == media.Video && origin.Number >= e.keyframe
 			continue
 		}
+		origins[len(b.arrivals)] = origin
 		b.add(p)
-		again := &b.arrivals[len(b.arrivals)-1].packet
-		again.SequenceNumber, again.Timestamp = origin.Number, again.Timestamp+origin.Shift
 	}
 	return b, lost
 }

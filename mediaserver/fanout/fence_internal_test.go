@@ -3,6 +3,7 @@ package fanout
 import (
 	"testing"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -28,7 +29,7 @@ func (*numbered) SSRC() uint32 { return 1 }
 // while neither has come to the edge yet: the edge was out of the snapshot, so the
 // walk that comes first must not go on where the edge was.
 func TestWalkComesAheadOfTwoChanges(t *testing.T) {
-	track := NewTrack(Config{Kind: media.Video, KeyframeStart: func(payload []byte) bool { return payload[0] == 'K' }})
+	track := NewTrack(Config{Kind: media.Video, Inspect: func(payload []byte) codecs.Facts { return codecs.Facts{KeyframeStart: payload[0] == 'K'} }})
 	sink, batch := &numbered{}, udp.NewBatch(0, nil)
 	e := track.AddEdge(sink, 0)
 	receive := func(ssrc uint32, number uint64, payload string) {

@@ -46,7 +46,7 @@ type inHand struct {
 func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edge)) *inHand {
 	h := &inHand{socket: serve(t, 1, nil), requests: make(chan struct{}, 100)}
 	h.track = fanout.NewTrack(fanout.Config{
-		Kind: media.Video, KeyframeStart: startsKeyframe,
+		Kind: media.Video, Inspect: inspect,
 		RequestKeyframe: func(media.Layers) { h.requests <- struct{}{} }, HandOver: 32, Workers: h.socket,
 	})
 	t.Cleanup(h.track.Close)

@@ -56,7 +56,7 @@ func FuzzRewriteHeader(f *testing.F) {
 		e := track.AddEdge(&wire{ssrc: 1}, 0)
 		track.ReceiveRTP(b, burst)
 		b.Flush()
-		if !startsKeyframe(in.Payload) {
+		if !inspect(in.Payload).KeyframeStart {
 			if len(sent.datagrams) != 0 {
 				t.Fatalf("%x was forwarded before a keyframe", datagram)
 			}

@@ -28,11 +28,12 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 	for i := range packets {
 		p := &packets[i]
 		restarted := l.restarts(p)
-		newest := p.SequenceNumber > l.highest
+		said := t.config.Inspect(p.Payload)
 		facts := forwarding.Packet{
 			SequenceNumber: p.SequenceNumber, Timestamp: p.Timestamp, Layer: b.layer, Marker: p.Marker,
 			Offset: t.timeline.Receive(b.layer, l.ssrc, p.Timestamp, now.Sub(t.arrived)),
-			Empty:  len(p.Payload) == 0, KeyframeStart: t.keyframeStart(p.Payload, newest),
+			Empty:  len(p.Payload) == 0, PictureIDs: said.PictureIDs,
+			KeyframeStart: said.KeyframeStart && (t.config.Kind == media.Video || p.SequenceNumber > l.highest),
 		}
 		t.arrived = now
 		l.highest = max(l.highest, p.SequenceNumber)
@@ -63,13 +64,6 @@ func (l *layer) restarts(p *media.Received) bool {
 	}
 	l.ssrc, l.known = p.SSRC, false // The new run may be on another clock.
 	return !first
-}
-
-func (t *Track) keyframeStart(payload []byte, newest bool) bool {
-	if t.config.KeyframeStart == nil {
-		return newest && len(payload) > 0
-	}
-	return t.config.KeyframeStart(payload)
 }
 
 // pad makes the sizes of each frame's packets equal, here and in the store: a packet

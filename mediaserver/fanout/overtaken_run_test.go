@@ -12,7 +12,7 @@ import (
 // second packet, whose nonce would be the first one's.
 func TestNewRunOvertakenByItsSecondBurst(t *testing.T) {
 	h := holdWorkers(2)
-	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: h})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: h})
 	sink := &recorder{worker: 1}
 	track.AddEdge(sink, 0)
 	track.AddEdge(&recorder{worker: 1}, 0) // two, so that 31 packets are worth a handover

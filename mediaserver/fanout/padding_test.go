@@ -23,7 +23,7 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 		"off": {true, []int{111, 110, 112, 105}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			track := fanout.NewTrack(fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, NoPadding: test.off})
+			track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, NoPadding: test.off})
 			var sent network
 			b := udp.NewBatch(0, sent.send)
 			e := track.AddEdge(&wire{ssrc: 1}, 0)

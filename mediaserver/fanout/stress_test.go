@@ -85,8 +85,8 @@ func startCrowd(t *testing.T, senders int) *crowd {
 		}
 	})
 	for range senders {
-		config := fanout.Config{Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: c.socket}
-		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: c.socket})}
+		config := fanout.Config{Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: c.socket}
+		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: c.socket})}
 		t.Cleanup(s.video.Close)
 		c.senders = append(c.senders, s)
 	}

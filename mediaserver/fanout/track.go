@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
@@ -30,9 +31,8 @@ import (
 // Config describes a track.
 type Config struct {
 	Kind media.Kind
-	// KeyframeStart tells the first packet of a keyframe by its payload; nil when a
-	// receiver may start at any packet.
-	KeyframeStart func(payload []byte) bool
+	// Inspect reads what a payload says by itself.
+	Inspect func(payload []byte) codecs.Facts
 	// RequestKeyframe asks the sender for a keyframe of each of the layers (PLI, RFC 4585
 	// section 6.3.1).
 	RequestKeyframe func(layers media.Layers)

@@ -31,7 +31,7 @@ func onWorkers(t *testing.T, test func(t *testing.T, track *fanout.Track, h *hel
 		h := holdWorkers(2)
 		requests, wantRequests := notedRequests()
 		track := fanout.NewTrack(fanout.Config{
-			Kind: media.Video, KeyframeStart: startsKeyframe, RequestKeyframe: func(media.Layers) { requests() }, HandOver: 32, Workers: h,
+			Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) { requests() }, HandOver: 32, Workers: h,
 		})
 		defer track.Close()
 		test(t, track, h, func(want ...int64) { t.Helper(); wantRequests(t, want...) })
@@ -45,7 +45,7 @@ func TestOrderOfHandedOverBursts(t *testing.T) {
 		t.Run(fmt.Sprintf("flushed in between: %v", flush), func(t *testing.T) {
 			var sent network
 			r := startRunners(t, 2, sent.send)
-			track := fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: r})
+			track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: r})
 			for i := range 8 {
 				track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
 			}
@@ -89,7 +89,7 @@ func TestOrderOfHandedOverBursts(t *testing.T) {
 // A payload that is handed over is a copy.
 func TestHandedOverPayloadsAreCopies(t *testing.T) {
 	h := holdWorkers(2)
-	track, sink := fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: h}), &recorder{worker: 1}
+	track, sink := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: h}), &recorder{worker: 1}
 	track.AddEdge(sink, 0)
 	burst := many(1, "d")
 	track.ReceiveRTP(h.batches[0], burst)
@@ -109,7 +109,7 @@ func TestHandedOverPayloadsAreCopies(t *testing.T) {
 // A burst that is on its way to the kernel is not overtaken either.
 func TestBurstBehindOneBeingFlushed(t *testing.T) {
 	h := holdWorkers(2)
-	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: h})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: h})
 	track.AddEdge(&wire{worker: 1}, 0)
 	came := false
 	h.batches[1] = udp.NewBatch(1, func([]byte, *udp.Destination) {
@@ -132,7 +132,7 @@ func TestTwoReadersOfOneSender(t *testing.T) {
 	const packets = 4000 // a multiple of 32
 	var sent network
 	r := startRunners(t, 2, sent.send)
-	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, HandOver: 32, Workers: r})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: r})
 	for i := range 4 {
 		track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
 	}

@@ -6,7 +6,10 @@
 // what was decided.
 package forwarding
 
-import "github.com/nagi-rtc/nagi/mediaserver/media"
+import (
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
 
 // Reasons is a set of reasons to withhold a stream from a receiver. An edge
 // forwards only while the set is empty, so no reason can erase another: a pause
@@ -30,6 +33,7 @@ type Packet struct {
 	// Timestamp is the sender's, and Offset what brings it onto the Timeline.
 	Timestamp, Offset uint32
 	Layer             media.Layer
+	PictureIDs        codecs.PictureIDs
 	// Marker is the marker bit; in video it ends a frame.
 	Marker bool
 	// KeyframeStart tells that a receiver may start here: the first packet of a

@@ -1,6 +1,9 @@
 package forwarding
 
-import "github.com/nagi-rtc/nagi/mediaserver/media"
+import (
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
 
 // maxRuns is how many runs of numbers a History reaches back. Each but the first began
 // with a change of layer, and nobody asks any more for what is older than three of those.
@@ -21,6 +24,7 @@ type run struct {
 	first, last uint64 // our numbers; last counts once another run has begun
 	in          uint64 // the layer's number for first
 	shift       uint32 // added to the layer's timestamps
+	pictures    codecs.Shift
 	layer       media.Layer
 }
 
@@ -31,21 +35,34 @@ type Origin struct {
 	SequenceNumber uint64
 	// Number is the one that it left under, extended.
 	Number uint64
-	// Shift was added to its timestamp.
-	Shift uint32
+	// Shift was added to its timestamp, and Pictures to its picture ids.
+	Shift    uint32
+	Pictures codecs.Shift
+}
+
+// Header is the fields that the packet left with.
+func (o Origin) Header(p Packet) Header { return Header{o.Number, p.Timestamp + o.Shift, p.Marker} }
+
+// Start is a packet that began a run, and how it left.
+type Start struct {
+	Packet   Packet
+	Header   Header
+	Pictures codecs.Shift
+	// Before is the highest number that had left until then, if any had.
+	Before uint64
 }
 
 // Cut forgets everything.
 func (h *History) Cut() { h.known = 0 }
 
-// Start notes that a packet began a run. before is the highest number that had left
-// until then, if any had.
-func (h *History) Start(p Packet, d Decision, before uint64) {
+// Start notes the start of a run.
+func (h *History) Start(start Start) {
 	if h.known > 0 {
-		h.runs[(h.next+maxRuns-1)%maxRuns].last = before
+		h.runs[(h.next+maxRuns-1)%maxRuns].last = start.Before
 	}
 	h.runs[h.next] = run{
-		layer: p.Layer, first: d.SequenceNumber, in: p.SequenceNumber, shift: d.Timestamp - p.Timestamp,
+		layer: start.Packet.Layer, first: start.Header.SequenceNumber, in: start.Packet.SequenceNumber,
+		shift: start.Header.Timestamp - start.Packet.Timestamp, pictures: start.Pictures,
 	}
 	h.next = (h.next + 1) % maxRuns
 	h.known = min(h.known+1, maxRuns)
@@ -67,7 +84,7 @@ func (h *History) Find(sequenceNumber uint16, highest uint64) (Origin, bool) {
 			last = r.last
 		}
 		if number >= r.first {
-			return Origin{Layer: r.layer, SequenceNumber: r.in + number - r.first, Number: number, Shift: r.shift}, number <= last
+			return Origin{r.layer, r.in + number - r.first, number, r.shift, r.pictures}, number <= last
 		}
 	}
 	return Origin{}, false

@@ -20,7 +20,7 @@ func (s *sending) decide(p forwarding.Packet) forwarding.Decision {
 			s.history.Cut()
 		}
 		before, _ := s.edge.LastSequenceNumber()
-		s.history.Start(p, d, before)
+		s.history.Start(forwarding.Start{Packet: p, Header: d.Header, Before: before})
 	}
 	s.edge = edge
 	return d

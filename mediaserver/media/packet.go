@@ -25,4 +25,16 @@ type Outgoing struct {
 	// payload; 0: none.
 	Padding uint8
 	Payload []byte
+	// Patch changes some of the payload.
+	Patch Patch
 }
+
+// Patch is bytes that take the place of a payload's. A payload is kept once for all
+// receivers, and what differs between them is this much at most.
+type Patch struct {
+	At, Size uint8
+	Bytes    [4]byte
+}
+
+// Apply writes the patch over a copy of the payload that it was made for.
+func (p *Patch) Apply(payload []byte) { copy(payload[p.At:], p.Bytes[:p.Size]) }

@@ -206,6 +206,7 @@ func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, packet *m
 		body = body[2:]
 	}
 	copy(body, packet.Payload)
+	packet.Patch.Apply(body)
 	if packet.Padding > 0 {
 		datagram[0] |= 0x20
 		clear(body[len(packet.Payload):])

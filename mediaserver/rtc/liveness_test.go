@@ -7,6 +7,7 @@ import (
 
 	"github.com/pion/rtcp"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
@@ -69,7 +70,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 	c := connect(t, newUnwatchedEngine(t), true)
 	d, _ := bind(t, c, "SENDER")
 	track := fanout.NewTrack(fanout.Config{
-		Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func(media.Layers) {},
+		Kind: videoKind, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {},
 	})
 	t.Cleanup(track.Close)
 	edge := track.AddEdge(d, forwarding.Paused)

@@ -7,6 +7,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
@@ -30,7 +31,7 @@ type path struct {
 func newPath(t testing.TB, receivers, frames, packets int) *path {
 	t.Helper()
 	engine := newEngine(t)
-	track := fanout.NewTrack(fanout.Config{Kind: videoKind, KeyframeStart: forwarding.VP8KeyframeStart, RequestKeyframe: func(media.Layers) {}})
+	track := fanout.NewTrack(fanout.Config{Kind: videoKind, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {}})
 	t.Cleanup(track.Close)
 	client := newClient(t, false, true)
 	connected := make(chan struct{})
