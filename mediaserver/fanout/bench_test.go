@@ -17,9 +17,9 @@ type discard struct{ worker int }
 
 func (d discard) Worker() int { return d.worker }
 
-func (discard) WriteRTP(*udp.Batch, media.Outgoing) error { return nil }
+func (discard) WriteRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
-func (discard) ResendRTP(*udp.Batch, media.Outgoing) error { return nil }
+func (discard) ResendRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
 func (discard) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 

@@ -21,16 +21,13 @@ type arrival struct {
 	payload   []byte
 }
 
-// outgoing is the packet as it leaves.
-func (a *arrival) outgoing(header forwarding.Header, pictures codecs.Shift) media.Outgoing {
-	p := media.Outgoing{
-		SequenceNumber: uint16(header.SequenceNumber), Timestamp: header.Timestamp, Marker: header.Marker,
-		Payload: a.payload, Padding: a.padding,
-	}
+// fill makes the packet as it leaves.
+func (a *arrival) fill(p *media.Outgoing, header forwarding.Header, pictures codecs.Shift) {
+	p.SequenceNumber, p.Timestamp, p.Marker = uint16(header.SequenceNumber), header.Timestamp, header.Marker
+	p.Payload, p.Padding, p.Patch = a.payload, a.padding, media.Patch{}
 	if pictures != (codecs.Shift{}) {
 		p.Patch = a.packet.PictureIDs.Patch(a.payload, pictures)
 	}
-	return p
 }
 
 // burst is what of one burst of one of the sender's layers is to be forwarded, or a few

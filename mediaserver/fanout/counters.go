@@ -1,6 +1,10 @@
 package fanout
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+)
 
 // Counters count packets and requests. Tracks may share one.
 type Counters struct {
@@ -30,6 +34,16 @@ type Counters struct {
 // tally counts one burst without touching shared memory per packet.
 type tally struct {
 	forwarded, withheld, held, replayed, beforeStart, sinkErrors uint64
+}
+
+// drop counts a packet that is not forwarded; those of other layers are not counted.
+func (t *tally) drop(cause forwarding.Cause) {
+	switch cause {
+	case forwarding.Withheld:
+		t.withheld++
+	case forwarding.BeforeStart:
+		t.beforeStart++
+	}
 }
 
 func (t *tally) addTo(c *Counters) {

@@ -38,7 +38,8 @@ type Edge struct {
 	state     forwarding.Edge
 	history   forwarding.History
 	pictures  codecs.Shift      // of picture ids since the last start
-	seen      codecs.PictureIDs // of the packet with the highest number, as the receiver has them
+	seen      codecs.PictureIDs // of what was forwarded before a cut or a change of layer, as the receiver has them
+	outgoing  media.Outgoing    // the packet that is being written
 	since     uint64            // bursts up to this one are not for the edge,
 	another   uint64            // and up to this one not those of another layer than the present one
 	requested bool              // the receiver asked for a keyframe that has not come yet
@@ -64,7 +65,8 @@ func (e *Edge) follow() {
 	want := e.want.And(^uint32(cut))
 	reasons, layer, now := forwarding.Reasons(want), wantedLayer(want), e.track.taken.Load()
 	if want&cut != 0 {
-		e.state = e.state.Restart()
+		e.remember()
+		e.state.Restart()
 		e.history.Cut()
 		e.requested = false
 		e.wish.over()
@@ -75,7 +77,9 @@ func (e *Edge) follow() {
 	if layer != e.state.Wanted() {
 		e.another = now
 	}
-	e.state = e.state.Release(^reasons).Withhold(reasons).Want(layer)
+	e.state.Release(^reasons)
+	e.state.Withhold(reasons)
+	e.state.Want(layer)
 }
 
 // lock takes mu, and follows if that is due: whoever looks at state sees at least
@@ -138,69 +142,90 @@ func (e *Edge) begin(b *burst) {
 
 // forward decides upon one packet and writes it if that is the decision.
 func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started bool) {
-	state, decision := e.state.Decide(a.packet)
-	switch {
-	case decision.Action == forwarding.Hold:
-		e.state = state
+	d := e.state.Decide(&a.packet)
+	switch d.Action {
+	case forwarding.Forward:
+		if !e.write(batch, a, d.Header, e.pictures, counts) {
+			return false
+		}
+	case forwarding.Start:
+		pictures := e.picturesFrom(&a.packet)
+		if !e.write(batch, a, d.Header, pictures, counts) {
+			return false
+		}
+		e.start(&a.packet, d, pictures)
+	case forwarding.Hold:
 		counts.held++
-		return false
-	case decision.Cause == forwarding.Withheld:
-		counts.withheld++
-		return false
-	case decision.Cause == forwarding.BeforeStart:
-		counts.beforeStart++
-		return false
-	case decision.Action == forwarding.Drop:
-		return false // It is of another layer.
-	}
-	pictures := e.pictures
-	if decision.Started {
-		pictures = e.picturesFrom(a.packet)
-	}
-	if err := e.sink.WriteRTP(batch, a.outgoing(decision.Header, pictures)); err != nil {
-		// The other receivers get theirs. The edge stays where it was, so that Decide measures
-		// from what was written, as SRTP does.
-		counts.sinkErrors++
+		fallthrough
+	default:
+		if d.Cut {
+			e.state.Restart()
+		}
+		counts.drop(d.Cause)
 		return false
 	}
-	if decision.Started {
-		e.start(a.packet, decision, pictures)
-	}
-	e.state = state
-	if last, _ := state.LastSequenceNumber(); last == decision.SequenceNumber {
-		e.seen = a.packet.PictureIDs.Shifted(pictures)
-	}
+	e.state.Forwarded(&a.packet, d)
 	if a.packet.KeyframeStart {
-		e.requested, e.keyframe = false, max(e.keyframe, decision.SequenceNumber)
+		e.requested, e.keyframe = false, max(e.keyframe, d.SequenceNumber)
 		if !e.state.NeedsKeyframe() {
 			e.wish.over()
 		}
 	}
-	e.count(uint16(decision.SequenceNumber), len(a.payload))
+	e.count(uint16(d.SequenceNumber), len(a.payload))
 	counts.forwarded++
-	return decision.Started
+	return d.Action == forwarding.Start
+}
+
+// write hands a packet to the sink. What that refuses, the other receivers get all the same,
+// and the edge stays where it was, so that decisions measure from what was written, as SRTP
+// does.
+func (e *Edge) write(batch *udp.Batch, a *arrival, header forwarding.Header, pictures codecs.Shift, counts *tally) bool {
+	a.fill(&e.outgoing, header, pictures)
+	if e.sink.WriteRTP(batch, &e.outgoing) != nil {
+		counts.sinkErrors++
+		return false
+	}
+	return true
 }
 
 // start notes a start that is written, while state is still what it was before. A start on
 // the present layer follows a cut, whether Decide or Apply made it. Call with mu held.
-func (e *Edge) start(p forwarding.Packet, d forwarding.Decision, pictures codecs.Shift) {
+func (e *Edge) start(p *forwarding.Packet, d forwarding.Decision, pictures codecs.Shift) {
 	if layer, flows := e.state.Layer(); !flows || layer == p.Layer {
 		e.history.Cut()
 	}
 	before, _ := e.state.LastSequenceNumber()
-	e.history.Start(forwarding.Start{Packet: p, Header: d.Header, Pictures: pictures, Before: before})
+	e.history.Start(forwarding.Beginning{Packet: *p, Header: d.Header, Pictures: pictures, Before: before})
 	e.pictures = pictures
 }
 
 // picturesFrom is the shift of picture ids from a start on. Each layer has its own count of
 // them, and the receiver sees one; what it did not see of a layer it does not miss. Call
 // with mu held.
-func (e *Edge) picturesFrom(p forwarding.Packet) codecs.Shift {
-	layer, _ := e.state.Layer()
+func (e *Edge) picturesFrom(p *forwarding.Packet) codecs.Shift {
+	layer, flows := e.state.Layer()
 	if _, sent := e.state.LastSequenceNumber(); !sent || layer == p.Layer {
 		return e.pictures
 	}
+	if flows {
+		e.remember()
+	}
 	return p.PictureIDs.To(e.seen)
+}
+
+// remember notes which picture ids the receiver has seen last, as long as the packet is in
+// the store. Call with mu held.
+func (e *Edge) remember() {
+	layer, number, sent := e.state.Last()
+	if !sent {
+		return
+	}
+	t := e.track
+	t.in.Lock()
+	defer t.in.Unlock()
+	if p := t.layers[layer].store.get(number); p != nil {
+		e.seen = p.packet.PictureIDs.Shifted(e.pictures)
+	}
 }
 
 // count takes note of a packet that was written.

@@ -44,7 +44,7 @@ type recorder struct {
 
 func (r *recorder) Worker() int { return r.worker }
 
-func (r *recorder) WriteRTP(_ *udp.Batch, p media.Outgoing) error {
+func (r *recorder) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
@@ -57,7 +57,7 @@ func (r *recorder) WriteRTP(_ *udp.Batch, p media.Outgoing) error {
 	return nil
 }
 
-func (r *recorder) ResendRTP(batch *udp.Batch, p media.Outgoing) error {
+func (r *recorder) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 	r.mu.Lock()
 	r.again++
 	r.mu.Unlock()

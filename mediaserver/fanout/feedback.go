@@ -50,7 +50,8 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	defer b.recycle()
 	for i := range b.arrivals {
 		a := &b.arrivals[i]
-		if e.sink.ResendRTP(batch, a.outgoing(again[i].Header(a.packet), again[i].Pictures)) != nil {
+		a.fill(&e.outgoing, again[i].Header(a.packet), again[i].Pictures)
+		if e.sink.ResendRTP(batch, &e.outgoing) != nil {
 			e.track.counters.SinkErrors.Add(1)
 			continue
 		}

@@ -14,12 +14,12 @@ type numbered struct{ numbers []uint16 }
 
 func (*numbered) Worker() int { return 0 }
 
-func (n *numbered) WriteRTP(_ *udp.Batch, p media.Outgoing) error {
+func (n *numbered) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 	n.numbers = append(n.numbers, p.SequenceNumber)
 	return nil
 }
 
-func (n *numbered) ResendRTP(*udp.Batch, media.Outgoing) error { return nil }
+func (n *numbered) ResendRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
 func (*numbered) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 

@@ -12,12 +12,12 @@ type Sink interface {
 	// Worker is the worker whose goroutine fans out to the receiver. It never
 	// changes.
 	Worker() int
-	// WriteRTP appends one packet, whose payload is valid only during the call.
-	WriteRTP(batch *udp.Batch, packet media.Outgoing) error
+	// WriteRTP appends one packet, which is valid only during the call.
+	WriteRTP(batch *udp.Batch, packet *media.Outgoing) error
 	// ResendRTP is WriteRTP for a packet that was written before: on the
 	// retransmission stream (RFC 4588) where one is negotiated, else it must make the
 	// same bytes once more.
-	ResendRTP(batch *udp.Batch, packet media.Outgoing) error
+	ResendRTP(batch *udp.Batch, packet *media.Outgoing) error
 	// WriteSenderReport appends a sender report (RFC 3550 section 6.4.1): NTP time in
 	// its 64-bit format, RTP time, packets and payload octets sent so far.
 	WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32) error

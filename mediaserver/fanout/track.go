@@ -120,7 +120,8 @@ func (t *Track) Close() {
 // AddEdge adds a receiver that has got nothing of this track yet. Unless something
 // withholds it, video begins with the next keyframe, which is asked for.
 func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
-	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15))).Withhold(withheld)}
+	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15)))}
+	e.state.Withhold(withheld)
 	e.want.Store(uint32(withheld) | cut)
 	t.change.Lock()
 	longer := append(*t.all.Load(), e)

@@ -22,7 +22,7 @@ type wire struct {
 
 func (w *wire) Worker() int { return w.worker }
 
-func (w *wire) WriteRTP(batch *udp.Batch, p media.Outgoing) error {
+func (w *wire) WriteRTP(batch *udp.Batch, p *media.Outgoing) error {
 	datagram := batch.Append(w.to, 12+len(p.Payload)+int(p.Padding))
 	if datagram == nil {
 		return errNoRoom
@@ -42,7 +42,7 @@ func (w *wire) WriteRTP(batch *udp.Batch, p media.Outgoing) error {
 	return nil
 }
 
-func (w *wire) ResendRTP(batch *udp.Batch, p media.Outgoing) error {
+func (w *wire) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 	return w.WriteRTP(batch, p)
 }
 

@@ -1,9 +1,8 @@
 // Package forwarding is the pure core: one packet's facts and one edge's state
 // in, a decision out.
 //
-// It holds no locks, clocks or goroutines and allocates nothing. An Edge is a value,
-// and whatever changes it returns the changed copy: the caller keeps that and sends
-// what was decided.
+// It holds no locks, clocks or goroutines and allocates nothing. A decision changes
+// nothing: the caller sends what was decided, and says so when it is sent.
 package forwarding
 
 import (
@@ -59,6 +58,10 @@ const (
 	Hold
 	// Forward: send it with the header fields of the decision.
 	Forward
+	// Start is Forward for a packet with which the edge (re)starts, or goes on with
+	// another layer: newer packets that were held before it are to be decided upon
+	// again.
+	Start
 )
 
 // Cause tells why a packet is dropped.
@@ -66,7 +69,7 @@ type Cause uint8
 
 // The causes of Drop.
 const (
-	// NotDropped goes with Hold and Forward.
+	// NotDropped goes with the other actions.
 	NotDropped Cause = iota
 	// Withheld: there is a reason to withhold.
 	Withheld
@@ -78,15 +81,15 @@ const (
 	OtherLayer
 )
 
-// Decision is what to do with one packet.
+// Decision is what to do with one packet. It has four fields at most, as Header has,
+// because Go's compiler keeps only such values in registers.
 type Decision struct {
 	Action Action
 	Cause  Cause
-	// Started tells that the edge (re)starts with this packet, or goes on with it on
-	// another layer: newer packets that were held before it are to be decided upon
-	// again.
-	Started bool
-	// Header is set for Forward.
+	// Cut tells that the sender has begun a new run of numbers, so that the edge is to
+	// be restarted (Edge.Restart) unless it starts with this packet.
+	Cut bool
+	// Header is set for Forward and Start.
 	Header
 }
 
@@ -111,39 +114,22 @@ const farApart = 1 << 15
 // while the edge is withheld, so that the receiver sees no loss and its SRTP index
 // (RFC 3711 section 3.3.1) agrees with ours however long that lasts. The zero Edge is
 // not useful; use NewEdge.
-//
-// It is made of structures of four fields at most, as Decision is, because Go's
-// compiler keeps only such values in registers. Copies through memory would take
-// most of the time of Decide.
 type Edge struct {
-	choice
-	progress
-	numbers
-	times
-}
-
-type choice struct {
 	kind    media.Kind
 	reasons Reasons
 	layer   media.Layer // that was forwarded last
 	wanted  media.Layer // that the edge goes on with at its next keyframe
-}
 
-type progress struct {
 	awaiting bool // the next packet forwarded is a (re)start
-	sent     bool // some packet was forwarded, so numbers and midFrame count
+	sent     bool // some packet was forwarded, so what follows counts
 	midFrame bool // the highest one did not end a frame
-}
 
-type numbers struct {
 	start uint64 // the layer's number of the last (re)start
 	in    uint64 // the layer's highest number forwarded
 	out   uint64 // our number for it, extended; one before the first until then
-}
 
-type times struct {
 	shift  uint32 // added to the layer's timestamps since the last start
-	latest uint32 // of the packet with the highest number
+	latest uint32 // the timestamp of the packet with the highest number
 }
 
 // NewEdge makes an edge from which nothing has been forwarded yet. Its first
@@ -152,10 +138,11 @@ type times struct {
 // wrap, the receiver guesses the roll-over counter wrong and decrypts nothing
 // (RFC 3711 section 3.3.1).
 func NewEdge(kind media.Kind, first uint16) Edge {
-	return Edge{choice: choice{kind: kind}, progress: progress{awaiting: true}, numbers: numbers{out: 1<<16 + uint64(first) - 1}}
+	return Edge{kind: kind, awaiting: true, out: 1<<16 + uint64(first) - 1}
 }
 
-// Decide decides upon one packet and returns the edge as it is after that.
+// Decide decides upon one packet. What is decided to be forwarded has to be told to
+// Forwarded once it is sent.
 //
 // A second copy of a packet gets the number of the first: the core keeps no list.
 // The caller must not offer two different packets of a layer with the same number.
@@ -167,38 +154,32 @@ func NewEdge(kind media.Kind, first uint16) Edge {
 //
 // An edge that is to go on with another layer forwards the present one until the
 // wanted one has a keyframe, so a receiver sees no gap.
-func (e Edge) Decide(p Packet) (Edge, Decision) {
-	present := p.Layer == e.layer
-	if present && !e.awaiting && p.SequenceNumber >= e.in+farApart {
-		e = e.Restart()
+func (e *Edge) Decide(p *Packet) Decision {
+	present, cut := p.Layer == e.layer, false
+	if present && !e.awaiting && e.reasons == 0 {
+		switch {
+		case p.SequenceNumber >= e.in+farApart:
+			cut = true
+		case p.SequenceNumber < e.start || p.SequenceNumber+farApart <= e.in:
+			return Decision{Action: Drop, Cause: BeforeStart}
+		default:
+			return Decision{Action: Forward, Header: Header{e.out + p.SequenceNumber - e.in, p.Timestamp + e.shift, p.Marker}}
+		}
 	}
 	switch {
 	case e.reasons != 0:
-		return e, Decision{Action: Drop, Cause: Withheld}
-	case present && !e.awaiting:
-		if p.SequenceNumber < e.start || p.SequenceNumber+farApart <= e.in {
-			return e, Decision{Action: Drop, Cause: BeforeStart}
-		}
+		return Decision{Action: Drop, Cause: Withheld}
 	case p.Layer != e.wanted:
-		return e, Decision{Action: Drop, Cause: OtherLayer}
+		return Decision{Action: Drop, Cause: OtherLayer, Cut: cut}
 	case present && e.sent && p.SequenceNumber <= e.in:
-		return e, Decision{Action: Drop, Cause: BeforeStart}
+		return Decision{Action: Drop, Cause: BeforeStart}
 	case !p.KeyframeStart || p.Empty:
-		return e, Decision{Action: Hold}
-	default:
-		return e.startWith(p)
+		return Decision{Action: Hold, Cut: cut}
 	}
-	h := Header{e.out + p.SequenceNumber - e.in, p.Timestamp + e.shift, p.Marker}
-	if p.SequenceNumber >= e.in {
-		e.in, e.out, e.latest = p.SequenceNumber, h.SequenceNumber, h.Timestamp
-		if !p.Empty { // padding lies between frames and ends none
-			e.midFrame = !p.Marker
-		}
-	}
-	return e, Decision{Action: Forward, Header: h}
+	return Decision{Action: Start, Cut: cut, Header: e.startWith(p)}
 }
 
-// startWith begins a new run of numbers with the packet. It follows the
+// startWith is the header of a packet that begins a new run of numbers. It follows the
 // last one without a gap, or the receiver would ask for packets that never were.
 // Where a video frame was cut in the middle, one number is left out on purpose:
 // otherwise the half frame and the keyframe would look adjacent, and a decoder
@@ -206,7 +187,7 @@ func (e Edge) Decide(p Packet) (Edge, Decision) {
 //
 // Time goes on as well. The wanted layer's keyframe may be of an instant of which the
 // receiver has another layer's picture, and two frames never share a timestamp.
-func (e Edge) startWith(p Packet) (Edge, Decision) {
+func (e *Edge) startWith(p *Packet) Header {
 	h := Header{e.out + 1, p.Timestamp + p.Offset, p.Marker}
 	if e.sent && e.kind == media.Video && e.midFrame {
 		h.SequenceNumber++
@@ -214,65 +195,69 @@ func (e Edge) startWith(p Packet) (Edge, Decision) {
 	if e.sent && int32(h.Timestamp-e.latest) <= 0 {
 		h.Timestamp = e.latest + 1
 	}
-	e.layer, e.awaiting, e.sent, e.midFrame = p.Layer, false, true, !p.Marker
-	e.numbers = numbers{start: p.SequenceNumber, in: p.SequenceNumber, out: h.SequenceNumber}
-	e.times = times{shift: h.Timestamp - p.Timestamp, latest: h.Timestamp}
-	return e, Decision{Action: Forward, Started: true, Header: h}
+	return h
+}
+
+// Forwarded notes that a packet was sent as was decided.
+func (e *Edge) Forwarded(p *Packet, d Decision) {
+	if d.Action == Start {
+		e.layer, e.start, e.shift = p.Layer, p.SequenceNumber, d.Timestamp-p.Timestamp
+		e.awaiting, e.sent = false, true
+	} else if p.SequenceNumber < e.in {
+		return
+	}
+	e.in, e.out, e.latest = p.SequenceNumber, d.SequenceNumber, d.Timestamp
+	if !p.Empty { // padding lies between frames and ends none
+		e.midFrame = !p.Marker
+	}
 }
 
 // Withhold adds reasons. The edge is cut at once, inside a frame if need be.
-func (e Edge) Withhold(r Reasons) Edge {
+func (e *Edge) Withhold(r Reasons) {
 	e.reasons |= r
 	if e.reasons != 0 {
 		e.awaiting = true
 	}
-	return e
 }
 
 // Release takes reasons away. When none is left, audio goes on with its next
 // packet and video with the next keyframe.
-func (e Edge) Release(r Reasons) Edge {
-	e.reasons &^= r
-	return e
-}
+func (e *Edge) Release(r Reasons) { e.reasons &^= r }
 
 // Restart cuts the edge without withholding it, as when it may have missed packets:
 // what comes next has nothing to do with what was before.
-func (e Edge) Restart() Edge {
-	e.awaiting = true
-	return e
-}
+func (e *Edge) Restart() { e.awaiting = true }
 
 // Want has the edge go on with a layer, from that one's next keyframe on.
-func (e Edge) Want(layer media.Layer) Edge {
-	e.wanted = layer
-	return e
-}
+func (e *Edge) Want(layer media.Layer) { e.wanted = layer }
 
 // Withheld is the set of reasons that withhold the edge now.
-func (e Edge) Withheld() Reasons { return e.reasons }
+func (e *Edge) Withheld() Reasons { return e.reasons }
 
 // Awaits tells that the receiver gets nothing until a keyframe comes, though nothing
 // withholds the edge.
-func (e Edge) Awaits() bool { return e.kind == media.Video && e.awaiting && e.reasons == 0 }
+func (e *Edge) Awaits() bool { return e.kind == media.Video && e.awaiting && e.reasons == 0 }
 
 // NeedsKeyframe tells that a keyframe of the wanted layer is all that is missing to go
 // on as wanted.
-func (e Edge) NeedsKeyframe() bool {
+func (e *Edge) NeedsKeyframe() bool {
 	return e.kind == media.Video && e.reasons == 0 && (e.awaiting || e.layer != e.wanted)
 }
 
-// Layer is the one that is forwarded; false while none is.
-func (e Edge) Layer() (media.Layer, bool) { return e.layer, !e.awaiting }
+// Layer is the one that was forwarded last; flows: it still is.
+func (e *Edge) Layer() (layer media.Layer, flows bool) { return e.layer, !e.awaiting }
 
 // Wanted is the layer that the edge goes on with at its next keyframe.
-func (e Edge) Wanted() media.Layer { return e.wanted }
+func (e *Edge) Wanted() media.Layer { return e.wanted }
 
 // Shift is what is added to the layer's timestamps.
-func (e Edge) Shift() uint32 { return e.shift }
+func (e *Edge) Shift() uint32 { return e.shift }
 
-// LastSequenceNumber is the highest sequence number decided to be forwarded, extended;
-// false when there was none. It stands still while the edge is withheld.
-func (e Edge) LastSequenceNumber() (uint64, bool) {
-	return e.out, e.sent
+// Last is the packet with the highest number that was forwarded, by its layer's number.
+func (e *Edge) Last() (layer media.Layer, sequenceNumber uint64, sent bool) {
+	return e.layer, e.in, e.sent
 }
+
+// LastSequenceNumber is the highest sequence number that was forwarded, extended; false
+// when there was none. It stands still while the edge is withheld.
+func (e *Edge) LastSequenceNumber() (uint64, bool) { return e.out, e.sent }

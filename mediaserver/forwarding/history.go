@@ -43,8 +43,8 @@ type Origin struct {
 // Header is the fields that the packet left with.
 func (o Origin) Header(p Packet) Header { return Header{o.Number, p.Timestamp + o.Shift, p.Marker} }
 
-// Start is a packet that began a run, and how it left.
-type Start struct {
+// Beginning is a packet that began a run, and how it left.
+type Beginning struct {
 	Packet   Packet
 	Header   Header
 	Pictures codecs.Shift
@@ -56,7 +56,7 @@ type Start struct {
 func (h *History) Cut() { h.known = 0 }
 
 // Start notes the start of a run.
-func (h *History) Start(start Start) {
+func (h *History) Start(start Beginning) {
 	if h.known > 0 {
 		h.runs[(h.next+maxRuns-1)%maxRuns].last = start.Before
 	}

@@ -14,15 +14,15 @@ type sending struct {
 }
 
 func (s *sending) decide(p forwarding.Packet) forwarding.Decision {
-	edge, d := s.edge.Decide(p)
-	if d.Started {
-		if layer, flows := s.edge.Layer(); !flows || layer == p.Layer {
+	layer, flows := s.edge.Layer()
+	before, _ := s.edge.LastSequenceNumber()
+	d := decide(&s.edge, p)
+	if d.Action == forwarding.Start {
+		if !flows || layer == p.Layer {
 			s.history.Cut()
 		}
-		before, _ := s.edge.LastSequenceNumber()
-		s.history.Start(forwarding.Start{Packet: p, Header: d.Header, Before: before})
+		s.history.Start(forwarding.Beginning{Packet: p, Header: d.Header, Before: before})
 	}
-	s.edge = edge
 	return d
 }
 
@@ -52,19 +52,20 @@ func TestHistory(t *testing.T) {
 	check(0, 0, 1001, true) // lost on the way to us; should it arrive late it has this number
 	check(1, 0, 1002, true)
 	check(2, 0, 0, false)
-	s.edge = s.edge.Want(2)
+	s.edge.Want(2)
 	send(2, 50, true, true)
 	check(1, 0, 1002, true)
 	check(2, 0, 0, false) // left out after the half frame
 	check(3, 2, 50, true)
-	s.edge = s.edge.Withhold(forwarding.Paused).Release(forwarding.Paused)
+	s.edge.Withhold(forwarding.Paused)
+	s.edge.Release(forwarding.Paused)
 	send(2, 60, true, true)
 	check(1, 0, 0, false)
 	check(3, 0, 0, false)
 	check(4, 2, 60, true)
 	for i := range uint64(20) { // more changes than are remembered
 		layer := media.Layer(i % 2)
-		s.edge = s.edge.Want(layer)
+		s.edge.Want(layer)
 		send(layer, 100+i, true, true)
 	}
 	check(4, 0, 0, false)

@@ -243,7 +243,7 @@ func write(d *Downlink, sequenceNumber uint16, timestamp uint32, marker bool, pa
 	batch := newBatch(d)
 	defer batch.Flush()
 
-	return d.WriteRTP(batch, media.Outgoing{SequenceNumber: sequenceNumber, Timestamp: timestamp, Marker: marker, Payload: payload})
+	return d.WriteRTP(batch, &media.Outgoing{SequenceNumber: sequenceNumber, Timestamp: timestamp, Marker: marker, Payload: payload})
 }
 
 func within[T any](t testing.TB, what string, from <-chan T) T {

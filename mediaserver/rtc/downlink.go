@@ -145,27 +145,27 @@ func (d *Downlink) SSRC() uint32 {
 func (d *Downlink) Worker() int { return d.peer.worker }
 
 // WriteRTP seals one packet into the batch: ErrNotBound before the stream is bound and after it is removed.
-func (d *Downlink) WriteRTP(batch *udp.Batch, packet media.Outgoing) error {
+func (d *Downlink) WriteRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	b := d.binding.Load()
 	if b == nil {
 		return ErrNotBound
 	}
 
-	return d.seal(batch, &b.media, b.overhead, &packet, false)
+	return d.seal(batch, &b.media, b.overhead, packet, false)
 }
 
 // ResendRTP sends a packet once more: on the RTX stream if the client knows RTX (RFC 4588), else as it was. The packet is as
 // it was the first time.
-func (d *Downlink) ResendRTP(batch *udp.Batch, packet media.Outgoing) error {
+func (d *Downlink) ResendRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	b := d.binding.Load()
 	if b == nil {
 		return ErrNotBound
 	}
 	if b.rtx.context == nil {
-		return d.seal(batch, &b.media, b.overhead, &packet, false)
+		return d.seal(batch, &b.media, b.overhead, packet, false)
 	}
 	b.rtx.header.SequenceNumber = b.rtxNumber
-	err := d.seal(batch, &b.rtx, b.overhead, &packet, true)
+	err := d.seal(batch, &b.rtx, b.overhead, packet, true)
 	if err == nil {
 		b.rtxNumber++
 	}

@@ -209,7 +209,7 @@ func TestWriteRTPDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(2000, func() {
 		n++
 		batch.Room(2)
-		if err := errors.Join(d.WriteRTP(batch, media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3}), d.ResendRTP(batch, media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3})); err != nil {
+		if err := errors.Join(d.WriteRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3}), d.ResendRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3})); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -228,7 +228,7 @@ func BenchmarkWriteRTP(b *testing.B) {
 	for b.Loop() {
 		n++
 		batch.Room(1)
-		if err := d.WriteRTP(batch, media.Outgoing{SequenceNumber: n, Payload: payload}); err != nil {
+		if err := d.WriteRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload}); err != nil {
 			b.Fatal(err)
 		}
 	}

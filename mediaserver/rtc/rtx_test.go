@@ -62,7 +62,7 @@ func TestResendOnTheRetransmissionStream(t *testing.T) {
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
 	for range 2 {
-		if err := d.ResendRTP(batch, media.Outgoing{SequenceNumber: 4711, Timestamp: 90_000, Marker: true, Payload: []byte("payload"), Padding: 3}); err != nil {
+		if err := d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 4711, Timestamp: 90_000, Marker: true, Payload: []byte("payload"), Padding: 3}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,12 +103,12 @@ func TestResendWithoutRTXIsTheSamePacket(t *testing.T) {
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
 	for n := range uint16(3) {
-		if err := d.WriteRTP(batch, media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
+		if err := d.WriteRTP(batch, &media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for n := range uint16(3) {
-		if err := d.ResendRTP(batch, media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
+		if err := d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,8 +190,8 @@ func TestLargestPayloadLeaves(t *testing.T) {
 	var sizes []int
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sizes = append(sizes, len(datagram)) })
 	payload := make([]byte, maxPayloadBytes)
-	must(t, d.WriteRTP(batch, media.Outgoing{SequenceNumber: 1, Marker: true, Payload: payload}))
-	must(t, d.ResendRTP(batch, media.Outgoing{SequenceNumber: 1, Marker: true, Payload: payload}))
+	must(t, d.WriteRTP(batch, &media.Outgoing{SequenceNumber: 1, Marker: true, Payload: payload}))
+	must(t, d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 1, Marker: true, Payload: payload}))
 	batch.Flush()
 	// One more byte would not fit: the limit costs no sender a packet that could leave.
 	if want := []int{udp.MaxDatagram - 2, udp.MaxDatagram}; !slices.Equal(sizes, want) {
