@@ -42,6 +42,7 @@ type burst struct {
 
 	keyframe  bool   // a receiver may start within it
 	restarted bool   // some arrival is
+	layers    bool   // with it other layers are there than before
 	wishes    uint64 // wishes for the layer's keyframes before it was walked
 
 	handed     []bool       // which shards other workers walk
@@ -64,7 +65,7 @@ func (t *Track) fetch() *burst {
 // recycle gives the burst back. Nobody may use it any more.
 func (b *burst) recycle() {
 	b.arrivals, b.memory = b.arrivals[:0], b.memory[:0]
-	b.keyframe, b.restarted = false, false
+	b.keyframe, b.restarted, b.layers = false, false, false
 	b.waiting.Store(false)
 	b.switched.Store(false)
 	b.track.in.Lock()

@@ -26,10 +26,11 @@ type Edge struct {
 	track *Track
 	sink  Sink
 
-	// What Apply and Want want, ahead of state: forwarding.Reasons, cut and the layer.
+	// What Apply and Choose want, ahead of state: forwarding.Reasons, cut and the layer.
 	// State follows at the fence, or when a walk comes first.
-	want atomic.Uint32
-	off  bool // the track: guarded by Track.change
+	want   atomic.Uint32
+	chosen media.Layer // as its receiver has it; guarded by Track.change, as off
+	off    bool        // the track
 
 	written atomic.Uint32 // 1<<16 | the highest sequence number written; 0: none
 	present atomic.Uint32 // 1 + the layer that was forwarded last; 0: none was
@@ -55,7 +56,7 @@ type Edge struct {
 	resends         resends
 }
 
-// follow makes state what Apply and Want want. Call with mu held.
+// follow makes state what Apply and Choose want. Call with mu held.
 //
 // Afterwards the edge gets only bursts that are taken in from now on, of the wanted
 // layer or, if it was cut, of any. One under way might come from before the change,
@@ -83,7 +84,7 @@ func (e *Edge) follow() {
 }
 
 // lock takes mu, and follows if that is due: whoever looks at state sees at least
-// what Apply and Want wanted before.
+// what Apply and Choose wanted before.
 func (e *Edge) lock() {
 	e.mu.Lock()
 	if e.want.Load() != uint32(e.state.Withheld())|uint32(e.state.Wanted())<<layerShift {
@@ -244,7 +245,7 @@ func (e *Edge) publish() {
 	}
 }
 
-// wishToStart follows what Apply and Want want, and tells whether the edge now waits for a
+// wishToStart follows what Apply and Choose want, and tells whether the edge now waits for a
 // keyframe, and from when on the sender may be asked for it.
 func (e *Edge) wishToStart(now time.Time) (from time.Time, wanted bool) {
 	e.lock()
@@ -264,17 +265,7 @@ func (e *Edge) needsKeyframe() bool {
 // askKeyframe asks the sender for a keyframe of the wanted layer.
 func (e *Edge) askKeyframe(from time.Time, start bool) {
 	if k := e.track.keyframes; k != nil {
-		k.ask(wantedLayer(e.want.Load()), from, start)
-	}
-}
-
-// Want has the edge go on with a layer, from that one's next keyframe on, which is asked
-// for; the present layer flows until then. It waits for nothing, and changes nothing
-// while the edge is withheld but what it goes on with.
-func (e *Edge) Want(layer media.Layer) {
-	e.track.want(e, layer)
-	if from, wanted := e.wishToStart(time.Now()); wanted {
-		e.askKeyframe(from, true)
+		k.ask(media.LayersOf(wantedLayer(e.want.Load())), from, start)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
-	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // Change is a change of the reasons to withhold one edge. Withhold wins over
@@ -85,20 +84,13 @@ func (t *Track) release(changes []Change) {
 // out edges that are withheld. The keyframes that edges now wait for are asked for, one
 // for all that go on with the same layer.
 func (t *Track) follow(changes []Change) {
-	var wishes [media.MaxLayers]time.Time
+	var wishes wishes
 	now := time.Now()
 	for _, c := range changes {
-		if at, wants := c.Edge.wishToStart(now); wants {
-			wish := &wishes[wantedLayer(c.Edge.want.Load())]
-			if wish.IsZero() || at.Before(*wish) {
-				*wish = at
-			}
-		}
+		wishes.add(c.Edge, now)
 	}
-	for layer, from := range wishes {
-		if !from.IsZero() && t.keyframes != nil {
-			t.keyframes.ask(media.Layer(layer), from, true)
-		}
+	if t.keyframes != nil {
+		wishes.ask(t.keyframes)
 	}
 }
 

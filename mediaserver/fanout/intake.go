@@ -36,6 +36,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 			KeyframeStart: said.KeyframeStart && (t.config.Kind == media.Video || p.SequenceNumber > l.highest),
 		}
 		t.arrived = now
+		b.layers = t.presence.Receive(b.layer, p.Marker, now) || b.layers
 		l.highest = max(l.highest, p.SequenceNumber)
 		number, fresh := l.store.add(facts, p.Payload)
 		if !fresh {

@@ -16,6 +16,9 @@ const (
 	// keyframeInterval is the least time between two requests: each one costs
 	// the sender, and every receiver, a keyframe's bandwidth.
 	keyframeInterval = 200 * time.Millisecond
+	// togetherTime is how soon after a request a keyframe of another layer is taken for
+	// an answer to it: encoders take the next frame of each.
+	togetherTime = 300 * time.Millisecond
 )
 
 // keyframes is the only place that asks a sender for keyframes. One request is in
@@ -33,7 +36,9 @@ type keyframes struct {
 
 	mu        sync.Mutex
 	layers    [media.MaxLayers]pending
-	last      time.Time // of the last request, whatever it was for
+	last      time.Time    // of the last request,
+	asked     media.Layers // and what it was for
+	together  bool         // the sender was seen to answer for layers that it was not asked for
 	allowance allowance
 
 	wake chan struct{}
@@ -51,6 +56,8 @@ type pending struct {
 	heard     bool          // and something of the layer has come since
 	retry     time.Duration // how long the last request may stay unanswered
 	last      time.Time     // of the last request for the layer
+	lent      bool          // which was for another layer
+	answered  time.Time     // when the last keyframe came
 	wishes    uint64
 }
 
@@ -68,34 +75,56 @@ func (k *keyframes) close() {
 	<-k.done
 }
 
-// ask wishes for a keyframe of the layer newer than the last one that arrived, and not to
-// be asked for before from. start tells that somebody's stream begins with it: that is
+// ask wishes for keyframes of the layers newer than the last ones that arrived, and not to
+// be asked for before from. start tells that somebody's stream begins with them: that is
 // not kept waiting even if the sender seems to be muted.
-func (k *keyframes) ask(layer media.Layer, from time.Time, start bool) {
+func (k *keyframes) ask(layers media.Layers, from time.Time, start bool) {
 	k.mu.Lock()
-	p := &k.layers[layer]
-	p.wishes++
 	now := time.Now()
 	at := k.earliest(now, from, start)
-	switch {
-	case p.out && (now.Sub(p.last) < keyframeRetry || !p.heard && !start), // the request that is out is for it, too
-		p.scheduled && !at.Before(p.due):
-		k.mu.Unlock()
-		k.counters.KeyframeRequestsCoalesced.Add(1)
-		return
+	for i := range k.layers {
+		layer := media.Layer(i)
+		if !layers.Has(layer) {
+			continue
+		}
+		p := &k.layers[i]
+		p.wishes++
+		if k.covered(p, now, start) || p.scheduled && !at.Before(p.due) {
+			layers &^= media.LayersOf(layer)
+			k.counters.KeyframeRequestsCoalesced.Add(1)
+			continue
+		}
+		p.scheduled, p.due, p.start = true, at, p.start || start
 	}
-	p.scheduled, p.due, p.start = true, at, p.start || start
 	early := at.After(now)
-	if early {
+	switch {
+	case layers == 0:
+	case early:
 		k.counters.KeyframeRequestsDeferred.Add(1)
-	} else {
-		k.sending(now, media.LayersOf(layer))
+	default:
+		k.sending(now, layers)
 	}
 	k.mu.Unlock()
-	if !early {
-		k.request(media.LayersOf(layer))
+	if layers != 0 && !early {
+		k.request(layers)
 	}
 	k.look()
+}
+
+// covered tells whether a request that is out is for a wish, too. One for another layer is,
+// where the sender answers each with a keyframe of every layer. Call with mu held.
+func (k *keyframes) covered(p *pending, now time.Time, start bool) bool {
+	if p.out && (now.Sub(p.last) < keyframeRetry || !p.heard && !start) {
+		return true
+	}
+	if !k.together || now.Sub(k.last) >= keyframeRetry || !p.answered.Before(k.last) {
+		return false
+	}
+	if !p.scheduled {
+		p.sending(k.last)
+		p.scheduled, p.lent = true, true
+	}
+	return true
 }
 
 // earliest is when the next request may be sent. Call with mu held.
@@ -143,7 +172,7 @@ func (k *keyframes) sending(now time.Time, layers media.Layers) {
 			k.layers[layer].sending(now)
 		}
 	}
-	k.last, k.allowance = now, k.allowance.spend(now)
+	k.last, k.asked, k.allowance = now, layers, k.allowance.spend(now)
 	k.counters.KeyframeRequests.Add(1)
 }
 
@@ -153,7 +182,7 @@ func (p *pending) sending(now time.Time) {
 	} else {
 		p.retry = keyframeRetry
 	}
-	p.out, p.heard, p.start = true, false, false
+	p.out, p.heard, p.start, p.lent = true, false, false, false
 	p.last, p.due = now, now.Add(p.retry)
 }
 
@@ -171,8 +200,13 @@ func (k *keyframes) wished(layer media.Layer) uint64 {
 func (k *keyframes) arrived(layer media.Layer, wishes uint64, waiting bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if p := &k.layers[layer]; !waiting && wishes == p.wishes {
-		p.scheduled, p.out, p.start = false, false, false
+	p := &k.layers[layer]
+	p.answered = time.Now()
+	if !k.asked.Has(layer) && p.answered.Sub(k.last) < togetherTime {
+		k.together = true
+	}
+	if !waiting && wishes == p.wishes {
+		p.scheduled, p.out, p.start, p.lent = false, false, false, false
 	}
 }
 
@@ -246,6 +280,9 @@ func (k *keyframes) repeat() {
 			p.out, p.start = p.out && p.scheduled, p.start && p.scheduled
 			layers &^= media.LayersOf(layer)
 		default:
+			if p.lent { // and was not answered
+				k.together, p.lent = false, false
+			}
 			if p.due = k.earliest(now, from[i], p.start); p.due.After(now) {
 				layers &^= media.LayersOf(layer)
 			}

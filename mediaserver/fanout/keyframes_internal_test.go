@@ -19,13 +19,13 @@ func TestRepetitionYieldsToANewerRequest(t *testing.T) {
 			if !overtaken {
 				overtaken = true
 				k.arrived(0, k.wished(0), false)
-				k.ask(0, time.Time{}, true)
+				k.ask(media.LayersOf(0), time.Time{}, true)
 			}
 			return time.Time{}, true
 		}
 		k = startKeyframes(func(media.Layers) { sent <- struct{}{} }, wanted, &Counters{})
 		defer k.close()
-		k.ask(0, time.Time{}, true)
+		k.ask(media.LayersOf(0), time.Time{}, true)
 		time.Sleep(keyframeRetry + time.Millisecond)
 		synctest.Wait()
 		if len(sent) != 2 {

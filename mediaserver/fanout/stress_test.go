@@ -70,7 +70,7 @@ type crowd struct {
 
 type sender struct {
 	video, audio *fanout.Track
-	number       uint64
+	numbers      [media.MaxLayers]uint64
 	spoken       uint64
 	bursts       atomic.Int64 // walked, as far as this worker walks them
 }
@@ -94,21 +94,33 @@ func startCrowd(t *testing.T, senders int) *crowd {
 	return c
 }
 
-// turn is a frame of video, small or large, with audio; on the reader's goroutine.
+// turn is a frame of video, small or large, in each layer, and audio; on the reader's
+// goroutine. The highest layer comes and goes.
 func (s *sender) turn(batch *udp.Batch) {
-	n := 1 + int(s.number%40)
+	for layer := range media.Layer(media.MaxLayers) {
+		if layer == 2 && time.Now().UnixMilli()/700%2 == 1 {
+			continue
+		}
+		s.video.ReceiveRTP(batch, s.frame(layer))
+	}
+	s.audio.ReceiveRTP(batch, []media.Received{packet(s.spoken, "a", false)})
+	s.spoken++
+	s.bursts.Add(1)
+}
+
+func (s *sender) frame(layer media.Layer) []media.Received {
+	number := &s.numbers[layer]
+	n := 1 + int(*number%40)
 	frame := make([]media.Received, n)
 	for i := range frame {
-		frame[i] = packet(s.number, "d", i == n-1 && n%3 != 0)
-		s.number++
+		frame[i] = packet(*number, "d", i == n-1 && n%3 != 0)
+		frame[i].Layer = layer
+		*number++
 	}
 	if n%2 == 0 {
 		frame[0].Payload[0] = 'K'
 	}
-	s.video.ReceiveRTP(batch, frame)
-	s.audio.ReceiveRTP(batch, []media.Received{packet(s.spoken, "a", false)})
-	s.spoken++
-	s.bursts.Add(1)
+	return frame
 }
 
 func (c *crowd) stopped() bool {
@@ -185,13 +197,14 @@ func (c *crowd) nack(worker int, e *fanout.Edge, numbers ...uint16) {
 	<-done
 }
 
-// complain is a receiver that asks for packets and keyframes all the time.
+// complain is a receiver that asks for packets, keyframes and other layers all the time.
 func (c *crowd) complain(e *fanout.Edge) {
 	for !c.stopped() {
 		if last, ok := e.LastSequenceNumber(); ok {
 			c.nack(rand.IntN(2), e, last, last-1, last-uint16(rand.IntN(20)))
 		}
 		e.ReceivePLI()
+		e.Choose(media.Layer(rand.IntN(media.MaxLayers)))
 		runtime.Gosched()
 	}
 }
@@ -245,7 +258,7 @@ func (c *crowd) comeAndGo(t *testing.T, s *sender, worker, rounds int) {
 // packet beyond its last number reaches the receiver, whatever senders, workers, the
 // receivers' feedback and other changes do meanwhile.
 func TestFenceUnderStress(t *testing.T) {
-	const receivers, rounds = 4, 40
+	const receivers, rounds = 4, 80
 	c := startCrowd(t, 3)
 	var acting, users sync.WaitGroup
 	var heard [][]*recorder

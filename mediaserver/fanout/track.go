@@ -64,6 +64,7 @@ type Track struct {
 	in       sync.Mutex // guards all that follows
 	layers   [media.MaxLayers]layer
 	timeline forwarding.Timeline
+	presence forwarding.Presence
 	arrived  time.Time // when the last packet came
 	spare    []*burst  // memory used again
 }
@@ -123,7 +124,9 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15)))}
 	e.state.Withhold(withheld)
 	e.want.Store(uint32(withheld) | cut)
+	e.chosen = media.MaxLayers - 1
 	t.change.Lock()
+	e.aim(t.there())
 	longer := append(*t.all.Load(), e)
 	t.all.Store(&longer)
 	if withheld == 0 {
@@ -178,24 +181,6 @@ func (t *Track) refresh() {
 	}
 	for i := range t.shards {
 		t.shards[i].open.Store(&open[i])
-	}
-}
-
-// want notes the layer that an edge is to go on with.
-func (t *Track) want(e *Edge, layer media.Layer) {
-	t.change.Lock()
-	defer t.change.Unlock()
-	for {
-		before := e.want.Load()
-		if wantedLayer(before) == layer {
-			return
-		}
-		if e.want.CompareAndSwap(before, before&(1<<layerShift-1)|uint32(layer)<<layerShift) {
-			break
-		}
-	}
-	if !e.off {
-		t.refresh()
 	}
 }
 

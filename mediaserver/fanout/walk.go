@@ -38,6 +38,9 @@ func (t *Track) receive(batch *udp.Batch, packets []media.Received) {
 		b.recycle()
 		return
 	}
+	if b.layers {
+		t.aim(b)
+	}
 	if b.keyframe && t.keyframes != nil {
 		b.wishes = t.keyframes.wished(b.layer) // before any snapshot is looked at
 	}
@@ -121,7 +124,7 @@ func (b *burst) done() {
 	if b.references.Add(-1) != 0 {
 		return
 	}
-	t, layer, waiting := b.track, b.layer, b.waiting.Load()
+	t, layer, waiting, layers := b.track, b.layer, b.waiting.Load(), b.layers
 	if b.keyframe && t.keyframes != nil {
 		t.keyframes.arrived(layer, b.wishes, waiting)
 	}
@@ -133,5 +136,8 @@ func (b *burst) done() {
 	b.recycle()
 	if waiting && t.keyframes != nil {
 		t.keyframes.ensure(layer)
+	}
+	if layers {
+		t.askForWanted()
 	}
 }

@@ -34,7 +34,9 @@ func (w *wire) WriteRTP(batch *udp.Batch, p *media.Outgoing) error {
 	binary.BigEndian.PutUint16(datagram[2:], p.SequenceNumber)
 	binary.BigEndian.PutUint32(datagram[4:], p.Timestamp)
 	binary.BigEndian.PutUint32(datagram[8:], w.ssrc)
-	clear(datagram[12+copy(datagram[12:], p.Payload):])
+	n := copy(datagram[12:], p.Payload)
+	p.Patch.Apply(datagram[12:])
+	clear(datagram[12+n:])
 	if p.Padding != 0 {
 		datagram[0] |= 0x20
 		datagram[len(datagram)-1] = p.Padding

@@ -228,6 +228,35 @@ func TestResumedEdgeSkipsBurstsFromBefore(t *testing.T) {
 	})
 }
 
+// A burst of a layer that is under way when the layer is chosen must not start the edge, for
+// the burst behind it may have gone by without the edge.
+func TestChoiceSkipsBurstsFromBefore(t *testing.T) {
+	onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, _ func(...int64)) {
+		of := func(layer media.Layer, burst []media.Received) []media.Received {
+			for i := range burst {
+				burst[i].Layer = layer
+			}
+			return burst
+		}
+		other, sink := &recorder{worker: 1}, &recorder{worker: 1}
+		track.AddEdge(other, 0)
+		e := track.AddEdge(sink, 0)
+		e.Choose(0)
+		track.ReceiveRTP(h.batches[0], []media.Received{packet(1, "K", true)})
+		track.ReceiveRTP(h.batches[0], of(2, []media.Received{packet(1, "x", true)}))
+		wantBytes(t, sink, "K")
+		track.ReceiveRTP(h.batches[0], of(2, many(2, "K"))) // under way to the other
+		e.Choose(2)
+		h.run(t, 1, 1)
+		if _, bytes := other.got(); len(bytes) != 33 {
+			t.Fatalf("the other edge got %q", bytes)
+		}
+		wantBytes(t, sink, "K")
+		track.ReceiveRTP(h.batches[0], of(2, []media.Received{packet(50, "K", true)}))
+		wantBytes(t, sink, "KK")
+	})
+}
+
 // Hazard 6: a wish for a keyframe that is made while a keyframe is walked, after the
 // wisher's turn, is not taken for answered when the last shard is done.
 func TestWishBetweenTwoShards(t *testing.T) {

@@ -27,3 +27,12 @@ func (s Layers) Has(layer Layer) bool { return s&(1<<layer) != 0 }
 
 // Len is how many there are.
 func (s Layers) Len() int { return bits.OnesCount8(uint8(s)) }
+
+// Nearest is the layer of the set to have in place of one: it if it is there, else the
+// next lower, else the lowest; false when the set is empty.
+func (s Layers) Nearest(layer Layer) (nearest Layer, ok bool) {
+	if lower := s & (1<<(layer+1) - 1); lower != 0 {
+		return Layer(bits.Len8(uint8(lower)) - 1), true
+	}
+	return Layer(bits.TrailingZeros8(uint8(s))), s != 0
+}

@@ -1,0 +1,283 @@
+package fanout_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
+)
+
+// simulcast is a sender with three layers on a clock of its own, and what was asked of it.
+type simulcast struct {
+	track    *fanout.Track
+	next     [media.MaxLayers]uint64
+	requests []media.Layers
+}
+
+func startSimulcast(config fanout.Config) *simulcast {
+	s := &simulcast{next: [media.MaxLayers]uint64{numbers.Apart, 2 * numbers.Apart, 3 * numbers.Apart}}
+	config.Kind, config.RequestKeyframe = media.Video, func(layers media.Layers) { s.requests = append(s.requests, layers) }
+	if config.Inspect == nil {
+		config.Inspect = inspect
+	}
+	s.track = fanout.NewTrack(config)
+	return s
+}
+
+// frame makes a frame of one packet. Each layer has a clock of its own.
+func (s *simulcast) frame(layer media.Layer, payload string) media.Received {
+	p := media.Received{
+		Layer: layer, SSRC: 100 + uint32(layer), SequenceNumber: s.next[layer], Marker: true, Payload: []byte(payload),
+		Timestamp: 1_000_000*uint32(layer) + uint32(time.Now().UnixMilli())*90,
+	}
+	s.next[layer]++
+	return p
+}
+
+// send has the sender send frames of one layer, one for each letter.
+func (s *simulcast) send(layer media.Layer, letters string) {
+	for _, letter := range letters {
+		s.track.ReceiveRTP(batch(), []media.Received{s.frame(layer, string(letter))})
+	}
+}
+
+// tick sends frames of layers, one each, again and again.
+func (s *simulcast) tick(times int, layers ...media.Layer) {
+	for range times {
+		time.Sleep(33 * time.Millisecond)
+		for _, layer := range layers {
+			s.send(layer, string(rune('a'+layer)))
+		}
+	}
+}
+
+func (s *simulcast) wantRequests(t *testing.T, want ...media.Layers) {
+	t.Helper()
+	synctest.Wait()
+	if !slices.Equal(s.requests, want) {
+		t.Errorf("keyframes were asked of %03b, want %03b", s.requests, want)
+	}
+	s.requests = nil
+}
+
+// A receiver goes on with the layer that it chose at that one's keyframe; until then the
+// present one flows, and what left on it can be asked for afterwards.
+func TestChoice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{}), &recorder{}
+		defer s.track.Close()
+		e := s.track.AddEdge(sink, 0)
+		e.Choose(0)
+		s.send(0, "K")
+		s.send(2, "x")
+		s.wantRequests(t, media.LayersOf(0))
+		time.Sleep(time.Second)
+		e.Choose(2)
+		s.wantRequests(t, media.LayersOf(2))
+		s.send(2, "y")
+		s.send(0, "a")
+		s.send(2, "Kc")
+		s.send(0, "b")
+		n := wantBytes(t, sink, "KaKc")
+		wantContiguous(t, n)
+		e.ReceiveNACK(batch(), n)
+		wantBytes(t, sink, "KaKcKaKc")
+		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{resume(e)})
+		e.ReceiveNACK(batch(), n)
+		s.send(0, "K")
+		s.send(2, "K")
+		if n := wantBytes(t, sink, "KaKcKaKcK"); n[8] != n[3]+1 {
+			t.Errorf("number %d after a pause, want %d", n[8], n[3]+1)
+		}
+	})
+}
+
+// An edge for which nothing was chosen takes the highest layer there is, with that one's
+// first packet if it is a keyframe's: nobody is asked for another.
+func TestHighestLayerByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{}), &recorder{}
+		defer s.track.Close()
+		s.track.AddEdge(sink, 0)
+		s.send(0, "K")
+		s.wantRequests(t, media.LayersOf(0))
+		time.Sleep(200 * time.Millisecond)
+		s.send(2, "Kc")
+		s.send(0, "a")
+		s.send(1, "K")
+		wantContiguous(t, wantBytes(t, sink, "KKc"))
+		s.wantRequests(t)
+	})
+}
+
+// A layer that is silent while others come is replaced at once, and is gone back to when it
+// has come for a while.
+func TestVanishingLayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{}), &recorder{}
+		defer s.track.Close()
+		e := s.track.AddEdge(sink, 0)
+		for _, layer := range []media.Layer{2, 1, 0} {
+			s.send(layer, "K")
+		}
+		s.wantRequests(t, media.LayersOf(0)) // with the edge, when nothing was known yet
+		s.tick(10, 0, 1, 2)
+		s.tick(17, 0, 1) // 561 ms
+		s.wantRequests(t, media.LayersOf(1))
+		s.send(1, "K")
+		s.tick(10, 0, 1)
+		if layer, flows := e.Layer(); layer != 1 || !flows {
+			t.Fatalf("layer %d, %v, want 1", layer, flows)
+		}
+		s.tick(40, 0, 1, 2) // 1.3 s
+		s.wantRequests(t, media.LayersOf(2))
+		s.send(2, "K")
+		s.tick(1, 0, 1, 2)
+		numbers, bytes := sink.got()
+		wantContiguous(t, numbers)
+		if got := string(bytes[len(bytes)-2:]); got != "Kc" {
+			t.Errorf("the last are %q, want Kc", got)
+		}
+	})
+}
+
+// A pause leaves all layers; what is chosen meanwhile, or vanishes, wants no keyframe, and
+// the edge resumes on the layer that is wanted then.
+func TestPauseStandsAboveLayers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{}), &recorder{}
+		defer s.track.Close()
+		e := s.track.AddEdge(sink, 0)
+		s.send(2, "K")
+		s.send(0, "K")
+		e.Choose(0)
+		s.requests = nil
+		fanout.Apply([]fanout.Change{pause(e)}) // between two layers
+		before, _ := e.LastSequenceNumber()
+		e.ReceivePLI()
+		e.Choose(2)
+		s.send(0, "Ka")
+		s.send(2, "Kc")
+		s.tick(20, 0)
+		e.Choose(1)
+		s.wantRequests(t)
+		if last, _ := e.LastSequenceNumber(); last != before {
+			t.Errorf("number %d after %d, the last of a paused edge", last, before)
+		}
+		fanout.Apply([]fanout.Change{resume(e)})
+		s.wantRequests(t, media.LayersOf(0)) // the nearest to 1 that is there
+		s.send(0, "K")
+		wantContiguous(t, wantBytes(t, sink, "KK"))
+	})
+}
+
+// Receivers of several layers that resume at once cost one request. Where the sender is
+// seen to answer one for all layers, a wish for one serves the others.
+func TestRequestsAreForAllLayersAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSimulcast(fanout.Config{})
+		defer s.track.Close()
+		var edges []*fanout.Edge
+		var changes []fanout.Change
+		for layer := range media.Layer(media.MaxLayers) {
+			e := s.track.AddEdge(&recorder{}, forwarding.Paused)
+			e.Choose(layer)
+			edges, changes = append(edges, e), append(changes, resume(e))
+			s.send(layer, "K")
+		}
+		fanout.Apply(changes)
+		all := media.LayersOf(0, 1, 2)
+		s.wantRequests(t, all)
+		s.send(0, "K")
+		s.send(1, "K")
+		time.Sleep(keyframeRetry)
+		s.wantRequests(t, media.LayersOf(2)) // alone is asked for again
+		for layer := range media.Layer(media.MaxLayers) {
+			s.send(layer, "K") // all of them answer
+		}
+		time.Sleep(2 * time.Second)
+		edges[0].ReceivePLI()
+		edges[1].ReceivePLI()
+		s.wantRequests(t, media.LayersOf(0))
+		s.send(0, "K")
+		time.Sleep(keyframeRetry)
+		s.wantRequests(t, media.LayersOf(1)) // the sender does so no more
+	})
+}
+
+const keyframeRetry = 500 * time.Millisecond
+
+// Layers are on one timeline, and a receiver's reports are those of the layer that it gets,
+// moved as its packets are.
+func TestLayersShareATimeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{}), &recorder{}
+		defer s.track.Close()
+		e := s.track.AddEdge(sink, 0)
+		e.Choose(0)
+		s.send(0, "K")
+		time.Sleep(7 * time.Millisecond) // the other layer's encoder is slower
+		p := s.frame(1, "x")
+		p.Timestamp -= 7 * 90
+		s.track.ReceiveRTP(batch(), []media.Received{p})
+		report := func(layer media.Layer) {
+			now := uint32(time.Now().UnixMilli())
+			s.track.ReceiveSenderReport(batch(), layer, uint64(now)<<32/1000, 1_000_000*uint32(layer)+now*90)
+		}
+		report(0)
+		report(1)
+		time.Sleep(100 * time.Millisecond)
+		e.Choose(1)
+		s.send(1, "K")
+		report(0)
+		report(1)
+		if ticks := sink.times[1] - sink.times[0]; ticks != 107*90 {
+			t.Errorf("%d ticks between two frames 107 ms apart, want %d", ticks, 107*90)
+		}
+		if len(sink.clocks) != 2 || sink.clocks[1].rtpTime != sink.times[1] {
+			t.Errorf("reports of %v, packets at %v", sink.clocks, sink.times)
+		}
+	})
+}
+
+// Picture ids go on across layers, and what is sent again has those that it had.
+func TestPictureIDsGoOnAcrossLayers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{Inspect: codecs.VP8.Inspect}), &payloads{}
+		defer s.track.Close()
+		e := s.track.AddEdge(sink, 0)
+		e.Choose(0)
+		picture := func(layer media.Layer, id byte, key bool) {
+			p := s.frame(layer, "")
+			p.Payload = []byte{0x90, 0x80, 0x80, id, 1}
+			if key {
+				p.Payload[4] = 0
+			}
+			s.track.ReceiveRTP(batch(), []media.Received{p})
+		}
+		picture(0, 10, true)
+		picture(2, 200, true)
+		picture(0, 11, false)
+		e.Choose(2)
+		picture(2, 201, true)
+		picture(2, 202, false)
+		fanout.Apply([]fanout.Change{pause(e)})
+		picture(2, 203, false)
+		e.Choose(0)
+		fanout.Apply([]fanout.Change{resume(e)})
+		picture(0, 40, true)
+		e.Choose(2)
+		picture(2, 210, true)
+		e.ReceiveNACK(batch(), sink.numbers[4:])
+		if want := []byte{10, 11, 12, 13, 14, 15, 14, 15}; !slices.Equal(sink.ids, want) {
+			t.Errorf("picture ids %v, want %v", sink.ids, want)
+		}
+	})
+}

@@ -1,0 +1,69 @@
+package forwarding
+
+import (
+	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
+
+const (
+	// silence is how long nothing may come of a layer, while absentFrames frames come of
+	// another one, until it counts as gone. Senders stop a layer for want of bandwidth or
+	// time, and do not say so. Where all are silent the sender is muted.
+	silence      = 500 * time.Millisecond
+	absentFrames = 5
+	// steady is for how long a layer that was gone has to come until it counts again: one
+	// that comes and goes would make its receivers change over each time.
+	steady = time.Second
+)
+
+// Presence tells which of a sender's layers there are, by what comes of them. A layer
+// counts with its first packet. The zero Presence has heard of none. It changes in place.
+type Presence struct {
+	layers [media.MaxLayers]heard
+	there  media.Layers
+}
+
+// heard is what came of one layer.
+type heard struct {
+	ever   bool
+	first  time.Time              // since it was silent last
+	last   time.Time              // packet
+	others [media.MaxLayers]uint8 // frames of each other layer since then
+}
+
+// Receive takes in a packet, and tells whether the layers there are have changed.
+func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (changed bool) {
+	before := p.there
+	h := &p.layers[layer]
+	if !h.ever || p.there.Has(layer) {
+		p.there |= media.LayersOf(layer)
+	} else if now.Sub(h.last) >= silence {
+		h.first = now
+	}
+	if !p.there.Has(layer) && now.Sub(h.first) >= steady {
+		p.there |= media.LayersOf(layer)
+	}
+	h.ever, h.last, h.others = true, now, [media.MaxLayers]uint8{}
+	for other := range p.layers {
+		if media.Layer(other) != layer && p.there.Has(media.Layer(other)) {
+			p.miss(media.Layer(other), layer, endsFrame, now)
+		}
+	}
+	return p.there != before
+}
+
+// miss notes what came of another layer while nothing came of this one.
+func (p *Presence) miss(layer, other media.Layer, endsFrame bool, now time.Time) {
+	h := &p.layers[layer]
+	if endsFrame && h.others[other] < absentFrames {
+		h.others[other]++
+	}
+	if h.others[other] >= absentFrames && now.Sub(h.last) >= silence {
+		p.there &^= media.LayersOf(layer)
+		h.first = now
+	}
+}
+
+// There is the layers that come.
+func (p *Presence) There() media.Layers { return p.there }

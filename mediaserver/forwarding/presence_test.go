@@ -1,0 +1,84 @@
+package forwarding_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
+
+// Each layer sends a frame of one packet every so many ms, in the time given; what is
+// there is looked at as time goes on.
+func TestPresence(t *testing.T) {
+	type sends struct {
+		layer       media.Layer
+		every       int
+		from, until int // ms
+		unmarked    bool
+	}
+	type looks struct {
+		at    int // ms
+		there media.Layers
+	}
+	for name, test := range map[string]struct {
+		sends []sends
+		looks []looks
+	}{
+		"each counts with its first packet": {
+			[]sends{{layer: 0, every: 33, until: 2000}, {layer: 2, every: 33, from: 380, until: 2000}},
+			[]looks{{0, media.LayersOf(0)}, {370, media.LayersOf(0)}, {400, media.LayersOf(0, 2)}},
+		},
+		"one vanishes": {
+			[]sends{{layer: 0, every: 33, until: 4000}, {layer: 2, every: 33, until: 1000}},
+			[]looks{{1400, media.LayersOf(0, 2)}, {1540, media.LayersOf(0)}, {4000, media.LayersOf(0)}},
+		},
+		"beside one of few frames": {
+			[]sends{{layer: 0, every: 200, until: 4000}, {layer: 2, every: 33, until: 1000}},
+			[]looks{{1790, media.LayersOf(0, 2)}, {1810, media.LayersOf(0)}},
+		},
+		"frames that do not end count for nothing": {
+			[]sends{{layer: 0, every: 33, until: 4000, unmarked: true}, {layer: 2, every: 33, until: 1000}},
+			[]looks{{4000, media.LayersOf(0, 2)}},
+		},
+		"all are silent": {
+			[]sends{{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000}, {layer: 0, every: 33, from: 9000, until: 9100}},
+			[]looks{{8000, media.LayersOf(0, 2)}, {9050, media.LayersOf(0, 2)}},
+		},
+		"one returns": {
+			[]sends{{layer: 0, every: 33, until: 9000}, {layer: 2, every: 33, until: 1000}, {layer: 2, every: 33, from: 3000, until: 9000}},
+			[]looks{{2900, media.LayersOf(0)}, {3900, media.LayersOf(0)}, {4100, media.LayersOf(0, 2)}, {9000, media.LayersOf(0, 2)}},
+		},
+		"one comes and goes": {
+			[]sends{
+				{layer: 0, every: 33, until: 9000}, {layer: 2, every: 33, until: 1000},
+				{layer: 2, every: 33, from: 3000, until: 3300}, {layer: 2, every: 33, from: 4000, until: 4300}, {layer: 2, every: 33, from: 5000, until: 5300},
+			},
+			[]looks{{4100, media.LayersOf(0)}, {5290, media.LayersOf(0)}},
+		},
+		"the lowest vanishes": {
+			[]sends{{layer: 0, every: 33, until: 1000}, {layer: 1, every: 33, until: 4000}},
+			[]looks{{1600, media.LayersOf(1)}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p forwarding.Presence
+			begin := time.Unix(0, 0)
+			for ms := 0; ms <= 9000; ms++ {
+				for _, s := range test.sends {
+					if ms >= s.from && ms <= s.until && (ms-s.from)%s.every == 0 {
+						before := p.There()
+						if changed := p.Receive(s.layer, !s.unmarked, begin.Add(time.Duration(ms)*time.Millisecond)); changed != (p.There() != before) {
+							t.Fatalf("at %d ms: %03b, then %03b, changed: %v", ms, before, p.There(), changed)
+						}
+					}
+				}
+				for _, l := range test.looks {
+					if l.at == ms && p.There() != l.there {
+						t.Errorf("at %d ms %03b are there, want %03b", ms, p.There(), l.there)
+					}
+				}
+			}
+		})
+	}
+}
