@@ -18,14 +18,6 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// defaultVideoBitRate is what a sender may use when its connect names no rate,
-// in bit/s: enough for a browser to reach the rate that its picture size asks
-// for.
-const defaultVideoBitRate = 5_000_000
-
-// defaultAudioBitRate is the same for audio, in bit/s.
-const defaultAudioBitRate = 128_000
-
 // member is a connection in its channel. connection, client, peer, created, tracks
 // and wants never change; the channel's mutex guards the rest.
 type member struct {
@@ -148,19 +140,14 @@ func (m *member) uplink(kind media.Kind, wanted *signaling.Media, socket *udp.So
 	}
 
 	config := fanout.Config{Kind: kind, Inspect: codecs.Opus.Inspect, Workers: socket, Counters: metrics.fanout, Log: log}
-	bitRate := defaultAudioBitRate
 	if kind == media.Video {
 		config.Inspect = codecs.VP8.Inspect
 		config.RequestKeyframe = func(media.Layers) { m.peer.RequestKeyframe() }
-		bitRate = defaultVideoBitRate
-	}
-	if wanted.BitRate > 0 {
-		bitRate = wanted.BitRate * 1000
 	}
 	track := fanout.NewTrack(config)
 	m.tracks[kind] = track
 
-	return &rtc.Uplink{MaxBitRate: bitRate, Receiver: track}
+	return &rtc.Uplink{MaxBitRate: wanted.BitRate * 1000, Receiver: track}
 }
 
 // close ends the member's transport and streams and waits for them.

@@ -35,6 +35,8 @@ type answeredMedia struct {
 	types           payloadTypes
 	// ssrc is of what the client sends, rtx of its retransmissions; 0: not declared.
 	ssrc, rtx uint32
+	// transportCC is uplink.transportCC.
+	transportCC uint8
 }
 
 // maxCredentialBytes of an ICE user name fragment or password (RFC 8839 section 5.4).
@@ -144,6 +146,7 @@ func readMedia(description *sdp.SessionDescription, section *sdp.MediaDescriptio
 		}
 	}
 	read.readSSRCs(section)
+	read.transportCC = readTransportCC(section, read.types.media)
 
 	return read
 }

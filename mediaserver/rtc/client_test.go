@@ -71,20 +71,25 @@ func newClientOn(t testing.TB, mux ice.UDPMux, audio, video bool) *client {
 		if mux != nil {
 			settings.SetICEUDPMux(mux)
 		}
-	}, audio, video)
+	}, nil, audio, video)
 }
 
-// newClientWith makes a client with settings of the test's.
-func newClientWith(t testing.TB, set func(*webrtc.SettingEngine), audio, video bool) *client {
+// newClientWith makes a client with settings of the test's, and media; nil: as they are.
+func newClientWith(t testing.TB, set func(*webrtc.SettingEngine), know func(*webrtc.MediaEngine), audio, video bool) *client {
 	t.Helper()
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
 	}
+	if know != nil {
+		know(media)
+	}
 	settings := webrtc.SettingEngine{LoggerFactory: loggers{quiet()}}
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	set(&settings)
+	if set != nil {
+		set(&settings)
+	}
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings),
 		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{})

@@ -126,7 +126,7 @@ func TestDTLSRolesAndProfiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newConnection(t, newEngine(t), true)
-			c.client = newClientWith(t, set, true, true)
+			c.client = newClientWith(t, set, nil, true, true)
 			negotiate(t, c.peer, c.client)
 			within(t, "connection", c.connected)
 			within(t, "connection at the client", c.client.connected)
@@ -146,7 +146,7 @@ func TestDTLSRolesAndProfiles(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func TestAttributesBehindTheIntegrityAreIgnored(t *testing.T) {
 // The fingerprint is compared in the other role too.
 func TestAnotherCertificateIsRefusedByTheClientRole(t *testing.T) {
 	c := newConnection(t, newEngine(t), true)
-	c.client = newClientWith(t, func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer)) }, true, true)
+	c.client = newClientWith(t, func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer)) }, nil, true, true)
 	offer, err := c.peer.Offer()
 	must(t, err)
 	must(t, c.peer.Answer(attribute(c.client.answer(t, offer), "fingerprint", "sha-256 "+c.peer.engine.identity.fingerprint)))

@@ -83,6 +83,7 @@ func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inbou
 	reception := &stream.uplink.reception
 	payload, ok := []byte(nil), false
 	if err == nil {
+		p.arrived(stream.uplink, plain, now)
 		payload, ok = rtpPayload(plain)
 	}
 	switch {

@@ -110,6 +110,7 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 		}
 		sends = append(sends, u.kind)
 		u.reception.restart(answer.ssrc)
+		u.transportCC = answer.transportCC
 		streams = append(streams, inboundStream{ssrc: answer.ssrc, payloadType: answer.types.media, uplink: u})
 		if answer.rtx != 0 {
 			again := inboundStream{ssrc: answer.rtx, payloadType: answer.types.rtx, uplink: u, retransmissions: true}

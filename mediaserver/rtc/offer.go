@@ -3,6 +3,7 @@ package rtc
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/pion/sdp/v3"
 
@@ -17,8 +18,7 @@ type format struct {
 	feedback    []string
 }
 
-// formats are what the server forwards: VP8 with retransmissions on a stream of their own (RFC 4588), and Opus. No header
-// extensions are offered: a forwarded MID extension would tie a stream to a wrong m-line.
+// formats are what the server forwards: VP8 with retransmissions on a stream of their own (RFC 4588), and Opus.
 func formats(kind media.Kind) []format {
 	if kind == media.Audio {
 		return []format{{payloadType: 111, name: "opus/48000/2"}}
@@ -44,6 +44,7 @@ func (p *Peer) describe() *sdp.SessionDescription {
 	}
 	for _, u := range p.uplinks() {
 		section := p.describeMedia(u.kind, u.mid, true).WithPropertyAttribute("recvonly")
+		u.describeCongestion(section)
 		offer.MediaDescriptions = append(offer.MediaDescriptions, section)
 	}
 	for _, l := range p.lines {
@@ -95,6 +96,9 @@ func (p *Peer) describeMedia(kind media.Kind, mid string, sends bool) *sdp.Media
 		}
 		for _, feedback := range f.feedback {
 			section.WithValueAttribute("rtcp-fb", payloadType+" "+feedback)
+		}
+		if sends && !strings.HasPrefix(f.name, "rtx/") {
+			section.WithValueAttribute("rtcp-fb", payloadType+" "+transportCC)
 		}
 	}
 	if ptime := p.config.Opus.PTime; ptime > 0 && kind == media.Audio {

@@ -1,11 +1,13 @@
 package rtc
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
+	"github.com/pion/webrtc/v4"
 
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
@@ -33,7 +35,7 @@ func newPath(t testing.TB, receivers, frames, packets int) *path {
 	engine := newEngine(t)
 	track := fanout.NewTrack(fanout.Config{Kind: videoKind, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {}})
 	t.Cleanup(track.Close)
-	client := newClient(t, false, true)
+	client := newClientWith(t, nil, func(media *webrtc.MediaEngine) { numbering(t, media) }, false, true)
 	connected := make(chan struct{})
 	sender, err := engine.NewPeer(PeerConfig{Video: &Uplink{MaxBitRate: 1, Receiver: track}, OnConnected: func() { close(connected) }})
 	if err != nil {
@@ -83,6 +85,7 @@ func (p *path) seal(t testing.TB, frames, packets int) {
 			packet := &rtp.Packet{Payload: payload, Header: rtp.Header{
 				SequenceNumber: p.packets, Timestamp: uint32(p.packets-uint16(i)) * 1000, SSRC: ssrc, PayloadType: 96, Marker: i == packets-1,
 			}}
+			must(t, packet.SetExtension(transportWideNumber.id, binary.BigEndian.AppendUint16(nil, p.packets)))
 			datagrams = append(datagrams, sealed(t, p.client, packet))
 		}
 		p.frames = append(p.frames, datagrams)

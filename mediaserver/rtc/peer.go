@@ -54,13 +54,15 @@ type Peer struct {
 
 	audio, video *uplink
 	inbound      inbound
+	congestion   congestion
 	reports      reports
 
-	connected      chan struct{} // capacity 1, as the next four
+	connected      chan struct{} // capacity 1, as the next five
 	failed         chan error
 	moving         chan struct{}
 	keyframeWanted chan struct{}
 	gap            chan struct{}
+	feedbackWanted chan struct{}
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close is done
@@ -96,6 +98,7 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 		moving:         make(chan struct{}, 1),
 		keyframeWanted: make(chan struct{}, 1),
 		gap:            make(chan struct{}, 1),
+		feedbackWanted: make(chan struct{}, 1),
 		reachable:      make(chan struct{}),
 		closing:        make(chan struct{}),
 		closed:         make(chan struct{}),

@@ -107,7 +107,19 @@ func TestOfferShape(t *testing.T) {
 	if !regexp.MustCompile(`a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 ` + port + ` typ host`).MatchString(got[0]) {
 		t.Errorf("no candidate of the socket in the first m-line:\n%s", got[0])
 	}
-	for _, unwanted := range []string{"a=extmap:", "transport-cc", ".local", "ulpfec", "cryptex"} {
+	for i, bandwidth := range []string{"b=TIAS:64000\r", "b=TIAS:2000000\r"} {
+		for _, part := range []string{bandwidth, "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01", " transport-cc\r"} {
+			if !strings.Contains(got[i], part) {
+				t.Errorf("m-line %d has no %q:\n%s", i, part, got[i])
+			}
+		}
+	}
+	for _, unwanted := range []string{"a=extmap:", "transport-cc", "b="} {
+		if strings.Contains(got[2]+got[3], unwanted) {
+			t.Errorf("lines on which the client receives have %q:\n%s", unwanted, offer)
+		}
+	}
+	for _, unwanted := range []string{":97 transport-cc", ".local", "ulpfec", "cryptex"} {
 		if strings.Contains(offer, unwanted) {
 			t.Errorf("offer has %q:\n%s", unwanted, offer)
 		}

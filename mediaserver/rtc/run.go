@@ -6,8 +6,8 @@ import (
 	"github.com/pion/rtcp"
 )
 
-// reportInterval is how often senders get a reception report and are told the bitrate that they may use; a browser forgets
-// the latter after a few seconds.
+// reportInterval is how often senders get a reception report and, some, are told the bitrate that they may use; a browser
+// forgets the latter after a few seconds.
 const reportInterval = time.Second
 
 // run tells the configuration of the connection's state, each thing once, and sends what the server itself has to say to a
@@ -19,9 +19,11 @@ func (p *Peer) run() {
 		defer ticker.Stop()
 		reporting = ticker.C
 	}
-	asking, checking := time.NewTimer(0), time.NewTimer(0)
+	asking, checking, telling := time.NewTimer(0), time.NewTimer(0), time.NewTimer(feedbackInterval)
 	defer asking.Stop()
 	defer checking.Stop()
+	defer telling.Stop()
+	telling.Stop()
 	connected, failed := p.connected, p.failed
 	for {
 		select {
@@ -46,6 +48,10 @@ func (p *Peer) run() {
 			p.askForMissing(asking)
 		case <-asking.C:
 			p.askForMissing(asking)
+		case <-p.feedbackWanted:
+			telling.Reset(p.feedbackDue())
+		case <-telling.C:
+			p.sendFeedback()
 		case <-p.moving:
 			checking.Reset(firstRecheck)
 		case <-checking.C:
@@ -56,26 +62,23 @@ func (p *Peer) run() {
 	}
 }
 
-// sendReports tells the client what of its streams arrives (RFC 3550 section 6.4.2), and how much it may send in all
-// (draft-alvestrand-rmcat-remb-03): browsers start at some 300 kbit/s and, with no other congestion feedback offered, stay
-// there until somebody tells them more.
+// sendReports tells the client what of its streams arrives (RFC 3550 section 6.4.2).
 func (p *Peer) sendReports() {
 	now := time.Now()
 	report := &rtcp.ReceiverReport{SSRC: p.ssrc}
-	estimate := &rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: p.ssrc}
 	p.inbound.mu.Lock()
+	estimate := p.estimate()
 	for _, u := range p.uplinks() {
-		estimate.Bitrate += float32(u.config.MaxBitRate)
-		if u.reception.ssrc != 0 {
-			estimate.SSRCs = append(estimate.SSRCs, u.reception.ssrc)
-		}
 		if about, ok := u.reception.report(now); ok {
 			report.Reports = append(report.Reports, about)
 		}
 	}
 	p.inbound.mu.Unlock()
-	if estimate.Bitrate > 0 {
+	switch {
+	case estimate != nil:
 		p.writeRTCP(report, estimate)
+	case len(report.Reports) > 0:
+		p.writeRTCP(report)
 	}
 }
 
@@ -115,11 +118,15 @@ func (p *Peer) askForMissing(asking *time.Timer) {
 }
 
 func (p *Peer) writeRTCP(packets ...rtcp.Packet) {
+	p.sendRTCP(p.reports.seal(packets...))
+}
+
+// sendRTCP sends what could be sealed.
+func (p *Peer) sendRTCP(sealed []byte, err error) {
 	destination := p.selected.Load()
 	if destination == nil {
 		return
 	}
-	sealed, err := p.reports.seal(packets...)
 	if err == nil {
 		err = p.engine.socket.Send(sealed, destination)
 	}

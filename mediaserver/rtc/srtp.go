@@ -73,6 +73,7 @@ func (k *keys) opening() (*srtp.Context, error) {
 type reports struct {
 	mu      sync.Mutex
 	context *srtp.Context // nil: DTLS is not up
+	header  rtcp.Header   // scratch of the context's
 }
 
 // seal gives the sealed form of RTCP packets: ErrNotBound before DTLS is up.
@@ -81,11 +82,17 @@ func (r *reports) seal(packets ...rtcp.Packet) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return r.sealBytes(make([]byte, 0, len(plain)+srtcpOverhead), plain)
+}
+
+// sealBytes is seal for packets that are written already. The sealed form goes into the memory of to.
+func (r *reports) sealBytes(to, plain []byte) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.context == nil {
-		return nil, ErrNotBound
+		return to, ErrNotBound
 	}
 
-	return r.context.EncryptRTCP(make([]byte, 0, len(plain)+srtcpOverhead), plain, nil)
+	return r.context.EncryptRTCP(to, plain, &r.header)
 }

@@ -7,7 +7,7 @@ import (
 
 // Uplink is what a client sends of one kind.
 type Uplink struct {
-	// MaxBitRate is what the client is told it may send, in bit/s.
+	// MaxBitRate is what the client may send, in bit/s; 0: its own choice.
 	MaxBitRate int
 	Receiver   UplinkReceiver
 }
@@ -27,7 +27,9 @@ type uplink struct {
 	config    Uplink
 	kind      media.Kind
 	mid       string
-	reception reception // guarded by the peer's inbound.mu
+	reception reception // guarded by the peer's inbound.mu, as what follows
+	// transportCC is the identifier of transport-wide numbers in what the client sends, for feedback on them; 0: there are none.
+	transportCC uint8
 }
 
 // uplinks are those that the peer has, audio before video.

@@ -137,6 +137,13 @@ func serveSDK(t *testing.T) (url string) {
 // newSDKWith is newSDK with options of the SDK, a JavaScript object.
 func newSDKWith(t *testing.T) (join func(channelID, clientID, role, options string) sdkTab) {
 	t.Helper()
+
+	return newSDKOn(t, signalingURL)
+}
+
+// newSDKOn is newSDKWith for a media server of the test's.
+func newSDKOn(t *testing.T, signalingURL string) (join func(channelID, clientID, role, options string) sdkTab) {
+	t.Helper()
 	files := serveSDK(t)
 	openTab := newBrowser(t)
 
