@@ -37,6 +37,8 @@ type answeredMedia struct {
 	ssrc, rtx uint32
 	// transportCC is uplink.transportCC.
 	transportCC uint8
+	// known: the same was answered before, to the same offer of the m-line.
+	known bool
 }
 
 // maxCredentialBytes of an ICE user name fragment or password (RFC 8839 section 5.4).
@@ -45,26 +47,15 @@ const maxCredentialBytes = 256
 // maxSSRCLines of one m-line: a browser writes four for each SSRC.
 const maxSSRCLines = 64
 
-// readAnswer tells what of an answer does not fit its offer, before any of it is applied (RFC 3264 section 6, RFC 8829
-// section 5.8), and what it says. Candidates are of no interest: a lite agent learns of paths by the client's checks.
-func readAnswer(offer, description *sdp.SessionDescription) (answer, error) {
-	var a answer
-	if offered, answered := len(offer.MediaDescriptions), len(description.MediaDescriptions); offered != answered {
-		return a, fmt.Errorf("%d m-lines answered, %d offered", answered, offered)
-	}
-	for i, section := range description.MediaDescriptions {
-		if err := checkMedia(offer.MediaDescriptions[i], section); err != nil {
-			return a, fmt.Errorf("m-line %d: %w", i, err)
-		}
-		a.media = append(a.media, readMedia(description, section))
-	}
+// readTransport reads what holds for all m-lines, wherever it stands.
+func (a *answer) readTransport(description *sdp.SessionDescription) error {
 	for key, value := range map[string]*string{"ice-ufrag": &a.ufrag, "ice-pwd": &a.password} {
 		values := everywhere(description, key)
 		if len(values) == 0 {
-			return a, fmt.Errorf("no a=%s", key)
+			return fmt.Errorf("no a=%s", key)
 		}
 		if *value = values[0]; len(*value) > maxCredentialBytes {
-			return a, fmt.Errorf("a=%s has %d bytes, %d are allowed", key, len(*value), maxCredentialBytes)
+			return fmt.Errorf("a=%s has %d bytes, %d are allowed", key, len(*value), maxCredentialBytes)
 		}
 	}
 	for _, setup := range everywhere(description, "setup") {
@@ -73,11 +64,11 @@ func readAnswer(offer, description *sdp.SessionDescription) (answer, error) {
 		case "passive":
 			a.passive = true
 		default:
-			return a, fmt.Errorf("a=setup:%s; answer active or passive", setup)
+			return fmt.Errorf("a=setup:%s; answer active or passive", setup)
 		}
 	}
 
-	return a, a.readFingerprints(description)
+	return a.readFingerprints(description)
 }
 
 func (a *answer) readFingerprints(description *sdp.SessionDescription) error {

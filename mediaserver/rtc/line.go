@@ -9,6 +9,7 @@ import (
 // line is an m-line for downlinks. An m-line can never leave a session (RFC 3264 section 8), so one that has become
 // free serves the next downlink of its kind; else the description would grow with everyone who ever joined.
 type line struct {
+	section
 	mid  string
 	kind media.Kind
 
@@ -17,6 +18,13 @@ type line struct {
 	inOffer  *Downlink // what the outstanding offer says is sent here
 	offered  bool      // the client may have seen an offer in which the line is in use
 	clearing bool      // the outstanding offer says inactive
+	said     lineState // what section.text says
+}
+
+// lineState is what may change of what an offer says of a line.
+type lineState struct {
+	downlink  *Downlink
+	direction string
 }
 
 // free: nothing is sent, and the client knows it. A line that went from one stream to another without having been
@@ -70,7 +78,7 @@ func (p *Peer) linesOffered() {
 	}
 }
 
-// linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on.
+// linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on and did not before.
 func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]payloadTypes {
 	accepted := make(map[*Downlink]payloadTypes)
 	for i, answer := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
@@ -78,7 +86,7 @@ func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]payloadType
 		if l.clearing {
 			l.offered, l.clearing = false, false
 		}
-		if l.inOffer != nil && answer.receives {
+		if l.inOffer != nil && answer.receives && !answer.known {
 			accepted[l.inOffer] = answer.types
 		}
 		l.inOffer = nil

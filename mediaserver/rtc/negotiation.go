@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/pion/ice/v4"
-	"github.com/pion/sdp/v3"
 
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
@@ -36,17 +35,15 @@ func (p *Peer) Offer() (string, error) {
 		// this one later: a client made with Pion never receives on what was inactive at first.
 		p.addLine(media.Audio).unused = true
 	}
-	offer := p.describe()
-	description, err := offer.Marshal()
+	description, err := p.describe()
 	if err != nil {
 		return "", fmt.Errorf("write the offer: %w", err)
 	}
-	p.offer = offer
 	p.longestAnswer.Store(int64(descriptionBytes + timesOffer*len(description)))
 	p.offered, p.outstanding = true, true
 	p.linesOffered()
 
-	return string(description), nil
+	return description, nil
 }
 
 // Answer applies the client's answer to the latest offer. After ErrInvalidAnswer the peer has to be closed.
@@ -55,11 +52,7 @@ func (p *Peer) Answer(description string) error {
 		return fmt.Errorf("answer of %d bytes: %w; %d are allowed, %d and %d times the offer",
 			len(description), ErrDescriptionTooLarge, most, descriptionBytes, timesOffer)
 	}
-	parsed := &sdp.SessionDescription{}
-	if err := parsed.UnmarshalString(description); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
-	}
-	accepted, err := p.apply(parsed)
+	accepted, err := p.apply(description)
 	if err != nil {
 		return err
 	}
@@ -70,7 +63,7 @@ func (p *Peer) Answer(description string) error {
 	return nil
 }
 
-func (p *Peer) apply(description *sdp.SessionDescription) (map[*Downlink]payloadTypes, error) {
+func (p *Peer) apply(description string) (map[*Downlink]payloadTypes, error) {
 	p.negotiation.Lock()
 	defer p.negotiation.Unlock()
 	switch {
@@ -79,7 +72,7 @@ func (p *Peer) apply(description *sdp.SessionDescription) (map[*Downlink]payload
 	case !p.outstanding:
 		return nil, ErrNoOffer
 	}
-	read, err := readAnswer(p.offer, description)
+	read, err := p.readAnswer(description)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
 	}

@@ -32,9 +32,18 @@ func formats(kind media.Kind) []format {
 
 // describe makes an offer of the peer as it is now: uplinks, then downlinks (RFC 8829 section 5.2). All of it is bundled on
 // one transport (RFC 9143).
-func (p *Peer) describe() *sdp.SessionDescription {
+func (p *Peer) describe() (string, error) {
+	if err := p.describeSections(); err != nil {
+		return "", err
+	}
+	sections := p.sections()
+	p.offeredSections = len(sections)
 	p.version++
-	offer := &sdp.SessionDescription{
+	group := []byte("BUNDLE")
+	for i := range sections {
+		group = strconv.AppendInt(append(group, ' '), int64(i), 10)
+	}
+	session := &sdp.SessionDescription{
 		Origin: sdp.Origin{
 			Username: "-", SessionID: p.sessionID, SessionVersion: p.version,
 			NetworkType: "IN", AddressType: "IP4", UnicastAddress: "0.0.0.0",
@@ -42,31 +51,51 @@ func (p *Peer) describe() *sdp.SessionDescription {
 		SessionName:      "-",
 		TimeDescriptions: []sdp.TimeDescription{{}},
 	}
-	for _, u := range p.uplinks() {
-		section := p.describeMedia(u.kind, u.mid, true).WithPropertyAttribute("recvonly")
-		u.describeCongestion(section)
-		offer.MediaDescriptions = append(offer.MediaDescriptions, section)
-	}
-	for _, l := range p.lines {
-		section := p.describeMedia(l.kind, l.mid, false).WithPropertyAttribute(l.direction())
-		if l.downlink != nil {
-			l.downlink.describe(section)
-		}
-		offer.MediaDescriptions = append(offer.MediaDescriptions, section)
-	}
-	group := "BUNDLE"
-	for i := range offer.MediaDescriptions {
-		group += " " + strconv.Itoa(i)
-	}
-	if len(offer.MediaDescriptions) > 0 {
-		p.describeCandidates(offer.MediaDescriptions[0])
-	}
-
-	return offer.WithValueAttribute("group", group).
+	head, err := session.WithValueAttribute("group", string(group)).
 		WithPropertyAttribute("ice-lite").
 		WithPropertyAttribute("extmap-allow-mixed").
 		WithValueAttribute("msid-semantic", "WMS *").
-		WithValueAttribute("fingerprint", "sha-256 "+p.engine.identity.fingerprint)
+		WithValueAttribute("fingerprint", "sha-256 "+p.engine.identity.fingerprint).
+		Marshal()
+
+	return joinSections(string(head), sections), err
+}
+
+// describeSections makes the text of each m-line that is new or says something else than in the last offer. The first one has
+// the candidates.
+func (p *Peer) describeSections() error {
+	for i, u := range p.uplinks() {
+		if u.text != "" {
+			continue
+		}
+		media := p.describeMedia(u.kind, u.mid, true).WithPropertyAttribute("recvonly")
+		u.describeCongestion(media)
+		if i == 0 {
+			p.describeCandidates(media)
+		}
+		if err := u.offer(media); err != nil {
+			return err
+		}
+	}
+	for i, l := range p.lines {
+		state := lineState{l.downlink, l.direction()}
+		if l.said == state {
+			continue
+		}
+		media := p.describeMedia(l.kind, l.mid, false).WithPropertyAttribute(state.direction)
+		if l.downlink != nil {
+			l.downlink.describe(media)
+		}
+		if i == 0 && len(p.uplinks()) == 0 {
+			p.describeCandidates(media)
+		}
+		if err := l.offer(media); err != nil {
+			return err
+		}
+		l.said = state
+	}
+
+	return nil
 }
 
 // describeMedia describes an m-line; sends: the client sends on it.

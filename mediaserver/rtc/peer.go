@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
-	"github.com/pion/sdp/v3"
 	"github.com/pion/stun/v4"
 
 	"github.com/nagi-rtc/nagi/mediaserver/media"
@@ -77,11 +76,12 @@ type Peer struct {
 	sessionID     uint64
 	version       uint64
 	ssrcs         map[uint32]struct{} // given out
-	offer         *sdp.SessionDescription
-	offered       bool // a first offer was made
-	outstanding   bool // the last offer waits for its answer
-	answered      bool // some offer was answered
+	offered       bool                // a first offer was made
+	outstanding   bool                // the last offer waits for its answer
+	answered      bool                // some offer was answered
 	lines         []*line
+	// offeredSections is how many m-lines the last offer has; lines that were made since stand behind those.
+	offeredSections int
 }
 
 // NewPeer makes a peer. It sends nothing before Offer and Answer.

@@ -24,6 +24,7 @@ type UplinkReceiver interface {
 
 // uplink is an m-line on which the client sends.
 type uplink struct {
+	section
 	config    Uplink
 	kind      media.Kind
 	mid       string
