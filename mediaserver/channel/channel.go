@@ -83,6 +83,12 @@ func (ch *channel) lock() bool {
 	return true
 }
 
+// finishStep returns when the step under way, if any, is done.
+func (ch *channel) finishStep() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+}
+
 // add lets a member in: its edges from everybody who sends already are made, so
 // that the first offer carries them, and all of it is reported.
 func (ch *channel) add(m *member) {
@@ -138,12 +144,14 @@ func (ch *channel) note(a arrival) {
 }
 
 // announce links a sender to all its receivers for the kinds that its answer
-// says it sends.
+// says it sends. Nearly all answers are to what others do, and say what the one
+// before said.
 func (ch *channel) announce(sender *member, sends []media.Kind) {
-	if !ch.has(sender) {
+	kinds := kindsOf(sends...)
+	if !ch.has(sender) || sender.announced && sender.sends == kinds {
 		return
 	}
-	sender.announced, sender.sends = true, kindsOf(sends...)
+	sender.announced, sender.sends = true, kinds
 	for _, receiver := range ch.members {
 		ch.link(receiver, sender)
 	}

@@ -42,8 +42,11 @@ func (s *session) Offer(context.Context) (signaling.Offer, error) {
 	}, nil
 }
 
-// Reoffer makes a later offer, with the streams as they are now.
+// Reoffer makes a later offer, with the streams as they are now. One that was made in
+// the midst of a step, as each of its streams asks for one, would have a part of them,
+// and another offer would have to follow.
 func (s *session) Reoffer(context.Context) (string, error) {
+	s.channel.finishStep()
 	sdp, err := s.member.peer.Offer()
 	if err != nil {
 		return "", fmt.Errorf("making a re-offer: %w", err)

@@ -85,10 +85,10 @@ func (p *Peer) AddDownlink(streamID string, kind media.Kind) (*Downlink, error) 
 	}
 	d.ssrc, d.rtxSSRC = p.newSSRC(), p.newSSRC()
 	p.place(d)
-	offered := p.offered
+	needed := p.differs()
 	p.negotiation.Unlock()
 	p.feedbackTo(d)
-	p.negotiationNeeded(offered)
+	p.negotiationNeeded(needed)
 
 	return d, nil
 }
@@ -114,9 +114,9 @@ func (d *Downlink) Remove() error {
 		return fmt.Errorf("remove a downlink: %w", ErrClosed)
 	}
 	d.line.vacate()
-	offered := p.offered
+	needed := p.differs()
 	p.negotiation.Unlock()
-	p.negotiationNeeded(offered)
+	p.negotiationNeeded(needed)
 
 	return nil
 }

@@ -40,7 +40,7 @@ func (p *Peer) Offer() (string, error) {
 		return "", fmt.Errorf("write the offer: %w", err)
 	}
 	p.longestAnswer.Store(int64(descriptionBytes + timesOffer*len(description)))
-	p.offered, p.outstanding = true, true
+	p.offered, p.outstanding, p.different = true, true, false
 	p.linesOffered()
 
 	return description, nil

@@ -27,7 +27,8 @@ type PeerConfig struct {
 	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered, ErrUnreadableMedia or ErrClosedByClient,
 	// and not on account of Close.
 	OnClosed func(err error)
-	// OnNegotiationNeeded is called whenever an offer would differ from the one made last; not before the first.
+	// OnNegotiationNeeded is called when an offer would differ from the one made last, once until the next is made; not before
+	// the first.
 	OnNegotiationNeeded func()
 }
 
@@ -77,6 +78,7 @@ type Peer struct {
 	version       uint64
 	ssrcs         map[uint32]struct{} // given out
 	offered       bool                // a first offer was made
+	different     bool                // OnNegotiationNeeded was told that the next offer will differ from the last
 	outstanding   bool                // the last offer waits for its answer
 	answered      bool                // some offer was answered
 	lines         []*line
@@ -266,6 +268,15 @@ func (p *Peer) start(run func()) {
 	if !p.isClosing() {
 		p.running.Go(run)
 	}
+}
+
+// differs notes that an offer would differ from the one made last, and tells whether OnNegotiationNeeded has yet to be called
+// for that. It is called with the negotiation locked, OnNegotiationNeeded without.
+func (p *Peer) differs() bool {
+	needed := p.offered && !p.different
+	p.different = p.offered
+
+	return needed
 }
 
 func (p *Peer) negotiationNeeded(needed bool) {
