@@ -44,6 +44,9 @@ type object map[string]json.RawMessage
 // Decode reads the text of one frame. Every error is a *CloseError. Fields that
 // the protocol does not know are ignored; null is like an absent field.
 func Decode(text []byte) (Message, error) {
+	if answer, ok := decodeLongAnswer(text); ok {
+		return answer, nil
+	}
 	if !utf8.Valid(text) || !json.Valid(text) {
 		return nil, refuse(ReasonFailureJSONDecode, "the frame is no JSON text in UTF-8")
 	}
@@ -72,6 +75,26 @@ func Decode(text []byte) (Message, error) {
 	default:
 		return nil, refuse(ReasonUnknownType, "a client does not send messages of type %.40q", kind)
 	}
+}
+
+// longAnswer is from how many bytes on decodeLongAnswer is worth trying.
+const longAnswer = 4 << 10
+
+// decodeLongAnswer reads an answer whose text is long, as those in big channels are, in one go: json.RawMessage has each byte
+// looked at again for each level. What it does not take is read as all else is.
+func decodeLongAnswer(text []byte) (answer Answer, ok bool) {
+	if len(text) < longAnswer || !utf8.Valid(text) {
+		return answer, false
+	}
+	var fields map[string]any
+	if json.Unmarshal(text, &fields) != nil {
+		return answer, false
+	}
+	kind, _ := fields["type"].(string)
+	answer.SDP, _ = fields["sdp"].(string)
+	answer.Re = kind != "answer"
+
+	return answer, answer.SDP != "" && (kind == "answer" || kind == "re-answer" || kind == "update")
 }
 
 func decodeAnswer(kind string, fields object) (Message, error) {
