@@ -59,12 +59,20 @@ func (c *connection) enqueue(text []byte) {
 }
 
 // write drains the queue until the connection ends, then sends what is left and
-// closes the socket.
+// closes the socket. When the network does not take a message in time, late ends
+// the connection; the cause is set before the socket is cut, which the reader would
+// call a dropped one. One timer serves all messages, and none has a context that
+// can end: a whole channel is told of everybody who comes.
 func (c *connection) write() {
+	late := time.AfterFunc(c.config.WriteTimeout, func() {
+		c.end(refuse(ReasonSlowClient, "the network did not take a message within %v", c.config.WriteTimeout))
+		c.logClose(c.socket.CloseNow())
+	})
+	late.Stop()
 	for {
 		select {
 		case <-c.outbox.ready:
-			c.writeWaiting()
+			c.writeWaiting(late)
 		case <-c.ctx.Done():
 			c.closeSocket()
 			return
@@ -72,29 +80,18 @@ func (c *connection) write() {
 	}
 }
 
-func (c *connection) writeWaiting() {
+func (c *connection) writeWaiting(late *time.Timer) {
 	for c.ctx.Err() == nil {
 		text, ok := c.outbox.take()
 		if !ok {
 			return
 		}
-		c.writeInTime(text)
-	}
-}
-
-// writeInTime ends the connection when the network does not take the text in time.
-// The cause is set before the write is given up: that cuts the socket, which the
-// reader would call a dropped one.
-func (c *connection) writeInTime(text []byte) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(c.ctx))
-	defer cancel()
-	late := time.AfterFunc(c.config.WriteTimeout, func() {
-		c.end(refuse(ReasonSlowClient, "the network did not take a message within %v", c.config.WriteTimeout))
-		cancel()
-	})
-	defer late.Stop()
-	if err := c.writeText(ctx, text); err != nil {
-		c.end(err)
+		late.Reset(c.config.WriteTimeout)
+		err := c.writeText(context.WithoutCancel(c.ctx), text)
+		late.Stop()
+		if err != nil {
+			c.end(err)
+		}
 	}
 }
 
