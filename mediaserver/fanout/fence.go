@@ -55,15 +55,15 @@ func Apply(changes []Change) {
 func (t *Track) cut(changes []Change) {
 	t.change.Lock()
 	defer t.change.Unlock()
-	changed := false
+	gone := make(map[*Edge]struct{})
 	for _, c := range changes {
 		if c.Withhold != 0 {
 			c.Edge.want.Or(uint32(c.Withhold) | cut)
-			changed = true
+			gone[c.Edge] = struct{}{}
 		}
 	}
-	if changed {
-		t.refresh()
+	if len(gone) > 0 {
+		t.leaveOut(gone)
 	}
 }
 
@@ -122,14 +122,9 @@ func Remove(edges []*Edge) {
 
 func (t *Track) takeOff(gone map[*Edge]struct{}) {
 	t.change.Lock()
-	all := make([]*Edge, 0, len(*t.all.Load()))
-	for _, e := range *t.all.Load() {
-		if _, is := gone[e]; !is {
-			all = append(all, e)
-		}
-	}
+	all := without(*t.all.Load(), gone)
 	t.all.Store(&all)
-	t.refresh()
+	t.leaveOut(gone)
 	for e := range gone {
 		e.off = true
 	}

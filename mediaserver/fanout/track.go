@@ -156,6 +156,29 @@ func (t *Track) open(e *Edge) {
 	shard.open.Store(&longer)
 }
 
+// leaveOut takes edges out of the snapshots. The others, of which there may be many, are not
+// looked at. Call with change held.
+func (t *Track) leaveOut(gone map[*Edge]struct{}) {
+	for i := range t.shards {
+		left := *t.shards[i].open.Load()
+		for layer := range left {
+			left[layer] = without(left[layer], gone)
+		}
+		t.shards[i].open.Store(&left)
+	}
+}
+
+// without is the list without some edges; others may still look at the one that is given.
+func without(list []*Edge, gone map[*Edge]struct{}) []*Edge {
+	left := make([]*Edge, 0, len(list))
+	for _, e := range list {
+		if _, is := gone[e]; !is {
+			left = append(left, e)
+		}
+	}
+	return left
+}
+
 // looksAt is the layers whose packets the edge is to be offered.
 func (e *Edge) looksAt() media.Layers {
 	layers := media.LayersOf(wantedLayer(e.want.Load()))

@@ -1,0 +1,42 @@
+package fanout_test
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+)
+
+// looked counts how often a track looks at a receiver to place it.
+type looked struct {
+	discard
+	at *atomic.Int64
+}
+
+func (l looked) Worker() int {
+	l.at.Add(1)
+
+	return 0
+}
+
+// Cutting, releasing and removing an edge of many looks at no other.
+func TestChangesLookAtTheirOwnEdgesOnly(t *testing.T) {
+	track := newVideo(t, func() {})
+	defer track.Close()
+	var at atomic.Int64
+	var edges []*fanout.Edge
+	for range 200 {
+		edges = append(edges, track.AddEdge(looked{at: &at}, 0))
+	}
+	for name, change := range map[string]func(){
+		"cut":     func() { fanout.Apply([]fanout.Change{{Edge: edges[7], Withhold: forwarding.Paused}}) },
+		"release": func() { fanout.Apply([]fanout.Change{{Edge: edges[7], Release: forwarding.Paused}}) },
+		"remove":  func() { edges[8].Remove() },
+	} {
+		at.Store(0)
+		if change(); at.Load() > 2 {
+			t.Errorf("%s looked %d times at receivers", name, at.Load())
+		}
+	}
+}
