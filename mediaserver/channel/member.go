@@ -39,6 +39,8 @@ type member struct {
 	incoming, outgoing map[*member]*edge
 	// connected: its media transport is up and everybody has been told.
 	connected bool
+	// described is what those who come later are told of it.
+	described signaling.Encoded
 }
 
 func newMember(request signaling.Connect, client signaling.Client) *member {

@@ -16,13 +16,19 @@ func (ch *channel) connected(newcomer *member) {
 		return
 	}
 
-	before := []signaling.Member{}
+	described, err := signaling.Encode(newcomer.describe())
+	if err != nil {
+		ch.log.Error("nobody is told of a connection", "connection", newcomer.id(), "error", err)
+
+		return
+	}
+	before := []signaling.Encoded{}
 	for _, m := range ch.members {
 		if m.connected {
-			before = append(before, m.describe())
+			before = append(before, m.described)
 		}
 	}
-	newcomer.connected = true
+	newcomer.connected, newcomer.described = true, described
 
 	now := time.Now()
 	created := signaling.ConnectionCreated{Timestamp: now, ConnectionState: ch.state(newcomer, now)}

@@ -2,7 +2,6 @@ package signaling
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -227,9 +226,9 @@ type pingMessage struct {
 
 // send marshals and queues a message.
 func (c *connection) send(message any) {
-	text, err := json.Marshal(message)
+	text, err := Encode(message)
 	if err != nil {
-		c.end(refuse(ReasonInternalError, "marshalling a message: %v", err))
+		c.end(refuse(ReasonInternalError, "%v", err))
 		return
 	}
 	c.enqueue(text)

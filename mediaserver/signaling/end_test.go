@@ -51,7 +51,7 @@ func TestTimeouts(t *testing.T) {
 	t.Run("none once connected", func(t *testing.T) {
 		f := start(t, Config{MediaTimeout: 300 * time.Millisecond, PingInterval: 100 * time.Millisecond})
 		p, s := f.established()
-		s.client.Notify(ConnectionCreated{Data: []Member{}})
+		s.client.Notify(ConnectionCreated{Data: []Encoded{}})
 		p.receive("notify")
 		for range 6 {
 			p.receive("ping")

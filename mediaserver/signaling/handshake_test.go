@@ -41,7 +41,7 @@ func TestHandshake(t *testing.T) {
 		t.Errorf("%v candidates are counted as dropped, want 1", dropped)
 	}
 
-	s.client.Notify(ConnectionCreated{Timestamp: time.Now(), Data: []Member{}})
+	s.client.Notify(ConnectionCreated{Timestamp: time.Now(), Data: []Encoded{}})
 	if message := p.receive("notify"); message["event_type"] != "connection.created" {
 		t.Errorf("received %v", message)
 	}

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -14,7 +15,11 @@ type Encoded []byte
 // Encode makes a message that goes to many clients. The error says that it does
 // not marshal.
 func Encode(message any) (Encoded, error) {
-	text, err := json.Marshal(message)
+	marshal := func() ([]byte, error) { return json.Marshal(message) }
+	if notice, ok := message.(json.Marshaler); ok {
+		marshal = notice.MarshalJSON // It is compact already; json.Marshal would look at every byte of it again.
+	}
+	text, err := marshal()
 	if err != nil {
 		return nil, fmt.Errorf("marshalling a message: %w", err)
 	}
@@ -28,9 +33,9 @@ type ConnectionCreated struct {
 	// Timestamp is when it happened; microseconds are sent.
 	Timestamp time.Time `json:"-"`
 	ConnectionState
-	// Data are those who were in the channel before; in the newcomer's own copy
-	// only, where it is never nil.
-	Data []Member `json:"data,omitzero"`
+	// Data are those who were in the channel before, each a Member that is encoded
+	// once for all newcomers; in the newcomer's own copy only, where it is never nil.
+	Data []Encoded `json:"-"`
 }
 
 // ConnectionDestroyed tells the others that a connection has left.
@@ -114,10 +119,22 @@ type RTPStreamResumed RTPStream
 func (n ConnectionCreated) MarshalJSON() ([]byte, error) {
 	type fields ConnectionCreated
 
-	return json.Marshal(struct {
+	text, err := json.Marshal(struct {
 		event
 		fields
 	}{newEvent("connection.created", n.Timestamp), fields(n)})
+	if err != nil || n.Data == nil {
+		return text, err
+	}
+	text = append(bytes.TrimSuffix(text, []byte{'}'}), `,"data":[`...)
+	for i, member := range n.Data {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, member...)
+	}
+
+	return append(text, "]}"...), nil
 }
 
 // MarshalJSON adds type, event_type and timestamp.

@@ -16,6 +16,10 @@ func TestNotifications(t *testing.T) {
 		counts.Add(role)
 	}
 	state := ConnectionState{Member: member, ChannelID: "sora", SessionID: "s", Minutes: 2, Counts: counts}
+	encoded, err := Encode(member)
+	if err != nil {
+		t.Fatal(err)
+	}
 	stream := RTPStream{Timestamp: at, ChannelID: "sora", RecvConnectionID: "r", SendConnectionID: "s", StreamID: "s", Kinds: []Kind{Kind(forwardingv1.Kind_KIND_VIDEO), Kind(forwardingv1.Kind_KIND_AUDIO)}}
 
 	reasoned := stream
@@ -31,17 +35,40 @@ func TestNotifications(t *testing.T) {
 		message any
 		want    string
 	}{
-		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Member{member}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[{` + mjson + `}]}`},
-		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Member{}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[]}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Encoded{encoded, encoded}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[{` + mjson + `},{` + mjson + `}]}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Encoded{}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[]}`},
 		{ConnectionCreated{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `}`},
 		{ConnectionDestroyed{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.destroyed",` + time + `,` + sjson + `}`},
 		{RTPStreamPaused(stream), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `}`},
 		{RTPStreamPaused(reasoned), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `,"reason":"camera \"test\""}`},
 		{RTPStreamResumed(stream), `{"type":"notify","event_type":"rtp-stream.resumed",` + time + `,` + stjson + `}`},
 	} {
-		got, err := json.Marshal(test.message)
+		got, err := Encode(test.message)
 		if err != nil || string(got) != test.want {
 			t.Errorf("%T marshals with error %v to\n%s, want\n%s", test.message, err, got, test.want)
 		}
+	}
+}
+
+// What a newcomer is told of those who are there was encoded before.
+func TestMembersAreEncodedOnce(t *testing.T) {
+	allocations := func(members int) float64 {
+		created := ConnectionCreated{Data: []Encoded{}}
+		for range members {
+			member, err := Encode(Member{ConnectionID: NewID()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			created.Data = append(created.Data, member)
+		}
+
+		return testing.AllocsPerRun(10, func() {
+			if _, err := Encode(created); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if few, many := allocations(10), allocations(1000); many > few+20 {
+		t.Errorf("%.0f allocations with 1,000 members, %.0f with 10", many, few)
 	}
 }
