@@ -84,6 +84,12 @@ bench-control: build controlplane ## Measure the control plane with 100,000 paus
 	@mkdir -p bin/bench && cd hack/bench && go build -o $(ROOT)/bin/bench/control ./control
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && exec bin/bench/control $(CONTROL)
 
+.PHONY: bench-channel
+bench-channel: ## Measure what it costs to come to a channel of 50 and of 200, and to leave it (CHANNEL='--rounds=1 ...').
+	@go build -o bin/ ./cmd/mediaserver
+	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
+	@exec bin/bench/bench channel $(CHANNEL)
+
 ##@ Generate
 
 .PHONY: generate

@@ -33,6 +33,8 @@ func dispatch(ctx context.Context, arguments []string) error {
 		command, rest = arguments[0], arguments[1:]
 	}
 	switch command {
+	case "channel":
+		return channelMeasure(ctx, rest)
 	case "gate":
 		return gate(ctx, rest)
 	case "pause":
