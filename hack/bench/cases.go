@@ -46,6 +46,10 @@ func cases() []scenario {
 	// Four senders, so that several workers find something to share: 560,000
 	// packets a second, for which one worker needs most of a core.
 	fast := scenario{senders: 4, receivers: 50, frame: equal(20, 1100), fps: 140, sink: true, unpinned: true, plainless: true, servers: []string{"nagi"}}
+	// What comes by the packet is dear to hand over, so a second worker must not make it
+	// dearer.
+	conference := scenario{senders: 10, conference: true, frame: equal(4, 1040), fps: 20, unpinned: true, plainless: true, servers: []string{"nagi"}}
+	audio := scenario{senders: 1, receivers: 50, frame: equal(1, 120), fps: 50, audio: true, unpinned: true, plainless: true, servers: []string{"nagi"}}
 	// Rubbish is collected at once, so that memory is what is in use; and enough
 	// is sent to fill every store.
 	small := scenario{frame: equal(4, 1040), fps: 15, sink: true, plainless: true, seconds: 5, servers: []string{"nagi"}, environment: []string{"GOGC=5"}}
@@ -66,6 +70,10 @@ func cases() []scenario {
 		fast.with("workers-1", func(c *scenario) { c.workers = 1 }),
 		fast.with("workers-2", func(c *scenario) { c.workers = 2 }),
 		fast.with("workers-2-full", func(c *scenario) { c.workers, c.fps = 2, 400 }), // More than there is processor for.
+		conference.with("conference-workers-1", func(c *scenario) { c.workers = 1 }),
+		conference.with("conference-workers-2", func(c *scenario) { c.workers = 2 }),
+		audio.with("audio-workers-1", func(c *scenario) { c.workers = 1 }),
+		audio.with("audio-workers-2", func(c *scenario) { c.workers = 2 }),
 		small.with("memory-1-to-0", func(c *scenario) { c.senders = 1 }),
 		small.with("memory-11-to-0", func(c *scenario) { c.senders = 11 }),
 		small.with("memory-1-to-50", func(c *scenario) { c.senders, c.receivers = 1, 50 }),

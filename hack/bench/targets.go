@@ -13,6 +13,8 @@ const (
 	floorRatio       = 1.5
 	liveKitRatio     = 0.40
 	janusRatio       = 0.30
+	audioRatio       = 1.8  // Of the floor.
+	conferenceRatio  = 0.45 // Of LiveKit.
 	pauseRatio       = 1.10
 	workersRatio     = 1.15
 	kilobytesPerEdge = 60
@@ -63,6 +65,10 @@ func (s summary) targets() []target {
 				ratio(s.median(c, "nagi", perPacket), s.median(c, peer.server, perPacket)), peer.bound)
 		}
 	}
+	add("%.2f", "CPU per packet ÷ floor-gso, audio",
+		ratio(s.median("audio", "nagi", perPacket), s.median("audio", "floor-gso", perPacket)), audioRatio)
+	add("%.2f", "CPU per packet ÷ livekit-batch, conference",
+		ratio(s.median("conference", "nagi", perPacket), s.median("conference", "livekit-batch", perPacket)), conferenceRatio)
 	for _, c := range videoCases {
 		add("%.0f", "p99 delay µs, "+c, s.median(c, "nagi", delayP99), s.delayBound(c))
 	}
@@ -83,6 +89,10 @@ func (s summary) targets() []target {
 	add("%.1f", "kb_per_edge (heap and stacks)", s.kilobytesPerEdge(heap), kilobytesPerEdge)
 	show("kb_per_edge by resident memory", s.kilobytesPerEdge(rss))
 	add("%.2f", "CPU per packet, 2 workers ÷ 1", ratio(s.median("workers-2", "nagi", perPacket), s.median("workers-1", "nagi", perPacket)), workersRatio)
+	for _, c := range []string{"conference", "audio"} {
+		add("%.2f", "CPU per packet, 2 workers ÷ 1, "+c,
+			ratio(s.median(c+"-workers-2", "nagi", perPacket), s.median(c+"-workers-1", "nagi", perPacket)), workersRatio)
+	}
 	addLeast("cores that the 1 worker used", s.median("workers-1", "nagi", coresUsed), busyWorker)
 	show("cores that the 2 workers used at that rate", s.median("workers-2", "nagi", coresUsed))
 	show("% of packets lost at that rate, 1 worker", s.median("workers-1", "nagi", lostPercent))
