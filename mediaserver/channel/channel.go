@@ -8,6 +8,7 @@ import (
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
@@ -154,6 +155,18 @@ func (ch *channel) announce(sender *member, sends []media.Kind) {
 	sender.announced, sender.sends = true, kinds
 	for _, receiver := range ch.members {
 		ch.link(receiver, sender)
+	}
+}
+
+// reject ends the streams that a receiver has rejected the codec of, and tells it.
+// Pauses go on matching its edges.
+func (ch *channel) reject(receiver *member, rejected []codecs.Format) {
+	if len(rejected) == 0 {
+		return
+	}
+	for _, e := range receiver.incoming {
+		e.reject(rejected, ch.log)
+		e.tell(ch.id)
 	}
 }
 

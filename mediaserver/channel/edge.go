@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
@@ -16,6 +18,9 @@ import (
 type edge struct {
 	receiver, sender *member
 	streams          map[media.Kind]*stream
+	// rejected are the kinds that the receiver does not take, since it rejects the
+	// sender's codec; rejectionTold is what it was last told of that.
+	rejected, rejectionTold matching.Kinds
 	// withheld is what the table wants, told what the receiver was last told.
 	withheld, told matching.Withheld
 }
@@ -46,6 +51,11 @@ func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) err
 			continue
 		}
 		s, err := e.newStream(kind, e.reasons(kind, hold))
+		if errors.Is(err, rtc.ErrFormatNotTaken) {
+			e.rejected |= kindsOf(kind)
+
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -57,7 +67,7 @@ func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) err
 
 // newStream makes a stream that is withheld from the beginning.
 func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream, error) {
-	downlink, err := e.receiver.peer.AddDownlink(e.sender.id(), kind)
+	downlink, err := e.receiver.peer.AddDownlink(e.sender.id(), e.sender.formats[kind])
 	if err != nil {
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
 	}
@@ -65,6 +75,18 @@ func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream,
 	downlink.Attach(&feedback{Edge: forward})
 
 	return &stream{downlink: downlink, forward: forward, withheld: withheld}, nil
+}
+
+// reject ends the streams of formats that the receiver has rejected.
+func (e *edge) reject(rejected []codecs.Format, log *slog.Logger) {
+	for kind, s := range e.streams {
+		if slices.Contains(rejected, e.sender.formats[kind]) {
+			log.Info("a receiver rejects a codec", "connection", e.receiver.id(), "format", e.sender.formats[kind].String())
+			removeStreams([]*stream{s}, log)
+			delete(e.streams, kind)
+			e.rejected |= kindsOf(kind)
+		}
+	}
 }
 
 // reasons are those of the channel's to withhold one kind of the edge.

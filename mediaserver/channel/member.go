@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -18,8 +19,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// member is a connection in its channel. connection, client, peer, created, tracks
-// and wants never change; the channel's mutex guards the rest.
+// member is a connection in its channel. connection, client, peer, created, tracks,
+// formats and wants never change; the channel's mutex guards the rest.
 type member struct {
 	connection *forwardingv1.Connection
 	request    signaling.Connect
@@ -27,8 +28,10 @@ type member struct {
 	peer       *rtc.Peer
 	// created is when the connection was, by a clock that nobody sets.
 	created time.Time
-	// tracks are the streams that the member's role lets it send.
-	tracks map[media.Kind]*fanout.Track
+	// tracks are the streams that the member's role lets it send, formats what each
+	// is in.
+	tracks  map[media.Kind]*fanout.Track
+	formats map[media.Kind]codecs.Format
 	// wants are the kinds that it would receive.
 	wants matching.Kinds
 
@@ -51,6 +54,7 @@ func newMember(request signaling.Connect, client signaling.Client) *member {
 		request:    request,
 		client:     client,
 		tracks:     make(map[media.Kind]*fanout.Track),
+		formats:    make(map[media.Kind]codecs.Format),
 		incoming:   make(map[*member]*edge),
 		outgoing:   make(map[*member]*edge),
 	}
@@ -108,22 +112,27 @@ func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, lo
 	if m.request.Audio != nil {
 		config.Opus = opusOf(m.request.Audio)
 	}
-	if m.connection.Sends() {
-		config.Audio = m.uplink(media.Audio, m.request.Audio, engine.Socket(), metrics, log)
-		config.Video = m.uplink(media.Video, m.request.Video, engine.Socket(), metrics, log)
-	}
-
 	var err error
+	if m.connection.Sends() {
+		config.Audio, err = m.uplink(m.request.Audio, engine.Socket(), metrics, log)
+		if err != nil {
+			return err
+		}
+		config.Video, err = m.uplink(m.request.Video, engine.Socket(), metrics, log)
+		if err != nil {
+			return err
+		}
+	}
 	m.peer, err = engine.NewPeer(config)
 
 	return err
 }
 
 // opusOf is what a client wants of Opus, in the words of its SDP.
-func opusOf(audio *signaling.Media) rtc.Opus {
+func opusOf(audio *signaling.Media) codecs.OpusParameters {
 	wanted := audio.Opus
 
-	return rtc.Opus{
+	return codecs.OpusParameters{
 		Stereo: wanted.Stereo, SpropStereo: wanted.SpropStereo, InbandFEC: wanted.UseInbandFEC, DTX: wanted.UseDTX,
 		MinPTime: wanted.MinPTime, PTime: wanted.PTime, MaxPlaybackRate: wanted.MaxPlaybackRate,
 		MaxAverageBitRate: audio.BitRate * 1000,
@@ -136,20 +145,29 @@ type events interface {
 	mediaClosed(error)
 }
 
-func (m *member) uplink(kind media.Kind, wanted *signaling.Media, socket *udp.Socket, metrics *metrics, log *slog.Logger) *rtc.Uplink {
+// uplink makes the track of what the client asked to send of one kind; nil: nothing.
+func (m *member) uplink(
+	wanted *signaling.Media, socket *udp.Socket, metrics *metrics, log *slog.Logger,
+) (*rtc.Uplink, error) {
 	if wanted == nil {
-		return nil
+		return nil, nil //nolint:nilnil // The kind is off, as rtc.PeerConfig documents.
+	}
+	codec, ok := codecs.Parse(wanted.CodecType)
+	if !ok {
+		return nil, fmt.Errorf("codec %q is not forwarded", wanted.CodecType)
 	}
 
-	config := fanout.Config{Kind: kind, Inspect: codecs.Opus.Inspect, Workers: socket, Counters: metrics.fanout, Log: log}
-	if kind == media.Video {
-		config.Inspect = codecs.VP8.Inspect
+	config := fanout.Config{
+		Kind: codec.Kind(), Inspect: codec.Inspect, Workers: socket, Counters: metrics.fanout, Log: log,
+	}
+	if config.Kind == media.Video {
 		config.RequestKeyframe = func(media.Layers) { m.peer.RequestKeyframe() }
 	}
 	track := fanout.NewTrack(config)
-	m.tracks[kind] = track
+	format := codec.Format(wanted.Profile)
+	m.tracks[config.Kind], m.formats[config.Kind] = track, format
 
-	return &rtc.Uplink{MaxBitRate: wanted.BitRate * 1000, Receiver: track}
+	return &rtc.Uplink{Format: format, MaxBitRate: wanted.BitRate * 1000, Receiver: track}, nil
 }
 
 // close ends the member's transport and streams and waits for them.

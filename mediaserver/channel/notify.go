@@ -6,6 +6,7 @@ import (
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
 
@@ -101,7 +102,18 @@ func (m *member) describe() signaling.Member {
 // for another reason than before, as after an edit or when the oldest of several
 // pauses goes, it is told again: the last reason told is the one that holds.
 func (e *edge) tell(channelID string) {
-	if !e.receiver.connected || !e.sender.connected || e.withheld == e.told {
+	if !e.receiver.connected || !e.sender.connected {
+		return
+	}
+	about := signaling.RTPStream{
+		Timestamp:        time.Now(),
+		ChannelID:        channelID,
+		RecvConnectionID: e.receiver.id(),
+		SendConnectionID: e.sender.id(),
+		StreamID:         e.sender.id(),
+	}
+	e.tellRejected(about)
+	if e.withheld == e.told {
 		return
 	}
 
@@ -118,13 +130,6 @@ func (e *edge) tell(channelID string) {
 	}
 	e.told = e.withheld
 
-	about := signaling.RTPStream{
-		Timestamp:        time.Now(),
-		ChannelID:        channelID,
-		RecvConnectionID: e.receiver.id(),
-		SendConnectionID: e.sender.id(),
-		StreamID:         e.sender.id(),
-	}
 	for _, reason := range slices.Sorted(maps.Keys(paused)) {
 		about.Kinds, about.Reason = spelled(paused[reason]), reason
 		e.receiver.client.Notify(signaling.RTPStreamPaused(about))
@@ -133,6 +138,18 @@ func (e *edge) tell(channelID string) {
 		about.Kinds, about.Reason = spelled(resumed), ""
 		e.receiver.client.Notify(signaling.RTPStreamResumed(about))
 	}
+}
+
+// tellRejected tells of each kind, once, that its codec is why it does not come.
+func (e *edge) tellRejected(about signaling.RTPStream) {
+	for _, kind := range media.Kinds {
+		if e.rejected.Has(protocolKind(kind)) && !e.rejectionTold.Has(protocolKind(kind)) {
+			about.Kinds = spelled([]forwardingv1.Kind{protocolKind(kind)})
+			codec := e.sender.formats[kind].Codec
+			e.receiver.client.Notify(signaling.RTPStreamRejected{RTPStream: about, CodecType: codec.String()})
+		}
+	}
+	e.rejectionTold = e.rejected
 }
 
 func spelled(list []forwardingv1.Kind) []signaling.Kind {

@@ -57,7 +57,7 @@ func (s *session) Reoffer(context.Context) (string, error) {
 
 // Answer takes the client's answer to the latest offer and announces what it
 // sends: from the SDP, not from the first packet, since a first packet may come
-// late.
+// late. Codecs that it rejects are not offered to it again.
 func (s *session) Answer(_ context.Context, sdp string) error {
 	if err := s.member.peer.Answer(sdp); err != nil {
 		return fmt.Errorf("applying the answer: %w", err)
@@ -67,6 +67,7 @@ func (s *session) Answer(_ context.Context, sdp string) error {
 	defer s.channel.mu.Unlock()
 
 	s.channel.announce(s.member, s.member.peer.Sends())
+	s.channel.reject(s.member, s.member.peer.Rejected())
 
 	return nil
 }

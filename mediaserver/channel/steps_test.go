@@ -37,7 +37,7 @@ func joinNegotiator(t *testing.T, registry *Registry, role forwardingv1.Role) *n
 	t.Helper()
 	n := &negotiator{wanted: make(chan struct{}, 1)}
 	joined, err := registry.Join(t.Context(), signaling.Connect{
-		ChannelID: "hall", Role: role, Audio: &signaling.Media{}, Video: &signaling.Media{CodecType: "VP8"},
+		ChannelID: "hall", Role: role, Audio: &signaling.Media{CodecType: "OPUS"}, Video: &signaling.Media{CodecType: "VP8"},
 	}, n)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"cmp"
 	"crypto"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 
 	"github.com/pion/dtls/v3/pkg/crypto/fingerprint"
 	"github.com/pion/sdp/v3"
-
-	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // answer is what the server needs to know of a client's answer.
@@ -31,8 +30,10 @@ type certificateFingerprint struct {
 
 // answeredMedia is one m-line.
 type answeredMedia struct {
+	// rejected: the client has no use for the m-line. One without the format that it was offered for is worth no more.
+	rejected        bool
 	sends, receives bool
-	types           payloadTypes
+	types           payloadTypes // as the client calls the formats
 	// ssrc is of what the client sends, rtx of its retransmissions; 0: not declared.
 	ssrc, rtx uint32
 	// transportCC is uplink.transportCC.
@@ -43,6 +44,9 @@ type answeredMedia struct {
 
 // maxCredentialBytes of an ICE user name fragment or password (RFC 8839 section 5.4).
 const maxCredentialBytes = 256
+
+// maxPayloadTypes there are (RFC 3550 section 5.1).
+const maxPayloadTypes = 128
 
 // maxSSRCLines of one m-line: a browser writes four for each SSRC.
 const maxSSRCLines = 64
@@ -96,6 +100,9 @@ func checkMedia(offered, answered *sdp.MediaDescription) error {
 	if ssrcs > maxSSRCLines {
 		return fmt.Errorf("%d lines of a=ssrc, %d are allowed", ssrcs, maxSSRCLines)
 	}
+	if formats := len(answered.MediaName.Formats); formats > maxPayloadTypes {
+		return fmt.Errorf("%d formats, there are %d payload types", formats, maxPayloadTypes)
+	}
 	if answered.MediaName.Media != offered.MediaName.Media {
 		return fmt.Errorf("%q answered, %q offered", answered.MediaName.Media, offered.MediaName.Media)
 	}
@@ -105,45 +112,79 @@ func checkMedia(offered, answered *sdp.MediaDescription) error {
 	if got != want && (has || !rejected) { // One that is rejected may be bare (RFC 8829 section 5.3.1).
 		return fmt.Errorf("mid %q answered, %q offered", got, want)
 	}
-	if rejected {
-		return nil
-	}
-	if !slices.Contains(answered.MediaName.Formats, offered.MediaName.Formats[0]) {
-		return fmt.Errorf("formats %v answered, without %s, which was offered first of %v",
-			answered.MediaName.Formats, offered.MediaName.Formats[0], offered.MediaName.Formats)
-	}
 
 	return nil
 }
 
-// readMedia reads an m-line that fits its offer. The answer's payload types are the offer's (RFC 3264 section 6.1).
-func readMedia(description *sdp.SessionDescription, section *sdp.MediaDescription) answeredMedia {
-	var read answeredMedia
-	if section.MediaName.Port.Value == 0 {
-		return read
+// readMedia reads an m-line that fits its offer.
+func readMedia(description *sdp.SessionDescription, offered, section *sdp.MediaDescription) answeredMedia {
+	read := answeredMedia{types: readPayloadTypes(offered, section)}
+	if section.MediaName.Port.Value == 0 || read.types.media == 0 {
+		return answeredMedia{rejected: true}
 	}
 	read.sends, read.receives = directions(description, section)
-	kind := media.Audio
-	if section.MediaName.Media == media.Video.String() {
-		kind = media.Video
-	}
-	for _, f := range formats(kind) {
-		switch {
-		case !slices.Contains(section.MediaName.Formats, strconv.Itoa(int(f.payloadType))):
-		case strings.HasPrefix(f.name, "rtx/"):
-			read.types.rtx = f.payloadType
-		default:
-			read.types.media = f.payloadType
-		}
-	}
 	read.readSSRCs(section)
 	read.transportCC = readTransportCC(section, read.types.media)
 
 	return read
 }
 
-// readSSRCs takes the SSRC that comes first, and, if that one has another for its retransmissions (RFC 5576 section 4.2), it
-// too. Numbers that are none declare nothing.
+// readPayloadTypes finds what was offered first, and its retransmissions, among the formats of an answer. They
+// should have the offer's payload types (RFC 3264 section 6.1), and may have others; the answer describes them,
+// or else the offer.
+func readPayloadTypes(offered, answered *sdp.MediaDescription) (types payloadTypes) {
+	formats := offered.MediaName.Formats
+	if len(formats) == 0 {
+		return types
+	}
+	described := func(key, payloadType string) string {
+		return cmp.Or(describedAs(key, payloadType, answered), describedAs(key, payloadType, offered))
+	}
+	wanted := describedAs("rtpmap", formats[0], offered)
+	types.media = findPayloadType(answered, func(payloadType string) bool {
+		return strings.EqualFold(described("rtpmap", payloadType), wanted)
+	})
+	if len(formats) > 1 { // RFC 4588 section 8.6
+		apt := "apt=" + strconv.Itoa(int(types.media))
+		types.rtx = findPayloadType(answered, func(payloadType string) bool {
+			name, _, _ := strings.Cut(described("rtpmap", payloadType), "/")
+
+			parameters := strings.Split(described("fmtp", payloadType), ";")
+
+			return strings.EqualFold(name, "rtx") && slices.Contains(parameters, apt)
+		})
+	}
+
+	return types
+}
+
+// findPayloadType is the first one of an m-line that is it; 0: there is none.
+func findPayloadType(section *sdp.MediaDescription, is func(payloadType string) bool) uint8 {
+	for _, payloadType := range section.MediaName.Formats {
+		if number, err := strconv.ParseUint(payloadType, 10, 7); err == nil && is(payloadType) {
+			return uint8(number)
+		}
+	}
+
+	return 0
+}
+
+// describedAs is what an attribute of an m-line says of a payload type; empty: nothing.
+func describedAs(key, payloadType string, section *sdp.MediaDescription) string {
+	for _, attribute := range section.Attributes {
+		if attribute.Key != key {
+			continue
+		}
+		if described, value, ok := strings.Cut(attribute.Value, " "); ok && described == payloadType {
+			return strings.TrimSpace(value)
+		}
+	}
+
+	return ""
+}
+
+// readSSRCs takes the SSRC that comes first, and, if that one has another for its retransmissions (RFC 5576
+// section 4.2), it too. Numbers that are none declare nothing.
 func (m *answeredMedia) readSSRCs(section *sdp.MediaDescription) {
 	for _, attribute := range section.Attributes {
 		fields := strings.Fields(attribute.Value)
@@ -170,8 +211,8 @@ func readSSRC(text string) uint32 {
 	return uint32(ssrc)
 }
 
-// directions are what the answerer does on the m-line. A direction holds for all m-lines when it stands at session level, and
-// is sendrecv when it stands nowhere (RFC 8866 section 6.7).
+// directions are what the answerer does on the m-line. A direction holds for all m-lines when it stands at
+// session level, and is sendrecv when it stands nowhere (RFC 8866 section 6.7).
 func directions(description *sdp.SessionDescription, section *sdp.MediaDescription) (sends, receives bool) {
 	for _, attributes := range [][]sdp.Attribute{section.Attributes, description.Attributes} {
 		for _, attribute := range attributes {

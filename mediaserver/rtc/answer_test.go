@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
@@ -115,8 +116,8 @@ func TestAnswersOfBrowsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newConnection(t, newEngine(t), true).peer
 			var downlinks []*Downlink
-			for _, kind := range []media.Kind{videoKind, audioKind} {
-				d, err := p.AddDownlink("SENDER", kind)
+			for _, format := range []codecs.Format{vp8, opus} {
+				d, err := p.AddDownlink("SENDER", format)
 				must(t, err)
 				downlinks = append(downlinks, d)
 			}
@@ -145,10 +146,42 @@ func TestAnswersOfBrowsers(t *testing.T) {
 	}
 }
 
+// FuzzReadAnswer: whatever an answer says, what is read of it fits the offer, and payload types are some that packets can have.
+func FuzzReadAnswer(f *testing.F) {
+	c := newConnection(f, newEngine(f), true)
+	receiveOneOfEach(f, c.peer)
+	offer, err := c.peer.Offer()
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := c.client.answer(f, offer)
+	for _, change := range hostile {
+		f.Add(change(good))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, s := range c.peer.sections() {
+			s.answered, s.read = 0, answeredMedia{}
+		}
+		read, err := c.peer.readAnswer(text)
+		if err != nil {
+			return
+		}
+		if len(read.media) != len(c.peer.sections()) {
+			t.Fatalf("%d m-lines", len(read.media))
+		}
+		for i, m := range read.media {
+			if m.rejected != (m.types.media == 0) || m.rejected && (m.sends || m.receives || m.ssrc != 0) ||
+				m.types.media > 127 || m.types.rtx > 127 || m.types.rtx == m.types.media && !m.rejected || m.types.rtx == 0 && m.rtx != 0 {
+				t.Fatalf("m-line %d is read as %+v", i, m)
+			}
+		}
+	})
+}
+
 // A format of the other kind in an m-line is none of its formats.
 func TestAnswerWithFormatsOfTheOtherKind(t *testing.T) {
 	p := newConnection(t, newEngine(t), false).peer
-	d, err := p.AddDownlink("SENDER", audioKind)
+	d, err := p.AddDownlink("SENDER", opus)
 	must(t, err)
 	_, err = p.Offer()
 	must(t, err)

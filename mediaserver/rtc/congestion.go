@@ -109,7 +109,7 @@ func (p *Peer) estimate() *rtcp.ReceiverEstimatedMaximumBitrate {
 	estimate := &rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: p.ssrc}
 	itself := false
 	for _, u := range p.uplinks() {
-		estimate.Bitrate += float32(cmp.Or(u.config.MaxBitRate, defaultBitRates[u.kind]))
+		estimate.Bitrate += float32(cmp.Or(u.config.MaxBitRate, defaultBitRates[u.kind()]))
 		if u.reception.ssrc != 0 {
 			estimate.SSRCs = append(estimate.SSRCs, u.reception.ssrc)
 			itself = u.transportCC != 0 // Video, where there is any, decides: it is what takes up the room.

@@ -12,6 +12,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
@@ -32,7 +33,7 @@ type Feedback interface {
 // the other methods at any time.
 type Downlink struct {
 	peer     *Peer
-	kind     media.Kind
+	format   codecs.Format
 	streamID string
 	trackID  string
 	ssrc     uint32
@@ -43,13 +44,10 @@ type Downlink struct {
 
 	mu         sync.Mutex
 	feedback   Feedback
-	negotiated *payloadTypes
+	negotiated *payloadTypes // as the client calls them
 	bound      bool
 	removed    bool
 }
-
-// payloadTypes are what the client's answer calls the formats; rtx 0: no retransmission format.
-type payloadTypes struct{ media, rtx uint8 }
 
 // binding is a stream that can leave.
 type binding struct {
@@ -70,18 +68,24 @@ type outgoing struct {
 const maxMSIDBytes = 64
 
 // AddDownlink adds a stream to send to the client: streamID, the sender's connection id, is what the client sees as the id
-// of its MediaStream. The client learns of it with the next offer.
-func (p *Peer) AddDownlink(streamID string, kind media.Kind) (*Downlink, error) {
+// of its MediaStream. The client learns of it with the next offer. ErrFormatNotTaken: the client has rejected the format,
+// or has been offered as many as a session can have.
+func (p *Peer) AddDownlink(streamID string, format codecs.Format) (*Downlink, error) {
 	if streamID == "" || len(streamID) > maxMSIDBytes || strings.ContainsAny(streamID, " \t\r\n") {
 		return nil, fmt.Errorf("stream id %q cannot stand in an msid; use 1 to %d bytes without spaces", streamID, maxMSIDBytes)
 	}
-	d := &Downlink{peer: p, kind: kind, streamID: streamID, trackID: rand.Text()}
+	d := &Downlink{peer: p, format: format, streamID: streamID, trackID: rand.Text()}
 
 	p.negotiation.Lock()
 	if p.isClosing() {
 		p.negotiation.Unlock()
 
 		return nil, fmt.Errorf("add a downlink: %w", ErrClosed)
+	}
+	if !p.formats.offer(format) {
+		p.negotiation.Unlock()
+
+		return nil, fmt.Errorf("add a downlink of %v: %w", format, ErrFormatNotTaken)
 	}
 	d.ssrc, d.rtxSSRC = p.newSSRC(), p.newSSRC()
 	p.place(d)
@@ -93,7 +97,7 @@ func (p *Peer) AddDownlink(streamID string, kind media.Kind) (*Downlink, error) 
 	return d, nil
 }
 
-// Remove ends the stream. Its m-line becomes inactive with the next offer, and serves a later downlink of the same kind
+// Remove ends the stream. Its m-line becomes inactive with the next offer, and serves a later downlink of the same format
 // once that is answered.
 func (d *Downlink) Remove() error {
 	d.mu.Lock()
@@ -114,7 +118,7 @@ func (d *Downlink) Remove() error {
 		return fmt.Errorf("remove a downlink: %w", ErrClosed)
 	}
 	d.line.vacate()
-	needed := p.differs()
+	needed := !d.line.rejected && p.differs()
 	p.negotiation.Unlock()
 	p.negotiationNeeded(needed)
 

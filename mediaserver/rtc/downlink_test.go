@@ -17,7 +17,7 @@ import (
 
 func bind(t testing.TB, c *connection, streamID string) (*Downlink, *fed) {
 	t.Helper()
-	d, err := c.peer.AddDownlink(streamID, videoKind)
+	d, err := c.peer.AddDownlink(streamID, vp8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestRemovedLineServesTheNext(t *testing.T) {
 		t.Errorf("offer after Remove: %q", offer)
 	}
 
-	second, err := c.peer.AddDownlink("SECOND", videoKind)
+	second, err := c.peer.AddDownlink("SECOND", vp8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +125,14 @@ func TestRemovedLineServesTheNext(t *testing.T) {
 
 func TestRemoveBeforeNegotiated(t *testing.T) {
 	c := connect(t, newEngine(t), true)
-	never, err := c.peer.AddDownlink("NEVER", videoKind)
+	never, err := c.peer.AddDownlink("NEVER", vp8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := never.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	late, err := c.peer.AddDownlink("LATE", videoKind)
+	late, err := c.peer.AddDownlink("LATE", vp8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestDescriptionDoesNotGrow(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	var offer string
 	for i := range 50 {
-		d, err := c.peer.AddDownlink(fmt.Sprintf("SENDER%d", i), videoKind)
+		d, err := c.peer.AddDownlink(fmt.Sprintf("SENDER%d", i), vp8)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestReceiverInAnEmptyChannel(t *testing.T) {
 	if sends := c.peer.Sends(); len(sends) != 0 {
 		t.Errorf("client sends %v", sends)
 	}
-	if _, err := c.peer.AddDownlink("SENDER", audioKind); err != nil {
+	if _, err := c.peer.AddDownlink("SENDER", opus); err != nil {
 		t.Fatal(err)
 	}
 	d, _ := bind(t, c, "SENDER")
@@ -240,7 +240,7 @@ func TestJoinWhileAnOfferIsOutstanding(t *testing.T) {
 	offer, err := c.peer.Offer()
 	must(t, err)
 	answer := c.client.answer(t, offer)
-	d, err := c.peer.AddDownlink("LATE", videoKind)
+	d, err := c.peer.AddDownlink("LATE", vp8)
 	must(t, err)
 	f := newFed()
 	d.Attach(f)

@@ -18,6 +18,9 @@ var (
 	ErrInvalidCandidate = errors.New("invalid ICE candidate")
 	// ErrNotBound is returned by a downlink's writes before it is negotiated.
 	ErrNotBound = errors.New("downlink not negotiated yet")
+	// ErrFormatNotTaken is returned by AddDownlink for a format that the client has rejected, or for which a session has
+	// no payload types left.
+	ErrFormatNotTaken = errors.New("the client does not take the format")
 	// ErrPacketTooLarge is returned by a downlink's writes for what does not fit into a datagram of udp.MaxDatagram bytes.
 	ErrPacketTooLarge = errors.New("packet too large")
 	// ErrBatchFull is returned by a downlink's writes when the caller has not made room in the batch.

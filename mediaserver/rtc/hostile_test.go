@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
 // hostile are answers that a stranger may send, made of a good one. Whatever becomes of them, nothing may panic or hang,
@@ -37,7 +39,12 @@ var hostile = map[string]func(good string) string{
 	"odd payload types": func(a string) string {
 		return a + "a=rtpmap:96 VP8/0\r\na=rtpmap:999 x\r\na=fmtp:96\r\na=rtcp-fb:* x\r\n"
 	},
-	"other clock": func(a string) string { return strings.ReplaceAll(a, "VP8/90000", "VP8/1") },
+	"formats in circles": func(a string) string {
+		return strings.NewReplacer("apt=98", "apt=99", "a=rtpmap:100 H264", "a=rtpmap:100 rtx").Replace(a)
+	},
+	"no formats":   func(a string) string { return regexp.MustCompile(`SAVPF [^\r]*`).ReplaceAllString(a, "SAVPF") },
+	"many formats": func(a string) string { return strings.ReplaceAll(a, "SAVPF", "SAVPF"+repeated(1000, " %d")) },
+	"other clock":  func(a string) string { return strings.ReplaceAll(a, "VP8/90000", "VP8/1") },
 	"SCTP parameters": func(a string) string {
 		return a + "a=sctp-port:99999999\r\na=max-message-size:-1\r\na=sctp-init:!!\r\n"
 	},
@@ -92,11 +99,12 @@ func withCandidates(n int, format string) func(string) string {
 func answerAnew(t *testing.T, engine *Engine, answer string) error {
 	t.Helper()
 	peer, err := engine.NewPeer(PeerConfig{
-		Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()}, Video: &Uplink{MaxBitRate: 1, Receiver: newRecorder()},
+		Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()}, Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: newRecorder()},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	receiveOneOfEach(t, peer)
 	if _, err := peer.Offer(); err != nil {
 		t.Fatal(err)
 	}
@@ -113,9 +121,20 @@ func answerAnew(t *testing.T, engine *Engine, answer string) error {
 	return answered
 }
 
+// receiveOneOfEach adds a stream of each codec.
+func receiveOneOfEach(t testing.TB, peer *Peer) {
+	t.Helper()
+	for _, format := range []codecs.Format{opus, vp8, vp9, h264, av1} {
+		if _, err := peer.AddDownlink("SENDER", format); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func goodAnswer(t testing.TB, engine *Engine) string {
 	t.Helper()
 	c := newConnection(t, engine, true)
+	receiveOneOfEach(t, c.peer)
 	offer, err := c.peer.Offer()
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +147,7 @@ func TestHostileAnswers(t *testing.T) {
 	engine := newEngine(t)
 	good := goodAnswer(t, engine)
 	refused := map[string]bool{
-		"duplicate mids": true, "swapped m-lines": true, "no ufrag": true, "many SSRCs": true, "huge numbers": true, "short fingerprint": true,
+		"duplicate mids": true, "swapped m-lines": true, "no ufrag": true, "many SSRCs": true, "many formats": true, "huge numbers": true, "short fingerprint": true,
 		"empty ufrag": true, "odd fingerprint": true, "setup holdconn": true, "setup actpass": true,
 	}
 	bystander := connect(t, engine, true)

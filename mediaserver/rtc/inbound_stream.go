@@ -81,6 +81,6 @@ func (p *Peer) unreadable(stream *inboundStream, now time.Time) {
 	}
 	p.engine.counters.unreadableStreams.Add(1)
 	p.fail(fmt.Errorf("%w: none of %d packets of SSRC %d (%s) in %v", ErrUnreadableMedia,
-		stream.failures, stream.ssrc, stream.uplink.kind.String(), lasting.Round(time.Millisecond)))
+		stream.failures, stream.ssrc, stream.uplink.kind().String(), lasting.Round(time.Millisecond)))
 	stream.failures = 0
 }

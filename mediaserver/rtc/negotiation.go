@@ -3,10 +3,12 @@ package rtc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pion/ice/v4"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
@@ -30,11 +32,7 @@ func (p *Peer) Offer() (string, error) {
 	case p.outstanding:
 		return "", fmt.Errorf("offer: %w; wait for it", ErrAnswerOutstanding)
 	}
-	if len(p.uplinks()) == 0 && len(p.lines) == 0 {
-		// Without any m-line there is nothing for ICE and DTLS to start with, and the client would hang. No stream can take
-		// this one later: a client made with Pion never receives on what was inactive at first.
-		p.addLine(media.Audio).unused = true
-	}
+	p.ensureTransport()
 	description, err := p.describe()
 	if err != nil {
 		return "", fmt.Errorf("write the offer: %w", err)
@@ -91,7 +89,10 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 	var sends []media.Kind
 	var streams []inboundStream
 	for i, u := range p.uplinks() { // Not under the lock, on which readers wait.
-		if answered[i].sends && answered[i].ssrc == 0 {
+		switch {
+		case answered[i].rejected:
+			p.log.Info("a client rejects the m-line that it is to send on", "mid", u.mid, "format", u.config.Format.String())
+		case answered[i].sends && answered[i].ssrc == 0:
 			p.log.Info("a client sends without a=ssrc in its answer; its media is dropped", "mid", u.mid)
 		}
 	}
@@ -101,12 +102,13 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 		if !answer.sends || answer.ssrc == 0 {
 			continue
 		}
-		sends = append(sends, u.kind)
+		sends = append(sends, u.kind())
 		u.reception.restart(answer.ssrc)
 		u.transportCC = answer.transportCC
-		streams = append(streams, inboundStream{ssrc: answer.ssrc, payloadType: answer.types.media, uplink: u})
+		types := p.formats.payloadTypes(u.config.Format) // An answerer sends what it was offered, by the offer's names.
+		streams = append(streams, inboundStream{ssrc: answer.ssrc, payloadType: types.media, uplink: u})
 		if answer.rtx != 0 {
-			again := inboundStream{ssrc: answer.rtx, payloadType: answer.types.rtx, uplink: u, retransmissions: true}
+			again := inboundStream{ssrc: answer.rtx, payloadType: types.rtx, uplink: u, retransmissions: true}
 			streams = append(streams, again)
 		}
 	}
@@ -130,15 +132,24 @@ func (p *Peer) UplinkMIDs() (audio, video string) {
 	return audio, video
 }
 
-// Sends are the kinds that the client's last answer says it sends, audio before video. The SDP is asked, not RTP: a
-// receiver would otherwise learn of a stream only after its first packets are gone. A kind without a=ssrc (RFC 5576) is not
-// among them: packets are told apart by it, since no MID extension is offered.
+// Sends are the kinds that the client's last answer says it sends, audio before video. The SDP is asked, not
+// RTP: a receiver would otherwise learn of a stream only after its first packets are gone. A kind without
+// a=ssrc (RFC 5576) is not among them: packets are told apart by it, since no MID extension is offered.
 func (p *Peer) Sends() []media.Kind {
 	if sends := p.sends.Load(); sends != nil {
 		return append([]media.Kind(nil), *sends...)
 	}
 
 	return nil
+}
+
+// Rejected are the video formats that the client's answers so far have rejected wherever they were offered to be sent
+// to it. A stream of one is not offered again.
+func (p *Peer) Rejected() []codecs.Format {
+	p.negotiation.Lock()
+	defer p.negotiation.Unlock()
+
+	return slices.Clone(p.formats.rejected)
 }
 
 // AddCandidate takes one of the client's ICE candidates and checks its form. It need not be remembered: checks of

@@ -3,32 +3,11 @@ package rtc
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/pion/sdp/v3"
 
-	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
-
-// format is one codec as offers have it.
-type format struct {
-	payloadType uint8
-	name        string // and clock rate, as in a=rtpmap
-	parameters  string // as in a=fmtp; those of Opus are the client's (PeerConfig.Opus)
-	feedback    []string
-}
-
-// formats are what the server forwards: VP8 with retransmissions on a stream of their own (RFC 4588), and Opus.
-func formats(kind media.Kind) []format {
-	if kind == media.Audio {
-		return []format{{payloadType: 111, name: "opus/48000/2"}}
-	}
-
-	return []format{
-		{payloadType: 96, name: "VP8/90000", feedback: []string{"goog-remb", "ccm fir", "nack", "nack pli"}},
-		{payloadType: 97, name: "rtx/90000", parameters: "apt=96"},
-	}
-}
 
 // describe makes an offer of the peer as it is now: uplinks, then downlinks (RFC 8829 section 5.2). All of it is bundled on
 // one transport (RFC 9143).
@@ -41,6 +20,9 @@ func (p *Peer) describe() (string, error) {
 	p.version++
 	group := []byte("BUNDLE")
 	for i := range sections {
+		if line := i - len(p.uplinks()); line >= 0 && p.lines[line].rejected {
+			continue
+		}
 		group = strconv.AppendInt(append(group, ' '), int64(i), 10)
 	}
 	session := &sdp.SessionDescription{
@@ -68,7 +50,7 @@ func (p *Peer) describeSections() error {
 		if u.text != "" {
 			continue
 		}
-		media := p.describeMedia(u.kind, u.mid, true).WithPropertyAttribute("recvonly")
+		media := p.describeMedia(u.config.Format, u.mid, true).WithPropertyAttribute("recvonly")
 		u.describeCongestion(media)
 		if i == 0 {
 			p.describeCandidates(media)
@@ -78,14 +60,11 @@ func (p *Peer) describeSections() error {
 		}
 	}
 	for i, l := range p.lines {
-		state := lineState{l.downlink, l.direction()}
+		state := lineState{l.downlink, l.direction(), l.rejected}
 		if l.said == state {
 			continue
 		}
-		media := p.describeMedia(l.kind, l.mid, false).WithPropertyAttribute(state.direction)
-		if l.downlink != nil {
-			l.downlink.describe(media)
-		}
+		media := p.describeLine(l)
 		if i == 0 && len(p.uplinks()) == 0 {
 			p.describeCandidates(media)
 		}
@@ -98,43 +77,82 @@ func (p *Peer) describeSections() error {
 	return nil
 }
 
-// describeMedia describes an m-line; sends: the client sends on it.
-func (p *Peer) describeMedia(kind media.Kind, mid string, sends bool) *sdp.MediaDescription {
-	section := &sdp.MediaDescription{
-		MediaName: sdp.MediaName{
-			Media: kind.String(), Port: sdp.RangedPort{Value: 9}, Protos: []string{"UDP", "TLS", "RTP", "SAVPF"},
-		},
-		ConnectionInformation: &sdp.ConnectionInformation{NetworkType: "IN", AddressType: "IP4", Address: &sdp.Address{Address: "0.0.0.0"}},
-	}
+// describeMedia describes an m-line, which carries one format alone and its retransmissions; sends: the client
+// sends on it. RED is not offered: it would be forwarded to who does not know it.
+func (p *Peer) describeMedia(format codecs.Format, mid string, sends bool) *sdp.MediaDescription {
+	section := newSection(format, mid, 9)
 	section.WithValueAttribute("setup", "actpass").
-		WithValueAttribute("mid", mid).
 		WithValueAttribute("ice-ufrag", p.ufrag).
 		WithValueAttribute("ice-pwd", p.password).
 		WithPropertyAttribute("rtcp-mux").
 		WithPropertyAttribute("rtcp-rsize")
-	for _, f := range formats(kind) {
-		payloadType := strconv.Itoa(int(f.payloadType))
-		section.MediaName.Formats = append(section.MediaName.Formats, payloadType)
-		section.WithValueAttribute("rtpmap", payloadType+" "+f.name)
-		parameters := f.parameters
-		if kind == media.Audio {
-			parameters = p.config.Opus.parameters(sends)
-		}
-		if parameters != "" {
-			section.WithValueAttribute("fmtp", payloadType+" "+parameters)
-		}
-		for _, feedback := range f.feedback {
-			section.WithValueAttribute("rtcp-fb", payloadType+" "+feedback)
-		}
-		if sends && !strings.HasPrefix(f.name, "rtx/") {
-			section.WithValueAttribute("rtcp-fb", payloadType+" "+transportCC)
+	types := p.formats.payloadTypes(format)
+	payloadType := strconv.Itoa(int(types.media))
+	parameters := format.Parameters()
+	if format.Codec == codecs.Opus {
+		parameters = p.config.Opus.FMTP(sends)
+		if p.config.Opus.PTime > 0 {
+			section.WithValueAttribute("ptime", strconv.Itoa(p.config.Opus.PTime)) // RFC 8866 section 6.4
 		}
 	}
-	if ptime := p.config.Opus.PTime; ptime > 0 && kind == media.Audio {
-		section.WithValueAttribute("ptime", strconv.Itoa(ptime)) // RFC 8866 section 6.4
+	describeFormat(section, payloadType, format.Name(), parameters)
+	for _, feedback := range format.Feedback() {
+		section.WithValueAttribute("rtcp-fb", payloadType+" "+feedback)
+	}
+	if sends {
+		section.WithValueAttribute("rtcp-fb", payloadType+" "+transportCC)
+	}
+	if format.Retransmitted() {
+		describeFormat(section, strconv.Itoa(int(types.rtx)), "rtx/90000", "apt="+payloadType)
 	}
 
 	return section
+}
+
+// describeLine describes an m-line for downlinks.
+func (p *Peer) describeLine(l *line) *sdp.MediaDescription {
+	if l.rejected {
+		return p.describeRejected(l)
+	}
+	section := p.describeMedia(l.format, l.mid, false).WithPropertyAttribute(l.direction())
+	if l.downlink != nil {
+		l.downlink.describe(section)
+	}
+
+	return section
+}
+
+// describeRejected describes an m-line that the client has rejected: it stays in its place and is not used any
+// more (RFC 3264 section 8.2).
+func (p *Peer) describeRejected(l *line) *sdp.MediaDescription {
+	section := newSection(l.format, l.mid, 0)
+	payloadType := strconv.Itoa(int(p.formats.payloadTypes(l.format).media))
+	describeFormat(section, payloadType, l.format.Name(), "")
+
+	return section.WithPropertyAttribute("inactive")
+}
+
+func newSection(format codecs.Format, mid string, port int) *sdp.MediaDescription {
+	section := &sdp.MediaDescription{
+		MediaName: sdp.MediaName{
+			Media: format.Codec.Kind().String(), Port: sdp.RangedPort{Value: port},
+			Protos: []string{"UDP", "TLS", "RTP", "SAVPF"},
+		},
+		ConnectionInformation: &sdp.ConnectionInformation{
+			NetworkType: "IN", AddressType: "IP4", Address: &sdp.Address{Address: "0.0.0.0"},
+		},
+	}
+
+	return section.WithValueAttribute("mid", mid)
+}
+
+// describeFormat adds a format to an m-line, the wanted ones first.
+func describeFormat(section *sdp.MediaDescription, payloadType, name, parameters string) {
+	section.MediaName.Formats = append(section.MediaName.Formats, payloadType)
+	section.WithValueAttribute("rtpmap", payloadType+" "+name)
+	if parameters != "" {
+		section.WithValueAttribute("fmtp", payloadType+" "+parameters)
+	}
 }
 
 // describe tells the client whose stream it gets, and by which SSRCs (RFC 5576, RFC 8830).
@@ -142,7 +160,7 @@ func (d *Downlink) describe(section *sdp.MediaDescription) {
 	msid := d.streamID + " " + d.trackID
 	section.WithValueAttribute("msid", msid)
 	ssrcs := []uint32{d.ssrc}
-	if d.kind == media.Video {
+	if d.format.Retransmitted() {
 		section.WithValueAttribute("ssrc-group", fmt.Sprintf("FID %d %d", d.ssrc, d.rtxSSRC))
 		ssrcs = append(ssrcs, d.rtxSSRC)
 	}
@@ -152,8 +170,8 @@ func (d *Downlink) describe(section *sdp.MediaDescription) {
 	}
 }
 
-// describeCandidates lists the addresses at which the server is reached: host candidates, those of one family in the order
-// of preference (RFC 8445 section 5.1.2.1), RTP and RTCP on one port.
+// describeCandidates lists the addresses at which the server is reached: host candidates, those of one family
+// in the order of preference (RFC 8445 section 5.1.2.1), RTP and RTCP on one port.
 func (p *Peer) describeCandidates(section *sdp.MediaDescription) {
 	for i, address := range p.engine.announced {
 		priority := 126<<24 | (65535-i)<<8 | 255

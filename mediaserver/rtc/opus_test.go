@@ -3,6 +3,8 @@ package rtc
 import (
 	"strings"
 	"testing"
+
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
 // What a client wants of Opus stands in its offers: a rate where it sends alone, since nobody but a sender can keep to
@@ -10,22 +12,22 @@ import (
 func TestOpusInOffers(t *testing.T) {
 	engine := newEngine(t)
 	for name, c := range map[string]struct {
-		opus          Opus
+		opus          codecs.OpusParameters
 		sends, is     string // the parameters where the client sends, and where it receives
 		packetization string
 	}{
 		"as Sora offers it": {
-			opus:  Opus{Stereo: true, SpropStereo: true, InbandFEC: true, MinPTime: 10},
+			opus:  codecs.OpusParameters{Stereo: true, SpropStereo: true, InbandFEC: true, MinPTime: 10},
 			sends: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
 			is:    "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
 		},
 		"a rate": {
-			opus:  Opus{InbandFEC: true, MinPTime: 10, MaxAverageBitRate: 32_000},
+			opus:  codecs.OpusParameters{InbandFEC: true, MinPTime: 10, MaxAverageBitRate: 32_000},
 			sends: "minptime=10;useinbandfec=1;stereo=0;sprop-stereo=0;maxaveragebitrate=32000",
 			is:    "minptime=10;useinbandfec=1;stereo=0;sprop-stereo=0",
 		},
 		"all": {
-			opus:          Opus{DTX: true, MinPTime: 20, PTime: 60, MaxPlaybackRate: 16_000},
+			opus:          codecs.OpusParameters{DTX: true, MinPTime: 20, PTime: 60, MaxPlaybackRate: 16_000},
 			sends:         "minptime=20;useinbandfec=0;stereo=0;sprop-stereo=0;usedtx=1;maxplaybackrate=16000",
 			is:            "minptime=20;useinbandfec=0;stereo=0;sprop-stereo=0;usedtx=1;maxplaybackrate=16000",
 			packetization: "60",
@@ -34,11 +36,11 @@ func TestOpusInOffers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			peer, err := engine.NewPeer(PeerConfig{
 				Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()},
-				Video: &Uplink{MaxBitRate: 1, Receiver: newRecorder()},
+				Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: newRecorder()},
 				Opus:  c.opus,
 			})
 			must(t, err)
-			_, err = peer.AddDownlink("SENDER", audioKind)
+			_, err = peer.AddDownlink("SENDER", opus)
 			must(t, err)
 			offer, err := peer.Offer()
 			must(t, err)

@@ -37,7 +37,7 @@ func newPath(t testing.TB, receivers, frames, packets int) *path {
 	t.Cleanup(track.Close)
 	client := newClientWith(t, nil, func(media *webrtc.MediaEngine) { numbering(t, media) }, false, true)
 	connected := make(chan struct{})
-	sender, err := engine.NewPeer(PeerConfig{Video: &Uplink{MaxBitRate: 1, Receiver: track}, OnConnected: func() { close(connected) }})
+	sender, err := engine.NewPeer(PeerConfig{Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: track}, OnConnected: func() { close(connected) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func newPath(t testing.TB, receivers, frames, packets int) *path {
 	p.batch = udp.NewBatch(0, func([]byte, *udp.Destination) { p.received++ })
 	for i := range receivers {
 		receiver := connect(t, engine, false)
-		d, err := receiver.peer.AddDownlink("SENDER", videoKind)
+		d, err := receiver.peer.AddDownlink("SENDER", vp8)
 		if err != nil {
 			t.Fatal(err)
 		}

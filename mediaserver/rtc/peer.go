@@ -1,9 +1,9 @@
 package rtc
 
 import (
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +11,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/stun/v4"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
@@ -21,7 +22,7 @@ type PeerConfig struct {
 	// Audio and Video are the uplinks; nil: the client is offered no m-line to send that kind on.
 	Audio, Video *Uplink
 	// Opus is what the client wants of the audio that it sends and is sent.
-	Opus Opus
+	Opus codecs.OpusParameters
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
 	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered, ErrUnreadableMedia or ErrClosedByClient,
@@ -82,6 +83,7 @@ type Peer struct {
 	outstanding   bool                // the last offer waits for its answer
 	answered      bool                // some offer was answered
 	lines         []*line
+	formats       formats
 	// offeredSections is how many m-lines the last offer has; lines that were made since stand behind those.
 	offeredSections int
 }
@@ -115,14 +117,14 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 	for _, u := range []struct {
 		at     **uplink
 		config *Uplink
-		kind   media.Kind
-		clock  uint32
 	}{
-		{&peer.audio, config.Audio, media.Audio, 48_000},
-		{&peer.video, config.Video, media.Video, 90_000},
+		{&peer.audio, config.Audio},
+		{&peer.video, config.Video},
 	} {
 		if u.config != nil {
-			*u.at = &uplink{config: *u.config, kind: u.kind, mid: fmt.Sprint(mid), reception: reception{clockRate: u.clock}}
+			clock := u.config.Format.Codec.Kind().ClockRate()
+			*u.at = &uplink{config: *u.config, mid: strconv.Itoa(mid), reception: reception{clockRate: clock}}
+			peer.formats.offer(u.config.Format) // The first has room.
 			mid++
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 )
@@ -20,6 +21,11 @@ import (
 const (
 	audioKind = media.Audio
 	videoKind = media.Video
+)
+
+var (
+	opus = codecs.Opus.Format("")
+	vp8  = codecs.VP8.Format("")
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -41,14 +47,14 @@ func newConnection(t testing.TB, engine *Engine, sends bool) *connection {
 		connected: make(chan struct{}), closed: make(chan error, 1), needed: make(chan struct{}, 1000),
 	}
 	config := PeerConfig{
-		Opus:                Opus{Stereo: true, SpropStereo: true, InbandFEC: true, MinPTime: 10},
+		Opus:                codecs.OpusParameters{Stereo: true, SpropStereo: true, InbandFEC: true, MinPTime: 10},
 		OnConnected:         func() { close(c.connected) },
 		OnClosed:            func(err error) { c.closed <- err },
 		OnNegotiationNeeded: func() { c.needed <- struct{}{} },
 	}
 	if sends {
 		config.Audio = &Uplink{MaxBitRate: 64_000, Receiver: c.audio}
-		config.Video = &Uplink{MaxBitRate: 2_000_000, Receiver: c.video}
+		config.Video = &Uplink{Format: vp8, MaxBitRate: 2_000_000, Receiver: c.video}
 	}
 	var err error
 	if c.peer, err = engine.NewPeer(config); err != nil {
@@ -77,8 +83,8 @@ func lines(t *testing.T, sdp string) []string {
 
 func TestOfferShape(t *testing.T) {
 	c := newConnection(t, newEngine(t), true)
-	for _, kind := range []media.Kind{videoKind, audioKind} {
-		if _, err := c.peer.AddDownlink("SENDER", kind); err != nil {
+	for _, format := range []codecs.Format{vp8, opus} {
+		if _, err := c.peer.AddDownlink("SENDER", format); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -246,7 +252,7 @@ func TestClientGoesAway(t *testing.T) {
 	if _, err := c.peer.Offer(); !errors.Is(err, ErrClosed) {
 		t.Errorf("offer after close: %v", err)
 	}
-	if _, err := c.peer.AddDownlink("X", videoKind); !errors.Is(err, ErrClosed) {
+	if _, err := c.peer.AddDownlink("X", vp8); !errors.Is(err, ErrClosed) {
 		t.Errorf("downlink after close: %v", err)
 	}
 }

@@ -92,7 +92,7 @@ func TestResendOnTheRetransmissionStream(t *testing.T) {
 // Without RTX a packet is sent again bit for bit: anything else under the same SRTP index would reveal the key stream.
 func TestResendWithoutRTXIsTheSamePacket(t *testing.T) {
 	c := connect(t, newEngine(t), true)
-	d, err := c.peer.AddDownlink("SENDER", audioKind)
+	d, err := c.peer.AddDownlink("SENDER", opus)
 	if err != nil {
 		t.Fatal(err)
 	}

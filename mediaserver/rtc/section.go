@@ -78,7 +78,7 @@ func (p *Peer) readAnswer(text string) (answer, error) {
 		if err := checkMedia(offer.MediaDescriptions[i], media); err != nil {
 			return answer{}, fmt.Errorf("m-line %d: %w", slices.Index(sections, s), err)
 		}
-		s.answered, s.read = answerHash(answered[i]), readMedia(description, media)
+		s.answered, s.read = answerHash(answered[i]), readMedia(description, offer.MediaDescriptions[i], media)
 	}
 	a := answer{media: make([]answeredMedia, len(sections))}
 	for i, s := range sections {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
 // answerTo is an answer by which the client receives whatever it is offered to receive.
@@ -39,8 +39,8 @@ func audience(t *testing.T, senders int) (peer *Peer, last *Downlink) {
 	t.Helper()
 	peer = newConnection(t, newEngine(t), false).peer
 	for i := range senders {
-		for _, kind := range media.Kinds {
-			d, err := peer.AddDownlink(fmt.Sprint("SENDER", i), kind)
+		for _, format := range []codecs.Format{opus, vp8} {
+			d, err := peer.AddDownlink(fmt.Sprint("SENDER", i), format)
 			must(t, err)
 			last = d
 		}
@@ -72,7 +72,7 @@ func TestReofferCostsWhatChanged(t *testing.T) {
 				ended = answerTo(offer)
 			}
 			must(t, peer.Answer(ended))
-			last, err = peer.AddDownlink("ANOTHER", last.kind)
+			last, err = peer.AddDownlink("ANOTHER", last.format)
 			must(t, err)
 			_, err = peer.Offer()
 			must(t, err)
@@ -93,7 +93,7 @@ func TestAnswerThatChanges(t *testing.T) {
 	peer, last := audience(t, 2)
 	must(t, last.Remove())
 	renegotiate(t, peer)
-	replaced, err := peer.AddDownlink("REPLACED", last.kind)
+	replaced, err := peer.AddDownlink("REPLACED", last.format)
 	must(t, err)
 	offer, err := peer.Offer()
 	must(t, err)
@@ -116,7 +116,7 @@ func TestAnswerThatChanges(t *testing.T) {
 // A direction at session level holds for m-lines that say nothing else than before.
 func TestDirectionAtSessionLevel(t *testing.T) {
 	peer := newConnection(t, newEngine(t), false).peer
-	d, err := peer.AddDownlink("SENDER", videoKind)
+	d, err := peer.AddDownlink("SENDER", vp8)
 	must(t, err)
 	for _, direction := range []string{"a=inactive", "a=recvonly"} {
 		if d.negotiated != nil {

@@ -1,12 +1,15 @@
 package rtc
 
 import (
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // Uplink is what a client sends of one kind.
 type Uplink struct {
+	// Format is what the client is to send.
+	Format codecs.Format
 	// MaxBitRate is what the client may send, in bit/s; 0: its own choice.
 	MaxBitRate int
 	Receiver   UplinkReceiver
@@ -26,12 +29,13 @@ type UplinkReceiver interface {
 type uplink struct {
 	section
 	config    Uplink
-	kind      media.Kind
 	mid       string
 	reception reception // guarded by the peer's inbound.mu, as what follows
 	// transportCC is the identifier of transport-wide numbers in what the client sends, for feedback on them; 0: there are none.
 	transportCC uint8
 }
+
+func (u *uplink) kind() media.Kind { return u.config.Format.Codec.Kind() }
 
 // uplinks are those that the peer has, audio before video.
 func (p *Peer) uplinks() []*uplink {

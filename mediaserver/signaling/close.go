@@ -39,6 +39,7 @@ const (
 	ReasonChannelFull           = "CHANNEL-FULL"
 	ReasonTooManyChannels       = "TOO-MANY-CHANNELS"
 	ReasonUnknownCodecType      = "UNKNOWN-CODEC-TYPE"
+	ReasonH265                  = "H265-NOT-SUPPORTED"
 	ReasonLegacyStream          = "LEGACY-STREAM-NOT-SUPPORTED"
 	ReasonSimulcast             = "SIMULCAST-NOT-SUPPORTED"
 	ReasonSpotlight             = "SPOTLIGHT-NOT-SUPPORTED"

@@ -3,6 +3,7 @@ package signaling
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
@@ -26,18 +27,21 @@ var roles = map[string]forwardingv1.Role{
 
 // mediaRules are what a connect message may ask of one kind.
 type mediaRules struct {
-	codecType              string // the only one served, and the default
-	minBitRate, maxBitRate int    // kbit/s
-	invalid                string // the close reason
-	opus                   Opus   // the default
+	codecTypes             []string // those that are served, the default first
+	minBitRate, maxBitRate int      // kbit/s
+	invalid                string   // the close reason
+	opus                   Opus     // the default
 }
 
 var (
 	// RFC 6716 section 2.1.1 has the range of Opus.
 	audioRules = mediaRules{
-		codecType: "OPUS", minBitRate: 6, maxBitRate: 510, invalid: ReasonInvalidAudioFormat, opus: defaultOpus,
+		codecTypes: []string{"OPUS"}, minBitRate: 6, maxBitRate: 510, invalid: ReasonInvalidAudioFormat, opus: defaultOpus,
 	}
-	videoRules = mediaRules{codecType: "VP8", minBitRate: 1, maxBitRate: 50_000, invalid: ReasonInvalidVideoFormat}
+	videoRules = mediaRules{
+		codecTypes: []string{"VP9", "VP8", "H264", "AV1"}, minBitRate: 1, maxBitRate: 50_000,
+		invalid: ReasonInvalidVideoFormat,
+	}
 )
 
 func decodeConnect(fields object) (Message, error) {
@@ -122,7 +126,7 @@ func refuseUnserved(fields object) error {
 // decodeMedia reads audio or video: absent and true are the default, false turns
 // the kind off, an object chooses.
 func decodeMedia(value json.RawMessage, rules mediaRules) (*Media, error) {
-	media := &Media{CodecType: rules.codecType, Opus: rules.opus}
+	media := &Media{CodecType: rules.codecTypes[0], Opus: rules.opus}
 	if isNull(value) {
 		return media, nil
 	}
@@ -143,20 +147,26 @@ func decodeMedia(value json.RawMessage, rules mediaRules) (*Media, error) {
 		if !ok {
 			return nil, refuse(rules.invalid, "codec_type must be a string")
 		}
-		if name != rules.codecType {
-			return nil, refuse(ReasonUnknownCodecType, "codec_type %.20q is not served: use %s", name, rules.codecType)
+		if name == "H265" {
+			return nil, refuse(ReasonH265, "codec_type H265 is not served: use one of %v", rules.codecTypes)
 		}
+		if !slices.Contains(rules.codecTypes, name) {
+			return nil, refuse(ReasonUnknownCodecType, "codec_type %.20q is not served: use one of %v", name, rules.codecTypes)
+		}
+		media.CodecType = name
 	}
 	if bitRate := fields["bit_rate"]; !isNull(bitRate) {
 		if json.Unmarshal(bitRate, &media.BitRate) != nil || media.BitRate < rules.minBitRate || media.BitRate > rules.maxBitRate {
 			return nil, refuse(rules.invalid, "bit_rate must be a whole number from %d to %d kbit/s", rules.minBitRate, rules.maxBitRate)
 		}
 	}
-	if rules.codecType != "OPUS" {
-		return media, nil
-	}
 	var err error
-	if media.Opus, err = decodeOpus(fields["opus_params"]); err != nil {
+	if media.CodecType == "OPUS" {
+		media.Opus, err = decodeOpus(fields["opus_params"])
+	} else {
+		media.Profile, err = decodeProfile(media.CodecType, fields)
+	}
+	if err != nil {
 		return nil, err
 	}
 

@@ -16,8 +16,8 @@ func connectText(more string) string {
 
 func TestDecode(t *testing.T) {
 	mid, index := "1", uint16(1)
-	vp8, opus := &Media{CodecType: "VP8"}, &Media{CodecType: "OPUS", Opus: defaultOpus}
-	plain := Connect{Role: forwardingv1.Role_ROLE_SENDRECV, ChannelID: "sora", Audio: opus, Video: vp8}
+	vp9, opus := &Media{CodecType: "VP9"}, &Media{CodecType: "OPUS", Opus: defaultOpus}
+	plain := Connect{Role: forwardingv1.Role_ROLE_SENDRECV, ChannelID: "sora", Audio: opus, Video: vp9}
 	with := func(change func(*Connect)) Connect {
 		c := plain
 		change(&c)
@@ -25,11 +25,15 @@ func TestDecode(t *testing.T) {
 		return c
 	}
 	longest := strings.Repeat("凪", 85) // 255 bytes
-
-	for name, test := range map[string]struct {
+	type decoded struct {
 		text string
 		want Message
-	}{
+	}
+	video := func(fields string, want Media) decoded {
+		return decoded{connectText(`,"video":{` + fields + `}`), with(func(c *Connect) { c.Video = &want })}
+	}
+
+	for name, test := range map[string]decoded{
 		"connect":            {connectText(""), plain},
 		"everything ignored": {connectText(`,"sdp":"","sora_client":null,"environment":1,"libwebrtc":"x","new":{"a":[]},"data_channel_signaling":true,"multistream":true,"simulcast":false,"spotlight":false,"forwarding_filters":[]`), plain},
 		"keys are exact":     {connectText(`,"CLIENT_ID":"x","Video":false`), plain},
@@ -40,7 +44,16 @@ func TestDecode(t *testing.T) {
 		})},
 		"audio off": {connectText(`,"audio":false,"video":true`), with(func(c *Connect) { c.Audio = nil })},
 		"video off": {connectText(`,"audio":{},"video":false`), with(func(c *Connect) { c.Video = nil })},
-		"codecs":    {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) { c.Audio, c.Video = &Media{"OPUS", 6, defaultOpus}, &Media{"VP8", 50000, Opus{}} })},
+		"codecs": {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) {
+			c.Audio, c.Video = &Media{"OPUS", "", 6, defaultOpus}, &Media{"VP8", "", 50000, Opus{}}
+		})},
+		"VP9":                    video(`"codec_type":"VP9"`, Media{CodecType: "VP9"}),
+		"AV1":                    video(`"codec_type":"AV1","vp9_params":{"profile_id":2}`, Media{CodecType: "AV1"}),
+		"H264":                   video(`"codec_type":"H264","h264_params":{}`, Media{CodecType: "H264"}),
+		"profile of the default": video(`"vp9_params":{"profile_id":2,"new":1}`, Media{CodecType: "VP9", Profile: "2"}),
+		"profile of AV1":         video(`"codec_type":"AV1","av1_params":{"profile":1}`, Media{CodecType: "AV1", Profile: "1"}),
+		"profile of H264":        video(`"codec_type":"H264","h264_params":{"profile_level_id":"640C1F"}`, Media{CodecType: "H264", Profile: "640c1f"}),
+		"no profile":             video(`"codec_type":"H264","h264_params":{"profile_level_id":null}`, Media{CodecType: "H264"}),
 		"Opus, everything": {
 			connectText(`,"audio":{"opus_params":{"channels":2,"clock_rate":48000,"maxplaybackrate":16000,"minptime":20,"ptime":60,` +
 				`"stereo":false,"sprop_stereo":true,"useinbandfec":false,"usedtx":true,"new":[]}}`),
@@ -99,45 +112,54 @@ var refused = map[string]string{
 	`{"type":"answer","sdp":""}`:    ReasonInvalidJSON,
 	`{"type":"re-answer","sdp":{}}`: ReasonInvalidJSON,
 	`{"type":"candidate"}`:          ReasonInvalidJSON,
-	`{"type":"candidate","candidate":"","sdpMid":0}`:                                       ReasonInvalidJSON,
-	`{"type":"candidate","candidate":"","sdpMLineIndex":-1}`:                               ReasonInvalidJSON,
-	`{"type":"candidate","candidate":"","sdpMLineIndex":"0"}`:                              ReasonInvalidJSON,
-	`{"type":"connect","channel_id":"sora"}`:                                               ReasonInvalidRole,
-	`{"type":"connect","role":"upstream","channel_id":"sora"}`:                             ReasonInvalidRole,
-	`{"type":"connect","role":"sendrecv"}`:                                                 ReasonInvalidChannelID,
-	`{"type":"connect","role":"sendrecv","channel_id":""}`:                                 ReasonInvalidChannelID,
-	`{"type":"connect","role":"sendrecv","channel_id":1}`:                                  ReasonInvalidChannelID,
-	`{"type":"connect","role":"sendrecv","channel_id":"` + strings.Repeat("x", 256) + `"}`: ReasonInvalidChannelID,
-	connectText(`,"client_id":""`):                                                         ReasonInvalidClientID,
-	connectText(`,"client_id":{}`):                                                         ReasonInvalidClientID,
-	connectText(`,"client_id":"` + strings.Repeat("凪", 86) + `"`):                          ReasonInvalidClientID,
-	connectText(`,"bundle_id":""`):                                                         ReasonInvalidBundleID,
-	connectText(`,"audio":1`):                                                              ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"codec_type":1}`):                                               ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"bit_rate":5}`):                                                 ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":true}`):                                           ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":{"stereo":1}}`):                                   ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":{"channels":3}}`):                                 ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":{"clock_rate":16000}}`):                           ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":{"ptime":121}}`):                                  ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":{"minptime":2.5}}`):                               ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"opus_params":{"maxplaybackrate":"16000"}}`):                    ReasonInvalidAudioFormat,
-	connectText(`,"audio":{"codec_type":"PCMU"}`):                                          ReasonUnknownCodecType,
-	connectText(`,"video":"VP8"`):                                                          ReasonInvalidVideoFormat,
-	connectText(`,"video":{"bit_rate":0}`):                                                 ReasonInvalidVideoFormat,
-	connectText(`,"video":{"bit_rate":1.5}`):                                               ReasonInvalidVideoFormat,
-	connectText(`,"video":{"bit_rate":1e99}`):                                              ReasonInvalidVideoFormat,
-	connectText(`,"video":{"codec_type":"VP9"}`):                                           ReasonUnknownCodecType,
-	connectText(`,"video":{"codec_type":"vp8"}`):                                           ReasonUnknownCodecType,
-	connectText(`,"multistream":false`):                                                    ReasonLegacyStream,
-	connectText(`,"multistream":"no"`):                                                     ReasonInvalidJSON,
-	connectText(`,"simulcast":true`):                                                       ReasonSimulcast,
-	connectText(`,"spotlight":true`):                                                       ReasonSpotlight,
-	connectText(`,"spotlight":1`):                                                          ReasonInvalidJSON,
-	connectText(`,"forwarding_filter":{"action":"block"}`):                                 ReasonForwardingFilter,
-	connectText(`,"forwarding_filters":[{"action":"block"}]`):                              ReasonForwardingFilter,
-	connectText(`,"metadata":"` + strings.Repeat("x", 16<<10) + `"`):                       ReasonInvalidMetadata,
-	connectText(`,"signaling_notify_metadata":"` + strings.Repeat("x", 16<<10) + `"`):      ReasonInvalidMetadata,
+	`{"type":"candidate","candidate":"","sdpMid":0}`:                                           ReasonInvalidJSON,
+	`{"type":"candidate","candidate":"","sdpMLineIndex":-1}`:                                   ReasonInvalidJSON,
+	`{"type":"candidate","candidate":"","sdpMLineIndex":"0"}`:                                  ReasonInvalidJSON,
+	`{"type":"connect","channel_id":"sora"}`:                                                   ReasonInvalidRole,
+	`{"type":"connect","role":"upstream","channel_id":"sora"}`:                                 ReasonInvalidRole,
+	`{"type":"connect","role":"sendrecv"}`:                                                     ReasonInvalidChannelID,
+	`{"type":"connect","role":"sendrecv","channel_id":""}`:                                     ReasonInvalidChannelID,
+	`{"type":"connect","role":"sendrecv","channel_id":1}`:                                      ReasonInvalidChannelID,
+	`{"type":"connect","role":"sendrecv","channel_id":"` + strings.Repeat("x", 256) + `"}`:     ReasonInvalidChannelID,
+	connectText(`,"client_id":""`):                                                             ReasonInvalidClientID,
+	connectText(`,"client_id":{}`):                                                             ReasonInvalidClientID,
+	connectText(`,"client_id":"` + strings.Repeat("凪", 86) + `"`):                              ReasonInvalidClientID,
+	connectText(`,"bundle_id":""`):                                                             ReasonInvalidBundleID,
+	connectText(`,"audio":1`):                                                                  ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"codec_type":1}`):                                                   ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"bit_rate":5}`):                                                     ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":true}`):                                               ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"stereo":1}}`):                                       ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"channels":3}}`):                                     ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"clock_rate":16000}}`):                               ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"ptime":121}}`):                                      ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"minptime":2.5}}`):                                   ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"opus_params":{"maxplaybackrate":"16000"}}`):                        ReasonInvalidAudioFormat,
+	connectText(`,"audio":{"codec_type":"PCMU"}`):                                              ReasonUnknownCodecType,
+	connectText(`,"video":"VP8"`):                                                              ReasonInvalidVideoFormat,
+	connectText(`,"video":{"bit_rate":0}`):                                                     ReasonInvalidVideoFormat,
+	connectText(`,"video":{"bit_rate":1.5}`):                                                   ReasonInvalidVideoFormat,
+	connectText(`,"video":{"bit_rate":1e99}`):                                                  ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"OPUS"}`):                                              ReasonUnknownCodecType,
+	connectText(`,"audio":{"codec_type":"VP9"}`):                                               ReasonUnknownCodecType,
+	connectText(`,"video":{"codec_type":"H265"}`):                                              ReasonH265,
+	connectText(`,"video":{"vp9_params":2}`):                                                   ReasonInvalidVideoFormat,
+	connectText(`,"video":{"vp9_params":{"profile_id":4}}`):                                    ReasonInvalidVideoFormat,
+	connectText(`,"video":{"vp9_params":{"profile_id":"0"}}`):                                  ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"AV1","av1_params":{"profile":-1}}`):                   ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"H264","h264_params":{"profile_level_id":42}}`):        ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"H264","h264_params":{"profile_level_id":"42e0"}}`):    ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"H264","h264_params":{"profile_level_id":"42e01\r"}}`): ReasonInvalidVideoFormat,
+	connectText(`,"video":{"codec_type":"vp8"}`):                                               ReasonUnknownCodecType,
+	connectText(`,"multistream":false`):                                                        ReasonLegacyStream,
+	connectText(`,"multistream":"no"`):                                                         ReasonInvalidJSON,
+	connectText(`,"simulcast":true`):                                                           ReasonSimulcast,
+	connectText(`,"spotlight":true`):                                                           ReasonSpotlight,
+	connectText(`,"spotlight":1`):                                                              ReasonInvalidJSON,
+	connectText(`,"forwarding_filter":{"action":"block"}`):                                     ReasonForwardingFilter,
+	connectText(`,"forwarding_filters":[{"action":"block"}]`):                                  ReasonForwardingFilter,
+	connectText(`,"metadata":"` + strings.Repeat("x", 16<<10) + `"`):                           ReasonInvalidMetadata,
+	connectText(`,"signaling_notify_metadata":"` + strings.Repeat("x", 16<<10) + `"`):          ReasonInvalidMetadata,
 }
 
 func TestDecodeRefuses(t *testing.T) {

@@ -18,7 +18,7 @@ func TestHandshake(t *testing.T) {
 		"type": "offer", "sdp": "first", "version": protocolVersion,
 		"channel_id": "sora", "connection_id": "id", "client_id": "client", "bundle_id": "bundle", "session_id": "session",
 		"config": map[string]any{"iceServers": []any{}}, "mid": map[string]any{"audio": "0", "video": "1"}, "metadata": map[string]any{},
-		"audio": true, "audio_codec_type": "OPUS", "video": true, "video_codec_type": "VP8", "video_bit_rate": 800.0,
+		"audio": true, "audio_codec_type": "OPUS", "video": true, "video_codec_type": "VP9", "video_bit_rate": 800.0,
 		"multistream": true, "simulcast": false, "simulcast_multicodec": false, "spotlight": false,
 		"data_channel_signaling": false, "ignore_disconnect_websocket": false,
 	}

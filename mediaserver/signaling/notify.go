@@ -115,6 +115,14 @@ type RTPStreamPaused RTPStream
 // next keyframe on.
 type RTPStreamResumed RTPStream
 
+// RTPStreamRejected tells a receiver that the kinds do not come, since its answers reject
+// the codec that they are sent in.
+type RTPStreamRejected struct {
+	RTPStream
+	// CodecType is in the protocol's spelling, such as AV1.
+	CodecType string `json:"codec_type"`
+}
+
 // MarshalJSON adds type, event_type and timestamp.
 func (n ConnectionCreated) MarshalJSON() ([]byte, error) {
 	type fields ConnectionCreated
@@ -165,6 +173,16 @@ func (n RTPStreamResumed) MarshalJSON() ([]byte, error) {
 		event
 		fields
 	}{newEvent("rtp-stream.resumed", n.Timestamp), fields(n)})
+}
+
+// MarshalJSON adds type, event_type and timestamp.
+func (n RTPStreamRejected) MarshalJSON() ([]byte, error) {
+	type fields RTPStreamRejected
+
+	return json.Marshal(struct {
+		event
+		fields
+	}{newEvent("rtp-stream.rejected", n.Timestamp), fields(n)})
 }
 
 // event is what every notification begins with.

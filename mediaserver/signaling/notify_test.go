@@ -42,6 +42,7 @@ func TestNotifications(t *testing.T) {
 		{RTPStreamPaused(stream), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `}`},
 		{RTPStreamPaused(reasoned), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `,"reason":"camera \"test\""}`},
 		{RTPStreamResumed(stream), `{"type":"notify","event_type":"rtp-stream.resumed",` + time + `,` + stjson + `}`},
+		{RTPStreamRejected{stream, "AV1"}, `{"type":"notify","event_type":"rtp-stream.rejected",` + time + `,` + stjson + `,"codec_type":"AV1"}`},
 	} {
 		got, err := Encode(test.message)
 		if err != nil || string(got) != test.want {

@@ -74,8 +74,11 @@ type Connect struct {
 
 // Media is what a client wants of one kind.
 type Media struct {
-	// CodecType is the codec in the protocol's spelling, VP8 or OPUS; never empty.
+	// CodecType is the codec in the protocol's spelling, such as VP9 or OPUS; never empty.
 	CodecType string
+	// Profile is that of the codec as SDP spells it (codecs.Codec.Format), empty where the
+	// client named none.
+	Profile string
 	// BitRate is in kbit/s, 0 where the client named none.
 	BitRate int
 	// Opus is what the client wants of that codec; zero for video.

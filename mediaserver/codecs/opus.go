@@ -1,13 +1,13 @@
-package rtc
+package codecs
 
 import (
 	"fmt"
 	"strings"
 )
 
-// Opus is what a client wants of Opus (RFC 7587 section 6.1). In SDP it has no effect on what others are sent: what
-// one sends is forwarded as it is.
-type Opus struct {
+// OpusParameters are what a client wants of Opus (RFC 7587 section 6.1). In SDP it has no effect on what others
+// are sent: what one sends is forwarded as it is.
+type OpusParameters struct {
 	// Stereo asks the client to send two channels; else it mixes them into one. A browser spends 64 kbit/s on the two
 	// instead of 32 on the one when nothing names a rate, whatever comes out of the microphone.
 	Stereo bool
@@ -24,9 +24,9 @@ type Opus struct {
 	MaxAverageBitRate int
 }
 
-// parameters are those of a=fmtp; sends: the client sends on the line. Those that clients may take for granted are
+// FMTP is the value of a=fmtp; sends: the client sends on the line. Those that clients may take for granted are
 // there all the same where it matters to clients: sora-js-sdk puts stereo into its answers where it sees minptime.
-func (o Opus) parameters(sends bool) string {
+func (o OpusParameters) FMTP(sends bool) string {
 	var parameters []string
 	number := func(name string, value int) {
 		if value > 0 {
@@ -47,6 +47,5 @@ func (o Opus) parameters(sends bool) string {
 	if sends {
 		number("maxaveragebitrate", o.MaxAverageBitRate)
 	}
-
 	return strings.Join(parameters, ";")
 }
