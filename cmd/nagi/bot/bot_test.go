@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 )
@@ -190,6 +191,60 @@ func TestReceives(t *testing.T) {
 	b.Drop()
 }
 
+// isKeyframeStart tells whether a VP8 RTP payload begins a keyframe: S=1 and
+// PID=0 in the descriptor (RFC 7741 section 4.2), bit 0 of the frame tag 0
+// (RFC 6386 section 9.1).
+func isKeyframeStart(payload []byte) bool {
+	var descriptor codecs.VP8Packet
+	data, err := descriptor.Unmarshal(payload)
+	return err == nil && descriptor.S == 1 && descriptor.PID == 0 && isKeyframe(data)
+}
+
+// What arrives is counted alike whatever it is coded in.
+func TestReceivesEachCodec(t *testing.T) {
+	for mimeType, payloads := range map[string][][]byte{
+		webrtc.MimeTypeVP8:  {{0x10, 0x00, 1}, {0x10, 0x01, 2}},
+		webrtc.MimeTypeVP9:  {{0x0c, 0x00, 1}, {0x4c, 0x00, 2}},
+		webrtc.MimeTypeH264: {{0x67, 0x42, 1}, {0x41, 0x9a, 2}},
+		webrtc.MimeTypeAV1:  {{0x18, 0x0a, 1}, {0x10, 0x32, 2}},
+	} {
+		t.Run(mimeType, func(t *testing.T) {
+			s := newServer(t)
+			b := join(t, s, Config{ChannelID: "sora", Role: RecvOnly})
+			defer b.Drop()
+			track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mimeType}, "video", "SENDER")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
+				t.Fatal(err)
+			}
+			socket := receive(t, s.socket, "the socket")
+			receive(t, s.answers, "answer")
+			s.write(t.Context(), socket, map[string]any{"type": "re-offer", "sdp": s.offer()})
+			receive(t, s.answers, "re-answer")
+			for i, payload := range payloads {
+				packet := rtp.Packet{
+					Header:  rtp.Header{Version: 2, SequenceNumber: uint16(i), Timestamp: 3000 * uint32(i), Marker: true},
+					Payload: payload,
+				}
+				if err := track.WriteRTP(&packet); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			stream := await(ctx, t, func() (Stream, bool) {
+				stream, ok := b.Stream("SENDER", Video)
+				return stream, ok && stream.Packets == 2
+			})
+			if stream.Frames != 2 || stream.Keyframes != 1 {
+				t.Errorf("counted %+v", stream)
+			}
+		})
+	}
+}
+
 func TestJoinFails(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -226,7 +281,9 @@ func join(t *testing.T, s *server, config Config) *Bot {
 			return
 		}
 		socket := <-s.socket
-		s.write(ctx, socket, map[string]any{"type": "notify", "event_type": EventConnectionCreated, "connection_id": "SELF"})
+		// Not within ctx: it ends as soon as the bot has read this, and a write that is
+		// not done by then closes the socket.
+		s.write(t.Context(), socket, map[string]any{"type": "notify", "event_type": EventConnectionCreated, "connection_id": "SELF"})
 		s.socket <- socket
 	})
 	b, err := Join(ctx, config)

@@ -12,6 +12,8 @@ import (
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
 // peer is the bot's side of its peer connection.
@@ -43,17 +45,22 @@ func newPeer(b *Bot) (*peer, error) {
 }
 
 // newAPI sets pion up as a browser would behave: retransmission both ways,
-// reports both ways, VP8 and Opus.
+// reports both ways, every codec.
 func newAPI() (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
-	video := webrtc.RTPCodecParameters{
-		RTPCodecCapability: webrtc.RTPCodecCapability{
-			MimeType: webrtc.MimeTypeVP8, ClockRate: videoClockRate,
-			RTCPFeedback: []webrtc.RTCPFeedback{
-				{Type: "goog-remb"}, {Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"},
+	for i, codec := range []codecs.Codec{codecs.VP8, codecs.VP9, codecs.H264, codecs.AV1} {
+		video := webrtc.RTPCodecParameters{
+			RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: "video/" + codec.String(), ClockRate: videoClockRate, SDPFmtpLine: codec.Format("").Parameters(),
+				RTCPFeedback: []webrtc.RTCPFeedback{
+					{Type: "goog-remb"}, {Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"},
+				},
 			},
-		},
-		PayloadType: 96,
+			PayloadType: webrtc.PayloadType(96 + 2*i), //nolint:gosec // A handful.
+		}
+		if err := media.RegisterCodec(video, webrtc.RTPCodecTypeVideo); err != nil {
+			return nil, fmt.Errorf("register %v: %w", codec, err)
+		}
 	}
 	audio := webrtc.RTPCodecParameters{
 		RTPCodecCapability: webrtc.RTPCodecCapability{
@@ -61,9 +68,6 @@ func newAPI() (*webrtc.API, error) {
 			SDPFmtpLine: "minptime=10;useinbandfec=1",
 		},
 		PayloadType: 111,
-	}
-	if err := media.RegisterCodec(video, webrtc.RTPCodecTypeVideo); err != nil {
-		return nil, fmt.Errorf("register VP8: %w", err)
 	}
 	if err := media.RegisterCodec(audio, webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register Opus: %w", err)

@@ -2,13 +2,16 @@ package bot
 
 import (
 	"cmp"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/pion/rtp"
-	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
 // Kind is a kind of media, in the spelling of SDP.
@@ -31,7 +34,7 @@ type Packet struct {
 	Arrived time.Time
 	Header  *rtp.Header
 	Payload []byte
-	// KeyframeStart: it is the first packet of a VP8 keyframe.
+	// KeyframeStart: it is the first packet of a keyframe.
 	KeyframeStart bool
 }
 
@@ -43,7 +46,7 @@ type Stream struct {
 	// Packets and Bytes (of payload) count every arrival, retransmissions too.
 	Packets, Bytes uint64
 	// Frames counts timestamps that went beyond all earlier ones; Keyframes
-	// counts the first packets of VP8 keyframes.
+	// counts the first packets of keyframes.
 	Frames, Keyframes uint64
 	// LastSequenceNumber is the highest that arrived; meaningless without packets.
 	LastSequenceNumber uint16
@@ -104,7 +107,9 @@ func (s *streams) receive(track *webrtc.TrackRemote) {
 		if err != nil {
 			continue
 		}
-		s.take(key, header, payloadOf(header, buffer[size:n]))
+		// By pion's account, which is right from the first packet on.
+		codec, _ := codecs.Parse(strings.ToUpper(path.Base(track.Codec().MimeType)))
+		s.take(key, codec, header, payloadOf(header, buffer[size:n]))
 	}
 }
 
@@ -116,11 +121,11 @@ func payloadOf(header *rtp.Header, rest []byte) []byte {
 	return rest[:max(len(rest)-int(rest[len(rest)-1]), 0)]
 }
 
-func (s *streams) take(key streamKey, header *rtp.Header, payload []byte) {
+func (s *streams) take(key streamKey, codec codecs.Codec, header *rtp.Header, payload []byte) {
 	packet := Packet{
 		SenderConnectionID: key.sender, Kind: key.kind, Arrived: time.Now(),
 		Header: header, Payload: payload,
-		KeyframeStart: key.kind == Video && isKeyframeStart(payload),
+		KeyframeStart: key.kind == Video && codec.Inspect(payload).KeyframeStart,
 	}
 	s.mu.Lock()
 	s.byKey[key].count(packet)
@@ -145,15 +150,6 @@ func (s *Stream) count(p Packet) {
 	if first || int16(p.Header.SequenceNumber-s.LastSequenceNumber) > 0 {
 		s.LastSequenceNumber = p.Header.SequenceNumber
 	}
-}
-
-// isKeyframeStart tells whether a VP8 RTP payload begins a keyframe: S=1 and
-// PID=0 in the descriptor (RFC 7741 section 4.2), bit 0 of the frame tag 0
-// (RFC 6386 section 9.1).
-func isKeyframeStart(payload []byte) bool {
-	var descriptor codecs.VP8Packet
-	data, err := descriptor.Unmarshal(payload)
-	return err == nil && descriptor.S == 1 && descriptor.PID == 0 && isKeyframe(data)
 }
 
 func (s *streams) snapshot() []Stream {
