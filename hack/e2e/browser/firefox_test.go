@@ -3,6 +3,7 @@ package browser
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,10 +53,9 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 		}
 	})
 	files := serveSDK(t)
-	chromium, fox := newBrowser(t)(files), newFirefox(t).open(t, files)
-	inChromium := func(expression string, result any) error { return evaluate(t, chromium, expression, result) }
-	ids := make(map[string]string)
-	for client, evaluate := range map[string]func(string, any) error{"chromium": inChromium, "firefox": fox.evaluate} {
+	openTab, fox := newBrowser(t), newFirefox(t).open(t, files)
+	join := func(client, role, options string, evaluate func(string, any) error) (id string) {
+		t.Helper()
 		eventually(t, "the SDK is loaded", func() error {
 			var ready bool
 			if err := evaluate("window.ready", &ready); err != nil || !ready {
@@ -64,14 +64,22 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 
 			return nil
 		})
-		var id string
-		join := fmt.Sprintf("join(%q, %q, %q)", "ws://"+signaling+"/signaling", channelID, client)
-		if err := evaluate(join, &id); err != nil {
+		url := "ws://" + signaling + "/signaling"
+		if err := evaluate(fmt.Sprintf("join(%q, %q, %q, %q, %s)", url, channelID, client, role, options), &id); err != nil {
 			t.Fatalf("%s cannot join: %v", client, err)
 		}
-		ids[client] = id
+
+		return id
 	}
-	foxID, chromiumID := ids["firefox"], ids["chromium"]
+	joinChromium := func(client, role, options string) (id string, run func(string, any) error) {
+		t.Helper()
+		tab := openTab(files)
+		run = func(expression string, result any) error { return evaluate(t, tab, expression, result) }
+
+		return join(client, role, options, run), run
+	}
+	foxID := join("firefox", "sendrecv", "{}", fox.evaluate)
+	chromiumID, inChromium := joinChromium("chromium", "sendrecv", "{}")
 
 	received := func(evaluate func(string, any) error, sender string) (video, audio media) {
 		t.Helper()
@@ -122,4 +130,28 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "Chromium's picture moves again", goesOn(fox.evaluate, chromiumID, last+30, 0))
+
+	// Of each other codec: what Firefox knows it decodes, and of what it does not it is told.
+	var known []string
+	capabilities := `RTCRtpReceiver.getCapabilities("video").codecs.map((codec) => codec.mimeType)`
+	if err := fox.evaluate(capabilities, &known); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("Firefox decodes %v", known)
+	for _, codec := range []string{"VP8", "AV1", "H264"} {
+		id, run := joinChromium(codec, "sendonly", fmt.Sprintf("{videoCodecType: %q}", codec))
+		if slices.Contains(known, "video/"+codec) {
+			eventually(t, "Firefox sees "+codec, goesOn(fox.evaluate, id, 30, 50))
+		} else {
+			eventually(t, "Firefox hears who sends "+codec, goesOn(fox.evaluate, id, 0, 50))
+			var told []map[string]any
+			if err := fox.evaluate(`notified("rtp-stream.rejected")`, &told); err != nil || len(told) == 0 ||
+				told[len(told)-1]["send_connection_id"] != id {
+				t.Errorf("of who sends %s Firefox was told %v (%v)", codec, told, err)
+			}
+		}
+		if err := run("leave()", new(any)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -73,6 +73,7 @@ type sdkTab struct {
 
 // media is what one receiver got of one kind from one sender.
 type media struct {
+	Codec                                                         string // its MIME type
 	PacketsReceived, PacketsLost, FramesDecoded, KeyFramesDecoded int
 }
 
