@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the clip that the synthetic clients publish: clip.ivf (VP8) and clip.ogg
-# (Opus). Needs ffmpeg with libvpx and libopus (Debian: apt-get install ffmpeg).
-# Both are committed, so nobody needs to run this in order to build.
+# Makes the clip that the synthetic clients publish: clip.ivf (VP8), its smaller layers
+# clip-r1.ivf and clip-r0.ivf, and clip.ogg (Opus). Needs ffmpeg with libvpx and libopus (Debian: apt-get install ffmpeg).
+# All are committed, so nobody needs to run this in order to build.
 #
 # Usage: hack/clip/make.sh [output directory]
 set -eu
@@ -13,17 +13,25 @@ rate=25 # divides the 90 kHz of RTP's video clock
 command -v ffmpeg >/dev/null || { echo "ffmpeg is not installed: apt-get install ffmpeg" >&2; exit 1; }
 mkdir -p "$out"
 
+# video FILE SIZE KBITS makes one layer: the same pictures in each, so that a frame of one
+# is the same instant as the frame of the same number in another.
+#
 # A keyframe each second (-g, no scene-cut ones), so that a bot never needs more
 # than a jump to answer a keyframe request; one temporal layer and no hidden
 # frames (-auto-alt-ref 0), so that each IVF frame is one picture; intermediate
-# frames big enough to span RTP packets.
-ffmpeg -hide_banner -loglevel error -y \
-	-f lavfi -i "testsrc2=size=640x360:rate=$rate:duration=$seconds" \
-	-vf "noise=alls=4:allf=t:all_seed=1" \
-	-c:v libvpx -b:v 700k -minrate 700k -maxrate 700k -bufsize 350k \
-	-g $rate -keyint_min $rate -auto-alt-ref 0 -lag-in-frames 0 -error-resilient 0 \
-	-deadline good -cpu-used 1 -threads 1 -pix_fmt yuv420p \
-	-fflags +bitexact -flags:v +bitexact -f ivf "$out/clip.ivf"
+# frames of the largest big enough to span RTP packets.
+video() {
+	ffmpeg -hide_banner -loglevel error -y \
+		-f lavfi -i "testsrc2=size=640x360:rate=$rate:duration=$seconds" \
+		-vf "noise=alls=4:allf=t:all_seed=1,scale=$2" \
+		-c:v libvpx -b:v "$3k" -minrate "$3k" -maxrate "$3k" -bufsize "$(($3 / 2))k" \
+		-g $rate -keyint_min $rate -auto-alt-ref 0 -lag-in-frames 0 -error-resilient 0 \
+		-deadline good -cpu-used 1 -threads 1 -pix_fmt yuv420p \
+		-fflags +bitexact -flags:v +bitexact -f ivf "$out/$1"
+}
+video clip-r0.ivf 160:90 60
+video clip-r1.ivf 320:180 200
+video clip.ivf 640:360 700
 
 # One packet per Ogg page (-page_duration), so that a reader of pages is enough.
 # A quiet A-major chord that breathes once every five seconds; every partial has
