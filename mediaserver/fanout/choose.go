@@ -3,6 +3,7 @@ package fanout
 import (
 	"time"
 
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
@@ -16,8 +17,8 @@ func (e *Edge) Choose(layer media.Layer) {
 	t.change.Lock()
 	e.chosen = layer
 	changed := e.aim(t.there())
-	if changed && !e.off {
-		t.refresh()
+	if changed && !e.off && forwarding.Reasons(e.want.Load()) == 0 {
+		t.move(e)
 	}
 	t.change.Unlock()
 	if from, wanted := e.wishToStart(time.Now()); changed && wanted {

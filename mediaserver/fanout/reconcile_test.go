@@ -3,9 +3,11 @@ package fanout_test
 import (
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // looked counts how often a track looks at a receiver to place it.
@@ -39,4 +41,25 @@ func TestChangesLookAtTheirOwnEdgesOnly(t *testing.T) {
 			t.Errorf("%s looked %d times at receivers", name, at.Load())
 		}
 	}
+}
+
+// Nor does the choice of another layer.
+func TestChoiceLooksAtItsOwnEdgeOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSimulcast(fanout.Config{})
+		defer s.track.Close()
+		var at atomic.Int64
+		var edges []*fanout.Edge
+		for range 200 {
+			edges = append(edges, s.track.AddEdge(looked{at: &at}, 0))
+		}
+		s.send(0, "K")
+		s.send(2, "K")
+		for _, layer := range []media.Layer{0, 2} {
+			at.Store(0)
+			if edges[7].Choose(layer); at.Load() > 2 {
+				t.Errorf("choosing layer %d looked %d times at receivers", layer, at.Load())
+			}
+		}
+	})
 }

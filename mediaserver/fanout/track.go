@@ -168,6 +168,20 @@ func (t *Track) leaveOut(gone map[*Edge]struct{}) {
 	}
 }
 
+// move has an open edge in the snapshots of the layers that it looks at now, and in no other,
+// in one swap: no walk misses it. Call with change held.
+func (t *Track) move(e *Edge) {
+	shard := &t.shards[t.shardOf(e.sink.Worker())]
+	moved, self := *shard.open.Load(), map[*Edge]struct{}{e: {}}
+	for layer := range moved {
+		moved[layer] = without(moved[layer], self)
+		if e.looksAt().Has(media.Layer(layer)) {
+			moved[layer] = append(moved[layer], e)
+		}
+	}
+	shard.open.Store(&moved)
+}
+
 // without is the list without some edges; others may still look at the one that is given.
 func without(list []*Edge, gone map[*Edge]struct{}) []*Edge {
 	left := make([]*Edge, 0, len(list))
