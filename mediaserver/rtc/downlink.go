@@ -51,7 +51,7 @@ type Downlink struct {
 
 // binding is a stream that can leave.
 type binding struct {
-	media, rtx outgoing // rtx.context nil: retransmissions go out on the stream itself
+	media, rtx outgoing // rtx.ssrc 0: retransmissions go out on the stream itself
 	overhead   int      // what sealing adds, in bytes
 	rtxNumber  uint16   // of the next packet on the RTX stream
 }
@@ -165,8 +165,17 @@ func (d *Downlink) ResendRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	if b == nil {
 		return ErrNotBound
 	}
-	if b.rtx.context == nil {
+	if b.rtx.ssrc == 0 {
 		return d.seal(batch, &b.media, b.overhead, packet, false)
+	}
+	if b.rtx.context == nil {
+		// Made when something is lost: it takes 2 KB, as much as all else of a stream, and most edges of a big channel
+		// lose nothing for long.
+		context, err := d.peer.keys.Load().sealing()
+		if err != nil {
+			return err
+		}
+		b.rtx.context = context
 	}
 	b.rtx.header.SequenceNumber = b.rtxNumber
 	err := d.seal(batch, &b.rtx, b.overhead, packet, true)
@@ -291,14 +300,9 @@ func (d *Downlink) newBinding(k *keys) (*binding, error) {
 		return nil, err
 	}
 	b := &binding{overhead: k.overhead, media: outgoing{context: sealing, ssrc: d.ssrc, payloadType: d.negotiated.media}}
-	if d.negotiated.rtx == 0 {
-		return b, nil
+	if d.negotiated.rtx != 0 {
+		b.rtx = outgoing{ssrc: d.rtxSSRC, payloadType: d.negotiated.rtx}
 	}
-	rtx, err := k.sealing()
-	if err != nil {
-		return nil, err
-	}
-	b.rtx = outgoing{context: rtx, ssrc: d.rtxSSRC, payloadType: d.negotiated.rtx}
 
 	return b, nil
 }

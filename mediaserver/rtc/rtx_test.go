@@ -56,8 +56,11 @@ func arrive(p *Peer, batch *udp.Batch, datagrams ...[]byte) {
 func TestResendOnTheRetransmissionStream(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	d, _ := bind(t, c, "SENDER")
-	if d.binding.Load().rtx.context == nil {
+	switch rtx := d.binding.Load().rtx; {
+	case rtx.ssrc == 0:
 		t.Fatal("the client's answer has RTX, but none was negotiated")
+	case rtx.context != nil:
+		t.Error("memory for sealing what was lost is taken before anything is")
 	}
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
@@ -184,7 +187,7 @@ func TestUplinkRetransmissionsFarOff(t *testing.T) {
 func TestLargestPayloadLeaves(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	d, _ := bind(t, c, "SENDER")
-	if d.binding.Load().rtx.context == nil {
+	if d.binding.Load().rtx.ssrc == 0 {
 		t.Fatal("no retransmission stream was negotiated")
 	}
 	var sizes []int
