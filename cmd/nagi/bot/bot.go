@@ -38,6 +38,11 @@ type Config struct {
 	BundleID string
 	// Role is what the bot does; empty means SendRecv.
 	Role Role
+	// Simulcast: what the bot publishes it publishes in three sizes, as r0, r1 and r2.
+	Simulcast bool
+	// RID is the size that the bot wants of what others publish: r0, r1, r2 or none.
+	// Empty: the server chooses.
+	RID string
 	// Observer is called with each RTP packet that arrives, from one goroutine
 	// per stream and in the order of arrival. May be nil.
 	Observer func(Packet)

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"sync"
@@ -17,10 +18,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestClip(t *testing.T) {
-	c, err := loadClip()
+	c, err := loadClip(false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	frames := c.layers[0]
 	if total := len(clipVideo) + len(clipAudio); total > 1<<20 {
 		t.Errorf("the clip has %d bytes, more than 1 MiB", total)
 	}
@@ -28,7 +30,7 @@ func TestClip(t *testing.T) {
 		t.Errorf("a frame lasts %s, want 40ms", c.frameDuration)
 	}
 	sinceKeyframe, spanning := 0, 0
-	for i, f := range c.frames {
+	for i, f := range frames {
 		if sinceKeyframe++; f.keyframe {
 			sinceKeyframe = 0
 		}
@@ -41,17 +43,43 @@ func TestClip(t *testing.T) {
 			t.Errorf("keyframe %d fits into one packet", i)
 		}
 	}
-	if spanning < len(c.frames)/2 {
-		t.Errorf("%d of %d frames span several packets, want most", spanning, len(c.frames))
+	if spanning < len(frames)/2 {
+		t.Errorf("%d of %d frames span several packets, want most", spanning, len(frames))
 	}
-	if video, audio := time.Duration(len(c.frames))*c.frameDuration, time.Duration(len(c.audio))*opusFrameDuration; (video - audio).Abs() > 100*time.Millisecond {
+	if video, audio := time.Duration(len(frames))*c.frameDuration, time.Duration(len(c.audio))*opusFrameDuration; (video - audio).Abs() > 100*time.Millisecond {
 		t.Errorf("video lasts %s, audio %s", video, audio)
 	}
-	if at := c.nextKeyframe(1); at != 25 {
+	if at := nextKeyframe(frames, 1); at != 25 {
 		t.Errorf("the keyframe after frame 1 is %d, want 25", at)
 	}
-	if at := c.nextKeyframe(len(c.frames) - 1); at != 0 {
+	if at := nextKeyframe(frames, len(frames)-1); at != 0 {
 		t.Errorf("the keyframe after the last frame is %d, want 0", at)
+	}
+}
+
+// The layers are the same pictures, each twice as wide as the one below.
+func TestLayersOfTheClip(t *testing.T) {
+	c, err := loadClip(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	width := uint16(160)
+	for i, frames := range c.layers {
+		if len(frames) != len(c.layers[2]) {
+			t.Errorf("layer %d has %d frames, the last one %d", i, len(frames), len(c.layers[2]))
+		}
+		for n, f := range frames {
+			if f.keyframe != c.layers[2][n].keyframe {
+				t.Errorf("frame %d of layer %d: keyframe %v", n, i, f.keyframe)
+			}
+		}
+		if got := binary.LittleEndian.Uint16(frames[0].data[6:]) & 0x3fff; got != width { // RFC 6386 section 9.1
+			t.Errorf("layer %d is %d wide, want %d", i, got, width)
+		}
+		width *= 2
+	}
+	if len(c.layers) != 3 {
+		t.Errorf("%d layers", len(c.layers))
 	}
 }
 

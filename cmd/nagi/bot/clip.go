@@ -16,6 +16,10 @@ import (
 var (
 	//go:embed clip/clip.ivf
 	clipVideo []byte
+	//go:embed clip/clip-r0.ivf
+	clipR0 []byte
+	//go:embed clip/clip-r1.ivf
+	clipR1 []byte
 	//go:embed clip/clip.ogg
 	clipAudio []byte
 )
@@ -26,7 +30,8 @@ const opusFrameDuration = 20 * time.Millisecond
 // clip is what bots publish, over and over: VP8 video that begins with a
 // keyframe, and Opus audio.
 type clip struct {
-	frames []frame
+	// layers are the same pictures in one size, or in three, the smallest first.
+	layers [][]frame
 	// frameDuration is the time from one frame to the next.
 	frameDuration time.Duration
 	// audio holds one Opus packet per opusFrameDuration.
@@ -39,10 +44,16 @@ type frame struct {
 	keyframe bool
 }
 
-func loadClip() (*clip, error) {
+func loadClip(simulcast bool) (*clip, error) {
+	files := [][]byte{clipVideo}
+	if simulcast {
+		files = [][]byte{clipR0, clipR1, clipVideo}
+	}
 	c := &clip{}
-	if err := c.loadVideo(); err != nil {
-		return nil, fmt.Errorf("read the embedded clip's video: %w", err)
+	for _, file := range files {
+		if err := c.loadVideo(file); err != nil {
+			return nil, fmt.Errorf("read the embedded clip's video: %w", err)
+		}
 	}
 	if err := c.loadAudio(); err != nil {
 		return nil, fmt.Errorf("read the embedded clip's audio: %w", err)
@@ -50,12 +61,13 @@ func loadClip() (*clip, error) {
 	return c, nil
 }
 
-func (c *clip) loadVideo() error {
-	reader, header, err := ivfreader.NewWith(bytes.NewReader(clipVideo))
+func (c *clip) loadVideo(file []byte) error {
+	reader, header, err := ivfreader.NewWith(bytes.NewReader(file))
 	if err != nil {
 		return err
 	}
 	c.frameDuration = time.Second * time.Duration(header.TimebaseNumerator) / time.Duration(header.TimebaseDenominator)
+	var frames []frame
 	for {
 		data, _, err := reader.ParseNextFrame()
 		if errors.Is(err, io.EOF) {
@@ -64,11 +76,12 @@ func (c *clip) loadVideo() error {
 		if err != nil {
 			return err
 		}
-		c.frames = append(c.frames, frame{data: data, keyframe: isKeyframe(data)})
+		frames = append(frames, frame{data: data, keyframe: isKeyframe(data)})
 	}
-	if len(c.frames) == 0 || !c.frames[0].keyframe {
+	if len(frames) == 0 || !frames[0].keyframe {
 		return errors.New("it does not begin with a keyframe")
 	}
+	c.layers = append(c.layers, frames)
 	return nil
 }
 
@@ -98,10 +111,10 @@ func (c *clip) loadAudio() error {
 
 // nextKeyframe is the index of the first keyframe at or after from, past the
 // clip's end from its beginning.
-func (c *clip) nextKeyframe(from int) int {
-	for i := range c.frames {
-		at := (from + i) % len(c.frames)
-		if c.frames[at].keyframe {
+func nextKeyframe(frames []frame, from int) int {
+	for i := range frames {
+		at := (from + i) % len(frames)
+		if frames[at].keyframe {
 			return at
 		}
 	}

@@ -26,6 +26,8 @@ type (
 		BundleID    string       `json:"bundle_id,omitempty"`
 		SoraClient  string       `json:"sora_client"`
 		Multistream bool         `json:"multistream"`
+		Simulcast   bool         `json:"simulcast,omitempty"`
+		RID         string       `json:"simulcast_request_rid,omitempty"`
 		Audio       audioMessage `json:"audio"`
 		Video       videoMessage `json:"video"`
 	}
@@ -65,7 +67,7 @@ func newConnectMessage(config Config) connectMessage {
 	return connectMessage{
 		Type: "connect", Role: config.Role,
 		ChannelID: config.ChannelID, ClientID: config.ClientID, BundleID: config.BundleID,
-		SoraClient: "Nagi bot", Multistream: true,
+		SoraClient: "Nagi bot", Multistream: true, Simulcast: config.Simulcast, RID: config.RID,
 		Audio: audioMessage{CodecType: "OPUS"},
 		Video: videoMessage{CodecType: "VP8"},
 	}

@@ -72,6 +72,9 @@ func newAPI() (*webrtc.API, error) {
 	if err := media.RegisterCodec(audio, webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register Opus: %w", err)
 	}
+	if err := webrtc.ConfigureSimulcastExtensionHeaders(media); err != nil {
+		return nil, fmt.Errorf("register the extensions of simulcast: %w", err)
+	}
 	interceptors, err := newInterceptors()
 	if err != nil {
 		return nil, err
@@ -158,7 +161,12 @@ func (p *peer) answer(offer string) (string, error) {
 	if err := p.connection.SetLocalDescription(answer); err != nil {
 		return "", fmt.Errorf("take the own answer: %w", err)
 	}
-	return answer.SDP, nil
+	if p.bot.publisher != nil {
+		if err := p.bot.publisher.identify(answer.SDP); err != nil {
+			return "", err
+		}
+	}
+	return asBrowser(answer.SDP), nil
 }
 
 // gathered sends a candidate, or keeps it until the answer has gone out.

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -30,19 +30,18 @@ const (
 type Published struct {
 	VideoPackets, AudioPackets uint64
 	Frames, Keyframes          uint64
-	// KeyframeRequests counts the PLIs and FIRs that arrived.
+	// KeyframeRequests counts the PLIs and FIRs for video that arrived.
 	KeyframeRequests uint64
 }
 
 // publisher sends the clip over and over from the moment that media can flow.
 type publisher struct {
-	peer  *peer
-	clip  *clip
-	video *webrtc.TrackLocalStaticRTP
-	audio *webrtc.TrackLocalStaticRTP
-	once  sync.Once
+	peer   *peer
+	clip   *clip
+	layers []*layer
+	audio  *webrtc.TrackLocalStaticRTP
+	once   sync.Once
 
-	keyframeWanted                      atomic.Bool
 	videoPackets, audioPackets          atomic.Uint64
 	frames, keyframes, keyframeRequests atomic.Uint64
 }
@@ -50,32 +49,38 @@ type publisher struct {
 // newPublisher gives the peer connection its two tracks; to be called before the
 // first offer is taken, so that pion puts them on the server's uplink m-lines.
 func newPublisher(p *peer) (*publisher, error) {
-	c, err := loadClip()
+	c, err := loadClip(p.bot.config.Simulcast)
 	if err != nil {
 		return nil, err
 	}
 	pub := &publisher{peer: p, clip: c}
-	if pub.audio, err = pub.addTrack(webrtc.MimeTypeOpus, "audio"); err != nil {
+	if pub.audio, err = newTrack(webrtc.MimeTypeOpus, "audio"); err != nil {
 		return nil, err
 	}
-	if pub.video, err = pub.addTrack(webrtc.MimeTypeVP8, "video"); err != nil {
+	sender, err := p.addTrack(pub.audio)
+	if err != nil {
 		return nil, err
 	}
-	return pub, nil
+	p.bot.run(func() { pub.readFeedback(nil, sender.ReadRTCP) })
+
+	return pub, pub.addLayers()
 }
 
-func (pub *publisher) addTrack(mimeType, id string) (*webrtc.TrackLocalStaticRTP, error) {
-	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mimeType}, id, "nagi-bot")
+func newTrack(mimeType, id string, options ...func(*webrtc.TrackLocalStaticRTP)) (*webrtc.TrackLocalStaticRTP, error) {
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mimeType}, id, "nagi-bot", options...)
 	if err != nil {
 		return nil, fmt.Errorf("make the %s track: %w", id, err)
 	}
-	transceiver, err := pub.peer.connection.AddTransceiverFromTrack(track,
+	return track, nil
+}
+
+func (p *peer) addTrack(track *webrtc.TrackLocalStaticRTP) (*webrtc.RTPSender, error) {
+	transceiver, err := p.connection.AddTransceiverFromTrack(track,
 		webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 	if err != nil {
-		return nil, fmt.Errorf("add the %s track: %w", id, err)
+		return nil, fmt.Errorf("add the %s track: %w", track.ID(), err)
 	}
-	pub.peer.bot.run(func() { pub.readFeedback(transceiver.Sender()) })
-	return track, nil
+	return transceiver.Sender(), nil
 }
 
 // begin starts publishing, at the first call only.
@@ -95,11 +100,11 @@ func (pub *publisher) published() Published {
 	}
 }
 
-// readFeedback takes keyframe requests; NACKs are answered below, by pion's
-// responder, which needs somebody to read.
-func (pub *publisher) readFeedback(sender *webrtc.RTPSender) {
+// readFeedback takes keyframe requests for a layer, nil for audio; NACKs are answered
+// below, by pion's responder, which needs somebody to read.
+func (pub *publisher) readFeedback(l *layer, read func() ([]rtcp.Packet, interceptor.Attributes, error)) {
 	for {
-		packets, _, err := sender.ReadRTCP()
+		packets, _, err := read()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
 			return
 		}
@@ -113,35 +118,37 @@ func (pub *publisher) readFeedback(sender *webrtc.RTPSender) {
 		for _, packet := range packets {
 			switch packet.(type) {
 			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-				pub.keyframeRequests.Add(1)
-				pub.keyframeWanted.Store(true)
+				if l != nil {
+					pub.keyframeRequests.Add(1)
+					l.keyframeWanted.Store(true)
+				}
 			}
 		}
 	}
 }
 
 func (pub *publisher) publishVideo(ctx context.Context) {
-	payloader := &codecs.VP8Payloader{EnablePictureID: true}
-	header := rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()} //nolint:gosec // No secret.
 	step := uint32(pub.clip.frameDuration * videoClockRate / time.Second)
-	index := 0
 	spread := pub.clip.frameDuration * 3 / 4
 	every(ctx, pub.clip.frameDuration, func() {
-		if pub.keyframeWanted.Swap(false) {
-			index = pub.clip.nextKeyframe(index)
+		var packets []func()
+		for _, l := range pub.layers {
+			frame, payloads := l.next()
+			for i, payload := range payloads {
+				packets = append(packets, func() {
+					l.header.Marker = i == len(payloads)-1
+					pub.write(l.track, &l.header, payload, &pub.videoPackets)
+				})
+			}
+			pub.frames.Add(1)
+			if frame.keyframe {
+				pub.keyframes.Add(1)
+			}
 		}
-		frame := pub.clip.frames[index]
-		payloads := payloader.Payload(maxPacketBytes-rtpHeaderBytes, frame.data)
-		pace(ctx, spread, len(payloads), func(i int) {
-			header.Marker = i == len(payloads)-1
-			pub.write(pub.video, &header, payloads[i], &pub.videoPackets)
-		})
-		pub.frames.Add(1)
-		if frame.keyframe {
-			pub.keyframes.Add(1)
+		pace(ctx, spread, len(packets), func(i int) { packets[i]() })
+		for _, l := range pub.layers {
+			l.header.Timestamp += step
 		}
-		header.Timestamp += step
-		index = (index + 1) % len(pub.clip.frames)
 	})
 }
 

@@ -1,0 +1,143 @@
+package bot
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+)
+
+// layer is one encoding of the video that a bot publishes, with an encoder of its own: a
+// keyframe of it brings none of another.
+type layer struct {
+	track     *webrtc.TrackLocalStaticRTP
+	frames    []frame
+	payloader *codecs.VP8Payloader
+	header    rtp.Header
+	index     int // of the next frame
+
+	keyframeWanted atomic.Bool
+}
+
+// addLayers gives the peer connection the video track: in one size, or, with simulcast
+// (RFC 8853), in several.
+func (pub *publisher) addLayers() error {
+	var sender *webrtc.RTPSender
+	for i, frames := range pub.clip.layers {
+		l := &layer{
+			frames: frames, payloader: &codecs.VP8Payloader{EnablePictureID: true},
+			header: rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()}, //nolint:gosec // No secret.
+		}
+		var options []func(*webrtc.TrackLocalStaticRTP)
+		if len(pub.clip.layers) > 1 {
+			options = append(options, webrtc.WithRTPStreamID("r"+strconv.Itoa(i)))
+		}
+		var err error
+		if l.track, err = newTrack(webrtc.MimeTypeVP8, "video", options...); err != nil {
+			return err
+		}
+		if sender == nil {
+			sender, err = pub.peer.addTrack(l.track)
+		} else {
+			err = sender.AddEncoding(l.track)
+		}
+		if err != nil {
+			return fmt.Errorf("add layer %d: %w", i, err)
+		}
+		pub.layers = append(pub.layers, l)
+	}
+	for _, l := range pub.layers {
+		read := sender.ReadRTCP
+		if rid := l.track.RID(); rid != "" {
+			read = func() ([]rtcp.Packet, interceptor.Attributes, error) { return sender.ReadSimulcastRTCP(rid) }
+		}
+		pub.peer.bot.run(func() { pub.readFeedback(l, read) })
+	}
+	return nil
+}
+
+// next is the next frame, cut into packets.
+func (l *layer) next() (frame, [][]byte) {
+	if l.keyframeWanted.Swap(false) {
+		l.index = nextKeyframe(l.frames, l.index)
+	}
+	f := l.frames[l.index]
+	l.index = (l.index + 1) % len(l.frames)
+	return f, l.payloader.Payload(maxPacketBytes-rtpHeaderBytes-extensionBytes, f.data)
+}
+
+// extensionBytes is room for a packet's mid and rid.
+const extensionBytes = 16
+
+// identify has all packets of the layers say which layer they are of (RFC 8852), by the
+// extensions of the m-line that they are sent on. To be called before they are sent.
+func (pub *publisher) identify(answer string) error {
+	if len(pub.layers) == 1 {
+		return nil
+	}
+	description := &sdp.SessionDescription{}
+	if err := description.UnmarshalString(answer); err != nil {
+		return fmt.Errorf("read the own answer: %w", err)
+	}
+	for _, media := range description.MediaDescriptions {
+		if _, simulcast := media.Attribute("simulcast"); !simulcast {
+			continue
+		}
+		mid, _ := media.Attribute(sdp.AttrKeyMID)
+		for _, l := range pub.layers {
+			for uri, value := range map[string]string{sdp.SDESMidURI: mid, sdp.SDESRTPStreamIDURI: l.track.RID()} {
+				id, err := extensionID(media, uri)
+				if err == nil {
+					err = l.header.SetExtension(id, []byte(value))
+				}
+				if err != nil {
+					return fmt.Errorf("identify layer %s: %w", l.track.RID(), err)
+				}
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("the server offered no simulcast")
+}
+
+func extensionID(media *sdp.MediaDescription, uri string) (uint8, error) {
+	for _, attribute := range media.Attributes {
+		if attribute.Key != sdp.AttrKeyExtMap || !strings.HasSuffix(attribute.Value, " "+uri) {
+			continue
+		}
+		number, _, _ := strings.Cut(attribute.Value, " ")
+		id, err := strconv.ParseUint(number, 10, 8)
+		return uint8(id), err
+	}
+	return 0, fmt.Errorf("no a=extmap of %s in the answer", uri)
+}
+
+// asBrowser makes an answer of pion's what a browser answers to an offer to send several
+// layers: it sends them and receives none, and names no SSRCs for them.
+func asBrowser(answer string) string {
+	head, sections := answer, []string{}
+	if at := strings.Index(answer, "m="); at >= 0 {
+		head, sections = answer[:at], strings.SplitAfter(answer[at:], "\r\nm=")
+	}
+	for i, section := range sections {
+		if !strings.Contains(section, "a=simulcast:send") {
+			continue
+		}
+		lines := strings.SplitAfter(section, "\r\n")
+		sections[i] = strings.Join(slices.DeleteFunc(lines, func(line string) bool {
+			line = strings.TrimSpace(line)
+			return strings.HasPrefix(line, "a=rid:") && strings.HasSuffix(line, " recv") || strings.HasPrefix(line, "a=simulcast:recv") ||
+				strings.HasPrefix(line, "a=ssrc")
+		}), "")
+	}
+	return head + strings.Join(sections, "")
+}
