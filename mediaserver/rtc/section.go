@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -72,6 +73,9 @@ func (p *Peer) readAnswer(text string) (answer, error) {
 	}
 	if err := offer.UnmarshalString(joinSections(minimalSession, fresh)); err != nil {
 		return answer{}, err
+	}
+	if len(description.MediaDescriptions) != len(fresh) {
+		return answer{}, errors.New("an m-line does not stand at the beginning of a line")
 	}
 	for i, s := range fresh {
 		media := description.MediaDescriptions[i]

@@ -113,6 +113,16 @@ func TestAnswerThatChanges(t *testing.T) {
 	}
 }
 
+// Pion takes a carriage return for the end of a line where one begins. An m-line behind it would be one more than was counted.
+func TestHiddenSection(t *testing.T) {
+	peer, _ := audience(t, 1)
+	offer, err := peer.Offer()
+	must(t, err)
+	if err := peer.Answer(answerTo(offer) + "\rm=audio 0 UDP/TLS/RTP/SAVPF 111\r\n"); !errors.Is(err, ErrInvalidAnswer) {
+		t.Errorf("an m-line more than offered: %v", err)
+	}
+}
+
 // A direction at session level holds for m-lines that say nothing else than before.
 func TestDirectionAtSessionLevel(t *testing.T) {
 	peer := newConnection(t, newEngine(t), false).peer
