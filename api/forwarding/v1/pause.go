@@ -3,7 +3,6 @@ package forwardingv1
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
 	"slices"
 	"time"
 )
@@ -34,56 +33,64 @@ func (p *Pause) PausesKind(kind Kind) bool {
 // version does not know adds nothing to it, and protobuf's own encoding, which may
 // change, has no part in it.
 func (p *Pause) Sum() [DigestBytes]byte {
-	d := digest{sha256.New()}
-	d.side("receivers", p.GetReceivers())
-	d.side("senders", p.GetSenders())
+	d := make(digest, 0, 1<<10) // On the stack; what is larger is rare.
+	d = d.side("receivers", p.GetReceivers())
+	d = d.side("senders", p.GetSenders())
 	for _, kind := range p.GetKinds() {
-		d.text("kind", kind.String())
+		d = d.text("kind", kind.String())
 	}
 	if p.GetExpiresAt() != nil {
-		d.text("expires", p.GetExpiresAt().AsTime().UTC().Format(time.RFC3339Nano))
+		d = d.text("expires", p.GetExpiresAt().AsTime().UTC().Format(time.RFC3339Nano))
 	}
 	if p.GetReason() != "" {
-		d.text("reason", p.GetReason())
+		d = d.text("reason", p.GetReason())
 	}
 	if p.GetCreatedTime() != nil {
-		d.text("created", p.GetCreatedTime().AsTime().UTC().Format(time.RFC3339Nano))
+		d = d.text("created", p.GetCreatedTime().AsTime().UTC().Format(time.RFC3339Nano))
 	}
+	sum := sha256.Sum256(d)
 
-	return [DigestBytes]byte(d.hash.Sum(nil))
+	return [DigestBytes]byte(sum[:])
 }
 
-// digest takes named texts. Their lengths keep one list of texts apart from
-// another with the same bytes.
-type digest struct{ hash hash.Hash }
+// digest is named texts. Their lengths keep one list of texts apart from another with
+// the same bytes.
+type digest []byte
 
-func (d digest) text(parts ...string) {
+func (d digest) text(parts ...string) digest {
 	for _, part := range parts {
-		// A hash never fails to take bytes.
-		_ = binary.Write(d.hash, binary.BigEndian, uint64(len(part)))
-		_, _ = d.hash.Write([]byte(part))
+		d = append(binary.BigEndian.AppendUint64(d, uint64(len(part))), part...)
 	}
+
+	return d
 }
 
-func (d digest) ids(name string, ids []string) {
-	sorted := slices.Sorted(slices.Values(ids))
-	for _, id := range sorted {
-		d.text(name, id)
+func (d digest) ids(name string, ids []string) digest {
+	if !slices.IsSorted(ids) {
+		ids = slices.Sorted(slices.Values(ids))
 	}
+	for _, id := range ids {
+		d = d.text(name, id)
+	}
+
+	return d
 }
 
-func (d digest) side(name string, side *Side) {
-	d.text(name)
+func (d digest) side(name string, side *Side) digest {
+	d = d.text(name)
 	switch names := side.GetNames().(type) {
 	case *Side_ConnectionIds:
-		d.ids("connection", names.ConnectionIds.GetIds())
+		return d.ids("connection", names.ConnectionIds.GetIds())
 	case *Side_ClientIds:
-		d.ids("client", names.ClientIds.GetIds())
+		return d.ids("client", names.ClientIds.GetIds())
 	case *Side_Everyone:
-		d.text("everyone")
+		return d.text("everyone")
 	case *Side_EveryoneExcept:
-		d.text("except")
-		d.ids("connection", names.EveryoneExcept.GetConnectionIds())
-		d.ids("client", names.EveryoneExcept.GetClientIds())
+		d = d.text("except")
+		d = d.ids("connection", names.EveryoneExcept.GetConnectionIds())
+
+		return d.ids("client", names.EveryoneExcept.GetClientIds())
+	default:
+		return d
 	}
 }
