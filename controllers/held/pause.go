@@ -96,6 +96,11 @@ func newSide(of v1alpha1.Side) Side {
 // Created is when the object was created.
 func (p *Pause) Created() time.Time { return time.Unix(p.CreatedUnixSecond, 0) }
 
+// Judged tells that the status is of this very content.
+func (p *Pause) Judged() bool {
+	return p.Status.ObservedGeneration == p.Generation && len(p.Status.conditions) > 0
+}
+
 // Expired tells that the status says of this very content that it has expired.
 func (p *Pause) Expired() bool { return p.Status.ready(p.Generation) == v1alpha1.ReasonExpired }
 

@@ -101,8 +101,10 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 		return nil
 	}
 	changed := s.states(h, a, now)
+	// A stream that comes begins with what it does with all its pauses.
+	begins := h.acknowledgedBy != s && s.passing.Load()
 	h.acknowledgedEpoch, h.acknowledgedBy = a.epoch, s
-	t.notify(len(changed) > many || s.server.complete.IsZero(), changed...)
+	t.notify(len(changed) > many || begins || s.server.complete.IsZero(), changed...)
 	t.bells.ring(channelBell(channelID))
 
 	return nil

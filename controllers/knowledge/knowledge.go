@@ -174,7 +174,7 @@ func (k *Knowledge) Tenant(namespace string) *Tenant { return k.tenants[namespac
 // Watch calls enqueue for every pause there is, low, and then for each whose
 // verdict or departure may have changed. Low are the many that one cause
 // concerns, such as a media server that is lost or has reported everything: they
-// must not hold up the others. enqueue must not block, nor call back.
+// must not hold up the others. enqueue must not block, nor call back but for Pause.
 func (k *Knowledge) Watch(enqueue func(name types.NamespacedName, low bool)) (stop func()) {
 	stops := make([]func(), 0, len(k.tenants))
 	for namespace, t := range k.tenants {

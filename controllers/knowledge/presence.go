@@ -343,7 +343,7 @@ func (t *Tenant) tell(h *hosted, which func(*entry) bool) {
 			picked = append(picked, e)
 		}
 	}
-	t.notify(len(picked) > many || h.server.complete.IsZero(), picked...)
+	t.notify(len(picked) > many || h.server.complete.IsZero() || h.session.passing.Load(), picked...)
 }
 
 // ringAll wakes those who wait for something of a channel that the media server

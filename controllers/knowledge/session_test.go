@@ -391,3 +391,29 @@ func TestWhoReadsNoTablesIsNotReadFrom(t *testing.T) {
 		t.Error("still crowded, though all is written")
 	}
 }
+
+// What a stream begins by saying is one cause for many pauses: it must not hold up
+// the changes of others.
+func TestAStreamThatComesIsToldAsLow(t *testing.T) {
+	w := listed()
+	w.create("pause")
+	w.told()
+	expect := func(what string, told, lows int) {
+		t.Helper()
+		low := w.lows
+		if names := w.told(); len(names) != told || low != lows {
+			t.Errorf("%s: told of %v, %d low, want %d and %d", what, names, low, told, lows)
+		}
+	}
+	matching := map[string]forwardingv1.State{"pause": forwardingv1.State_STATE_MATCHING}
+	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "R", "S"))
+	expect("it comes", 0, 0)
+	w.pass(start.Add(settles))
+	expect("it has yet to acknowledge", 1, 1)
+	w.acknowledge(t, s, "lobby", 1, 1, start, matching)
+	expect("it acknowledges", 1, 1)
+	w.edit("pause", func(o *held.Pause) { o.Spec.Reason = "edited" })
+	expect("an edit", 1, 0)
+	w.acknowledge(t, s, "lobby", 1, 1, start, matching)
+	expect("its acknowledgement", 1, 0)
+}

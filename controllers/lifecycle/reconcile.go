@@ -89,6 +89,17 @@ func (r *reconciler) reconcile(ctx context.Context, name types.NamespacedName) (
 	return r.collect(ctx, object, reason)
 }
 
+// sure is until when a writer new in office leaves what its predecessor knew: then it
+// can know better itself.
+func (r *reconciler) sure() time.Time { return r.inOffice.Add(knowledge.OfficeBeforeArmed) }
+
+// judged tells that there is a status of the pause's present content.
+func (r *reconciler) judged(name types.NamespacedName) bool {
+	known := r.knowledge.Pause(name)
+
+	return known != nil && known.Judged()
+}
+
 // leave tells until when the status that the object has is left as it is; zero:
 // write now.
 func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, now time.Time) time.Time {
@@ -105,10 +116,9 @@ func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStream
 		return time.Time{}
 	case !written(object):
 		until = r.doubt(name, now).Add(acknowledgeGrace)
-	case now.Before(r.inOffice.Add(knowledge.OfficeBeforeArmed)):
-		// A writer new in office leaves what its predecessor knew until it can know
-		// better itself; else each election would rewrite every status twice.
-		return r.inOffice.Add(knowledge.OfficeBeforeArmed)
+	case now.Before(r.sure()):
+		// Else each election would rewrite every status twice.
+		return r.sure()
 	case verdict.Reason == v1alpha1.ReasonStarting:
 		// The namespace is known later than the others.
 		return verdict.Until

@@ -36,24 +36,46 @@ func (l *Lifecycle) term(ctx context.Context, story *story) error {
 	h := &health{limit: l.config.GiveUpAfter}
 	q := newQueue()
 	defer l.metrics.observe(newQueue())
-	unwatch := l.config.Knowledge.Watch(func(name types.NamespacedName, low bool) {
-		if low {
-			q.add(name, mass)
-		} else {
-			q.add(name, live)
-		}
-	})
 	var working sync.WaitGroup
+	working.Go(func() { follow(ctx, q, r) })
 	for range workers {
 		working.Go(func() { l.work(ctx, q, r, h) })
 	}
 	err := l.oversee(ctx, q, h, began)
 	stop()
 	q.close()
-	unwatch()
 	working.Wait()
 
 	return err
+}
+
+// follow has every pause there is looked at, and then what changes, until ctx ends.
+//
+// The beginning of a term, and the streams that come with it, concern all pauses, and
+// before a new writer can know better it changes next to nothing of what its
+// predecessor knew. So the many wait until then, and the cores are for those who have
+// yet to get their tables; a pause that nobody has judged does not wait, nor does a
+// change of its own.
+func follow(ctx context.Context, q *queue, r *reconciler) {
+	watch := func() (stop func()) {
+		return r.knowledge.Watch(func(name types.NamespacedName, low bool) {
+			switch {
+			case !low:
+				q.add(name, live)
+			case time.Now().Before(r.sure()) && r.judged(name):
+			default:
+				q.add(name, mass)
+			}
+		})
+	}
+	stop := watch()
+	if pause(ctx, time.Until(r.sure())) {
+		early := stop
+		stop = watch() // It tells of all again.
+		early()
+	}
+	<-ctx.Done()
+	stop()
 }
 
 // oversee returns when the term is to end: without an error when the lease is
