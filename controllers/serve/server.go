@@ -57,6 +57,7 @@ type Server struct {
 	config     Config
 	metrics    *metrics
 	streams    streams
+	arrivals   arrivals
 	ending     chan struct{}
 	goroutines sync.WaitGroup
 }
@@ -71,7 +72,7 @@ func New(config Config) (*Server, error) {
 
 	return &Server{
 		config: config, metrics: newMetrics(config.Registerer), ending: make(chan struct{}),
-		streams: streams{of: map[*knowledge.Session]*stream{}},
+		streams: streams{of: map[*knowledge.Session]*stream{}}, arrivals: newArrivals(config.Knowledge.Namespaces()),
 	}, nil
 }
 

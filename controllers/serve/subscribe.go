@@ -63,6 +63,9 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	if err != nil {
 		return err
 	}
+	if err := s.arrivals.wait(g.Context(), hello.GetNamespace()); err != nil {
+		return err
+	}
 	session, err := t.Connect(hello.GetMediaServer(), hello.GetIncarnation(), time.Now())
 	if err != nil {
 		return statusOf(err)
