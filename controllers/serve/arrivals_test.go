@@ -5,6 +5,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc/codes"
 )
 
 func TestStreamsThatComeTogetherAreTakenInOneAfterAnother(t *testing.T) {
@@ -41,4 +44,12 @@ func TestStreamsThatComeTogetherAreTakenInOneAfterAnother(t *testing.T) {
 			t.Errorf("%d are in after 3 s, want all %d", got, streams)
 		}
 	})
+}
+
+func TestAStreamIsTakenInInItsTurn(t *testing.T) {
+	namespace := newNamespace(t)
+	s := serve(t, namespace)
+	s.arrivals[namespace] = rate.NewLimiter(0, 0) // It never comes.
+	c := s.open(t, helloOf(namespace, "ms"))
+	expectCode(t, c.end(), codes.DeadlineExceeded, "")
 }
