@@ -110,6 +110,32 @@ func TestPagePausesByClick(t *testing.T) {
 	expectNoError(t, alice)
 }
 
+// TestPageSaysWhichCodecItMisses: the picture that never comes has a reason in its place.
+func TestPageSaysWhichCodecItMisses(t *testing.T) {
+	const channelID = "browser-page-codec"
+	sender := newSDKWith(t)(channelID, "bob", "sendonly", `{videoCodecType: "AV1"}`)
+	query := url.Values{"channel": {channelID}, "client": {"alice"}, "source": {"none"}}
+	alice := pageTab{tab: newBrowser(t)(pageURL + "?" + query.Encode())}
+	if err := evaluate(t, alice.tab, forget("AV1"), new(any)); err != nil {
+		t.Fatal(err)
+	}
+	alice.click(t, "#join")
+	eventually(t, "the tile says why it is empty", func() error {
+		var shown string
+		expression := fmt.Sprintf(`document.querySelector('.tile[data-connection-id="%s"] .overlay:not([hidden])')?.textContent ?? ""`,
+			sender.connectionID)
+		if err := evaluate(t, alice.tab, expression, &shown); err != nil {
+			return err
+		}
+		if shown != "this browser cannot decode AV1" {
+			return fmt.Errorf("it says %q", shown)
+		}
+
+		return nil
+	})
+	expectNoError(t, alice)
+}
+
 func expectNoError(t *testing.T, p pageTab) {
 	t.Helper()
 	var shown string

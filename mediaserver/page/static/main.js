@@ -132,6 +132,9 @@ function follow(current, message) {
       }
       refreshPauses();
       break;
+    case "rtp-stream.rejected":
+      if (message.kinds.includes("video")) tiles.setRejected(message.send_connection_id, message.codec_type);
+      break;
   }
   drawMatrix();
   drawAlone();

@@ -31,6 +31,7 @@ export class Tiles {
     tile.dataset.connectionId = id;
     tile.dataset.own = own;
     tile.dataset.paused = false;
+    tile.dataset.rejected = "";
     tile.dataset.fps = "";
     tile.querySelector("[data-role=connection]").textContent = short(id);
     tile.querySelector("[data-role=connection]").title = id;
@@ -59,9 +60,19 @@ export class Tiles {
     const tile = this.#tiles.get(id);
     if (!tile || tile.dataset.own === "true") return;
     tile.dataset.paused = paused;
+    const { rejected } = tile.dataset;
     const overlay = tile.querySelector(".overlay");
-    overlay.hidden = !paused;
-    overlay.textContent = reason ? `paused: ${reason}` : "paused";
+    overlay.hidden = !paused && !rejected;
+    if (!paused) overlay.textContent = `this browser cannot decode ${rejected}`;
+    else overlay.textContent = reason ? `paused: ${reason}` : "paused";
+  }
+
+  // setRejected shows that the video never comes: it is in a codec that the browser does not know.
+  setRejected(id, codecType) {
+    const tile = this.#tiles.get(id);
+    if (!tile) return;
+    tile.dataset.rejected = codecType;
+    this.setPaused(id, tile.dataset.paused === "true");
   }
 
   setFPS(id, fps) {
