@@ -27,6 +27,12 @@ func TestEachDecodesWhatTheOthersSend(t *testing.T) {
 					}
 				}
 			}
+			for _, tab := range tabs {
+				var streams []string // What it sends, and what it gets of the two others.
+				if err := evaluate(t, tab.tab, "retransmits()", &streams); err != nil || len(streams) != 3 {
+					t.Errorf("of three streams of video %v have a retransmission stream (%v)", streams, err)
+				}
+			}
 			for round, stopped := range []sdkTab{bob, carol} {
 				other := carol
 				if stopped == carol {
