@@ -161,7 +161,7 @@ func (m *member) uplink(
 		Kind: codec.Kind(), Inspect: codec.Inspect, Workers: socket, Counters: metrics.fanout, Log: log,
 	}
 	if config.Kind == media.Video {
-		config.RequestKeyframe = func(media.Layers) { m.peer.RequestKeyframe() }
+		config.RequestKeyframe = func(layers media.Layers) { m.peer.RequestKeyframe(layers) }
 	}
 	track := fanout.NewTrack(config)
 	format := codec.Format(wanted.Profile)

@@ -36,6 +36,9 @@ type answeredMedia struct {
 	types           payloadTypes // as the client calls the formats
 	// ssrc is of what the client sends, rtx of its retransmissions; 0: not declared.
 	ssrc, rtx uint32
+	// rids are the encodings that are sent, ids how their packets tell which they are of (RFC 8852).
+	rids []string
+	ids  identifiers
 	// transportCC is uplink.transportCC.
 	transportCC uint8
 	// known: the same was answered before, to the same offer of the m-line.
@@ -124,6 +127,7 @@ func readMedia(description *sdp.SessionDescription, offered, section *sdp.MediaD
 	}
 	read.sends, read.receives = directions(description, section)
 	read.readSSRCs(section)
+	read.rids, read.ids = readRIDs(section)
 	read.transportCC = readTransportCC(section, read.types.media)
 
 	return read

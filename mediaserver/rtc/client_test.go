@@ -183,10 +183,17 @@ func negotiate(t testing.TB, peer *Peer, c *client) string {
 type recorder struct {
 	mu      sync.Mutex
 	packets []media.Received
-	reports chan [2]uint64
+	reports chan clockPair
 }
 
-func newRecorder() *recorder { return &recorder{reports: make(chan [2]uint64, 100)} }
+// clockPair is what a sender report says of a layer.
+type clockPair struct {
+	layer   media.Layer
+	ntpTime uint64
+	rtpTime uint32
+}
+
+func newRecorder() *recorder { return &recorder{reports: make(chan clockPair, 100)} }
 
 func (r *recorder) ReceiveRTP(_ *udp.Batch, burst []media.Received) {
 	r.mu.Lock()
@@ -198,8 +205,8 @@ func (r *recorder) ReceiveRTP(_ *udp.Batch, burst []media.Received) {
 	}
 }
 
-func (r *recorder) ReceiveSenderReport(_ *udp.Batch, _ media.Layer, ntpTime uint64, rtpTime uint32) {
-	r.reports <- [2]uint64{ntpTime, uint64(rtpTime)}
+func (r *recorder) ReceiveSenderReport(_ *udp.Batch, layer media.Layer, ntpTime uint64, rtpTime uint32) {
+	r.reports <- clockPair{layer, ntpTime, rtpTime}
 }
 
 func (r *recorder) received() []media.Received {

@@ -55,11 +55,11 @@ type congestion struct {
 }
 
 // arrived notes a packet that has been opened. It is called with inbound.mu held.
-func (p *Peer) arrived(u *uplink, packet []byte, now time.Time) {
-	if u.transportCC == 0 {
+func (p *Peer) arrived(stream *inboundStream, packet []byte, now time.Time) {
+	if stream.uplink.transportCC == 0 {
 		return
 	}
-	number := extensionsOf(packet).find(u.transportCC)
+	number := extensionsOf(packet).find(stream.uplink.transportCC)
 	if len(number) < 2 {
 		return
 	}
@@ -67,7 +67,7 @@ func (p *Peer) arrived(u *uplink, packet []byte, now time.Time) {
 	if c.arrivals == nil {
 		c.arrivals = new(transportcc.Arrivals)
 	}
-	c.about = u.reception.ssrc
+	c.about = stream.ssrc
 	before := c.arrivals.Waiting()
 	waiting := c.arrivals.Record(binary.BigEndian.Uint16(number), p.engine.since(now))
 	if waiting > before && (before == 0 || waiting == feedbackPackets) {
@@ -110,9 +110,11 @@ func (p *Peer) estimate() *rtcp.ReceiverEstimatedMaximumBitrate {
 	itself := false
 	for _, u := range p.uplinks() {
 		estimate.Bitrate += float32(cmp.Or(u.config.MaxBitRate, defaultBitRates[u.kind()]))
-		if u.reception.ssrc != 0 {
-			estimate.SSRCs = append(estimate.SSRCs, u.reception.ssrc)
-			itself = u.transportCC != 0 // Video, where there is any, decides: it is what takes up the room.
+		for i := range u.layers {
+			if ssrc := u.layers[i].ssrc; ssrc != 0 {
+				estimate.SSRCs = append(estimate.SSRCs, ssrc)
+				itself = u.transportCC != 0 // Video, where there is any, decides: it is what takes up the room.
+			}
 		}
 	}
 	if itself {

@@ -155,10 +155,10 @@ func TestEstimateIsForClientsWithoutFeedback(t *testing.T) {
 			defer p.inbound.mu.Unlock()
 			p.audio.transportCC, p.video.transportCC = c.audio, c.video
 			if c.sendAudio {
-				p.audio.reception.restart(1)
+				p.audio.layers[0].restart(1)
 			}
 			if c.sendVid {
-				p.video.reception.restart(2)
+				p.video.layers[0].restart(2)
 			}
 			var got float32
 			if estimate := p.estimate(); estimate != nil {

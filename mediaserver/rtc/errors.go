@@ -36,6 +36,8 @@ var (
 	// ErrUnreadableMedia is what OnClosed gets when packets of a stream of the client come and none can be opened.
 	ErrUnreadableMedia = errors.New("media cannot be decrypted")
 
+	// errStrangeSSRC counts as malformed RTP.
+	errStrangeSSRC = errors.New("RTP of an SSRC that was replaced, or of too many")
 	// errTooManyReporters counts as malformed RTCP.
 	errTooManyReporters = errors.New("RTCP of too many SSRCs")
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -271,7 +272,7 @@ func TestNothingFollowsOnClosed(t *testing.T) {
 	signal(c.peer.connected)
 	c.peer.fail(ErrClosedByClient)
 	for range 50 { // The peer's goroutine looks at all its channels each time.
-		c.peer.RequestKeyframe()
+		c.peer.RequestKeyframe(media.LayersOf(0))
 		until(t, "request taken", func() bool { return len(c.peer.keyframeWanted) == 0 }, func() {})
 	}
 	select {

@@ -35,11 +35,14 @@ type inbound struct {
 	header        rtp.Header          // scratch: of the packet that is being opened
 }
 
+// ssrcOfRTP is that of an RTP packet.
+func ssrcOfRTP(datagram []byte) uint32 { return binary.BigEndian.Uint32(datagram[8:]) }
+
 // stream finds an SSRC. Packets of others are dropped before they are opened, so that they cost no more than this, and leave
-// no trace in the SRTP context.
+// no trace in the SRTP context, unless they say that they are of an encoding that is expected.
 func (in *inbound) stream(ssrc uint32) *inboundStream {
 	for i := range in.streams {
-		if in.streams[i].ssrc == ssrc {
+		if in.streams[i].ssrc == ssrc && ssrc != 0 {
 			return &in.streams[i]
 		}
 	}
@@ -54,7 +57,10 @@ func (p *Peer) open(burst []udp.Datagram, packets []media.Received, owners []*up
 	defer in.mu.Unlock()
 	for i := range burst {
 		datagram := burst[i].Payload
-		stream := in.stream(binary.BigEndian.Uint32(datagram[8:]))
+		stream := in.stream(ssrcOfRTP(datagram))
+		if stream == nil {
+			stream = in.said(datagram)
+		}
 		switch {
 		case stream == nil:
 			p.engine.counters.undeclaredRTP.Add(1)
@@ -80,10 +86,10 @@ func (p *Peer) open(burst []udp.Datagram, packets []media.Received, owners []*up
 func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inboundStream, now time.Time) bool {
 	header := &p.inbound.header
 	plain, err := p.decrypt(stream, datagram, header, now)
-	reception := &stream.uplink.reception
+	reception := stream.reception()
 	payload, ok := []byte(nil), false
 	if err == nil {
-		p.arrived(stream.uplink, plain, now)
+		p.arrived(stream, plain, now)
 		payload, ok = rtpPayload(plain)
 	}
 	switch {
@@ -97,7 +103,7 @@ func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inbou
 		// The original sequence number, then the original payload (RFC 4588 section 4).
 		header.SequenceNumber = binary.BigEndian.Uint16(payload)
 		payload = payload[2:]
-		if !reception.near(header.SequenceNumber) {
+		if reception.ssrc == 0 || !reception.near(header.SequenceNumber) {
 			return false // Too late to be of use. Two of them in order would look like a new run of numbers.
 		}
 	}
@@ -111,7 +117,8 @@ func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inbou
 		signal(p.gap) // Audio that is asked for again would come too late.
 	}
 	*packet = media.Received{
-		SequenceNumber: number, Timestamp: header.Timestamp, SSRC: reception.ssrc, Marker: header.Marker, Payload: payload,
+		SequenceNumber: number, Timestamp: header.Timestamp, SSRC: reception.ssrc, Layer: stream.layer,
+		Marker: header.Marker, Payload: payload,
 	}
 
 	return true
@@ -194,8 +201,8 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]byte, error) {
 func (p *Peer) dispatch(batch *udp.Batch, packet rtcp.Packet, now time.Time) {
 	switch packet := packet.(type) {
 	case *rtcp.SenderReport:
-		if u := p.reported(packet, now); u != nil {
-			u.config.Receiver.ReceiveSenderReport(batch, 0, packet.NTPTime, packet.RTPTime)
+		if u, layer := p.reported(packet, now); u != nil {
+			u.config.Receiver.ReceiveSenderReport(batch, layer, packet.NTPTime, packet.RTPTime)
 		}
 	case *rtcp.TransportLayerNack:
 		if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
@@ -218,17 +225,14 @@ func (p *Peer) dispatch(batch *udp.Batch, packet rtcp.Packet, now time.Time) {
 	}
 }
 
-// reported notes a sender report for the reports that go back, and tells whose it is.
-func (p *Peer) reported(report *rtcp.SenderReport, now time.Time) *uplink {
+// reported notes a sender report for the reports that go back, and tells whose it is; nil: nobody's.
+func (p *Peer) reported(report *rtcp.SenderReport, now time.Time) (*uplink, media.Layer) {
 	p.inbound.mu.Lock()
 	defer p.inbound.mu.Unlock()
 	stream := p.inbound.stream(report.SSRC)
-	if stream == nil || stream.retransmissions {
-		return nil
-	}
-	if !stream.uplink.reception.reported(report.NTPTime, now) {
-		return nil
+	if stream == nil || stream.retransmissions || !stream.reception().reported(report.NTPTime, now) {
+		return nil, 0
 	}
 
-	return stream.uplink
+	return stream.uplink, stream.layer
 }

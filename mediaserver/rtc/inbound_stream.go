@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 const (
@@ -16,11 +18,13 @@ const (
 	unreadablePackets = 10
 )
 
-// inboundStream is an SSRC that the client's answer declares. It is guarded by inbound.mu.
+// inboundStream is an SSRC that the client's answer declares, or that its packets do where the answer has encodings. It is
+// guarded by inbound.mu.
 type inboundStream struct {
-	ssrc        uint32
-	payloadType uint8 // that the answer has for it
+	ssrc        uint32 // 0: not known yet
+	payloadType uint8  // that the answer has for it
 	uplink      *uplink
+	layer       media.Layer
 	// retransmissions: what comes are packets of the uplink's stream that were asked for again (RFC 4588).
 	retransmissions bool
 
@@ -29,14 +33,20 @@ type inboundStream struct {
 	failingSince  time.Time // when the first of them came
 }
 
+// reception is that of what the stream's packets are, or repeat.
+func (s *inboundStream) reception() *reception { return &s.uplink.layers[s.layer].reception }
+
 // decrypt opens a packet in place, and fails the peer when a stream has long had none that can be opened. It is called
 // with inbound.mu held.
 func (p *Peer) decrypt(stream *inboundStream, datagram []byte, header *rtp.Header, now time.Time) ([]byte, error) {
 	var plain []byte
 	var err error
-	if stream.authenticated {
+	switch {
+	case stream.ssrc != ssrcOfRTP(datagram):
+		return p.learn(stream, datagram, header, now)
+	case stream.authenticated:
 		plain, err = p.inbound.context.DecryptRTP(datagram[:0], datagram, header)
-	} else {
+	default:
 		plain, err = p.decryptFirst(stream, datagram, header)
 	}
 	if err != nil {

@@ -92,20 +92,27 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 		switch {
 		case answered[i].rejected:
 			p.log.Info("a client rejects the m-line that it is to send on", "mid", u.mid, "format", u.config.Format.String())
-		case answered[i].sends && answered[i].ssrc == 0:
+		case answered[i].sends && answered[i].ssrc == 0 && !u.hasSimulcast(answered[i]):
 			p.log.Info("a client sends without a=ssrc in its answer; its media is dropped", "mid", u.mid)
 		}
 	}
 	p.inbound.mu.Lock()
 	for i, u := range p.uplinks() {
 		answer := answered[i]
-		if !answer.sends || answer.ssrc == 0 {
+		simulcast := u.hasSimulcast(answer)
+		if !answer.sends || answer.ssrc == 0 && !simulcast {
 			continue
 		}
 		sends = append(sends, u.kind())
-		u.reception.restart(answer.ssrc)
-		u.transportCC = answer.transportCC
+		u.transportCC, u.ids = answer.transportCC, identifiers{}
 		types := p.formats.payloadTypes(u.config.Format) // An answerer sends what it was offered, by the offer's names.
+		if simulcast {
+			u.ids = answer.ids
+			streams = append(streams, u.expectLayers(answer.rids, types)...)
+
+			continue
+		}
+		u.layers[0].restart(answer.ssrc)
 		streams = append(streams, inboundStream{ssrc: answer.ssrc, payloadType: types.media, uplink: u})
 		if answer.rtx != 0 {
 			again := inboundStream{ssrc: answer.rtx, payloadType: types.rtx, uplink: u, retransmissions: true}
@@ -133,8 +140,8 @@ func (p *Peer) UplinkMIDs() (audio, video string) {
 }
 
 // Sends are the kinds that the client's last answer says it sends, audio before video. The SDP is asked, not
-// RTP: a receiver would otherwise learn of a stream only after its first packets are gone. A kind without
-// a=ssrc (RFC 5576) is not among them: packets are told apart by it, since no MID extension is offered.
+// RTP: a receiver would otherwise learn of a stream only after its first packets are gone. A kind without a=ssrc
+// (RFC 5576) and without simulcast is not among them: nothing tells its packets apart.
 func (p *Peer) Sends() []media.Kind {
 	if sends := p.sends.Load(); sends != nil {
 		return append([]media.Kind(nil), *sends...)

@@ -29,6 +29,9 @@ type path struct {
 	received int
 }
 
+// videoSSRC is that of a client's only video.
+func (p *Peer) videoSSRC() uint32 { return p.videoSSRCs()[0] }
+
 // newPath connects a sender and receivers, all with DTLS and their own keys, and seals frames of so many packets.
 func newPath(t testing.TB, receivers, frames, packets int) *path {
 	t.Helper()

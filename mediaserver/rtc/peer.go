@@ -62,6 +62,7 @@ type Peer struct {
 	failed         chan error
 	moving         chan struct{}
 	keyframeWanted chan struct{}
+	keyframesOf    atomic.Uint32 // media.Layers that keyframes are wanted of
 	gap            chan struct{}
 	feedbackWanted chan struct{}
 
@@ -122,8 +123,7 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 		{&peer.video, config.Video},
 	} {
 		if u.config != nil {
-			clock := u.config.Format.Codec.Kind().ClockRate()
-			*u.at = &uplink{config: *u.config, mid: strconv.Itoa(mid), reception: reception{clockRate: clock}}
+			*u.at = newUplink(*u.config, strconv.Itoa(mid))
 			peer.formats.offer(u.config.Format) // The first has room.
 			mid++
 		}
@@ -158,9 +158,12 @@ func (p *Peer) Close() error {
 	return err
 }
 
-// RequestKeyframe asks the client for a keyframe of its video (PLI, RFC 4585 section 6.3.1). It never blocks; requests
-// that come faster than they can be sent become one.
-func (p *Peer) RequestKeyframe() { signal(p.keyframeWanted) }
+// RequestKeyframe asks the client for a keyframe of each of the layers of its video (PLI, RFC 4585 section 6.3.1). It never
+// blocks; requests that come faster than they can be sent become one.
+func (p *Peer) RequestKeyframe(layers media.Layers) {
+	p.keyframesOf.Or(uint32(layers))
+	signal(p.keyframeWanted)
+}
 
 // secureWith begins the handshake; the client must be heard from now on. It is called with the negotiation locked.
 func (p *Peer) secureWith(remote answer) {

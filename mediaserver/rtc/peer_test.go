@@ -176,7 +176,7 @@ func TestUplinkArrivesExactly(t *testing.T) {
 	until(t, "sender report", func() bool { return len(c.video.reports) > 0 }, func() {
 		_ = c.client.pc.WriteRTCP([]rtcp.Packet{report})
 	})
-	if got := <-c.video.reports; got != [2]uint64{1 << 40, 77} {
+	if got := <-c.video.reports; got != (clockPair{0, 1 << 40, 77}) {
 		t.Errorf("sender report %v", got)
 	}
 }
@@ -194,7 +194,7 @@ func TestServerFeedbackReachesSender(t *testing.T) {
 	}
 	until(t, "packets at the uplink", func() bool { return len(c.video.received()) == 2 }, func() {})
 
-	c.peer.RequestKeyframe()
+	c.peer.RequestKeyframe(media.LayersOf(0))
 	var pli, nack, estimate bool
 	for !pli || !nack || !estimate {
 		switch packet := within(t, "PLI, NACK and REMB", feedback).(type) {

@@ -146,8 +146,8 @@ func TestUplinkRetransmissions(t *testing.T) {
 	}
 	c.peer.inbound.mu.Lock()
 	defer c.peer.inbound.mu.Unlock()
-	if len(stream.uplink.reception.missing) != 0 {
-		t.Errorf("still missing: %v", stream.uplink.reception.missing)
+	if len(stream.reception().missing) != 0 {
+		t.Errorf("still missing: %v", stream.reception().missing)
 	}
 }
 

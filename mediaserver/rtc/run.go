@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // reportInterval is how often senders get a reception report and, some, are told the bitrate that they may use; a browser
@@ -69,8 +71,10 @@ func (p *Peer) sendReports() {
 	p.inbound.mu.Lock()
 	estimate := p.estimate()
 	for _, u := range p.uplinks() {
-		if about, ok := u.reception.report(now); ok {
-			report.Reports = append(report.Reports, about)
+		for i := range u.layers {
+			if about, ok := u.layers[i].report(now); ok {
+				report.Reports = append(report.Reports, about)
+			}
 		}
 	}
 	p.inbound.mu.Unlock()
@@ -83,19 +87,30 @@ func (p *Peer) sendReports() {
 }
 
 func (p *Peer) sendKeyframeRequest() {
-	if ssrc := p.videoSSRC(); ssrc != 0 {
-		p.writeRTCP(&rtcp.PictureLossIndication{SenderSSRC: p.ssrc, MediaSSRC: ssrc})
+	layers := media.Layers(p.keyframesOf.Swap(0))
+	var requests []rtcp.Packet
+	for layer, ssrc := range p.videoSSRCs() {
+		if layers.Has(media.Layer(layer)) && ssrc != 0 {
+			requests = append(requests, &rtcp.PictureLossIndication{SenderSSRC: p.ssrc, MediaSSRC: ssrc})
+		}
+	}
+	if len(requests) > 0 {
+		p.writeRTCP(requests...)
 	}
 }
 
-func (p *Peer) videoSSRC() uint32 {
+// videoSSRCs are those of the layers of the client's video, 0 where none is known.
+func (p *Peer) videoSSRCs() (ssrcs []uint32) {
 	if p.video == nil {
-		return 0
+		return nil
 	}
 	p.inbound.mu.Lock()
 	defer p.inbound.mu.Unlock()
+	for i := range p.video.layers {
+		ssrcs = append(ssrcs, p.video.layers[i].ssrc)
+	}
 
-	return p.video.reception.ssrc
+	return ssrcs
 }
 
 // askForMissing asks for the video packets that are missing (RFC 4585 section 6.2.1) and sets the timer for the next time;
@@ -105,15 +120,27 @@ func (p *Peer) askForMissing(asking *time.Timer) {
 		return
 	}
 	now := time.Now()
+	var nacks []rtcp.Packet
+	var first time.Time
 	p.inbound.mu.Lock()
-	ssrc := p.video.reception.ssrc
-	numbers, next := p.video.reception.ask(now)
-	p.inbound.mu.Unlock()
-	if len(numbers) > 0 {
-		p.writeRTCP(&rtcp.TransportLayerNack{SenderSSRC: p.ssrc, MediaSSRC: ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers(numbers)})
+	for i := range p.video.layers {
+		l := &p.video.layers[i]
+		numbers, next := l.ask(now)
+		if len(numbers) > 0 {
+			nacks = append(nacks, &rtcp.TransportLayerNack{
+				SenderSSRC: p.ssrc, MediaSSRC: l.ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers(numbers),
+			})
+		}
+		if !next.IsZero() && (first.IsZero() || next.Before(first)) {
+			first = next
+		}
 	}
-	if !next.IsZero() {
-		asking.Reset(next.Sub(now))
+	p.inbound.mu.Unlock()
+	if len(nacks) > 0 {
+		p.writeRTCP(nacks...)
+	}
+	if !first.IsZero() {
+		asking.Reset(first.Sub(now))
 	}
 }
 

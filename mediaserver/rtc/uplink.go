@@ -12,7 +12,10 @@ type Uplink struct {
 	Format codecs.Format
 	// MaxBitRate is what the client may send, in bit/s; 0: its own choice.
 	MaxBitRate int
-	Receiver   UplinkReceiver
+	// Encodings are the sizes in which the client is to send its picture at a time, the smallest first: media.MaxLayers at
+	// most; none: it sends one.
+	Encodings []Encoding
+	Receiver  UplinkReceiver
 }
 
 // UplinkReceiver takes what a client sends of one kind. Its functions are called by readers of the socket: they must not wait
@@ -28,11 +31,22 @@ type UplinkReceiver interface {
 // uplink is an m-line on which the client sends.
 type uplink struct {
 	section
-	config    Uplink
-	mid       string
-	reception reception // guarded by the peer's inbound.mu, as what follows
+	config Uplink
+	mid    string
+	layers []layer // guarded by the peer's inbound.mu, as what follows
+	// ids are those of packets that tell their encoding; all 0: the client sends one.
+	ids identifiers
 	// transportCC is the identifier of transport-wide numbers in what the client sends, for feedback on them; 0: there are none.
 	transportCC uint8
+}
+
+func newUplink(config Uplink, mid string) *uplink {
+	u := &uplink{config: config, mid: mid, layers: make([]layer, max(1, len(config.Encodings)))}
+	for i := range u.layers {
+		u.layers[i].clockRate = u.kind().ClockRate()
+	}
+
+	return u
 }
 
 func (u *uplink) kind() media.Kind { return u.config.Format.Codec.Kind() }
