@@ -12,6 +12,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
 
 // edge is what one receiver gets from one sender that has said what it sends.
@@ -72,6 +73,9 @@ func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream,
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
 	}
 	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
+	if layer := slices.Index(signaling.RIDs[:], e.receiver.request.RequestRID); layer >= 0 && kind == media.Video {
+		forward.Choose(media.Layer(layer))
+	}
 	downlink.Attach(&feedback{Edge: forward})
 
 	return &stream{downlink: downlink, forward: forward, withheld: withheld}, nil
@@ -97,6 +101,9 @@ func (e *edge) reasons(kind media.Kind, hold bool) forwarding.Reasons {
 	}
 	if e.withheld.Kinds().Has(protocolKind(kind)) {
 		reasons |= forwarding.Paused
+	}
+	if kind == media.Video && e.sender.request.Simulcast && e.receiver.request.RequestRID == signaling.RIDNone {
+		reasons |= forwarding.Unrequested
 	}
 
 	return reasons

@@ -167,7 +167,14 @@ func (m *member) uplink(
 	format := codec.Format(wanted.Profile)
 	m.tracks[config.Kind], m.formats[config.Kind] = track, format
 
-	return &rtc.Uplink{Format: format, MaxBitRate: wanted.BitRate * 1000, Receiver: track}, nil
+	uplink := &rtc.Uplink{Format: format, MaxBitRate: wanted.BitRate * 1000, Receiver: track}
+	if m.request.Simulcast && config.Kind == media.Video {
+		for _, rid := range signaling.RIDs {
+			uplink.Encodings = append(uplink.Encodings, rtc.Encoding{RID: rid})
+		}
+	}
+
+	return uplink, nil
 }
 
 // close ends the member's transport and streams and waits for them.

@@ -23,6 +23,8 @@ const (
 	NoTable
 	// Unnegotiated: there is no transport to the receiver for this stream yet.
 	Unnegotiated
+	// Unrequested: the receiver wants none of the sender's layers.
+	Unrequested
 )
 
 // Packet is what the core needs to know of one packet of the sender.

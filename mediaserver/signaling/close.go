@@ -41,7 +41,7 @@ const (
 	ReasonUnknownCodecType      = "UNKNOWN-CODEC-TYPE"
 	ReasonH265                  = "H265-NOT-SUPPORTED"
 	ReasonLegacyStream          = "LEGACY-STREAM-NOT-SUPPORTED"
-	ReasonSimulcast             = "SIMULCAST-NOT-SUPPORTED"
+	ReasonInvalidRID            = "INVALID-SIMULCAST-RID"
 	ReasonSpotlight             = "SPOTLIGHT-NOT-SUPPORTED"
 	ReasonForwardingFilter      = "FORWARDING-FILTER-NOT-SUPPORTED"
 	ReasonInvalidSDP            = "INVALID-SDP"

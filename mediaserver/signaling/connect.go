@@ -72,6 +72,9 @@ func decodeConnect(fields object) (Message, error) {
 	if err := refuseUnserved(fields); err != nil {
 		return nil, err
 	}
+	if err := c.decodeSimulcast(fields); err != nil {
+		return nil, err
+	}
 
 	var err error
 	if c.Audio, err = decodeMedia(fields["audio"], audioRules); err != nil {
@@ -100,7 +103,6 @@ func refuseUnserved(fields object) error {
 		unserved           bool // the value that is refused
 	}{
 		{"multistream", ReasonLegacyStream, "legacy streams do not exist; leave multistream out", false},
-		{"simulcast", ReasonSimulcast, "leave simulcast out", true},
 		{"spotlight", ReasonSpotlight, "leave spotlight out", true},
 	} {
 		if isNull(fields[feature.name]) {

@@ -47,6 +47,8 @@ func TestDecode(t *testing.T) {
 		"codecs": {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) {
 			c.Audio, c.Video = &Media{"OPUS", "", 6, defaultOpus}, &Media{"VP8", "", 50000, Opus{}}
 		})},
+		"simulcast":              {connectText(`,"simulcast":true,"simulcast_rid":"r1"`), with(func(c *Connect) { c.Simulcast, c.RequestRID = true, "r1" })},
+		"newer name of the rid":  {connectText(`,"simulcast_request_rid":"none","simulcast_rid":"r1"`), with(func(c *Connect) { c.RequestRID = "none" })},
 		"VP9":                    video(`"codec_type":"VP9"`, Media{CodecType: "VP9"}),
 		"AV1":                    video(`"codec_type":"AV1","vp9_params":{"profile_id":2}`, Media{CodecType: "AV1"}),
 		"H264":                   video(`"codec_type":"H264","h264_params":{}`, Media{CodecType: "H264"}),
@@ -153,7 +155,9 @@ var refused = map[string]string{
 	connectText(`,"video":{"codec_type":"vp8"}`):                                               ReasonUnknownCodecType,
 	connectText(`,"multistream":false`):                                                        ReasonLegacyStream,
 	connectText(`,"multistream":"no"`):                                                         ReasonInvalidJSON,
-	connectText(`,"simulcast":true`):                                                           ReasonSimulcast,
+	connectText(`,"simulcast":"yes"`):                                                          ReasonInvalidJSON,
+	connectText(`,"simulcast":true,"simulcast_rid":"r3"`):                                      ReasonInvalidRID,
+	connectText(`,"simulcast_request_rid":0`):                                                  ReasonInvalidRID,
 	connectText(`,"spotlight":true`):                                                           ReasonSpotlight,
 	connectText(`,"spotlight":1`):                                                              ReasonInvalidJSON,
 	connectText(`,"forwarding_filter":{"action":"block"}`):                                     ReasonForwardingFilter,

@@ -6,8 +6,8 @@ import "errors"
 // not Nagi's own version.
 const protocolVersion = "2025.1.0"
 
-// offerMessage is the first offer. Simulcast, spotlight and data channels are not
-// served, so their fields are constants.
+// offerMessage is the first offer. Spotlight and data channels are not served, so their
+// fields are constants.
 type offerMessage struct {
 	Type         string         `json:"type"`
 	SDP          string         `json:"sdp"`
@@ -28,7 +28,10 @@ type offerMessage struct {
 	VideoCodecType string `json:"video_codec_type,omitempty"`
 	VideoBitRate   int    `json:"video_bit_rate,omitempty"`
 
-	Multistream               bool `json:"multistream"`
+	Multistream bool `json:"multistream"`
+	// Encodings are what the client is to send of video, if that is more than one.
+	Encodings []encodingMessage `json:"encodings,omitempty"`
+
 	Simulcast                 bool `json:"simulcast"`
 	SimulcastMulticodec       bool `json:"simulcast_multicodec"`
 	Spotlight                 bool `json:"spotlight"`
@@ -135,6 +138,11 @@ func newOfferMessage(request Connect, offer Offer) offerMessage {
 	}
 	if video := request.Video; video != nil {
 		message.Video, message.VideoCodecType, message.VideoBitRate = true, video.CodecType, video.BitRate
+	}
+
+	message.Simulcast = request.Simulcast
+	if request.offersEncodings() {
+		message.Encodings = newEncodings(request.Video.BitRate)
 	}
 
 	return message

@@ -50,6 +50,46 @@ func TestHandshake(t *testing.T) {
 	s.expectLeft(t, ReasonTypeDisconnect)
 }
 
+// The encodings are what SDKs hand to the browser.
+func TestSimulcastIsOffered(t *testing.T) {
+	encodings := func(rates ...float64) (list []any) {
+		for i, rid := range []string{"r0", "r1", "r2"} {
+			encoding := map[string]any{
+				"rid": rid, "active": true, "scaleResolutionDownBy": []float64{4, 2, 1}[i], "scalabilityMode": "L1T1",
+			}
+			if rates != nil {
+				encoding["maxBitrate"] = rates[i]
+			}
+			list = append(list, encoding)
+		}
+
+		return list
+	}
+	for name, test := range map[string]struct {
+		connect   string
+		simulcast bool
+		encodings any
+	}{
+		"a sender":                  {connectText(`,"simulcast":true`), true, encodings()},
+		"a sender that names rates": {connectText(`,"simulcast":true,"video":{"bit_rate":1500}`), true, encodings(125_000, 375_000, 1_000_000)},
+		"a sender without video":    {connectText(`,"simulcast":true,"video":false`), true, nil},
+		"a receiver":                {`{"type":"connect","role":"recvonly","channel_id":"sora","simulcast":true}`, true, nil},
+		"nobody":                    {connectText(``), false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, Config{}).dial()
+			p.send(test.connect)
+			offer := p.receive("offer")
+			if offer["simulcast"] != test.simulcast {
+				t.Errorf("simulcast %v, want %v", offer["simulcast"], test.simulcast)
+			}
+			if diff := cmp.Diff(test.encodings, offer["encodings"]); diff != "" {
+				t.Errorf("encodings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestReofferOneAtATime(t *testing.T) {
 	f := start(t, Config{})
 	p, s := f.offered()

@@ -63,6 +63,11 @@ type Connect struct {
 	// Audio and Video are nil where the client turned that kind off.
 	Audio *Media
 	Video *Media
+	// Simulcast: the client sends its video in several sizes at a time, named by RIDs.
+	Simulcast bool
+	// RequestRID is which of them the client wants of the others', one of RIDs or
+	// RIDNone; empty: what suits it best.
+	RequestRID string
 	// Metadata is what the client offers for its authentication, nil if nothing.
 	Metadata json.RawMessage
 	// NotifyMetadata is what the others shall be shown with its notifications,
