@@ -74,7 +74,7 @@ type sdkTab struct {
 // media is what one receiver got of one kind from one sender.
 type media struct {
 	Codec                                                         string // its MIME type
-	PacketsReceived, PacketsLost, FramesDecoded, KeyFramesDecoded int
+	PacketsReceived, PacketsLost, FramesDecoded, KeyFramesDecoded, FrameWidth int
 }
 
 // received returns what the tab got, by sender and kind.
