@@ -10,6 +10,7 @@ type scenario struct {
 	conference bool // Every sender receives all others, on its own connection where the server allows.
 	paused     int  // Receivers, of those above, that are paused.
 	frame      []int
+	layers     [][]int // Frames of a simulcast sender; a receiver wants the one at its index modulo their number.
 	fps        int
 	audio      bool
 	plainless  bool // The floor has nothing comparable.
@@ -30,8 +31,13 @@ func (c scenario) core() int {
 	return serverCore
 }
 
-// edges is how many copies of each sender's packet leave the server.
+// edges is how many copies of each sender's packet leave the server. With layers the receivers are a multiple of them.
 func (c scenario) edges() int {
+	return c.streams() / max(1, len(c.layers))
+}
+
+// streams is how many receivers a sender has.
+func (c scenario) streams() int {
 	if c.conference {
 		return c.senders - 1
 	}
@@ -63,6 +69,8 @@ func cases() []scenario {
 		{name: "50x4-uneven", servers: all, senders: 1, receivers: 50, frame: []int{1040, 1040, 1041, 1041}, fps: 30},
 		{name: "conference", servers: peers, senders: 10, conference: true, frame: equal(4, 1040), fps: 20, plainless: true},
 		{name: "audio", servers: append(peers[:len(peers):len(peers)], "floor-gso"), senders: 1, receivers: 50, frame: equal(1, 120), fps: 50, audio: true},
+		// 150, 450 and 1,200 kbit/s; 17 receivers of each.
+		{name: "simulcast", servers: []string{"nagi"}, senders: 1, receivers: 51, layers: [][]int{equal(1, 625), equal(2, 940), equal(5, 1000)}, fps: 30, plainless: true},
 		{name: "paused-0-of-1", servers: peers, senders: 1, receivers: 1, frame: equal(67, 1100), fps: 30},
 		{name: "paused-49-of-50", servers: peers, senders: 1, receivers: 50, paused: 49, frame: equal(67, 1100), fps: 30, plainless: true},
 		{name: "alone", servers: peers, senders: 1, frame: equal(67, 1100), fps: 30},

@@ -35,7 +35,7 @@ func joinSora(ctx context.Context, p participant) error {
 		if p.received != nil {
 			role = "sendrecv"
 		}
-		if _, err := addSource(connection, p); err != nil {
+		if err := addSources(connection, p); err != nil {
 			return err
 		}
 		if _, err := addVoice(connection, p); err != nil {
@@ -53,6 +53,10 @@ func joinSora(ctx context.Context, p participant) error {
 		"type": "connect", "role": role, "channel_id": channelID, "client_id": p.name(),
 		"sora_client": "Nagi bench", "multistream": true, "audio": audio, "video": video,
 	}
+	if len(p.Layers) > 0 {
+		connect["simulcast"] = true
+		connect["simulcast_request_rid"] = rid(p.index % len(p.Layers))
+	}
 	if err := wsjson.Write(ctx, socket, connect); err != nil {
 		return fmt.Errorf("send connect: %w", err)
 	}
@@ -69,6 +73,9 @@ func joinSora(ctx context.Context, p participant) error {
 			case "offer", "re-offer":
 				p.probe.named(message.ConnectionID)
 				sdp, err := answerOffer(p.lifetime, connection, message.SDP)
+				if err == nil {
+					sdp, err = p.identifyLayers(sdp)
+				}
 				if err != nil {
 					ended <- err
 					return

@@ -24,6 +24,7 @@ type loadConfig struct {
 	Conference bool
 	Feeds      int // Senders in the channel that the receivers receive.
 	Frame      []int
+	Layers     [][]int // Frames of a simulcast sender.
 	FPS        int
 	Audio      bool
 	BothCores  bool // The clients run wherever there is room, not on the load's core.
@@ -48,15 +49,27 @@ const channelID = "bench"
 type participant struct {
 	loadConfig
 	index     int
-	source    *source  // nil: sends nothing.
-	received  *counter // nil: receives nothing.
-	feeds     []int    // Senders that it receives, by index.
+	source    *source   // nil: sends nothing.
+	layers    []*source // Simulcast beside source, the smallest first.
+	received  *counter  // nil: receives nothing.
+	feeds     []int     // Senders that it receives, by index.
 	paused    bool
 	lifetime  context.Context //nolint:containedctx // A client outlives the call that joins it.
 	keyframes *atomic.Uint64
 	profiles  *profiles
 	voice     *source // Audio beside the video of source; nil: none.
 	probe     *probe  // Sees every packet and keyframe request; nil: they are only counted.
+}
+
+// sources are what the participant sends.
+func (p participant) sources() []*source {
+	switch {
+	case len(p.layers) > 0:
+		return p.layers
+	case p.source != nil:
+		return []*source{p.source}
+	}
+	return nil
 }
 
 func (p participant) name() string {
@@ -124,7 +137,14 @@ type crowd struct {
 func newCrowd(ctx context.Context, config loadConfig) *crowd {
 	c := &crowd{}
 	for i := range config.Senders {
-		p := participant{loadConfig: config, index: i, source: newSource(config), lifetime: ctx, keyframes: &c.keyframeRequests, profiles: &c.profiles}
+		p := participant{loadConfig: config, index: i, lifetime: ctx, keyframes: &c.keyframeRequests, profiles: &c.profiles}
+		for _, frame := range config.Layers {
+			config.Frame = frame
+			p.layers = append(p.layers, newSource(config))
+		}
+		if p.source = newSource(config); len(p.layers) > 0 {
+			p.source = p.layers[0]
+		}
 		if config.Conference {
 			p.received = &c.live
 			for feed := range config.Senders {
@@ -176,7 +196,9 @@ func (c *crowd) start() {
 		if p.source != nil {
 			// Spread over the frame, as senders that know nothing of each other are.
 			delay := time.Second / time.Duration(p.FPS) * time.Duration(i) / time.Duration(len(c.participants))
-			group.Go(func() error { return p.source.run(ctx, delay) })
+			for _, s := range p.sources() {
+				group.Go(func() error { return s.run(ctx, delay) })
+			}
 		}
 	}
 	c.stopSending = func() {
@@ -199,8 +221,8 @@ func (c *crowd) statistics() statistics {
 		Delays: c.live.delays.counts(),
 	}
 	for _, p := range c.participants {
-		if p.source != nil {
-			s.Sent += p.source.sent.Load()
+		for _, source := range p.sources() {
+			s.Sent += source.sent.Load()
 		}
 	}
 	return s

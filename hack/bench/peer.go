@@ -32,6 +32,9 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register codecs: %w", err)
 	}
+	if err := webrtc.ConfigureSimulcastExtensionHeaders(media); err != nil {
+		return nil, fmt.Errorf("register the extensions of simulcast: %w", err)
+	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
 	only := "lo"
@@ -112,23 +115,26 @@ func addSource(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackL
 		return nil, fmt.Errorf("add a track: %w", err)
 	}
 	p.source.write = track.WriteRTP
-	go func() { // Ends with the connection, which ends with the process.
-		for {
-			packets, _, err := transceiver.Sender().ReadRTCP()
-			if err != nil {
-				return
-			}
-			for _, packet := range packets {
-				switch packet.(type) {
-				case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-					p.probe.keyframeRequested()
-					p.keyframes.Add(1)
-					p.source.keyframeWanted.Store(true)
-				}
+	go p.takeRequests(p.source, transceiver.Sender().ReadRTCP)
+	return track, nil
+}
+
+// takeRequests takes requests for keyframes until the connection ends, which it does with the process.
+func (p participant) takeRequests(s *source, read func() ([]rtcp.Packet, interceptor.Attributes, error)) {
+	for {
+		packets, _, err := read()
+		if err != nil {
+			return
+		}
+		for _, packet := range packets {
+			switch packet.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				p.probe.keyframeRequested()
+				p.keyframes.Add(1)
+				s.keyframeWanted.Store(true)
 			}
 		}
-	}()
-	return track, nil
+	}
 }
 
 // addVoice puts the participant's audio, if it sends any beside its video, on the

@@ -52,7 +52,7 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 			t.Errorf("stopping nagi: %v", err)
 		}
 	})
-	files := serveSDK(t)
+	files := serveSDK(t, currentSDK)
 	openTab, fox := newBrowser(t), newFirefox(t).open(t, files)
 	join := func(client, role, options string, evaluate func(string, any) error) (id string) {
 		t.Helper()

@@ -73,7 +73,7 @@ type sdkTab struct {
 
 // media is what one receiver got of one kind from one sender.
 type media struct {
-	Codec                                                         string // its MIME type
+	Codec                                                                     string // its MIME type
 	PacketsReceived, PacketsLost, FramesDecoded, KeyFramesDecoded, FrameWidth int
 }
 
@@ -121,13 +121,23 @@ func newSDK(t *testing.T) (join func(channelID, clientID, role string) sdkTab) {
 	}
 }
 
-// serveSDK serves the page that holds the SDK.
-func serveSDK(t *testing.T) (url string) {
+// The SDK of this year, and of the year from which on applications are found that were not brought up to date.
+const (
+	currentSDK = "2026.1.0"
+	oldSDK     = "2023.1.0"
+)
+
+// serveSDK serves the page that holds an SDK.
+func serveSDK(t *testing.T, version string) (url string) {
 	t.Helper()
+	bundle := map[string]string{
+		currentSDK: "node_modules/sora-js-sdk/dist/sora.js", oldSDK: "node_modules/sora-js-sdk-2023/dist/sora.mjs",
+	}[version]
 	files := http.NewServeMux()
 	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "sdk.html") })
 	files.HandleFunc("GET /sora.js", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, "node_modules/sora-js-sdk/dist/sora.js")
+		w.Header().Set("content-type", "text/javascript")
+		http.ServeFile(w, r, bundle)
 	})
 	server := httptest.NewServer(files)
 	t.Cleanup(server.Close)
@@ -145,8 +155,16 @@ func newSDKWith(t *testing.T) (join func(channelID, clientID, role, options stri
 // newSDKOn is newSDKWith for a media server of the test's.
 func newSDKOn(t *testing.T, signalingURL string) (join func(channelID, clientID, role, options string) sdkTab) {
 	t.Helper()
-	files := serveSDK(t)
-	openTab := newBrowser(t)
+
+	return newSDKIn(t, newBrowser(t), currentSDK, signalingURL)
+}
+
+// newSDKIn is newSDKOn for tabs of one browser, and for one version of the SDK.
+func newSDKIn(
+	t *testing.T, openTab func(url string) context.Context, version, signalingURL string,
+) (join func(channelID, clientID, role, options string) sdkTab) {
+	t.Helper()
+	files := serveSDK(t, version)
 
 	return func(channelID, clientID, role, options string) sdkTab {
 		t.Helper()
