@@ -27,9 +27,12 @@ type channel struct {
 
 	mu      sync.Mutex
 	members []*member // in the order of joining
-	byID    map[string]*member
-	matcher *matching.Matcher
-	closed  bool
+	// profiles are the formats other than the codecs' default ones that anybody has come
+	// to send.
+	profiles []codecs.Format
+	byID     map[string]*member
+	matcher  *matching.Matcher
+	closed   bool
 
 	// epoch counts the changes of members, arrivals tells of the last ones.
 	epoch    uint64
@@ -70,6 +73,26 @@ func newChannel(id string, instance uint64, config Config, metrics *metrics, log
 		waitEnds: time.Now().Add(config.TableWait),
 		wall:     time.Now,
 	}
+}
+
+// maxProfiles leaves room for each codec's default among the formats that a session has
+// payload types for, which stay taken when their senders go. So nobody keeps another's
+// video from a receiver by coming with one odd profile after the other.
+const maxProfiles = 11
+
+// admits tells whether the channel has room for what a newcomer sends, and keeps it.
+func (ch *channel) admits(formats map[media.Kind]codecs.Format) bool {
+	for _, format := range formats {
+		if format.Default() || slices.Contains(ch.profiles, format) {
+			continue
+		}
+		if len(ch.profiles) == maxProfiles {
+			return false
+		}
+		ch.profiles = append(ch.profiles, format)
+	}
+
+	return true
 }
 
 // lock locks the channel; false, and not locked, when it has ended.

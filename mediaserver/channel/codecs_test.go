@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -228,5 +229,35 @@ func TestRejectedCodecIsTold(t *testing.T) {
 	}
 	if len(receiver.reasons) > 0 {
 		t.Errorf("the receiver was dismissed: %q", receiver.reasons)
+	}
+}
+
+// Odd profiles use up none of the room that each codec's default has in everybody's session.
+func TestProfilesAreBounded(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	const noAudio = `,"audio":false,"video":{"codec_type":"H264","h264_params":{"profile_level_id":"%06x"}}`
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	for i := range maxProfiles {
+		joinAs(t, registry, "sendonly", fmt.Sprintf(noAudio, i), "").session.Leave("over")
+		receiver.renegotiate(t)
+	}
+	message, err := signaling.Decode([]byte(`{"type":"connect","role":"sendonly","channel_id":"sora"` +
+		fmt.Sprintf(noAudio, maxProfiles) + `}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told *signaling.CloseError
+	if _, err := registry.Join(t.Context(), message.(signaling.Connect), &answering{}); !errors.As(err, &told) ||
+		told.Reason != signaling.ReasonTooManyProfiles {
+		t.Errorf("one more profile: %v", err)
+	}
+
+	joinAs(t, registry, "sendonly", fmt.Sprintf(noAudio, 0), "")
+	for _, codec := range []string{"VP8", "VP9", "H264", "AV1"} {
+		joinAs(t, registry, "sendonly", `,"audio":false,"video":{"codec_type":"`+codec+`"}`, "")
+	}
+	receiver.renegotiate(t)
+	if n := strings.Count(receiver.offer, "a=sendonly"); n != 5 {
+		t.Errorf("%d streams are offered, want 5:\n%s", n, receiver.offer)
 	}
 }

@@ -81,7 +81,8 @@ func New(config Config) *Registry {
 
 // Join adds a connection to a channel, which begins with it if nobody is in it
 // yet, and reports it; the returned session makes the offer. The error is a
-// *signaling.CloseError when there may be no more channels, or members of this one.
+// *signaling.CloseError when there may be no more channels, or members or profiles of
+// this one.
 func (r *Registry) Join(_ context.Context, request signaling.Connect, client signaling.Client) (signaling.Session, error) {
 	s := &session{registry: r, member: newMember(request, client), log: r.config.Log.With("channel", request.ChannelID)}
 	if err := s.member.connect(r.config.Engine, s, r.metrics, s.log); err != nil {
@@ -113,6 +114,13 @@ func (r *Registry) enter(s *session, channelID string) error {
 		return &signaling.CloseError{
 			Code: signaling.CodeError, Reason: signaling.ReasonChannelFull,
 			Detail: fmt.Sprintf("the channel has %d connections (--max-channel-connections)", r.config.MaxMembers),
+		}
+	}
+	if !ch.admits(s.member.formats) {
+		return &signaling.CloseError{
+			Code: signaling.CodeError, Reason: signaling.ReasonTooManyProfiles,
+			Detail: fmt.Sprintf("the channel has %d profiles of codecs: use one of them, or the codec's default",
+				maxProfiles),
 		}
 	}
 	s.channel = ch

@@ -39,6 +39,9 @@ func (c Codec) Format(profile string) Format {
 	return Format{c, profile}
 }
 
+// Default tells whether the profile is the one that a codec has when none is named.
+func (f Format) Default() bool { return f.profile == "" }
+
 // Name is the format's in a=rtpmap (RFC 8866 section 6.6), such as VP9/90000.
 func (f Format) Name() string { return descriptions[f.Codec].name }
 

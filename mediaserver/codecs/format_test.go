@@ -11,6 +11,9 @@ import (
 func TestFormatsAreEqualByProfile(t *testing.T) {
 	for codec, profile := range map[codecs.Codec]string{codecs.VP9: "0", codecs.H264: "42e01f", codecs.AV1: "0"} {
 		other := strings.Replace(profile, "0", "1", 1)
+		if !codec.Format(profile).Default() || codec.Format(other).Default() {
+			t.Errorf("%v: the default is not %s", codec, profile)
+		}
 		if codec.Format(profile) != codec.Format("") || codec.Format(other) == codec.Format("") {
 			t.Errorf("%v: %v, %v and %v", codec, codec.Format(profile), codec.Format(""), codec.Format(other))
 		}

@@ -38,6 +38,7 @@ const (
 	ReasonInvalidMetadata       = "INVALID-METADATA"
 	ReasonChannelFull           = "CHANNEL-FULL"
 	ReasonTooManyChannels       = "TOO-MANY-CHANNELS"
+	ReasonTooManyProfiles       = "TOO-MANY-PROFILES"
 	ReasonUnknownCodecType      = "UNKNOWN-CODEC-TYPE"
 	ReasonH265                  = "H265-NOT-SUPPORTED"
 	ReasonLegacyStream          = "LEGACY-STREAM-NOT-SUPPORTED"
