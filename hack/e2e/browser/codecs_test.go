@@ -59,7 +59,8 @@ func codecsOfThree(t *testing.T) [][3]string {
 	t.Helper()
 	var types []string
 	tab := newBrowser(t)("about:blank")
-	if err := evaluate(t, tab, `RTCRtpSender.getCapabilities("video").codecs.map((codec) => codec.mimeType)`, &types); err != nil {
+	capabilities := `RTCRtpSender.getCapabilities("video").codecs.map((codec) => codec.mimeType)`
+	if err := evaluate(t, tab, capabilities, &types); err != nil {
 		t.Fatal(err)
 	}
 	all := [][3]string{{"VP8", "VP9", "AV1"}}
@@ -144,8 +145,32 @@ func TestReceiverWithoutACodec(t *testing.T) {
 	if err := evaluate(t, alice.tab, `notified("rtp-stream.rejected")`, &told); err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 2 || told[0]["send_connection_id"] != bob.connectionID || told[1]["send_connection_id"] != dave.connectionID ||
-		told[0]["codec_type"] != "AV1" {
+	if len(told) != 2 || told[0]["codec_type"] != "AV1" || told[0]["send_connection_id"] != bob.connectionID ||
+		told[1]["send_connection_id"] != dave.connectionID {
 		t.Errorf("alice was told %v", told)
 	}
+}
+
+// TestSenderWithoutItsCodec asked to send what its browser does not know: its picture never comes, and all else
+// does, for who is there and for who comes.
+func TestSenderWithoutItsCodec(t *testing.T) {
+	const channelID = "browser-sender-without"
+	join := newSDKWith(t)
+	bob := join(channelID, "bob", "sendrecv", `{videoCodecType: "VP8"}`)
+	alice := join(channelID, "alice", "sendrecv", `{videoCodecType: "AV1", before: () => `+forget("AV1")+`}`)
+	eventually(t, "alice gets bob", func() error { return alice.goesOn(t, bob.connectionID, nil) })
+	carol := join(channelID, "carol", "sendrecv", `{videoCodecType: "VP8"}`)
+	eventually(t, "alice gets carol", func() error { return alice.goesOn(t, carol.connectionID, nil) })
+	for _, receiver := range []sdkTab{bob, carol} {
+		before := receiver.received(t)
+		eventually(t, "the others hear alice", func() error {
+			return receiver.audioGoesOn(t, alice.connectionID, before, receiver.received(t))
+		})
+		if video, is := receiver.received(t)[alice.connectionID]["video"]; is {
+			t.Errorf("%s gets %+v of alice", receiver.connectionID, video)
+		}
+	}
+	leave(t, bob)
+	before := alice.received(t)
+	eventually(t, "alice still gets carol", func() error { return alice.goesOn(t, carol.connectionID, before) })
 }
