@@ -75,8 +75,8 @@ type rateKey struct {
 func newRates() *rates { return &rates{last: map[rateKey]bot.Stream{}, at: time.Now()} }
 
 const (
-	headingFormat = "%-10s %-28s %15s %15s %10s\n"
-	rowFormat     = "%-10s %-28s %15.0f %15.0f %10.0f%s\n"
+	headingFormat = "%-10s %-28s %15s %15s %10s %7s\n"
+	rowFormat     = "%-10s %-28s %15.0f %15.0f %10.0f %7d%s\n"
 )
 
 // lines are a heading, and a row for each sender that a bot receives.
@@ -109,7 +109,7 @@ func (r *rates) lines(bots []*bot.Bot, now time.Time) []string {
 	if len(rows) == 0 {
 		return nil
 	}
-	heading := fmt.Sprintf(headingFormat, "receiver", "sender", "video packets/s", "audio packets/s", "frames/s")
+	heading := fmt.Sprintf(headingFormat, "receiver", "sender", "video packets/s", "audio packets/s", "frames/s", "width")
 	return append([]string{heading}, rows...)
 }
 
@@ -117,6 +117,7 @@ func (r *rates) lines(bots []*bot.Bot, now time.Time) []string {
 type row struct {
 	receiver, sender, name string
 	video, audio, frames   float64
+	width                  int // of the picture
 	paused                 []string
 }
 
@@ -126,6 +127,7 @@ func (r *row) add(before, now bot.Stream, seconds float64) {
 	case bot.Video:
 		r.video = packets
 		r.frames = float64(now.Frames-before.Frames) / seconds
+		r.width = now.Width
 	case bot.Audio:
 		r.audio = packets
 	}
@@ -145,5 +147,5 @@ func (r *row) appendTo(rows []string) []string {
 	if len(r.paused) > 0 {
 		mark = "   " + strings.Join(r.paused, " and ") + " paused"
 	}
-	return append(rows, fmt.Sprintf(rowFormat, r.receiver, name, r.video, r.audio, r.frames, mark))
+	return append(rows, fmt.Sprintf(rowFormat, r.receiver, name, r.video, r.audio, r.frames, r.width, mark))
 }

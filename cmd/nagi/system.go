@@ -205,11 +205,16 @@ func (s *system) outputOf(name string) (io.Writer, error) {
 	return file, nil
 }
 
+// wantedRIDs are the sizes that bots want of each other's pictures, in turn. The first
+// leaves the choice to the server.
+var wantedRIDs = [...]string{"", "r0", "r1"}
+
 func (s *system) joinBots(ctx context.Context) error {
 	for i := range s.options.bots {
 		b, err := bot.Join(ctx, bot.Config{
 			URL:       "ws://" + s.options.listeners.signaling + "/signaling",
 			ChannelID: s.options.channel, ClientID: fmt.Sprintf("bot-%d", i+1), Role: bot.SendRecv,
+			Simulcast: true, RID: wantedRIDs[i%len(wantedRIDs)],
 		})
 		if err != nil {
 			return err

@@ -34,21 +34,23 @@ type arrival struct {
 
 // join adds a client to a channel of the shared system; it leaves when the test
 // ends.
-func join(t *testing.T, channel, clientID string, role bot.Role) *member {
+func join(t *testing.T, channel, clientID string, role bot.Role, options ...func(*bot.Config)) *member {
 	t.Helper()
-	return running.mediaServers[0].join(t, channel, clientID, role)
+	return running.mediaServers[0].join(t, channel, clientID, role, options...)
 }
 
 // join adds a client to a channel at this media server; it leaves when the test
 // ends, if the media server lives.
-func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role) *member {
+func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role, options ...func(*bot.Config)) *member {
 	t.Helper()
 	joined := &member{packets: map[stream][]arrival{}}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	b, err := bot.Join(ctx, bot.Config{
-		URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: role, Observer: joined.observe,
-	})
+	config := bot.Config{URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: role, Observer: joined.observe}
+	for _, option := range options {
+		option(&config)
+	}
+	b, err := bot.Join(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"cmp"
+	"encoding/binary"
 	"path"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+	pion "github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
@@ -36,6 +38,8 @@ type Packet struct {
 	Payload []byte
 	// KeyframeStart: it is the first packet of a keyframe.
 	KeyframeStart bool
+	// Width is that of a VP8 keyframe that begins with the packet, else 0.
+	Width int
 }
 
 // Stream is what has arrived of one kind from one sender.
@@ -48,6 +52,8 @@ type Stream struct {
 	// Frames counts timestamps that went beyond all earlier ones; Keyframes
 	// counts the first packets of keyframes.
 	Frames, Keyframes uint64
+	// Width is that of the last VP8 keyframe; 0: none came.
+	Width int
 	// LastSequenceNumber is the highest that arrived; meaningless without packets.
 	LastSequenceNumber uint16
 	// LastArrival is when the last packet arrived; zero without packets.
@@ -127,12 +133,24 @@ func (s *streams) take(key streamKey, codec codecs.Codec, header *rtp.Header, pa
 		Header: header, Payload: payload,
 		KeyframeStart: key.kind == Video && codec.Inspect(payload).KeyframeStart,
 	}
+	if packet.KeyframeStart && codec == codecs.VP8 {
+		packet.Width = widthOf(payload)
+	}
 	s.mu.Lock()
 	s.byKey[key].count(packet)
 	s.mu.Unlock()
 	if s.observer != nil {
 		s.observer(packet)
 	}
+}
+
+// widthOf reads the frame header behind the payload descriptor (RFC 6386 section 9.1).
+func widthOf(payload []byte) int {
+	frame, err := (&pion.VP8Packet{}).Unmarshal(payload)
+	if err != nil || len(frame) < 8 {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint16(frame[6:]) & 0x3fff)
 }
 
 func (s *Stream) count(p Packet) {
@@ -142,6 +160,7 @@ func (s *Stream) count(p Packet) {
 	s.LastArrival = p.Arrived
 	if p.KeyframeStart {
 		s.Keyframes++
+		s.Width = p.Width
 	}
 	if first || int32(p.Header.Timestamp-s.timestamp) > 0 {
 		s.timestamp = p.Header.Timestamp
