@@ -119,8 +119,12 @@ func (u *uplink) expectLayers(rids []string, types payloadTypes) (streams []inbo
 	return streams
 }
 
-// said is the stream that a packet of an unknown SSRC says it is of; nil: it does not say, or what it says cannot be.
+// said is the stream that a packet of an unknown SSRC says it is of; nil: it does not say, or what it says cannot be. The
+// SSRC 0 stands for one that is not known yet.
 func (in *inbound) said(datagram []byte) *inboundStream {
+	if ssrcOfRTP(datagram) == 0 {
+		return nil
+	}
 	for i := range in.streams {
 		if s := &in.streams[i]; s.simulcast() && s.isOf(datagram) {
 			return s

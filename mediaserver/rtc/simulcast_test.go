@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -385,4 +386,44 @@ func TestAnswersToEncodings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzLayers: whatever a client's packets say that they are of, no more is learned than there may be, and what is handed on is
+// of a layer that there is.
+func FuzzLayers(f *testing.F) {
+	c := connectSimulcast(f)
+	context := ofClient(f, c.peer)
+	f.Add(byte(1), byte(96), true, []byte{0xbe, 0xde, 0, 2, 0x40, '0', 0xa1, 'r', '0', 0, 0, 0, 1})
+	f.Add(byte(2), byte(97), true, []byte{0xbe, 0xde, 0, 2, 0x40, '0', 0xb1, 'r', '2', 0, 0, 0, 1})
+	f.Add(byte(3), byte(96), false, []byte{0x10, 0, 0, 2, 10, 2, 'r', '1', 4, 1, '0', 0, 1})
+	f.Add(byte(0), byte(96), true, []byte{0xbe, 0xde, 0, 1, 0xa1, 'r', '0', 0, 1}) // SSRC 0
+	f.Add(byte(4), byte(96), true, []byte{0xbe, 0xde, 0xff, 0xff, 0xa1, 'r', '0'})
+	number := uint16(0)
+	f.Fuzz(func(t *testing.T, ssrc, payloadType byte, authentic bool, extensions []byte) {
+		number++
+		packet := append([]byte{0x90, payloadType & 0x7f}, make([]byte, rtpHeaderBytes-2)...)
+		binary.BigEndian.PutUint16(packet[2:], number)
+		binary.BigEndian.PutUint32(packet[8:], uint32(ssrc))
+		packet = append(packet, extensions...)
+		if datagram, err := context.EncryptRTP(nil, packet, nil); err == nil && authentic {
+			packet = datagram
+		}
+		if len(packet) > udp.MaxDatagram {
+			return
+		}
+		arrive(c.peer, udp.NewBatch(0, nil), packet)
+		for _, received := range c.video.received() {
+			if int(received.Layer) >= len(encodings) || received.SSRC == 0 {
+				t.Fatalf("handed on: %+v", received)
+			}
+		}
+		c.video.mu.Lock()
+		c.video.packets = nil
+		c.video.mu.Unlock()
+		c.peer.inbound.mu.Lock()
+		defer c.peer.inbound.mu.Unlock()
+		if learned := len(c.peer.inbound.authenticated); learned > 2*len(encodings)*maxLearned {
+			t.Fatalf("%d SSRCs are remembered", learned)
+		}
+	})
 }
