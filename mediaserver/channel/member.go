@@ -76,6 +76,7 @@ func newConnection(request signaling.Connect, now time.Time) *forwardingv1.Conne
 		BundleId:     request.BundleID,
 		SessionId:    signaling.NewID(),
 		Role:         request.Role,
+		Simulcast:    request.Simulcast,
 		CreatedTime:  timestamppb.New(now),
 	}
 	if c.ClientId == "" {

@@ -16,6 +16,11 @@ func TestSimulcastIsWhatConnectAskedFor(t *testing.T) {
 	if !strings.Contains(simulcast.offer, "a=simulcast:recv r0;r1;r2\r\n") || strings.Contains(plain.offer, "a=simulcast") {
 		t.Errorf("offers\n%s\n%s", simulcast.offer, plain.offer)
 	}
+	for sender, want := range map[*answering]bool{simulcast: true, plain: false} {
+		if got := sender.session.member.connection.GetSimulcast(); got != want {
+			t.Errorf("a connection with simulcast %v is listed with %v", want, got)
+		}
+	}
 	for rid, want := range map[string]forwarding.Reasons{"none": forwarding.Unrequested, "r0": 0, "r2": 0} {
 		receiver := joinAs(t, registry, "recvonly", `,"simulcast":true,"simulcast_rid":"`+rid+`"`, "")
 		for sender, want := range map[*answering]forwarding.Reasons{simulcast: want, plain: 0} {
