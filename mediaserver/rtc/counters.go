@@ -28,7 +28,8 @@ type Stats struct {
 	MalformedRTP uint64
 	// MalformedRTCP are RTCP packets that were forged, repeated or malformed, and were dropped.
 	MalformedRTCP uint64
-	// UndeclaredRTP are RTP packets of SSRCs that their client's answer does not have, and were dropped unopened.
+	// UndeclaredRTP are RTP packets of SSRCs that their client's answer does not have, and that do not say which of its
+	// encodings they are of; they were dropped unopened.
 	UndeclaredRTP uint64
 	// UnnegotiatedRTP are RTP packets of payload types that their client's answer does not have for them, and were
 	// dropped unopened.
@@ -65,7 +66,7 @@ func (e *Engine) register(registerer prometheus.Registerer) {
 		{"rtc_strange_datagrams", "Datagrams from addresses that no peer is known at, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.StrangeDatagrams }},
 		{"rtc_malformed_rtp_packets", "RTP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTP }},
 		{"rtc_malformed_rtcp_packets", "RTCP packets that were forged, repeated or malformed, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.MalformedRTCP }},
-		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that their client's answer does not have, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
+		{"rtc_undeclared_rtp_packets", "RTP packets of SSRCs that neither their client's answer nor they themselves explain, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UndeclaredRTP }},
 		{"rtc_unnegotiated_rtp_packets", "RTP packets of payload types that their client's answer does not have for them, dropped unopened.", func(s Stats, _ udp.Stats) uint64 { return s.UnnegotiatedRTP }},
 		{"rtc_out_of_run_rtp_packets", "RTP packets far off the sequence numbers of their stream, dropped.", func(s Stats, _ udp.Stats) uint64 { return s.OutOfRunRTP }},
 		{"rtc_unproven_paths", "Paths that a client chose and where nobody answered a check: no media went there.", func(s Stats, _ udp.Stats) uint64 { return s.UnprovenPaths }},
