@@ -71,6 +71,11 @@ bench-forwarding: ## Measure a forwarded packet's cost beside LiveKit, Janus and
 	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
 	@exec bin/bench/bench $(BENCH)
 
+.PHONY: bench-switch
+bench-switch: ## Measure how fast a receiver changes over to another layer (SWITCH='--switches=60').
+	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
+	@exec bin/bench/bench switch $(SWITCH)
+
 .PHONY: bench-gate
 bench-gate: ## Fail when a forwarded packet costs too much beside the floor; 20 seconds (GATE='--limit=1.5').
 	@go build -o bin/ ./cmd/mediaserver

@@ -43,6 +43,8 @@ func dispatch(ctx context.Context, arguments []string) error {
 		if len(rest) > 0 && rest[0] == "pause" {
 			return pauseInNamespace(ctx, rest[1:])
 		}
+	case "switch":
+		return switchLayers(ctx, rest)
 	case "table":
 		return table(rest, os.Stdin)
 	case "load":
