@@ -1,0 +1,4 @@
+package spotlight
+
+// Scores are the logarithms of the scores of a window's active parts.
+var Scores = scores
