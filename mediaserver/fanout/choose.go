@@ -72,18 +72,17 @@ func (t *Track) aim(b *burst) {
 	}
 }
 
-// askForWanted asks for the keyframes of the layers that edges want after a burst with
-// which other layers were there. Those that are on their way with it need not be asked for.
-func (t *Track) askForWanted() {
-	if t.keyframes == nil {
-		return
-	}
+// followAll makes the states of all edges what is wanted of them, and asks for the keyframes
+// that they now wait for, one for all that go on with the same layer.
+func (t *Track) followAll() {
 	var wishes wishes
 	now := time.Now()
 	for _, e := range *t.all.Load() {
 		wishes.add(e, now)
 	}
-	wishes.ask(t.keyframes)
+	if t.keyframes != nil {
+		wishes.ask(t.keyframes)
+	}
 }
 
 // wishes are those that are made at once, by layer: when the sender may be asked.

@@ -25,8 +25,9 @@ type Change struct {
 // that they go on with, however many they are, and before the wait: a receiver that
 // resumes sees nothing until it is answered.
 //
-// Changes that withhold nothing wait for nothing, and may be made anywhere; others
-// must not be made by a worker, whose batch would be waited for.
+// Only for reasons that are promised (forwarding.Promised) is anything waited for.
+// Changes that withhold for none of these may be made anywhere; others must not be made
+// by a worker, whose batch would be waited for.
 func Apply(changes []Change) {
 	tracks := make(map[*Track][]Change)
 	for _, c := range changes {
@@ -43,7 +44,7 @@ func Apply(changes []Change) {
 	}
 	var quiet []Workers
 	for _, c := range changes {
-		if workers := c.Edge.track.config.Workers; c.Withhold != 0 && !slices.Contains(quiet, workers) {
+		if workers := c.Edge.track.config.Workers; c.Withhold&forwarding.Promised != 0 && !slices.Contains(quiet, workers) {
 			workers.Quiesce()
 			quiet = append(quiet, workers)
 		}

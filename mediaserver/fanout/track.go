@@ -57,6 +57,7 @@ type Track struct {
 
 	change sync.Mutex              // orders changes of all and of the shards' snapshots
 	all    atomic.Pointer[[]*Edge] // every edge
+	closed forwarding.Reasons      // why nobody gets anything, those to come neither; guarded by change
 	shards []shard                 // by worker
 
 	taken atomic.Uint64 // bursts taken in so far, with the one in hand
@@ -122,10 +123,11 @@ func (t *Track) Close() {
 // withholds it, video begins with the next keyframe, which is asked for.
 func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15)))}
-	e.state.Withhold(withheld)
-	e.want.Store(uint32(withheld) | cut)
 	e.chosen = media.MaxLayers - 1
 	t.change.Lock()
+	withheld |= t.closed
+	e.state.Withhold(withheld)
+	e.want.Store(uint32(withheld) | cut)
 	e.aim(t.there())
 	longer := append(*t.all.Load(), e)
 	t.all.Store(&longer)

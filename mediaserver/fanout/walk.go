@@ -137,7 +137,7 @@ func (b *burst) done() {
 	if waiting && t.keyframes != nil {
 		t.keyframes.ensure(layer)
 	}
-	if layers {
-		t.askForWanted()
+	if layers { // The keyframes that are on their way with the burst need not be asked for.
+		t.followAll()
 	}
 }

@@ -25,7 +25,14 @@ const (
 	Unnegotiated
 	// Unrequested: the receiver wants none of the sender's layers.
 	Unrequested
+	// Unfocused: the channel is a spotlight channel, and what is withheld is for who is in
+	// focus, or speaks.
+	Unfocused
 )
+
+// Promised are the reasons that somebody relies on: once these are in force, no packet
+// may be on its way any more.
+const Promised = Paused | NoTable | Unnegotiated
 
 // Packet is what the core needs to know of one packet of the sender.
 type Packet struct {

@@ -181,12 +181,12 @@ func TestEdgeInvariants(t *testing.T) {
 				r.decide(t, rapid.SampledFrom(past[max(0, len(past)-8):]).Draw(t, "copy"))
 			},
 			"withhold": func(t *rapid.T) {
-				reasons := forwarding.Reasons(rapid.IntRange(1, 7).Draw(t, "reasons"))
+				reasons := forwarding.Reasons(rapid.IntRange(1, 31).Draw(t, "reasons"))
 				r.edge.Withhold(reasons)
 				r.reasons, r.cut = r.reasons|reasons, true
 			},
 			"release": func(t *rapid.T) {
-				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 7, 7}).Draw(t, "reasons"))
+				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 8, 16, 31, 31}).Draw(t, "reasons"))
 				r.edge.Release(reasons)
 				r.reasons &^= reasons
 			},
