@@ -12,6 +12,10 @@ type Received struct {
 	Layer Layer
 	// Marker is the marker bit; in video it ends a frame.
 	Marker bool
+	// HasLevel tells that the sender says how loud the packet is: Level, in dB below
+	// overload, 127 being silence (RFC 6464 section 3).
+	HasLevel bool
+	Level    uint8
 	// Payload is without padding, so it is empty where the packet was nothing else.
 	Payload []byte
 }

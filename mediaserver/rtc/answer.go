@@ -41,6 +41,8 @@ type answeredMedia struct {
 	ids  identifiers
 	// transportCC is uplink.transportCC.
 	transportCC uint8
+	// levels is uplink.levels, if it was offered.
+	levels uint8
 	// known: the same was answered before, to the same offer of the m-line.
 	known bool
 }
@@ -129,6 +131,7 @@ func readMedia(description *sdp.SessionDescription, offered, section *sdp.MediaD
 	read.readSSRCs(section)
 	read.rids, read.ids = readRIDs(section)
 	read.transportCC = readTransportCC(section, read.types.media)
+	read.levels = audioLevel.sentIn(section)
 
 	return read
 }

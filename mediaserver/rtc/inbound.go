@@ -120,6 +120,7 @@ func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inbou
 		SequenceNumber: number, Timestamp: header.Timestamp, SSRC: reception.ssrc, Layer: stream.layer,
 		Marker: header.Marker, Payload: payload,
 	}
+	packet.Level, packet.HasLevel = stream.uplink.levelOf(plain)
 
 	return true
 }

@@ -105,6 +105,7 @@ func (p *Peer) expectStreams(answered []answeredMedia) {
 		}
 		sends = append(sends, u.kind())
 		u.transportCC, u.ids = answer.transportCC, identifiers{}
+		u.expectLevels(answer.levels)
 		types := p.formats.payloadTypes(u.config.Format) // An answerer sends what it was offered, by the offer's names.
 		if simulcast {
 			u.ids = answer.ids

@@ -53,6 +53,7 @@ func (p *Peer) describeSections() error {
 		media := p.describeMedia(u.config.Format, u.mid, true).WithPropertyAttribute("recvonly")
 		u.describeCongestion(media)
 		u.describeSimulcast(media)
+		u.describeLevels(media)
 		if i == 0 {
 			p.describeCandidates(media)
 		}

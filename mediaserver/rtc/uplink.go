@@ -15,7 +15,9 @@ type Uplink struct {
 	// Encodings are the sizes in which the client is to send its picture at a time, the smallest first: media.MaxLayers at
 	// most; none: it sends one.
 	Encodings []Encoding
-	Receiver  UplinkReceiver
+	// Levels: the client is asked to say of each packet how loud it is.
+	Levels   bool
+	Receiver UplinkReceiver
 }
 
 // UplinkReceiver takes what a client sends of one kind. Its functions are called by readers of the socket: they must not wait
@@ -38,6 +40,8 @@ type uplink struct {
 	ids identifiers
 	// transportCC is the identifier of transport-wide numbers in what the client sends, for feedback on them; 0: there are none.
 	transportCC uint8
+	// levels is the identifier of audio levels in it; 0: there are none.
+	levels uint8
 }
 
 func newUplink(config Uplink, mid string) *uplink {
