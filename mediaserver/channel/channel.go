@@ -52,6 +52,8 @@ type channel struct {
 	nextChange *time.Timer
 	// wall is the clock that pauses expire by.
 	wall func() time.Time
+	// focus is nil unless it is a spotlight channel.
+	focus *focus
 }
 
 // arrival is somebody's coming or going.
@@ -119,6 +121,7 @@ func (ch *channel) add(m *member) {
 	ch.members = append(ch.members, m)
 	ch.byID[m.id()] = m
 	ch.metrics.connections.Inc()
+	ch.listen(m)
 	ch.note(arrival{id: m.id()})
 	changes := ch.matcher.Join(m.connection)
 	for _, sender := range ch.members {
@@ -152,10 +155,12 @@ func (ch *channel) remove(gone ...*member) {
 		changes.Pauses = append(changes.Pauses, ch.matcher.Leave(m.id()).Pauses...)
 	}
 	ch.members = slices.DeleteFunc(ch.members, func(m *member) bool { return !ch.has(m) })
+	ch.unlisten(gone)
 	removeStreams(streams, ch.log)
 	for _, m := range gone {
 		ch.tellLeft(m)
 	}
+	ch.refocus() // Somebody may have the place of one who is gone.
 	if !ch.step(changes) {
 		ch.config.Changed(ch.id)
 	}
@@ -232,6 +237,7 @@ func (ch *channel) close() {
 	if ch.nextChange != nil {
 		ch.nextChange.Stop()
 	}
+	ch.closeFocus()
 }
 
 func (ch *channel) has(m *member) bool { return ch.byID[m.id()] == m }

@@ -73,8 +73,8 @@ func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream,
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
 	}
 	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
-	if layer := slices.Index(signaling.RIDs[:], e.receiver.request.RequestRID); layer >= 0 && kind == media.Video {
-		forward.Choose(media.Layer(layer))
+	if kind == media.Video {
+		e.choose(forward)
 	}
 	downlink.Attach(&feedback{Edge: forward})
 
@@ -102,15 +102,47 @@ func (e *edge) reasons(kind media.Kind, hold bool) forwarding.Reasons {
 	if e.withheld.Kinds().Has(protocolKind(kind)) {
 		reasons |= forwarding.Paused
 	}
-	if kind == media.Video && e.sender.request.Simulcast && e.receiver.request.RequestRID == signaling.RIDNone {
-		reasons |= forwarding.Unrequested
+	if kind == media.Video && e.rid() == signaling.RIDNone {
+		reasons |= e.unwanted()
 	}
 
 	return reasons
 }
 
+// rid is the size of the sender's video that the receiver asks for; empty: any.
+func (e *edge) rid() string {
+	switch wanted := e.receiver.request.Spotlight; {
+	case wanted == nil:
+		return e.receiver.request.RequestRID
+	case e.sender.focused:
+		return wanted.FocusRID
+	default:
+		return wanted.UnfocusRID
+	}
+}
+
+// unwanted is why video is withheld from who asks for no size of it. Out of spotlight
+// channels that is meant for senders of several.
+func (e *edge) unwanted() forwarding.Reasons {
+	switch {
+	case e.receiver.request.Spotlight != nil:
+		return forwarding.Unfocused
+	case e.sender.request.Simulcast:
+		return forwarding.Unrequested
+	default:
+		return 0
+	}
+}
+
+// choose has video go on in the size that the receiver asks for.
+func (e *edge) choose(video *fanout.Edge) {
+	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 {
+		video.Choose(media.Layer(layer))
+	}
+}
+
 // appendChanges adds what the fence must do to bring the edge's streams to what
-// the table wants.
+// the table and the spotlight want.
 func (e *edge) appendChanges(changes []fanout.Change, hold bool) []fanout.Change {
 	for kind, s := range e.streams {
 		wanted := e.reasons(kind, hold)

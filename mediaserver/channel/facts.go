@@ -64,6 +64,7 @@ func (s *stream) facts(kind media.Kind) *forwardingv1.Stream {
 		{reasons&forwarding.Paused != 0, forwardingv1.Withheld_WITHHELD_PAUSED},
 		{reasons&forwarding.NoTable != 0, forwardingv1.Withheld_WITHHELD_NO_TABLE},
 		{reasons&forwarding.Unnegotiated != 0, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
+		{reasons&forwarding.Unfocused != 0, forwardingv1.Withheld_WITHHELD_UNFOCUSED},
 		{awaitsKeyframe, forwardingv1.Withheld_WITHHELD_AWAITING_KEYFRAME},
 	} {
 		if why.so {

@@ -44,6 +44,10 @@ type member struct {
 	connected bool
 	// described is what those who come later are told of it.
 	described signaling.Encoded
+	// listener hears what it says in a spotlight channel, nil: nothing. focused: it is in
+	// focus there, and its receivers' video is as they want it then.
+	listener *listener
+	focused  bool
 }
 
 func newMember(request signaling.Connect, client signaling.Client) *member {
@@ -78,6 +82,7 @@ func newConnection(request signaling.Connect, now time.Time) *forwardingv1.Conne
 		Role:         request.Role,
 		Simulcast:    request.Simulcast,
 		CreatedTime:  timestamppb.New(now),
+		Spotlight:    request.Spotlight != nil,
 	}
 	if c.ClientId == "" {
 		c.ClientId = id
@@ -173,6 +178,10 @@ func (m *member) uplink(
 		for _, rid := range signaling.RIDs {
 			uplink.Encodings = append(uplink.Encodings, rtc.Encoding{RID: rid})
 		}
+	}
+	if m.request.Spotlight != nil && config.Kind == media.Audio {
+		m.listener = &listener{Track: track}
+		uplink.Levels, uplink.Receiver = true, m.listener
 	}
 
 	return uplink, nil

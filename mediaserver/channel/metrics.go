@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	connections  prometheus.Gauge
 	withoutTable *prometheus.CounterVec
+	focusChanges prometheus.Counter
 	fanout       *fanout.Counters
 }
 
@@ -24,9 +25,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "nagi_channel_without_table_total",
 			Help: "Channels whose wait for the first table ended without one, by what was done then.",
 		}, []string{"policy"}),
+		focusChanges: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_channel_focus_changes_total",
+			Help: "Senders that came into focus in a spotlight channel, or went out of it.",
+		}),
 		fanout: &fanout.Counters{},
 	}
-	registerer.MustRegister(m.connections, m.withoutTable)
+	registerer.MustRegister(m.connections, m.withoutTable, m.focusChanges)
 	for _, counter := range fanoutCounters(m.fanout) {
 		registerer.MustRegister(counter)
 	}

@@ -36,6 +36,7 @@ func (ch *channel) connected(newcomer *member) {
 	ch.notifyOthers(newcomer, created)
 	created.Data = before
 	newcomer.client.Notify(created)
+	ch.tellFocused(newcomer)
 	for _, e := range newcomer.edges() {
 		e.tell(ch.id)
 	}

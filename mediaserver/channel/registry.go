@@ -123,6 +123,9 @@ func (r *Registry) enter(s *session, channelID string) error {
 				maxProfiles),
 		}
 	}
+	if err := ch.agreeOnSpotlight(s.member); err != nil {
+		return err
+	}
 	s.channel = ch
 	ch.add(s.member)
 

@@ -77,6 +77,9 @@ func decodeConnect(fields object) (Message, error) {
 	}
 
 	var err error
+	if c.Spotlight, err = decodeSpotlight(fields); err != nil {
+		return nil, err
+	}
 	if c.Audio, err = decodeMedia(fields["audio"], audioRules); err != nil {
 		return nil, err
 	}
@@ -103,7 +106,6 @@ func refuseUnserved(fields object) error {
 		unserved           bool // the value that is refused
 	}{
 		{"multistream", ReasonLegacyStream, "legacy streams do not exist; leave multistream out", false},
-		{"spotlight", ReasonSpotlight, "leave spotlight out", true},
 	} {
 		if isNull(fields[feature.name]) {
 			continue

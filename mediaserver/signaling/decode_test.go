@@ -72,6 +72,14 @@ func TestDecode(t *testing.T) {
 		"Opus, one channel and yet two": {connectText(`,"audio":{"opus_params":{"channels":1,"stereo":true}}`), with(func(c *Connect) {
 			c.Audio = &Media{CodecType: "OPUS", Opus: Opus{Stereo: true, UseInbandFEC: true, MinPTime: 10}}
 		})},
+		"spotlight": {connectText(`,"spotlight":true,"spotlight_number":null`), with(func(c *Connect) {
+			c.Spotlight = &Spotlight{Number: 5, FocusRID: "r1", UnfocusRID: "r0"}
+		})},
+		"spotlight, everything": {
+			connectText(`,"spotlight":true,"spotlight_number":8,"spotlight_focus_rid":"r2","spotlight_unfocus_rid":"none"`),
+			with(func(c *Connect) { c.Spotlight = &Spotlight{Number: 8, FocusRID: "r2", UnfocusRID: RIDNone} }),
+		},
+		"no spotlight":       {connectText(`,"spotlight":false,"spotlight_number":99,"spotlight_focus_rid":7`), plain},
 		"metadata":           {connectText(`,"metadata":{"access_token": "x"},"signaling_notify_metadata":[1, 2]`), with(func(c *Connect) { c.Metadata, c.NotifyMetadata = []byte(`{"access_token":"x"}`), []byte("[1,2]") })},
 		"client's name":      {connectText(`,"sora_client":"Sora JavaScript SDK"`), with(func(c *Connect) { c.SoraClient = "Sora JavaScript SDK" })},
 		"answer":             {`{"type":"answer","sdp":"v=0"}`, Answer{SDP: "v=0"}},
@@ -158,7 +166,14 @@ var refused = map[string]string{
 	connectText(`,"simulcast":"yes"`):                                                          ReasonInvalidJSON,
 	connectText(`,"simulcast":true,"simulcast_rid":"r3"`):                                      ReasonInvalidRID,
 	connectText(`,"simulcast_request_rid":0`):                                                  ReasonInvalidRID,
-	connectText(`,"spotlight":true`):                                                           ReasonSpotlight,
+	connectText(`,"spotlight":true,"spotlight_number":0`):                                      ReasonInvalidSpotlight,
+	connectText(`,"spotlight":true,"spotlight_number":9`):                                      ReasonInvalidSpotlight,
+	connectText(`,"spotlight":true,"spotlight_number":1.5`):                                    ReasonInvalidSpotlight,
+	connectText(`,"spotlight":true,"spotlight_number":"1"`):                                    ReasonInvalidSpotlight,
+	connectText(`,"spotlight":true,"spotlight_focus_rid":"r3"`):                                ReasonInvalidSpotlight,
+	connectText(`,"spotlight":true,"spotlight_unfocus_rid":""`):                                ReasonInvalidSpotlight,
+	connectText(`,"spotlight":true,"spotlight_unfocus_rid":0`):                                 ReasonInvalidSpotlight,
+	connectText(`,"spotlight":"true"`):                                                         ReasonInvalidJSON,
 	connectText(`,"spotlight":1`):                                                              ReasonInvalidJSON,
 	connectText(`,"forwarding_filter":{"action":"block"}`):                                     ReasonForwardingFilter,
 	connectText(`,"forwarding_filters":[{"action":"block"}]`):                                  ReasonForwardingFilter,

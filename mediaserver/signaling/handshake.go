@@ -6,8 +6,8 @@ import "errors"
 // not Nagi's own version.
 const protocolVersion = "2025.1.0"
 
-// offerMessage is the first offer. Spotlight and data channels are not served, so their
-// fields are constants.
+// offerMessage is the first offer. Data channels are not served, so their fields are
+// constants.
 type offerMessage struct {
 	Type         string         `json:"type"`
 	SDP          string         `json:"sdp"`
@@ -132,6 +132,7 @@ func newOfferMessage(request Connect, offer Offer) offerMessage {
 		MID:          offerMID{Audio: offer.AudioMID, Video: offer.VideoMID},
 		Metadata:     map[string]any{},
 		Multistream:  true,
+		Spotlight:    request.Spotlight != nil,
 	}
 	if audio := request.Audio; audio != nil {
 		message.Audio, message.AudioCodecType, message.AudioBitRate = true, audio.CodecType, audio.BitRate

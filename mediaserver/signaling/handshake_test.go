@@ -90,6 +90,19 @@ func TestSimulcastIsOffered(t *testing.T) {
 	}
 }
 
+// The offer says that the channel is a spotlight channel, as SDKs' applications read it.
+func TestOfferOfASpotlightChannel(t *testing.T) {
+	f := start(t, Config{})
+	p := f.dial()
+	p.send(connectText(`,"spotlight":true`))
+	if offer := p.receive("offer"); offer["spotlight"] != true {
+		t.Errorf("received %v", offer)
+	}
+	if s := f.seat(); s.request.Spotlight == nil {
+		t.Errorf("the channel got %+v", s.request)
+	}
+}
+
 func TestReofferOneAtATime(t *testing.T) {
 	f := start(t, Config{})
 	p, s := f.offered()

@@ -123,6 +123,26 @@ type RTPStreamRejected struct {
 	CodecType string `json:"codec_type"`
 }
 
+// Focus names who comes into focus in a spotlight channel, or goes out of it.
+type Focus struct {
+	// Timestamp is when it happened; microseconds are sent.
+	Timestamp    time.Time `json:"-"`
+	ChannelID    string    `json:"channel_id"`
+	ClientID     string    `json:"client_id"`
+	ConnectionID string    `json:"connection_id"`
+	// Audio and Video tell whether the client turned that kind on.
+	Audio bool `json:"audio"`
+	Video bool `json:"video"`
+	// Fixed would tell that it stays so whoever speaks, which nobody can ask for.
+	Fixed bool `json:"fixed"`
+}
+
+// SpotlightFocused tells everybody that a connection is in focus.
+type SpotlightFocused Focus
+
+// SpotlightUnfocused tells everybody that a connection is not in focus any more.
+type SpotlightUnfocused Focus
+
 // MarshalJSON adds type, event_type and timestamp.
 func (n ConnectionCreated) MarshalJSON() ([]byte, error) {
 	type fields ConnectionCreated
@@ -183,6 +203,26 @@ func (n RTPStreamRejected) MarshalJSON() ([]byte, error) {
 		event
 		fields
 	}{newEvent("rtp-stream.rejected", n.Timestamp), fields(n)})
+}
+
+// MarshalJSON adds type, event_type and timestamp.
+func (n SpotlightFocused) MarshalJSON() ([]byte, error) {
+	type fields SpotlightFocused
+
+	return json.Marshal(struct {
+		event
+		fields
+	}{newEvent("spotlight.focused", n.Timestamp), fields(n)})
+}
+
+// MarshalJSON adds type, event_type and timestamp.
+func (n SpotlightUnfocused) MarshalJSON() ([]byte, error) {
+	type fields SpotlightUnfocused
+
+	return json.Marshal(struct {
+		event
+		fields
+	}{newEvent("spotlight.unfocused", n.Timestamp), fields(n)})
 }
 
 // event is what every notification begins with.

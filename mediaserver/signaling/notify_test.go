@@ -22,6 +22,7 @@ func TestNotifications(t *testing.T) {
 	}
 	stream := RTPStream{Timestamp: at, ChannelID: "sora", RecvConnectionID: "r", SendConnectionID: "s", StreamID: "s", Kinds: []Kind{Kind(forwardingv1.Kind_KIND_VIDEO), Kind(forwardingv1.Kind_KIND_AUDIO)}}
 
+	focus := Focus{Timestamp: at, ChannelID: "sora", ClientID: "c", ConnectionID: "i", Audio: true}
 	reasoned := stream
 	reasoned.Reason = `camera "test"`
 
@@ -29,6 +30,7 @@ func TestNotifications(t *testing.T) {
 		time   = `"timestamp":"2026-12-01T09:00:00.120003Z"`
 		mjson  = `"role":"sendrecv","client_id":"c","bundle_id":"b","connection_id":"i","audio":true,"video":false,"metadata":{"n":1}`
 		sjson  = mjson + `,"channel_id":"sora","session_id":"s","minutes":2,"channel_connections":4,"channel_sendrecv_connections":1,"channel_sendonly_connections":1,"channel_recvonly_connections":2`
+		fjson  = `"channel_id":"sora","client_id":"c","connection_id":"i","audio":true,"video":false,"fixed":false`
 		stjson = `"channel_id":"sora","recv_connection_id":"r","send_connection_id":"s","stream_id":"s","kinds":["video","audio"]`
 	)
 	for _, test := range []struct {
@@ -42,6 +44,8 @@ func TestNotifications(t *testing.T) {
 		{RTPStreamPaused(stream), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `}`},
 		{RTPStreamPaused(reasoned), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `,"reason":"camera \"test\""}`},
 		{RTPStreamResumed(stream), `{"type":"notify","event_type":"rtp-stream.resumed",` + time + `,` + stjson + `}`},
+		{SpotlightFocused(focus), `{"type":"notify","event_type":"spotlight.focused",` + time + `,` + fjson + `}`},
+		{SpotlightUnfocused(focus), `{"type":"notify","event_type":"spotlight.unfocused",` + time + `,` + fjson + `}`},
 		{RTPStreamRejected{stream, "AV1"}, `{"type":"notify","event_type":"rtp-stream.rejected",` + time + `,` + stjson + `,"codec_type":"AV1"}`},
 	} {
 		got, err := Encode(test.message)

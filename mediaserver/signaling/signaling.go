@@ -68,6 +68,8 @@ type Connect struct {
 	// RequestRID is which of them the client wants of the others', one of RIDs or
 	// RIDNone; empty: what suits it best.
 	RequestRID string
+	// Spotlight is nil where the client wants everybody alike.
+	Spotlight *Spotlight
 	// Metadata is what the client offers for its authentication, nil if nothing.
 	Metadata json.RawMessage
 	// NotifyMetadata is what the others shall be shown with its notifications,

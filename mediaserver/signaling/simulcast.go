@@ -56,11 +56,17 @@ func (c *Connect) decodeSimulcast(fields object) error {
 		if isNull(fields[name]) {
 			continue
 		}
-		rid, _ := stringOf(fields[name])
-		if rid != RIDNone && !slices.Contains(RIDs[:], rid) {
+		rid, ok := ridOf(fields[name])
+		if !ok {
 			return refuse(ReasonInvalidRID, "%s %.20q: use none, r0, r1 or r2", name, rid)
 		}
 		c.RequestRID = rid
 	}
 	return nil
+}
+
+// ridOf reads one of RIDs or RIDNone.
+func ridOf(value json.RawMessage) (rid string, ok bool) {
+	rid, _ = stringOf(value)
+	return rid, rid == RIDNone || slices.Contains(RIDs[:], rid)
 }

@@ -17,9 +17,6 @@ import (
 	"time"
 )
 
-// MaxNumber is the most senders that may be in focus.
-const MaxNumber = 8
-
 const (
 	// slot is what one level stands for, however many packets say one, so that nobody is
 	// louder by sending more.
@@ -49,7 +46,7 @@ type Sender struct {
 	due      time.Duration // when all its comebacks are allowed again
 }
 
-// New makes a spotlight in which so many senders are in focus, 1 to MaxNumber.
+// New makes a spotlight in which so many senders are in focus, at least 1.
 func New(number int) *Spotlight { return &Spotlight{number: number} }
 
 // Add adds a sender. Until it says how loud it is, it is heard.

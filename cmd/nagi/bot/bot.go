@@ -43,11 +43,22 @@ type Config struct {
 	// RID is the size that the bot wants of what others publish: r0, r1, r2 or none.
 	// Empty: the server chooses.
 	RID string
+	// Spotlight: the channel is, or is to be, one in which those who speak are in focus.
+	Spotlight *Spotlight
 	// Observer is called with each RTP packet that arrives, from one goroutine
 	// per stream and in the order of arrival. May be nil.
 	Observer func(Packet)
 	// Log gets what happens to the bot. Nil: nothing is logged.
 	Log *slog.Logger
+}
+
+// Spotlight is what a bot wants of a spotlight channel. What is zero is the server's choice.
+type Spotlight struct {
+	// Number is how many are in focus, as far as the bot is the channel's first client.
+	Number int
+	// FocusRID and UnfocusRID are the sizes that it wants of those who are in focus and of
+	// the others: none, r0, r1 or r2.
+	FocusRID, UnfocusRID string
 }
 
 // ErrClosed is the cause of a bot's end when its owner ended it.
@@ -175,6 +186,14 @@ func (b *Bot) Published() Published {
 		return Published{}
 	}
 	return b.publisher.published()
+}
+
+// SetAudioLevel has the bot say that its audio is so many dB below overload (RFC 6464), if
+// the server asks for it; 127 is silence, as from the beginning.
+func (b *Bot) SetAudioLevel(level uint8) {
+	if b.publisher != nil {
+		b.publisher.loudness.Store(127 - uint32(min(level, 127)))
+	}
 }
 
 // RequestKeyframe sends a PLI for the video of one sender, as a decoder that

@@ -78,15 +78,21 @@ func (l *layer) next() (frame, [][]byte) {
 // extensionBytes is room for a packet's mid and rid.
 const extensionBytes = 16
 
-// identify has all packets of the layers say which layer they are of (RFC 8852), by the
-// extensions of the m-line that they are sent on. To be called before they are sent.
+// identify has all packets of the layers say which layer they are of (RFC 8852), and those
+// of audio, whose m-line is the first, how loud they are (RFC 6464), by the extensions of
+// the m-line that they are sent on. To be called before they are sent.
 func (pub *publisher) identify(answer string) error {
-	if len(pub.layers) == 1 {
-		return nil
-	}
 	description := &sdp.SessionDescription{}
 	if err := description.UnmarshalString(answer); err != nil {
 		return fmt.Errorf("read the own answer: %w", err)
+	}
+	if len(description.MediaDescriptions) > 0 {
+		if id, err := extensionID(description.MediaDescriptions[0], sdp.AudioLevelURI); err == nil {
+			pub.levelID.Store(uint32(id))
+		}
+	}
+	if len(pub.layers) == 1 {
+		return nil
 	}
 	for _, media := range description.MediaDescriptions {
 		if _, simulcast := media.Attribute("simulcast"); !simulcast {

@@ -28,6 +28,10 @@ type (
 		Multistream bool         `json:"multistream"`
 		Simulcast   bool         `json:"simulcast,omitempty"`
 		RID         string       `json:"simulcast_request_rid,omitempty"`
+		Spotlight   bool         `json:"spotlight,omitempty"`
+		Number      int          `json:"spotlight_number,omitempty"`
+		FocusRID    string       `json:"spotlight_focus_rid,omitempty"`
+		UnfocusRID  string       `json:"spotlight_unfocus_rid,omitempty"`
 		Audio       audioMessage `json:"audio"`
 		Video       videoMessage `json:"video"`
 	}
@@ -64,13 +68,18 @@ type serverMessage struct {
 }
 
 func newConnectMessage(config Config) connectMessage {
-	return connectMessage{
+	message := connectMessage{
 		Type: "connect", Role: config.Role,
 		ChannelID: config.ChannelID, ClientID: config.ClientID, BundleID: config.BundleID,
 		SoraClient: "Nagi bot", Multistream: true, Simulcast: config.Simulcast, RID: config.RID,
 		Audio: audioMessage{CodecType: "OPUS"},
 		Video: videoMessage{CodecType: "VP8"},
 	}
+	if s := config.Spotlight; s != nil {
+		message.Spotlight, message.Number = true, s.Number
+		message.FocusRID, message.UnfocusRID = s.FocusRID, s.UnfocusRID
+	}
+	return message
 }
 
 func (b *Bot) send(ctx context.Context, message any) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
@@ -71,6 +72,10 @@ func newAPI() (*webrtc.API, error) {
 	}
 	if err := media.RegisterCodec(audio, webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register Opus: %w", err)
+	}
+	level := webrtc.RTPHeaderExtensionCapability{URI: sdp.AudioLevelURI}
+	if err := media.RegisterHeaderExtension(level, webrtc.RTPCodecTypeAudio); err != nil {
+		return nil, fmt.Errorf("register the extension of audio levels: %w", err)
 	}
 	if err := webrtc.ConfigureSimulcastExtensionHeaders(media); err != nil {
 		return nil, fmt.Errorf("register the extensions of simulcast: %w", err)

@@ -41,6 +41,9 @@ type publisher struct {
 	layers []*layer
 	audio  *webrtc.TrackLocalStaticRTP
 	once   sync.Once
+	// levelID is the extension by which the audio says how loud it is; 0: it does not.
+	levelID  atomic.Uint32
+	loudness atomic.Uint32 // in dB above silence
 
 	videoPackets, audioPackets          atomic.Uint64
 	frames, keyframes, keyframeRequests atomic.Uint64
@@ -159,6 +162,12 @@ func (pub *publisher) publishAudio(ctx context.Context) {
 	every(ctx, opusFrameDuration, func() {
 		// RFC 7587 section 4.2: the marker begins a talkspurt.
 		header.Marker = pub.audioPackets.Load() == 0
+		if id := uint8(pub.levelID.Load()); id != 0 { //nolint:gosec // As it was read.
+			level := []byte{127 - uint8(pub.loudness.Load())} //nolint:gosec // 127 at most.
+			if err := header.SetExtension(id, level); err != nil {
+				pub.peer.bot.log.Debug("audio level not set", "error", err)
+			}
+		}
 		pub.write(pub.audio, &header, pub.clip.audio[index], &pub.audioPackets)
 		header.Timestamp += step
 		index = (index + 1) % len(pub.clip.audio)
