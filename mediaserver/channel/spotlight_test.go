@@ -1,9 +1,12 @@
 package channel_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,4 +217,71 @@ func TestPausesWhileFocusChanges(t *testing.T) {
 	if packets(c, a, bot.Audio) == heard {
 		t.Error("nothing was heard all the time: the test mixes nothing")
 	}
+}
+
+// sizes keeps how wide the last picture is that came of each sender.
+type sizes struct {
+	mu    sync.Mutex
+	width map[string]int
+}
+
+// observe reads the width from a keyframe of VP8 (RFC 6386 section 9.1).
+func (s *sizes) observe(p bot.Packet) {
+	if at := bytes.Index(p.Payload, []byte{0x9d, 0x01, 0x2a}); p.KeyframeStart && at >= 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.width[p.SenderConnectionID] = int(binary.LittleEndian.Uint16(p.Payload[at+3:]))
+	}
+}
+
+func (s *sizes) of(sender *bot.Bot) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return s.width[sender.ConnectionID()]
+}
+
+// With simulcast each receiver sees those in focus, and the others, in the size that it
+// asks for, a pause or not in between.
+func TestSpotlightWithSimulcast(t *testing.T) {
+	s := newServer(t, time.Hour, channel.Hold)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	join := func(clientID string, wanted bot.Spotlight) (*bot.Bot, *sizes) {
+		seen := &sizes{width: make(map[string]int)}
+		b, err := bot.Join(ctx, bot.Config{
+			URL: s.url, ChannelID: channelID, ClientID: clientID, Simulcast: true, RID: "none", Spotlight: &wanted, Observer: seen.observe,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Drop)
+
+		return b, seen
+	}
+	a, _ := join("a", bot.Spotlight{Number: 1})
+	b, byB := join("b", bot.Spotlight{FocusRID: "r2"})
+	_, byC := join("c", bot.Spotlight{UnfocusRID: "r2", FocusRID: "r0"})
+	_, byD := join("d", bot.Spotlight{}) // r1 in focus, r0 else
+	s.apply()
+	const r0, r1, r2 = 160, 320, 640
+	see := func(inB, inC, inD int) {
+		t.Helper()
+		eventually(t, "the sizes are those asked for", func() bool {
+			return byB.of(a) == inB && byC.of(a) == inC && byD.of(a) == inD
+		})
+	}
+	see(r0, r2, r0)
+	a.SetAudioLevel(speaking)
+	see(r2, r0, r1)
+	s.apply(video("1", b, a))
+	b.SetAudioLevel(speaking)
+	a.SetAudioLevel(silent)
+	told(t, a, "spotlight.focused", b)
+	eventually(t, "the others see it as one of many", func() bool { return byC.of(a) == r2 && byD.of(a) == r0 })
+	if got := byB.of(a); got != r2 {
+		t.Errorf("a receiver for which it is paused saw it %d wide", got)
+	}
+	s.apply()
+	see(r0, r2, r0)
 }
