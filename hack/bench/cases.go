@@ -13,6 +13,7 @@ type scenario struct {
 	layers     [][]int // Frames of a simulcast sender; a receiver wants the one at its index modulo their number.
 	fps        int
 	audio      bool
+	speakers   int  // In a spotlight channel: how many of the senders speak, all the time; 0: it is none.
 	plainless  bool // The floor has nothing comparable.
 	unpinned   bool // Server and clients may use every core.
 	sink       bool // Receivers have packets counted without opening them, which costs next to nothing.
@@ -34,6 +35,14 @@ func (c scenario) core() int {
 // edges is how many copies of each sender's packet leave the server. With layers the receivers are a multiple of them.
 func (c scenario) edges() int {
 	return c.streams() / max(1, len(c.layers))
+}
+
+// heard is how many senders' packets are forwarded.
+func (c scenario) heard() int {
+	if c.speakers > 0 {
+		return c.speakers
+	}
+	return c.senders
 }
 
 // streams is how many receivers a sender has.
@@ -69,6 +78,7 @@ func cases() []scenario {
 		{name: "50x4-uneven", servers: all, senders: 1, receivers: 50, frame: []int{1040, 1040, 1041, 1041}, fps: 30},
 		{name: "conference", servers: peers, senders: 10, conference: true, frame: equal(4, 1040), fps: 20, plainless: true},
 		{name: "audio", servers: append(peers[:len(peers):len(peers)], "floor-gso"), senders: 1, receivers: 50, frame: equal(1, 120), fps: 50, audio: true},
+		{name: "spotlight", servers: []string{"nagi"}, senders: 30, conference: true, speakers: 5, frame: equal(1, 120), fps: 50, audio: true, plainless: true},
 		// 150, 450 and 1,200 kbit/s; 17 receivers of each.
 		{name: "simulcast", servers: []string{"nagi"}, senders: 1, receivers: 51, layers: [][]int{equal(1, 625), equal(2, 940), equal(5, 1000)}, fps: 30, plainless: true},
 		{name: "paused-0-of-1", servers: peers, senders: 1, receivers: 1, frame: equal(67, 1100), fps: 30},

@@ -57,6 +57,9 @@ func joinSora(ctx context.Context, p participant) error {
 		connect["simulcast"] = true
 		connect["simulcast_request_rid"] = rid(p.index % len(p.Layers))
 	}
+	if p.Speakers > 0 {
+		connect["spotlight"] = true
+	}
 	if err := wsjson.Write(ctx, socket, connect); err != nil {
 		return fmt.Errorf("send connect: %w", err)
 	}
@@ -74,7 +77,7 @@ func joinSora(ctx context.Context, p participant) error {
 				p.probe.named(message.ConnectionID)
 				sdp, err := answerOffer(p.lifetime, connection, message.SDP)
 				if err == nil {
-					sdp, err = p.identifyLayers(sdp)
+					sdp, err = p.identify(sdp)
 				}
 				if err != nil {
 					ended <- err

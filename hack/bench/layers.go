@@ -46,15 +46,18 @@ func addSources(connection *webrtc.PeerConnection, p participant) error {
 	return nil
 }
 
-// identifyLayers has packets say which layer they are of (RFC 8852), by the identifiers in the answer, and makes that
-// what a browser's is: it receives no layers, and names no SSRCs of those that it sends.
-func (p participant) identifyLayers(answer string) (string, error) {
-	if len(p.layers) == 0 {
+// identify has packets say which layer they are of (RFC 8852), and how loud they are (RFC 6464), by the identifiers in
+// the answer, and makes that what a browser's is: it receives no layers, and names no SSRCs of those that it sends.
+func (p participant) identify(answer string) (string, error) {
+	if len(p.layers) == 0 && p.Speakers == 0 {
 		return answer, nil
 	}
 	description := &sdp.SessionDescription{}
 	if err := description.UnmarshalString(answer); err != nil {
 		return "", fmt.Errorf("read the own answer: %w", err)
+	}
+	if p.Speakers > 0 {
+		return answer, p.speak(description.MediaDescriptions[0])
 	}
 	for _, media := range description.MediaDescriptions {
 		sends := func(a sdp.Attribute) bool { return a.Key == "simulcast" && strings.HasPrefix(a.Value, "send") }
@@ -75,6 +78,22 @@ func (p participant) identifyLayers(answer string) (string, error) {
 	}
 	text, err := description.Marshal()
 	return string(text), err
+}
+
+// speak has all packets of who speaks in a spotlight channel say that they are loud, and those of the others that they are
+// silence.
+func (p participant) speak(audio *sdp.MediaDescription) error {
+	if p.source.header.Extension { // As after the first answer.
+		return nil
+	}
+	level := byte(127)
+	if p.index < p.Speakers {
+		level = 25
+	}
+	if err := p.source.header.SetExtension(extensionID(audio, sdp.AudioLevelURI), []byte{level}); err != nil {
+		return fmt.Errorf("have packets say how loud they are: %w", err)
+	}
+	return nil
 }
 
 // extensionID is 0, which cannot be set, where there is none.

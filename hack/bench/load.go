@@ -27,6 +27,7 @@ type loadConfig struct {
 	Layers     [][]int // Frames of a simulcast sender.
 	FPS        int
 	Audio      bool
+	Speakers   int  // In a spotlight channel, how many of the senders speak; 0: it is none.
 	BothCores  bool // The clients run wherever there is room, not on the load's core.
 	Sink       bool // Receivers count RTP without opening it.
 	Voice      bool // Audio beside the video.
@@ -38,6 +39,7 @@ type joined struct{ SRTPProfiles []string }
 // statistics is what a process of clients has counted since it began.
 type statistics struct {
 	Sent, Received, PausedReceived uint64
+	Silent                         uint64 // Sent by who does not speak in a spotlight channel.
 	KeyframeRequests               uint64
 	Streams                        int // Unpaused streams that carried a packet.
 	Delays                         []uint64
@@ -222,7 +224,11 @@ func (c *crowd) statistics() statistics {
 	}
 	for _, p := range c.participants {
 		for _, source := range p.sources() {
-			s.Sent += source.sent.Load()
+			if p.Speakers > 0 && p.index >= p.Speakers {
+				s.Silent += source.sent.Load()
+			} else {
+				s.Sent += source.sent.Load()
+			}
 		}
 	}
 	return s

@@ -13,6 +13,7 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 )
@@ -34,6 +35,12 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	}
 	if err := webrtc.ConfigureSimulcastExtensionHeaders(media); err != nil {
 		return nil, fmt.Errorf("register the extensions of simulcast: %w", err)
+	}
+	if p.Speakers > 0 {
+		level := webrtc.RTPHeaderExtensionCapability{URI: sdp.AudioLevelURI}
+		if err := media.RegisterHeaderExtension(level, webrtc.RTPCodecTypeAudio); err != nil {
+			return nil, fmt.Errorf("register the extension of audio levels: %w", err)
+		}
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)

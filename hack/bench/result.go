@@ -52,12 +52,12 @@ func newResult(c scenario, first, last reading, elapsed time.Duration) result {
 	if c.conference {
 		receivers = c.senders
 	}
-	cpu := last.cpu - first.cpu
+	cpu, sent := last.cpu-first.cpu, last.sent.Sent-first.sent.Sent
 	r := result{
 		Case: c.name, Senders: c.senders, Receivers: receivers, PausedReceivers: c.paused, Workers: c.workers,
 		PacketsPerFrame: len(c.frame),
 		Seconds:         *rounded(elapsed.Seconds()),
-		Incoming:        last.sent.Sent - first.sent.Sent,
+		Incoming:        sent + last.sent.Silent - first.sent.Silent,
 		Forwarded:       last.received.Received - first.received.Received,
 		PausedReceived:  last.received.PausedReceived - first.received.PausedReceived,
 		CPUSeconds:      *rounded(cpu.Seconds()), CoresUsed: *rounded(cpu.Seconds() / elapsed.Seconds()),
@@ -66,7 +66,7 @@ func newResult(c scenario, first, last reading, elapsed time.Duration) result {
 		PerSendCall:    meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_sent_total", "nagi_udp_send_calls_total"),
 	}
 	r.PPS = *rounded(float64(r.Forwarded) / r.Seconds)
-	r.Loss = int64(r.Incoming)*int64(c.edges()) - int64(r.Forwarded) //nolint:gosec // Far below 2^63.
+	r.Loss = int64(sent)*int64(c.edges()) - int64(r.Forwarded) //nolint:gosec // Far below 2^63.
 	r.CPUPerPacket = microsecondsEach(cpu, r.Forwarded)
 	r.CPUPerIncoming = microsecondsEach(cpu, r.Incoming)
 	if d := summarizeDelays(first.received.Delays, last.received.Delays); d != nil {

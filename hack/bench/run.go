@@ -67,6 +67,7 @@ func (t *trial) start(ctx context.Context, s server) error {
 	sending, receiving := config, config
 	sending.Senders, sending.Conference, sending.Frame, sending.FPS = c.senders, c.conference, c.frame, c.fps
 	sending.Layers, receiving.Layers = c.layers, c.layers
+	sending.Speakers = c.speakers
 	receiving.Receivers, receiving.Paused, receiving.Feeds = c.receivers, c.paused, c.senders
 	if t.senders, err = startLoad(ctx, sending); err != nil {
 		return fmt.Errorf("start the senders: %w; the server's last words: %s", err, t.server.process.output)
@@ -102,7 +103,7 @@ func (t *trial) warmUp(ctx context.Context) error {
 	if err := t.senders.command(ctx, "start", nil); err != nil {
 		return err
 	}
-	want := t.scenario.streams() * t.scenario.senders
+	want := t.scenario.streams() * t.scenario.heard()
 	since, paused := time.Now(), uint64(0)
 	for time.Since(since) < settling {
 		if err := sleep(ctx, settling/10); err != nil {

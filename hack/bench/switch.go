@@ -192,7 +192,7 @@ func (s *switchRig) join(
 	}
 	answer, err := answerOffer(ctx, connection, offer)
 	if err == nil {
-		answer, err = p.identifyLayers(answer)
+		answer, err = p.identify(answer)
 	}
 	if err == nil {
 		err = peer.Answer(answer)

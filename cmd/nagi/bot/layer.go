@@ -88,7 +88,7 @@ func (pub *publisher) identify(answer string) error {
 	}
 	if len(description.MediaDescriptions) > 0 {
 		if id, err := extensionID(description.MediaDescriptions[0], sdp.AudioLevelURI); err == nil {
-			pub.levelID.Store(uint32(id))
+			pub.levelID = id
 		}
 	}
 	if len(pub.layers) == 1 {

@@ -21,7 +21,6 @@ import (
 type peer struct {
 	bot        *Bot
 	connection *webrtc.PeerConnection
-	identified bool // its packets are; the reader of messages alone looks
 
 	mu       sync.Mutex
 	id       string
@@ -167,11 +166,11 @@ func (p *peer) answer(offer string) (string, error) {
 	if err := p.connection.SetLocalDescription(answer); err != nil {
 		return "", fmt.Errorf("take the own answer: %w", err)
 	}
-	if p.bot.publisher != nil && !p.identified { // What it sends stays on the m-lines of the first offer.
-		if err := p.bot.publisher.identify(answer.SDP); err != nil {
+	if pub := p.bot.publisher; pub != nil && !pub.identified.Load() { // What it sends stays on the m-lines of the first offer.
+		if err := pub.identify(answer.SDP); err != nil {
 			return "", err
 		}
-		p.identified = true
+		pub.identified.Store(true)
 	}
 	return asBrowser(answer.SDP), nil
 }

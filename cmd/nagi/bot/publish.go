@@ -41,8 +41,10 @@ type publisher struct {
 	layers []*layer
 	audio  *webrtc.TrackLocalStaticRTP
 	once   sync.Once
+	// identified: the headers are what they stay. It is set before the answer that media flows after.
+	identified atomic.Bool
 	// levelID is the extension by which the audio says how loud it is; 0: it does not.
-	levelID  atomic.Uint32
+	levelID  uint8
 	loudness atomic.Uint32 // in dB above silence
 
 	videoPackets, audioPackets          atomic.Uint64
@@ -88,6 +90,9 @@ func (p *peer) addTrack(track *webrtc.TrackLocalStaticRTP) (*webrtc.RTPSender, e
 
 // begin starts publishing, at the first call only.
 func (pub *publisher) begin() {
+	if !pub.identified.Load() {
+		return
+	}
 	pub.once.Do(func() {
 		bot := pub.peer.bot
 		bot.run(func() { pub.publishVideo(bot.ctx) })
@@ -162,9 +167,9 @@ func (pub *publisher) publishAudio(ctx context.Context) {
 	every(ctx, opusFrameDuration, func() {
 		// RFC 7587 section 4.2: the marker begins a talkspurt.
 		header.Marker = pub.audioPackets.Load() == 0
-		if id := uint8(pub.levelID.Load()); id != 0 { //nolint:gosec // As it was read.
+		if pub.levelID != 0 {
 			level := []byte{127 - uint8(pub.loudness.Load())} //nolint:gosec // 127 at most.
-			if err := header.SetExtension(id, level); err != nil {
+			if err := header.SetExtension(pub.levelID, level); err != nil {
 				pub.peer.bot.log.Debug("audio level not set", "error", err)
 			}
 		}
