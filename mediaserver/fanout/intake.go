@@ -36,13 +36,13 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 			KeyframeStart: said.KeyframeStart && (t.config.Kind == media.Video || p.SequenceNumber > l.highest),
 		}
 		t.arrived = now
-		b.layers = t.presence.Receive(b.layer, p.Marker, now) || b.layers
 		l.highest = max(l.highest, p.SequenceNumber)
 		number, fresh := l.store.add(facts, p.Payload)
 		if !fresh {
 			t.counters.Duplicates.Add(1)
 			continue
 		}
+		b.layers = t.presence.Receive(b.layer, p.Marker, now) || b.layers
 		if restarted {
 			b.restarted = true
 			t.counters.SourceRestarts.Add(1)

@@ -281,3 +281,31 @@ func TestPictureIDsGoOnAcrossLayers(t *testing.T) {
 		}
 	})
 }
+
+// Copies of packets are no sign of life: browsers probe the bandwidth with them. Nor is it lost on a
+// receiver that a layer has gone when the next thing to come is a copy.
+func TestCopiesAreNoSignOfLife(t *testing.T) {
+	for name, copied := range map[string]media.Layer{"of the silent layer": 2, "of the other": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := startSimulcast(fanout.Config{})
+				defer s.track.Close()
+				s.track.AddEdge(&recorder{}, 0)
+				s.send(0, "K")
+				s.send(2, "K")
+				s.tick(10, 0, 2)
+				s.requests = nil
+				for range 15 {
+					s.tick(1, 0)
+					s.next[copied]--
+					s.send(copied, "x")
+				}
+				time.Sleep(20 * time.Millisecond) // 515 ms since the last of layer 2
+				s.next[copied]--
+				s.send(copied, "x")
+				s.tick(1, 0)
+				s.wantRequests(t, media.LayersOf(0))
+			})
+		})
+	}
+}
