@@ -200,11 +200,13 @@ func (k *keyframes) wished(layer media.Layer) uint64 {
 func (k *keyframes) arrived(layer media.Layer, wishes uint64, waiting bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	p := &k.layers[layer]
-	p.answered = time.Now()
-	if !k.asked.Has(layer) && p.answered.Sub(k.last) < togetherTime {
+	p, now := &k.layers[layer], time.Now()
+	// A layer's first keyframe answers nothing, and one that is out answers its own request.
+	unasked := !k.asked.Has(layer) && !p.out && !p.answered.IsZero()
+	if unasked && now.Sub(k.last) < togetherTime {
 		k.together = true
 	}
+	p.answered = now
 	if !waiting && wishes == p.wishes {
 		p.scheduled, p.out, p.start, p.lent = false, false, false, false
 	}

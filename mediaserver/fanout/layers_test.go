@@ -309,3 +309,29 @@ func TestCopiesAreNoSignOfLife(t *testing.T) {
 		})
 	}
 }
+
+// A keyframe that was asked for by itself, and comes only after a request for another layer, does not
+// show that the sender answers each request for all layers.
+func TestLateAnswersAreNotTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSimulcast(fanout.Config{})
+		defer s.track.Close()
+		small, large := s.track.AddEdge(&recorder{}, 0), s.track.AddEdge(&recorder{}, 0)
+		small.Choose(0)
+		s.send(0, "K")
+		s.send(2, "K")
+		time.Sleep(5 * time.Second)
+		s.requests = nil
+		small.ReceivePLI()
+		time.Sleep(250 * time.Millisecond)
+		large.ReceivePLI()
+		s.send(0, "K")
+		s.send(2, "K")
+		s.wantRequests(t, media.LayersOf(0), media.LayersOf(2))
+		time.Sleep(2 * time.Second)
+		small.ReceivePLI()
+		large.ReceivePLI()
+		time.Sleep(250 * time.Millisecond)
+		s.wantRequests(t, media.LayersOf(0), media.LayersOf(2))
+	})
+}
