@@ -8,6 +8,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -160,6 +161,7 @@ func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started boo
 		fallthrough
 	default:
 		if d.Cut {
+			e.remember()
 			e.state.Restart()
 		}
 		counts.drop(d.Cause)
@@ -200,22 +202,22 @@ func (e *Edge) start(p *forwarding.Packet, d forwarding.Decision, pictures codec
 	e.pictures = pictures
 }
 
-// picturesFrom is the shift of picture ids from a start on. Each layer has its own count of
-// them, and the receiver sees one; what it did not see of a layer it does not miss. Call
-// with mu held.
+// picturesFrom is the shift of picture ids from a start on. Each layer, and each new run of
+// its numbers, has its own count of them, and the receiver sees one; what it did not see of
+// a run it does not miss. Call with mu held.
 func (e *Edge) picturesFrom(p *forwarding.Packet) codecs.Shift {
-	layer, flows := e.state.Layer()
-	if _, sent := e.state.LastSequenceNumber(); !sent || layer == p.Layer {
+	layer, last, sent := e.state.Last()
+	if !sent || layer == p.Layer && p.SequenceNumber < last+numbers.Apart/2 {
 		return e.pictures
 	}
-	if flows {
+	if _, flows := e.state.Layer(); flows {
 		e.remember()
 	}
 	return p.PictureIDs.To(e.seen)
 }
 
 // remember notes which picture ids the receiver has seen last, as long as the packet is in
-// the store. Call with mu held.
+// the store. Padding has none. Call with mu held.
 func (e *Edge) remember() {
 	layer, number, sent := e.state.Last()
 	if !sent {
@@ -224,8 +226,11 @@ func (e *Edge) remember() {
 	t := e.track
 	t.in.Lock()
 	defer t.in.Unlock()
-	if p := t.layers[layer].store.get(number); p != nil {
-		e.seen = p.packet.PictureIDs.Shifted(e.pictures)
+	for n := number; n > number-storeSize; n-- {
+		if p := t.layers[layer].store.get(n); p != nil && !p.packet.Empty {
+			e.seen = p.packet.PictureIDs.Shifted(e.pictures)
+			return
+		}
 	}
 }
 

@@ -335,3 +335,40 @@ func TestLateAnswersAreNotTogether(t *testing.T) {
 		s.wantRequests(t, media.LayersOf(0), media.LayersOf(2))
 	})
 }
+
+// Picture ids go on across packets without any, and across an encoder's restart: on the layer that flows, and where the
+// receiver goes on with another one after it.
+func TestPictureIDsGoOnAcrossRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sink := startSimulcast(fanout.Config{Inspect: codecs.VP8.Inspect}), &payloads{}
+		defer s.track.Close()
+		e := s.track.AddEdge(sink, 0)
+		e.Choose(0)
+		picture := func(layer media.Layer, id, interframe byte) {
+			p := s.frame(layer, "")
+			p.Payload = []byte{0x90, 0x80, 0x80, id, interframe}
+			s.track.ReceiveRTP(batch(), []media.Received{p})
+		}
+		padding := func(layer media.Layer) { s.track.ReceiveRTP(batch(), []media.Received{s.frame(layer, "")}) }
+		restart := func(layer media.Layer) { s.next[layer] += 2 * numbers.Apart }
+		picture(0, 10, 0)
+		picture(2, 200, 0)
+		padding(0)
+		e.Choose(2)
+		picture(2, 201, 0)
+		restart(2)
+		picture(2, 90, 0)
+		picture(2, 91, 1)
+		restart(2)
+		picture(2, 50, 1) // no keyframe: what restarts is waited for
+		e.Choose(0)
+		picture(0, 70, 0)
+		restart(0)
+		picture(0, 150, 1)
+		picture(0, 151, 0)
+		picture(0, 152, 1)
+		if want := []byte{10, 11, 12, 13, 14, 15, 16}; !slices.Equal(sink.ids, want) {
+			t.Errorf("picture ids %v, want %v", sink.ids, want)
+		}
+	})
+}

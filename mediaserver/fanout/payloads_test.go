@@ -15,6 +15,9 @@ type payloads struct {
 }
 
 func (p *payloads) WriteRTP(_ *udp.Batch, packet *media.Outgoing) error {
+	if len(packet.Payload) == 0 {
+		return nil
+	}
 	payload := slices.Clone(packet.Payload)
 	packet.Patch.Apply(payload)
 	p.numbers, p.ids = append(p.numbers, packet.SequenceNumber), append(p.ids, payload[3])
