@@ -1,9 +1,11 @@
 package channel
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
@@ -27,6 +29,10 @@ func TestSimulcastIsWhatConnectAskedFor(t *testing.T) {
 			e := receiver.session.member.incoming[sender.session.member]
 			if got := e.reasons(media.Video, false); got != want || e.streams[media.Video].withheld&forwarding.Unrequested != want {
 				t.Errorf("%s: video is withheld for %b, want %b", rid, got, want)
+			}
+			told := e.streams[media.Video].facts(media.Video).GetWithheld()
+			if got := slices.Contains(told, forwardingv1.Withheld_WITHHELD_UNREQUESTED); got != (want != 0) {
+				t.Errorf("%s: video is said to be withheld for %v", rid, told)
 			}
 			if got := e.reasons(media.Audio, false); got != 0 {
 				t.Errorf("%s: audio is withheld for %b", rid, got)

@@ -211,6 +211,8 @@ const (
 	// The channel is a spotlight channel, and the sender is not in focus: it does not
 	// speak, or the receiver wants no video of those who are not, or who are, in focus.
 	Withheld_WITHHELD_UNFOCUSED Withheld = 5
+	// The receiver wants none of the sizes that the sender has.
+	Withheld_WITHHELD_UNREQUESTED Withheld = 6
 )
 
 // Enum value maps for Withheld.
@@ -222,6 +224,7 @@ var (
 		3: "WITHHELD_UNNEGOTIATED",
 		4: "WITHHELD_AWAITING_KEYFRAME",
 		5: "WITHHELD_UNFOCUSED",
+		6: "WITHHELD_UNREQUESTED",
 	}
 	Withheld_value = map[string]int32{
 		"WITHHELD_UNSPECIFIED":       0,
@@ -230,6 +233,7 @@ var (
 		"WITHHELD_UNNEGOTIATED":      3,
 		"WITHHELD_AWAITING_KEYFRAME": 4,
 		"WITHHELD_UNFOCUSED":         5,
+		"WITHHELD_UNREQUESTED":       6,
 	}
 )
 
@@ -3724,14 +3728,15 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x0eSTATE_MATCHING\x10\x01\x12\x16\n" +
 	"\x12STATE_NOT_MATCHING\x10\x02\x12\x11\n" +
 	"\rSTATE_EXPIRED\x10\x03\x12\x18\n" +
-	"\x14STATE_NOT_UNDERSTOOD\x10\x04*\xa3\x01\n" +
+	"\x14STATE_NOT_UNDERSTOOD\x10\x04*\xbd\x01\n" +
 	"\bWithheld\x12\x18\n" +
 	"\x14WITHHELD_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fWITHHELD_PAUSED\x10\x01\x12\x15\n" +
 	"\x11WITHHELD_NO_TABLE\x10\x02\x12\x19\n" +
 	"\x15WITHHELD_UNNEGOTIATED\x10\x03\x12\x1e\n" +
 	"\x1aWITHHELD_AWAITING_KEYFRAME\x10\x04\x12\x16\n" +
-	"\x12WITHHELD_UNFOCUSED\x10\x052j\n" +
+	"\x12WITHHELD_UNFOCUSED\x10\x05\x12\x18\n" +
+	"\x14WITHHELD_UNREQUESTED\x10\x062j\n" +
 	"\n" +
 	"Forwarding\x12\\\n" +
 	"\tSubscribe\x12$.nagi.forwarding.v1.SubscribeRequest\x1a%.nagi.forwarding.v1.SubscribeResponse(\x010\x012\xee\x02\n" +
