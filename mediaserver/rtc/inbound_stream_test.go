@@ -151,3 +151,34 @@ func TestUnreadableStream(t *testing.T) {
 		})
 	}
 }
+
+// What says that it is of an encoding and cannot be opened dismisses a client of which nothing can be opened. One
+// that sends others is left alone: whoever forges its address need not even know an SSRC to name one that is quiet.
+func TestUnreadableLayer(t *testing.T) {
+	for name, readable := range map[string]bool{"nothing readable": false, "another readable": true} {
+		t.Run(name, func(t *testing.T) {
+			c := connectSimulcast(t)
+			context, now := ofClient(t, c.peer), time.Now()
+			sealedAs := func(ssrc uint32, number uint16, rid string) []byte {
+				packet := said(t, number, ridExtension, rid)
+				packet.SSRC, packet.PayloadType = ssrc, 96
+
+				return sealed(t, context, packet)
+			}
+			if readable && open(c.peer, now, sealedAs(7, 1, "r0")) != 1 {
+				t.Fatal("r0 was not opened")
+			}
+			for i := range uint16(20) {
+				forged := sealedAs(8, i, "r1")
+				forged[len(forged)-1] ^= 1
+				if open(c.peer, now, forged) != 0 {
+					t.Fatal("a forged packet was opened")
+				}
+				now = now.Add(time.Second)
+			}
+			if got := c.peer.engine.Stats().UnreadableStreams; readable != (got == 0) {
+				t.Errorf("%d streams count as unreadable", got)
+			}
+		})
+	}
+}

@@ -134,6 +134,11 @@ func (in *inbound) said(datagram []byte) *inboundStream {
 	return nil
 }
 
+// sending tells whether anything has come of any of the encodings. It is called with inbound.mu held.
+func (u *uplink) sending() bool {
+	return slices.ContainsFunc(u.layers, func(l layer) bool { return l.started })
+}
+
 // simulcast tells whether the SSRC is learned from packets.
 func (s *inboundStream) simulcast() bool { return s.uplink.ids != identifiers{} }
 
@@ -171,7 +176,9 @@ func (p *Peer) learn(stream *inboundStream, datagram []byte, header *rtp.Header,
 	}
 	plain, err := p.decryptStrange(ssrc, datagram, header)
 	if err != nil {
-		p.unreadable(stream, now)
+		if !stream.uplink.sending() { // Else the keys are right, and the packet is forged.
+			p.unreadable(stream, now)
+		}
 
 		return nil, err
 	}
