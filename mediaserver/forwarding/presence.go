@@ -22,6 +22,7 @@ const (
 type Presence struct {
 	layers [media.MaxLayers]heard
 	there  media.Layers
+	last   time.Time // packet of any
 }
 
 // heard is what came of one layer.
@@ -29,12 +30,14 @@ type heard struct {
 	ever   bool
 	first  time.Time              // since it was silent last
 	last   time.Time              // packet
+	alone  time.Time              // since when others come without it; zero: none has yet
 	others [media.MaxLayers]uint8 // frames of each other layer since then
 }
 
 // Receive takes in a packet, and tells whether the layers there are have changed.
 func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (changed bool) {
-	before := p.there
+	before, pause := p.there, now.Sub(p.last)
+	p.last = now
 	h := &p.layers[layer]
 	if !h.ever || p.there.Has(layer) {
 		p.there |= media.LayersOf(layer)
@@ -44,22 +47,30 @@ func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (ch
 	if !p.there.Has(layer) && now.Sub(h.first) >= steady {
 		p.there |= media.LayersOf(layer)
 	}
-	h.ever, h.last, h.others = true, now, [media.MaxLayers]uint8{}
+	h.ever, h.last, h.alone, h.others = true, now, time.Time{}, [media.MaxLayers]uint8{}
 	for other := range p.layers {
 		if media.Layer(other) != layer && p.there.Has(media.Layer(other)) {
-			p.miss(media.Layer(other), layer, endsFrame, now)
+			p.miss(media.Layer(other), layer, endsFrame, now, pause >= silence)
 		}
 	}
 	return p.there != before
 }
 
-// miss notes what came of another layer while nothing came of this one.
-func (p *Presence) miss(layer, other media.Layer, endsFrame bool, now time.Time) {
+// miss notes what came of another layer while nothing came of this one; muted: nothing came of
+// any just before. That time does not count, once: what comes again comes in one layer after the
+// other, while one that has few frames is silent between any two of them.
+func (p *Presence) miss(layer, other media.Layer, endsFrame bool, now time.Time, muted bool) {
 	h := &p.layers[layer]
+	if h.alone.IsZero() {
+		h.alone = h.last
+	}
+	if muted && !h.alone.After(h.last) {
+		h.alone, h.others = now, [media.MaxLayers]uint8{}
+	}
 	if endsFrame && h.others[other] < absentFrames {
 		h.others[other]++
 	}
-	if h.others[other] >= absentFrames && now.Sub(h.last) >= silence {
+	if h.others[other] >= absentFrames && now.Sub(h.alone) >= silence {
 		p.there &^= media.LayersOf(layer)
 		h.first = now
 	}

@@ -45,6 +45,24 @@ func TestPresence(t *testing.T) {
 			[]sends{{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000}, {layer: 0, every: 33, from: 9000, until: 9100}},
 			[]looks{{8000, media.LayersOf(0, 2)}, {9050, media.LayersOf(0, 2)}},
 		},
+		"one comes back later from a mute of all": {
+			[]sends{
+				{layer: 2, every: 33, until: 1000}, {layer: 0, every: 33, until: 1100}, {layer: 1, every: 33, until: 800},
+				{layer: 0, every: 33, from: 5000, until: 9000}, {layer: 1, every: 33, from: 5200, until: 9000},
+				{layer: 2, every: 33, from: 5400, until: 9000},
+			},
+			[]looks{{5190, media.LayersOf(0, 1, 2)}, {5390, media.LayersOf(0, 1, 2)}, {6000, media.LayersOf(0, 1, 2)}},
+		},
+		"one does not come back from a mute of all": {
+			[]sends{
+				{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000}, {layer: 0, every: 33, from: 5000, until: 9000},
+			},
+			[]looks{{5490, media.LayersOf(0, 2)}, {5540, media.LayersOf(0)}},
+		},
+		"beside one of a frame each second": {
+			[]sends{{layer: 0, every: 1000, until: 9000}, {layer: 2, every: 1000, until: 2000}},
+			[]looks{{6990, media.LayersOf(0, 2)}, {7010, media.LayersOf(0)}},
+		},
 		"one returns": {
 			[]sends{{layer: 0, every: 33, until: 9000}, {layer: 2, every: 33, until: 1000}, {layer: 2, every: 33, from: 3000, until: 9000}},
 			[]looks{{2900, media.LayersOf(0)}, {3900, media.LayersOf(0)}, {4100, media.LayersOf(0, 2)}, {9000, media.LayersOf(0, 2)}},
