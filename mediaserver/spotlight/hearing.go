@@ -12,7 +12,8 @@ const (
 	aboveFloor = unit
 	// floorRise is how fast the noise floor rises, in dB for each slot, which makes 2 for
 	// each second. It falls at once, so the pauses between words keep it down; and it
-	// begins with the first packet.
+	// begins with the first packet. Digital silence is left out: that is a microphone which is
+	// off, and tells nothing of the noise around it.
 	floorRise = 0.04
 
 	// afterSpeech is how long a sender is heard after its last loud packet: longer than the
@@ -26,15 +27,16 @@ const (
 // no more often than each afterNoise.
 type hearing struct {
 	known bool    // it has said how loud it is
-	floor float32 // of noise, in dB above digital silence
+	floor float32 // of noise, in dB above digital silence; 0: none has come
 	loud  uint8   // slots since it opened, up to loudSlots
 	until time.Duration
 }
 
 // hear takes in a packet; fresh: it is the first of its slot.
 func (h *hearing) hear(fresh bool, loudness uint8, now time.Duration) {
-	if !h.known {
-		h.known, h.floor = true, min(float32(loudness), highestFloor)
+	h.known = true
+	if h.floor == 0 {
+		h.floor = min(float32(loudness), highestFloor)
 	}
 	if loudness < quietest || !h.exceeded(loudness) {
 		return
@@ -59,5 +61,8 @@ func (h *hearing) exceeded(loudness uint8) bool { return float32(loudness) >= h.
 
 // track moves the noise floor by a slot in which something came.
 func (h *hearing) track(loudness uint8) {
+	if loudness == 0 {
+		return
+	}
 	h.floor = min(h.floor+floorRise, float32(loudness), highestFloor)
 }
