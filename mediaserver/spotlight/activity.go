@@ -15,9 +15,11 @@ const (
 	loudUnits   = 7                                // more than these make a slot active
 	activeSlots = 4                                // more than these make a block active
 	history     = int64(blockSlots * (blocks + 1)) // slots: all that is remembered
-	// heldSlots are those that a packet's level holds on for: packets come late, and may be
-	// of 40 or 60 ms.
+	// heldSlots are those that a packet's level holds on for: packets come late.
 	heldSlots = 2
+	// longestGap is how long, in slots, a level may hold on for where packets come that far
+	// apart: Opus has packets of up to 120 ms, and some networks deliver several at a time.
+	longestGap = 6
 )
 
 // By how much the logarithm of a score has to exceed the other's, in each window.
@@ -58,7 +60,8 @@ type activity struct {
 	loudest uint8 // of that
 
 	held      uint8 // the last level, and for how many more slots it holds
-	holds     int8
+	holds     uint8
+	gap       uint8  // slots since something came before
 	immediate uint8  // units of the last slot
 	medium    uint8  // active slots of the block in hand
 	block     uint8  // active slots of the last block
@@ -87,11 +90,16 @@ func (a *activity) close(noise *hearing) {
 	case a.came:
 		noise.track(a.loudest)
 		a.held, a.holds = a.loudest, heldSlots
+		if a.gap <= longestGap {
+			a.holds = max(heldSlots, a.gap)
+		}
+		a.gap = 0
 	case a.holds > 0:
 		a.holds--
 	default:
 		a.held = 0
 	}
+	a.gap = min(a.gap+1, longestGap+1)
 	a.came, a.loudest, a.immediate = false, 0, 0
 	if noise.exceeded(a.held) {
 		a.immediate = min(a.held/unit, units)

@@ -1,6 +1,7 @@
 package spotlight_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -30,6 +31,34 @@ func TestMutedMicrophone(t *testing.T) {
 			}
 			r.play(time.Second, loud, quiet)
 			r.want(t, "a")
+		})
+	}
+}
+
+// Who speaks comes into focus however long its packets are (Opus has up to 120 ms) and
+// however many of them a network keeps to deliver at a time.
+func TestSpeechInFewArrivals(t *testing.T) {
+	for _, every := range []int{1, 2, 3, 4, 5, 6} {
+		t.Run(fmt.Sprint(time.Duration(every)*frame), func(t *testing.T) {
+			r := newRoom(1, 2)
+			at := 0
+			say := func(d time.Duration, loudness ...int) {
+				for end := r.now + d; r.now < end; at++ {
+					heard := []int{-1, -1}
+					if at%every == 0 {
+						copy(heard, loudness)
+					}
+					r.play(frame, heard...)
+				}
+			}
+			say(time.Second, quiet, quiet)
+			say(time.Second, loud, quiet)
+			r.want(t, "a")
+			say(2*time.Second, quiet, loud)
+			r.want(t, "b")
+			say(frame*time.Duration(every), loud, quiet) // A noise of one arrival.
+			say(time.Second, quiet, quiet)
+			r.want(t, "b")
 		})
 	}
 }
