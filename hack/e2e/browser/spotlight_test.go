@@ -59,18 +59,18 @@ func (s sdkTab) stopsAltogether(t *testing.T, sender, other sdkTab) {
 	})
 }
 
-// TestSpotlight: of three browsers, the one that speaks is heard and seen, by both others;
-// nobody is offered anything for that. A pause stops exactly its edge, whoever is in
-// focus, and after it the picture is back.
+// TestSpotlight: of three browsers, one of which has the older SDK, the one that speaks is
+// heard and seen by both others; nobody is offered anything for that. A pause stops exactly
+// its edge, whoever is in focus, and after it the picture is back.
 func TestSpotlight(t *testing.T) {
 	const channelID = "browser-spotlight"
-	join := newSDKWith(t)
-	options := `{voice: true, spotlight: true, spotlightNumber: 1, spotlightUnfocusRid: "none"}`
-	var tabs []sdkTab
-	for _, clientID := range []string{"alice", "bob", "carol"} {
-		tabs = append(tabs, join(channelID, clientID, "sendrecv", options))
+	openTab := newBrowser(t)
+	join := func(clientID, version string) sdkTab {
+		options := `{voice: true, spotlight: true, spotlightNumber: 1, spotlightUnfocusRid: "none"}`
+
+		return newSDKIn(t, openTab, version, signalingURL)(channelID, clientID, "sendrecv", options)
 	}
-	alice, bob, carol := tabs[0], tabs[1], tabs[2]
+	alice, bob, carol := join("alice", currentSDK), join("bob", currentSDK), join("carol", oldSDK)
 
 	alice.takesTheWord(t, bob, alice, bob, carol)
 	for _, receiver := range []sdkTab{bob, carol} {
