@@ -112,6 +112,10 @@ func TestSpotlight(t *testing.T) {
 	if err := evaluate(t, carol.tab, "offers()", &now); err != nil || now != offers {
 		t.Errorf("offer %d became %d: %v", offers, now, err)
 	}
+	carol.takesTheWord(t, alice, alice, bob)
+	for _, receiver := range []sdkTab{alice, bob} {
+		eventually(t, "the older SDK's speaker is heard and seen", func() error { return receiver.goesOn(t, carol.connectionID, nil) })
+	}
 }
 
 // TestSpotlightWithSimulcast: a speaker is seen in the size that the receiver wants of
