@@ -1,0 +1,128 @@
+package bandwidth
+
+import "time"
+
+// How probes go. LiveKit's, where not said otherwise: a fifth more than is needed, 200
+// kbit/s of padding at least, the first after 3 s, each that fails makes the wait half as
+// long again.
+const (
+	probeMargin    = 1.2
+	minPadding     = 200_000 // bit/s
+	firstWait      = 3 * time.Second
+	waitGrowth     = 1.5
+	probeFor       = time.Second // at a fifth too much, a queue of 200 ms: receivers notice 50
+	probeSettling  = 500 * time.Millisecond
+	probeRise      = 1.02                  // by libwebrtc's slowest growth, 4 kbit/s in a second, one of 300 kbit/s
+	probeInterval  = 20 * time.Millisecond // between two handfuls of padding
+	maxProbeWait   = 5 * time.Second       // after a probe that failed: it cost its receiver a queue for a moment
+	maxRelapseWait = 2 * time.Minute       // after a layer that was too much: it cost a picture that stood still
+	// relapse is how long after a probe it is that probe's fault when what is sent is too much.
+	relapse = 10 * time.Second
+)
+
+// Prober says when to find out whether a receiver can be sent more, and how: by padding
+// beside what it is sent. The zero Prober has found out nothing.
+type Prober struct {
+	state   probeState
+	until   time.Time     // the state lasts
+	target  int           // bit/s, media and padding together
+	padding int           // of it
+	said    int           // by the receiver when the probe began
+	wait    time.Duration // before the next probe; 0: the first
+	proved  time.Time     // when the last one succeeded
+}
+
+type probeState uint8
+
+const (
+	resting probeState = iota
+	probing
+	settling
+)
+
+// Probe is what a Prober wants done.
+type Probe struct {
+	// Padding is how much padding goes out now, in bit/s.
+	Padding int
+	// Proved is how much can be sent, as a probe has just shown, in bit/s; 0: none has.
+	Proved int
+	// Next is when to look again; zero: when something happens.
+	Next time.Time
+}
+
+// Sight is what a Prober looks at. Rates are in bit/s.
+type Sight struct {
+	// Wanted is what the receiver would be sent with the next layer, 0 when it has all that
+	// it wants, and Sent what it is sent now, without padding.
+	Wanted, Sent int
+	// Said is Reported.Said.
+	Said int
+	// Congested tells that what is sent, padding included, is too much.
+	Congested bool
+}
+
+// Look goes on.
+func (p *Prober) Look(sight Sight, now time.Time) Probe {
+	wanted, sent := sight.Wanted, sight.Sent
+	switch {
+	case sight.Congested:
+		p.fail(now)
+	case p.state == settling && !now.Before(p.until) && !p.risen(sight.Said):
+		p.fail(now)
+	case p.state == settling && !now.Before(p.until):
+		p.state, p.until, p.proved = resting, now, now
+		return Probe{Proved: p.target, Next: now}
+	case p.state == probing && !now.Before(p.until):
+		p.state, p.until = settling, now.Add(probeSettling)
+	}
+	if wanted <= sent {
+		if p.state != resting {
+			p.state, p.until = resting, now
+		}
+		return Probe{}
+	}
+	if p.state == resting && !p.proved.IsZero() && now.Sub(p.proved) > relapse {
+		p.wait = min(p.wait, maxProbeWait)
+	}
+	if p.state == resting && !now.Before(p.until) {
+		p.state, p.until = probing, now.Add(probeFor)
+		p.target, p.said = max(int(float64(wanted)*probeMargin), sent+minPadding), sight.Said
+	}
+	if p.state == probing {
+		p.padding = max(0, p.target-sent)
+		return Probe{Padding: p.padding, Next: now.Add(probeInterval)}
+	}
+	return Probe{Next: p.until}
+}
+
+// risen tells whether the receiver's own estimate has grown in the course of the probe, if
+// it has one. On a way that is full it stays: libwebrtc takes it down to 85 % of what
+// arrives, where it has been since the way was full last.
+func (p *Prober) risen(said int) bool {
+	return said == 0 || float64(said) >= float64(p.said)*probeRise
+}
+
+// Padding is how much the probe that is under way, or not answered yet, has added to what is
+// sent, in bit/s.
+func (p *Prober) Padding() int {
+	if p.state == resting {
+		return 0
+	}
+	return p.padding
+}
+
+// fail puts the next probe off.
+func (p *Prober) fail(now time.Time) {
+	relapsed := !p.proved.IsZero() && now.Sub(p.proved) < relapse
+	switch {
+	case p.wait == 0:
+		p.wait = firstWait
+	case relapsed && p.state == resting:
+		p.wait = min(2*p.wait, maxRelapseWait)
+	case p.state != resting:
+		p.wait = max(p.wait, min(time.Duration(float64(p.wait)*waitGrowth), maxProbeWait))
+	default:
+		p.wait = firstWait
+	}
+	p.state, p.until, p.proved = resting, now.Add(p.wait), time.Time{}
+}

@@ -1,0 +1,154 @@
+package bandwidth
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// fall is by how much of a receiver's last estimate its next one is lower, at least, when
+	// the receiver has seen a queue grow: libwebrtc tells of such a fall at once, and takes
+	// 15 % off what arrives.
+	fall = 0.03
+	// shortfall is how far a receiver's first estimate is below what it is sent if it has seen
+	// a queue grow before. Without, it is what arrived.
+	shortfall = 0.1
+	// tolerated is the share of lost packets that is no sign of a queue that is full:
+	// libwebrtc's, whose loss-based controller lowers the rate above a tenth.
+	tolerated = 0.1
+	// window is how long losses count in full, and half as much for as long again: a way whose
+	// queue stays full loses little more than is tolerated, and delays no longer grow.
+	window = 6 * time.Second
+	// chance is how many packets more than that are lost by chance, beside one standard
+	// deviation.
+	chance = 3
+	// standing is how much longer than the shortest a round trip is while a queue stands full,
+	// for as long as standingFor at least. What goes on into a full queue delays nothing
+	// further, so the receiver's estimate does not fall, and a little too much loses little.
+	standing    = 150 * time.Millisecond
+	standingFor = 900 * time.Millisecond
+	// drained is how much of what is sent then goes on, so that the queue empties.
+	drained = 0.85
+	// drains is how long it takes at most. Round trips that are still as long then have become
+	// longer for another reason, as when a client has moved to a mobile network.
+	drains = 4 * time.Second
+	// settled is how long after it was too much loss may still be reported that came of that:
+	// receivers report once a second, and the next layer's keyframe takes a while.
+	settled = 2 * time.Second
+)
+
+var _ Estimator = (*Reported)(nil)
+
+// Reported is the estimate by what the receiver says: its own estimate (REMB,
+// draft-alvestrand-rmcat-remb-03), how much is lost and how long round trips take (RFC 3550
+// section 6.4.1). The zero Reported knows of no limit.
+//
+// A receiver's estimate follows what it is sent: of an application that sends little it
+// says little (libwebrtc: at most one and a half times what arrives), and it grows slowly.
+// So what it says is a limit only when it falls below what is sent, or rises above the one
+// known so far.
+type Reported struct {
+	limited  bool
+	estimate float64
+
+	said          float64 // by REMB; 0: nothing
+	first, fell   bool    // that was the first one, or one lower than before, since the last look
+	grown         float64 // how many times what it said before, since the last look; 0: it said nothing
+	lost          float64
+	expected      float64
+	windowBegan   time.Time
+	congestedLast time.Time
+
+	trips trips
+}
+
+// ReceiveREMB takes in the receiver's estimate, and tells whether a look is due.
+func (r *Reported) ReceiveREMB(bitsPerSecond float64) (due bool) {
+	if !(bitsPerSecond > 0) {
+		return false
+	}
+	bitsPerSecond = min(bitsPerSecond, maxEstimate)
+	r.first = r.first || r.said == 0
+	r.fell = r.fell || bitsPerSecond < r.said*(1-fall)
+	if r.said > 0 {
+		r.grown = max(r.grown, 1) * bitsPerSecond / r.said
+	}
+	r.said = bitsPerSecond
+	return r.first || r.fell || r.limited
+}
+
+// ReceiveLoss takes in how many packets were lost of those that should have come since the
+// receiver's last report, and tells whether a look is due.
+func (r *Reported) ReceiveLoss(lost, expected int, now time.Time) (due bool) {
+	if expected <= 0 || lost < 0 || now.Sub(r.congestedLast) < settled && !r.congestedLast.IsZero() {
+		return false
+	}
+	if now.Sub(r.windowBegan) > window {
+		r.windowBegan, r.lost, r.expected = now, r.lost/2, r.expected/2
+	}
+	r.lost += float64(min(lost, expected))
+	r.expected += float64(expected)
+	return r.flooded()
+}
+
+// flooded tells that more was lost than a way that loses as much as is tolerated would
+// lose by chance.
+func (r *Reported) flooded() bool {
+	return r.lost > tolerated*r.expected+math.Sqrt(tolerated*(1-tolerated)*r.expected)+chance
+}
+
+// Look draws the conclusions, given what the receiver is sent now and how much padding a probe
+// adds, in bit/s. It tells whether that is too much. Where a probe is, what is sent beside it
+// has not become too much.
+func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
+	rate, before := float64(sent+padding), r.estimate
+	if !r.limited {
+		before = math.Inf(1)
+	}
+	switch {
+	case r.fell && r.said < rate, r.first && r.said < rate*(1-shortfall):
+		congested = true
+		r.estimate = min(r.said, before)
+	case r.limited && r.fell:
+		r.estimate = min(max(r.said, rate), before)
+	case r.limited: // What the receiver says may be more than what losses or delay have told.
+		r.estimate = max(before, min(r.said, before*r.grown))
+	}
+	if r.flooded() {
+		through := rate * (1 - r.lost/r.expected)
+		if r.limited || congested {
+			through = min(through, r.estimate)
+		}
+		congested = true
+		r.estimate = through
+	}
+	if r.trips.full && !congested {
+		congested = true
+		r.estimate = min(rate*drained, before)
+	}
+	r.trips.full = false
+	r.first, r.fell, r.grown = false, false, 0
+	if !congested {
+		return false
+	}
+	r.limited, r.congestedLast = true, now
+	r.lost, r.expected = 0, 0
+	if padding > 0 {
+		r.estimate = max(r.estimate, min(float64(sent), before))
+	}
+	r.estimate = max(r.estimate, minEstimate)
+	return true
+}
+
+// Said is the receiver's own estimate, in bit/s; 0: it has said none.
+func (r *Reported) Said() int { return int(r.said) }
+
+// Prove notes that so much was sent, and it was not too much.
+func (r *Reported) Prove(bitsPerSecond int) {
+	r.estimate = min(max(r.estimate, float64(bitsPerSecond)), maxEstimate)
+}
+
+// Estimate is in bit/s of payload, all streams together; not limited: no limit is known.
+func (r *Reported) Estimate() (bitsPerSecond int, limited bool) {
+	return int(r.estimate), r.limited
+}

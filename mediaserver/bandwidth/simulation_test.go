@@ -1,0 +1,194 @@
+package bandwidth
+
+import (
+	"testing"
+	"time"
+)
+
+const tick = 10 * time.Millisecond
+
+// link is a way of a capacity (bit/s) with a queue of 300 ms that drops what does not fit.
+type link struct {
+	capacity, queue float64 // bit/s, bits
+	dropped         float64 // bits
+}
+
+// carry takes in what is sent in one tick, and gives what arrives.
+func (l *link) carry(bits float64) (arrived float64) {
+	l.queue += bits
+	if over := l.queue - 0.3*l.capacity; over > 0 {
+		l.dropped += over
+		l.queue -= over
+	}
+	arrived = min(l.queue, l.capacity*tick.Seconds())
+	l.queue -= arrived
+	return arrived
+}
+
+// receiver estimates as libwebrtc does (AimdRateControl): up to one and a half times what
+// arrives, by 8 % a second, near the last limit by 24 kbit/s a second, and down to 85 % of what
+// arrives when the queue grows.
+type receiver struct {
+	estimate, said, arriving, near float64
+	delays                         []float64
+	saidAt                         time.Time
+	holds                          time.Time
+}
+
+func (r *receiver) receive(l *link, arrived float64, now time.Time) (remb float64) {
+	r.arriving += (arrived/tick.Seconds() - r.arriving) * 0.02
+	delay := l.queue / l.capacity
+	r.delays = append(r.delays, delay)
+	if len(r.delays) > 30 {
+		r.delays = r.delays[1:]
+	}
+	grows := delay-r.delays[0] > 0.02
+	switch {
+	case r.estimate == 0:
+		if now.Sub(start) > 5*time.Second || grows {
+			r.estimate = r.arriving
+		}
+	case grows && now.After(r.holds):
+		r.near = r.arriving
+		r.estimate = min(r.estimate, 0.85*r.arriving)
+		r.holds = now.Add(300 * time.Millisecond)
+	case !grows && now.After(r.holds):
+		step := r.estimate * 0.08 * tick.Seconds()
+		if r.arriving > 1.2*r.near {
+			r.near = 0
+		}
+		if r.near > 0 {
+			step = 24_000 * tick.Seconds()
+		}
+		r.estimate = max(r.estimate, min(r.estimate+step, 1.5*r.arriving+10_000))
+	}
+	if r.estimate > 0 && (now.Sub(r.saidAt) >= time.Second || r.estimate < 0.97*r.said) {
+		r.said, r.saidAt = r.estimate, now
+		return r.estimate
+	}
+	return 0
+}
+
+// simulation is a server that sends audio and the highest layer of one sender that fits.
+type simulation struct {
+	link     link
+	receiver receiver
+	reported Reported
+	prober   Prober
+	layer    int
+	probe    Probe
+
+	dropsBefore float64
+	sentSince   float64
+	reports     time.Time
+	late        []late
+}
+
+// late is what the receiver has said, on its way.
+type late struct {
+	at             time.Time
+	remb           float64
+	lost, expected int
+	trip           time.Duration
+}
+
+var layers = []int{40_000, 40_000 + 150_000, 40_000 + 450_000, 40_000 + 1_200_000}
+
+func (s *simulation) step(now time.Time) {
+	sent := layers[s.layer]
+	bits := float64(sent+s.probe.Padding) * tick.Seconds()
+	s.sentSince += bits
+	arrived := s.link.carry(bits)
+	if remb := s.receiver.receive(&s.link, arrived, now); remb > 0 {
+		s.late = append(s.late, late{at: now.Add(100 * time.Millisecond), remb: remb})
+	}
+	if now.Sub(s.reports) >= time.Second {
+		lost := int((s.link.dropped - s.dropsBefore) / 9_600)
+		s.late = append(s.late, late{
+			at: now.Add(100 * time.Millisecond), lost: lost, expected: int(s.sentSince / 9_600),
+			trip: 100*time.Millisecond + time.Duration(s.link.queue/s.link.capacity*float64(time.Second)),
+		})
+		s.reports, s.dropsBefore, s.sentSince = now, s.link.dropped, 0
+	}
+	for len(s.late) > 0 && !now.Before(s.late[0].at) {
+		if s.late[0].remb > 0 {
+			s.reported.ReceiveREMB(s.late[0].remb)
+		} else {
+			s.reported.ReceiveLoss(s.late[0].lost, s.late[0].expected, now)
+			s.reported.ReceiveRoundTrip(s.late[0].trip, now)
+		}
+		s.late = s.late[1:]
+	}
+	congested := s.reported.Look(sent, s.prober.Padding(), now)
+	wanted := s.allocate()
+	s.probe = s.prober.Look(Sight{wanted, sent, s.reported.Said(), congested}, now)
+	if s.probe.Proved > 0 {
+		s.reported.Prove(s.probe.Proved)
+		s.allocate()
+	}
+}
+
+// allocate chooses the layer, and gives what the next one would take.
+func (s *simulation) allocate() (wanted int) {
+	estimate, limited := s.reported.Estimate()
+	s.layer = len(layers) - 1
+	for limited && s.layer > 0 && layers[s.layer] > estimate {
+		s.layer--
+	}
+	if s.layer == len(layers)-1 {
+		return 0
+	}
+	return layers[s.layer+1]
+}
+
+// A way of 2 Mbit/s, for a while of 500 kbit/s, and then of 2 Mbit/s again.
+func TestCapacityFallsAndReturns(t *testing.T) {
+	const fallsAt, full = 20 * time.Second, 2_000_000
+	for _, narrow := range []float64{475_000, 420_000, 300_000, 200_000} {
+		for narrowFor := 10 * time.Second; narrowFor < 40*time.Second; narrowFor += 1300 * time.Millisecond {
+			s := simulation{link: link{capacity: full}, layer: 3}
+			returns := fallsAt + narrowFor
+			var under, back time.Duration
+			var droppedLate float64
+			highest := 0
+			for passed := time.Duration(0); passed < returns+time.Minute; passed += tick {
+				switch passed {
+				case fallsAt:
+					s.link.capacity = narrow
+				case fallsAt + 3*time.Second:
+					droppedLate = s.link.dropped
+				case returns:
+					if lost := s.link.dropped - droppedLate; lost > 20_000 { // two packets, of a probe
+						t.Errorf("%v for %v: %v bits were dropped later than 3 s after the fall", narrow, narrowFor, lost)
+					}
+					s.link.capacity = full
+				}
+				s.step(start.Add(passed))
+				if passed < fallsAt && s.layer != 3 {
+					t.Fatalf("layer %d before the fall", s.layer)
+				}
+				if passed >= fallsAt && under == 0 && layers[s.layer] <= int(narrow) {
+					under = passed - fallsAt
+				}
+				if passed > fallsAt+3*time.Second && passed < returns {
+					highest = max(highest, s.layer)
+				}
+				if passed > returns && back == 0 && s.layer == 3 {
+					back = passed - returns
+				}
+			}
+			if under == 0 || under > 2500*time.Millisecond {
+				t.Errorf("%v for %v: under it after %v", narrow, narrowFor, under)
+			}
+			if highest > 1 {
+				t.Errorf("%v for %v: layer %d, for which there is no room, was sent", narrow, narrowFor, highest)
+			}
+			if back == 0 || back > 10*time.Second {
+				t.Errorf("%v for %v: all of it again after %v", narrow, narrowFor, back)
+			}
+			if s.layer != 3 {
+				t.Errorf("%v for %v: layer %d in the end", narrow, narrowFor, s.layer)
+			}
+		}
+	}
+}
