@@ -37,6 +37,7 @@ type burst struct {
 	track    *Track
 	layer    media.Layer
 	number   uint64 // order of arrival of bursts, from 1
+	sendTime uint32 // of what becomes of it, see media.SendTime
 	arrivals []arrival
 	memory   []byte // of payloads that are our own copies
 

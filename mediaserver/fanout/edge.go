@@ -100,6 +100,7 @@ func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (waiting bool)
 	for {
 		batch.Room(len(b.arrivals) - next)
 		e.lock()
+		e.outgoing.SendTime = b.sendTime
 		after, started := e.walk(batch, b, next, counts)
 		waiting = e.needsKeyframe() && e.state.Wanted() == b.layer
 		reported := e.reported

@@ -45,6 +45,7 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	if e.removed || e.state.Withheld() != 0 {
 		return 0, time.Time{}
 	}
+	e.outgoing.SendTime = media.SendTime(now)
 	var again [copyAtOnce]forwarding.Origin
 	b, lost := e.recall(sequenceNumbers, &again, now)
 	defer b.recycle()

@@ -23,7 +23,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 	t.in.Lock()
 	defer t.in.Unlock()
 	b := t.fetch()
-	b.number, b.layer = t.taken.Add(1), packets[0].Layer
+	b.number, b.layer, b.sendTime = t.taken.Add(1), packets[0].Layer, media.SendTime(now)
 	l := &t.layers[b.layer]
 	for i := range packets {
 		p := &packets[i]

@@ -1,5 +1,7 @@
 package media
 
+import "time"
+
 // Received is one packet of a sender, as its transport hands it on.
 type Received struct {
 	// SequenceNumber is extended (see package numbers): it never wraps, and goes on
@@ -25,12 +27,26 @@ type Outgoing struct {
 	SequenceNumber uint16
 	Timestamp      uint32
 	Marker         bool
+	// SendTime is when it leaves, in 1/2^18 s: see SendTime.
+	SendTime uint32
 	// Padding is how many bytes of RTP padding (RFC 3550 section 5.1) go behind the
 	// payload; 0: none.
 	Padding uint8
 	Payload []byte
 	// Patch changes some of the payload.
 	Patch Patch
+}
+
+// origin is what send times are counted from. Receivers measure how much later than another
+// one a packet comes, so any origin will do, if it is the same for all that one receiver gets,
+// and the clock is one that nobody sets.
+var origin = time.Now()
+
+// SendTime is a moment in 1/2^18 s, modulo 64 s: 24 bits, six of them before the point, as
+// packets carry it that say when they leave.
+func SendTime(at time.Time) uint32 {
+	passed := at.Sub(origin) % (64 * time.Second)
+	return uint32(passed<<18/time.Second) & (1<<24 - 1)
 }
 
 // Patch is bytes that take the place of a payload's. A payload is kept once for all

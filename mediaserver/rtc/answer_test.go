@@ -136,7 +136,7 @@ func TestAnswersOfBrowsers(t *testing.T) {
 			if got := fmt.Sprint(ssrcs); got != c.ssrcs {
 				t.Errorf("streams %s, want %s", got, c.ssrcs)
 			}
-			if got := downlinks[0].negotiated; got == nil || *got != (payloadTypes{96, c.rtx}) {
+			if got := downlinks[0].negotiated; got == nil || got.payloadTypes != (payloadTypes{96, c.rtx}) {
 				t.Errorf("the video that it receives has the payload types %v", got)
 			}
 			if got := downlinks[1].negotiated; got != nil {
@@ -187,7 +187,7 @@ func TestAnswerWithFormatsOfTheOtherKind(t *testing.T) {
 	must(t, err)
 	head, _, _ := strings.Cut(safari, "m=")
 	must(t, p.Answer(head+strings.ReplaceAll(safariLine("audio", "111 96 97", "0", "recvonly"), "\n", "\r\n")))
-	if got := d.negotiated; got == nil || *got != (payloadTypes{media: 111}) {
+	if got := d.negotiated; got == nil || got.payloadTypes != (payloadTypes{media: 111}) {
 		t.Errorf("payload types %v", got)
 	}
 }

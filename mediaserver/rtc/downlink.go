@@ -44,7 +44,7 @@ type Downlink struct {
 
 	mu         sync.Mutex
 	feedback   Feedback
-	negotiated *payloadTypes // as the client calls them
+	negotiated *agreed // as the client calls them
 	bound      bool
 	removed    bool
 }
@@ -61,6 +61,7 @@ type outgoing struct {
 	context     *srtp.Context
 	ssrc        uint32
 	payloadType uint8
+	sendTime    uint8      // see agreed
 	header      rtp.Header // scratch of the context's
 }
 
@@ -193,7 +194,11 @@ func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, packet *m
 	if destination == nil {
 		return ErrNotBound
 	}
-	size := rtpHeaderBytes + len(packet.Payload) + int(packet.Padding)
+	start := rtpHeaderBytes
+	if out.sendTime != 0 {
+		start += sendTimeBytes
+	}
+	size := start + len(packet.Payload) + int(packet.Padding)
 	if retransmission {
 		size += 2
 	}
@@ -212,7 +217,12 @@ func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, packet *m
 	binary.BigEndian.PutUint16(datagram[2:], packet.SequenceNumber)
 	binary.BigEndian.PutUint32(datagram[4:], packet.Timestamp)
 	binary.BigEndian.PutUint32(datagram[8:], out.ssrc)
-	body := datagram[rtpHeaderBytes:size]
+	if out.sendTime != 0 {
+		datagram[0] |= 0x10
+		binary.BigEndian.PutUint32(datagram[rtpHeaderBytes:], 0xbede<<16|1) // one word of elements
+		binary.BigEndian.PutUint32(datagram[rtpHeaderBytes+4:], uint32(out.sendTime)<<28|2<<24|packet.SendTime)
+	}
+	body := datagram[start:size]
 	if retransmission {
 		binary.BigEndian.PutUint16(datagram[2:], out.header.SequenceNumber)
 		binary.BigEndian.PutUint16(body, packet.SequenceNumber)
@@ -259,10 +269,10 @@ func (d *Downlink) WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime u
 }
 
 // negotiate notes what the client calls the stream's formats, once its offer is answered.
-func (d *Downlink) negotiate(types payloadTypes) {
+func (d *Downlink) negotiate(how agreed) {
 	d.mu.Lock()
 	if d.negotiated == nil {
-		d.negotiated = &types
+		d.negotiated = &how
 	}
 	d.mu.Unlock()
 	d.bind()
@@ -299,9 +309,11 @@ func (d *Downlink) newBinding(k *keys) (*binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &binding{overhead: k.overhead, media: outgoing{context: sealing, ssrc: d.ssrc, payloadType: d.negotiated.media}}
-	if d.negotiated.rtx != 0 {
-		b.rtx = outgoing{ssrc: d.rtxSSRC, payloadType: d.negotiated.rtx}
+	how := d.negotiated
+	b := &binding{overhead: k.overhead}
+	b.media = outgoing{context: sealing, ssrc: d.ssrc, payloadType: how.media, sendTime: how.sendTime}
+	if how.rtx != 0 {
+		b.rtx = outgoing{ssrc: d.rtxSSRC, payloadType: how.rtx, sendTime: how.sendTime}
 	}
 
 	return b, nil

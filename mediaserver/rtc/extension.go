@@ -16,14 +16,35 @@ type extension struct {
 	uri string
 }
 
-var transportWideNumber = extension{3, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"}
+var (
+	transportWideNumber = extension{3, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"}
+	// absoluteSendTime is by what receivers estimate how much they can be sent: with the times at which packets arrive, it
+	// tells how a queue grows. It differs each time that a packet is sent, see agreed.
+	absoluteSendTime = extension{2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"}
+)
+
+// sendTimeBytes is what it adds to a packet: RFC 8285's header, and one element of four bytes.
+const sendTimeBytes = 8
 
 func (e extension) describe(section *sdp.MediaDescription) {
 	section.WithValueAttribute("extmap", fmt.Sprintf("%d %s", e.id, e.uri))
 }
 
 // sentIn is the identifier that a client sends the extension by on an m-line of its answer; 0: it does not.
-func (e extension) sentIn(section *sdp.MediaDescription) uint8 {
+func (e extension) sentIn(section *sdp.MediaDescription) uint8 { return e.in(section, "recvonly") }
+
+// receivedIn is the identifier that a client takes the extension by on an m-line of its answer; 0: it does not, or by one
+// that has no place in a header of one byte (RFC 8285 section 4.2).
+func (e extension) receivedIn(section *sdp.MediaDescription) uint8 {
+	if id := e.in(section, "sendonly"); id < 15 {
+		return id
+	}
+
+	return 0
+}
+
+// in is the identifier that an answer has for the extension, unless in the other direction alone.
+func (e extension) in(section *sdp.MediaDescription, other string) uint8 {
 	for _, attribute := range section.Attributes {
 		if attribute.Key != sdp.AttrKeyExtMap {
 			continue
@@ -32,7 +53,7 @@ func (e extension) sentIn(section *sdp.MediaDescription) uint8 {
 		uri, _, _ = strings.Cut(uri, " ") // Attributes of the extension may follow.
 		number, direction, _ := strings.Cut(mapping, "/")
 		id, err := strconv.ParseUint(number, 10, 8)
-		if uri == e.uri && err == nil && direction != "recvonly" && direction != "inactive" {
+		if uri == e.uri && err == nil && direction != other && direction != "inactive" {
 			return uint8(id)
 		}
 	}

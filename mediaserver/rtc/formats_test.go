@@ -215,7 +215,7 @@ func TestPayloadTypesOfTheClientsOwn(t *testing.T) {
 		answerLine("video", "47", "1", "sendonly") + "a=rtpmap:47 VP8/90000\r\na=ssrc:2001 cname:x\r\n" +
 		answerLine("video", "47 45 46", "2", "recvonly") + described
 	must(t, c.peer.Answer(answer))
-	if got := d.negotiated; got == nil || *got != (payloadTypes{45, 46}) {
+	if got := d.negotiated; got == nil || got.payloadTypes != (payloadTypes{45, 46}) {
 		t.Errorf("it is sent payload types %v", got)
 	}
 	if got := c.peer.inbound.stream(2001); got == nil || got.payloadType != 96 {

@@ -16,10 +16,10 @@ import (
 const (
 	rtpHeaderBytes  = 12 // without CSRCs and extensions
 	rtcpHeaderBytes = 8  // with the sender's SSRC
-	// maxPayloadBytes fits into a datagram however it leaves: with GCM's tag, and with what RTX puts before it. A packet that a
+	// maxPayloadBytes fits into a datagram however it leaves: with GCM's tag, what RTX puts before it, and the time. A packet that a
 	// downlink cannot send uses a sequence number up without SRTP's learning of it; of enough of them in a row, the roll-over
 	// counter (RFC 3711 section 3.3.1) does not follow, and an index, which is GCM's nonce, comes a second time.
-	maxPayloadBytes = udp.MaxDatagram - rtpHeaderBytes - 2 - 16
+	maxPayloadBytes = udp.MaxDatagram - rtpHeaderBytes - sendTimeBytes - 2 - 16
 	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays, with some 200 bytes:
 	// browsers have one for each stream that they send or receive, or one in all.
 	maxReporters = 1024

@@ -99,8 +99,8 @@ func (p *Peer) linesOffered() {
 }
 
 // linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on and did not before.
-func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]payloadTypes {
-	accepted := make(map[*Downlink]payloadTypes)
+func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
+	accepted := make(map[*Downlink]agreed)
 	for i, answer := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
 		l := p.lines[i]
 		if l.clearing {
@@ -110,7 +110,7 @@ func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]payloadType
 			p.formats.answered(l.format, !answer.rejected)
 			l.rejected = answer.rejected
 			if answer.receives {
-				accepted[l.inOffer] = answer.types
+				accepted[l.inOffer] = agreed{answer.types, answer.sendTime}
 			}
 		}
 		l.inOffer = nil

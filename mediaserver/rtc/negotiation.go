@@ -61,7 +61,7 @@ func (p *Peer) Answer(description string) error {
 	return nil
 }
 
-func (p *Peer) apply(description string) (map[*Downlink]payloadTypes, error) {
+func (p *Peer) apply(description string) (map[*Downlink]agreed, error) {
 	p.negotiation.Lock()
 	defer p.negotiation.Unlock()
 	switch {

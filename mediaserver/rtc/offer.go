@@ -7,6 +7,7 @@ import (
 	"github.com/pion/sdp/v3"
 
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // describe makes an offer of the peer as it is now: uplinks, then downlinks (RFC 8829 section 5.2). All of it is bundled on
@@ -119,6 +120,9 @@ func (p *Peer) describeLine(l *line) *sdp.MediaDescription {
 	section := p.describeMedia(l.format, l.mid, false).WithPropertyAttribute(l.direction())
 	if l.downlink != nil {
 		l.downlink.describe(section)
+	}
+	if l.format.Codec.Kind() == media.Video {
+		absoluteSendTime.describe(section)
 	}
 
 	return section

@@ -50,15 +50,19 @@ func newPath(t testing.TB, receivers, frames, packets int) *path {
 	p := &path{sender: sender, demuxer: &demuxer{engine: engine}}
 	p.batch = udp.NewBatch(0, func([]byte, *udp.Destination) { p.received++ })
 	for i := range receivers {
-		receiver := connect(t, engine, false)
-		d, err := receiver.peer.AddDownlink("SENDER", vp8)
+		receiver := newClientWith(t, nil, func(media *webrtc.MediaEngine) { timing(t, media) }, false, false)
+		peer, err := engine.NewPeer(PeerConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := peer.AddDownlink("SENDER", vp8)
 		if err != nil {
 			t.Fatal(err)
 		}
 		edge := track.AddEdge(d, forwarding.Unnegotiated)
 		f := newFed()
 		d.Attach(f)
-		negotiate(t, receiver.peer, receiver.client)
+		negotiate(t, peer, receiver)
 		within(t, fmt.Sprint("Bound of receiver ", i), f.bound)
 		fanout.Apply([]fanout.Change{{Edge: edge, Release: forwarding.Unnegotiated}})
 	}

@@ -120,7 +120,11 @@ func TestOfferShape(t *testing.T) {
 			}
 		}
 	}
-	for _, unwanted := range []string{"a=extmap:", "transport-cc", "b="} {
+	if !strings.Contains(got[2], "a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time") ||
+		strings.Contains(got[3], "a=extmap:") || strings.Contains(got[0]+got[1], "abs-send-time") {
+		t.Errorf("send times are not for the video that the client receives, alone:\n%s", offer)
+	}
+	for _, unwanted := range []string{"transport-cc", "b="} {
 		if strings.Contains(got[2]+got[3], unwanted) {
 			t.Errorf("lines on which the client receives have %q:\n%s", unwanted, offer)
 		}

@@ -185,10 +185,9 @@ func TestUplinkRetransmissionsFarOff(t *testing.T) {
 // The largest packet that is taken in can leave, and can be sent again: one that could not would use up a number that SRTP
 // never learns of.
 func TestLargestPayloadLeaves(t *testing.T) {
-	c := connect(t, newEngine(t), true)
-	d, _ := bind(t, c, "SENDER")
-	if d.binding.Load().rtx.ssrc == 0 {
-		t.Fatal("no retransmission stream was negotiated")
+	_, d := timed(t, func(answer string) string { return answer })
+	if d.binding.Load().rtx.sendTime == 0 {
+		t.Fatal("no retransmission stream with send times was negotiated")
 	}
 	var sizes []int
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sizes = append(sizes, len(datagram)) })
