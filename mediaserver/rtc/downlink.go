@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -47,6 +48,7 @@ type Downlink struct {
 	negotiated *agreed // as the client calls them
 	bound      bool
 	removed    bool
+	reported   reported
 }
 
 // binding is a stream that can leave.
@@ -264,6 +266,9 @@ func (d *Downlink) WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime u
 		return ErrBatchFull
 	}
 	copy(packet, sealed)
+	d.mu.Lock()
+	d.reported.leaves(ntpTime, time.Now())
+	d.mu.Unlock()
 
 	return nil
 }

@@ -201,7 +201,14 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]byte, error) {
 // dispatch brings one RTCP packet to whom it concerns: sender reports to the uplink, feedback to the downlink.
 func (p *Peer) dispatch(batch *udp.Batch, packet rtcp.Packet, now time.Time) {
 	switch packet := packet.(type) {
+	case *rtcp.ReceiverReport:
+		p.receiveReports(packet.Reports, now)
+	case *rtcp.ReceiverEstimatedMaximumBitrate:
+		if p.config.Reports != nil {
+			p.config.Reports.ReceiveREMB(float64(packet.Bitrate))
+		}
 	case *rtcp.SenderReport:
+		p.receiveReports(packet.Reports, now)
 		if u, layer := p.reported(packet, now); u != nil {
 			u.config.Receiver.ReceiveSenderReport(batch, layer, packet.NTPTime, packet.RTPTime)
 		}

@@ -23,6 +23,8 @@ type PeerConfig struct {
 	Audio, Video *Uplink
 	// Opus is what the client wants of the audio that it sends and is sent.
 	Opus codecs.OpusParameters
+	// Reports hears what the client says of all that it is sent; nil: nobody does.
+	Reports Reports
 	// OnConnected is called once, when ICE and DTLS are up.
 	OnConnected func()
 	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered, ErrUnreadableMedia or ErrClosedByClient,

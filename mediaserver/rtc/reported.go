@@ -1,0 +1,94 @@
+package rtc
+
+import (
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+// Reports hears what a client says of what it is sent, all streams together. Its functions are called by readers of the
+// socket: they must not wait for anything.
+type Reports interface {
+	// ReceiveREMB gets how much the client holds to be possible, in bit/s (draft-alvestrand-rmcat-remb-03).
+	ReceiveREMB(bitsPerSecond float64)
+	// ReceiveLoss gets how many packets of a stream were lost of those that should have come since the report before.
+	ReceiveLoss(lost, expected int, now time.Time)
+	// ReceiveRoundTrip gets how long a round trip took.
+	ReceiveRoundTrip(took time.Duration, now time.Time)
+}
+
+// maxExpected is more packets than a stream has between two reports.
+const maxExpected = 1 << 16
+
+// reported is what is known of the reports about one stream, ours and the client's (RFC 3550 section 6.4.1). Of ours there
+// are two, for the client's may have crossed the second.
+type reported struct {
+	left    [2]reportTime
+	highest uint32 // sequence number, in the client's last report
+	began   bool   // there was one
+}
+
+// reportTime is when a sender report left, and the middle of the time in it, by which clients name it.
+type reportTime struct {
+	middle uint32
+	at     time.Time
+}
+
+// leaves notes a sender report.
+func (r *reported) leaves(ntpTime uint64, now time.Time) {
+	r.left = [2]reportTime{{uint32(ntpTime >> 16), now}, r.left[0]}
+}
+
+// losses are what a report adds to the one before it.
+func (r *reported) losses(report rtcp.ReceptionReport) (lost, expected int) {
+	before, began := r.highest, r.began
+	if ahead := int32(report.LastSequenceNumber - before); began && ahead <= 0 {
+		return 0, 0
+	}
+	r.highest, r.began = report.LastSequenceNumber, true
+	expected = int(report.LastSequenceNumber - before)
+	if !began || expected > maxExpected {
+		return 0, 0
+	}
+
+	return expected * int(report.FractionLost) >> 8, expected
+}
+
+// trip is how long it took from a report of ours to the client's about it, without what the client waited; 0: unknown.
+func (r *reported) trip(report rtcp.ReceptionReport, now time.Time) time.Duration {
+	if report.LastSenderReport == 0 {
+		return 0
+	}
+	for _, left := range r.left {
+		if left.middle == report.LastSenderReport && !left.at.IsZero() {
+			return max(0, now.Sub(left.at)-time.Duration(report.Delay)*time.Second/65536)
+		}
+	}
+
+	return 0
+}
+
+// receiveReports hands on what the client reports about streams that it is sent.
+func (p *Peer) receiveReports(reports []rtcp.ReceptionReport, now time.Time) {
+	if p.config.Reports == nil {
+		return
+	}
+	for _, report := range reports {
+		p.downlinks.RLock()
+		d := p.bySSRC[report.SSRC]
+		p.downlinks.RUnlock()
+		if d == nil {
+			continue
+		}
+		d.mu.Lock()
+		lost, expected := d.reported.losses(report)
+		trip := d.reported.trip(report, now)
+		d.mu.Unlock()
+		if expected > 0 {
+			p.config.Reports.ReceiveLoss(lost, expected, now)
+		}
+		if trip > 0 {
+			p.config.Reports.ReceiveRoundTrip(trip, now)
+		}
+	}
+}
