@@ -24,6 +24,8 @@ func (e *ear) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 
 func (*ear) ResendRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
+func (*ear) WritePadding(*udp.Batch, *media.Outgoing, uint8) error { return nil }
+
 func (*ear) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 
 func (*ear) SSRC() uint32 { return 1 }

@@ -63,6 +63,7 @@ func fanoutCounters(c *fanout.Counters) []prometheus.Collector {
 		{"pli_ignored", "Keyframe requests of receivers that the stream is withheld from.", &c.PLIIgnored},
 		{"nack_answered", "RTP packets sent again.", &c.NACKAnswered},
 		{"nack_ignored", "Sequence numbers asked for and not sent again.", &c.NACKIgnored},
+		{"padding_bytes", "Bytes of padding sent to find out whether receivers can be sent more.", &c.Padding},
 		{"resends_exhausted", "NACKs for a packet that was sent again too often; a keyframe is wished for instead.", &c.ResendsExhausted},
 	} {
 		collectors = append(collectors, prometheus.NewCounterFunc(

@@ -21,6 +21,8 @@ func (discard) WriteRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
 func (discard) ResendRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
+func (discard) WritePadding(*udp.Batch, *media.Outgoing, uint8) error { return nil }
+
 func (discard) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 
 func (discard) SSRC() uint32 { return 1 }

@@ -42,6 +42,16 @@ func (e *Edge) aim(there media.Layers) (changed bool) {
 	return false // Nothing has come yet, so nothing can be missed.
 }
 
+// Layers tells which layers come, and what each takes, in bit/s of payload.
+func (t *Track) Layers(now time.Time) (there media.Layers, rates [media.MaxLayers]int) {
+	t.in.Lock()
+	defer t.in.Unlock()
+	for i := range rates {
+		rates[i] = t.layers[i].meter.Rate(now)
+	}
+	return t.presence.There(), rates
+}
+
 func (t *Track) there() media.Layers {
 	t.in.Lock()
 	defer t.in.Unlock()

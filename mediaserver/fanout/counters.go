@@ -28,6 +28,8 @@ type Counters struct {
 	NACKAnswered atomic.Uint64 // packets sent again
 	NACKIgnored  atomic.Uint64 // sequence numbers asked for and not sent again
 
+	Padding atomic.Uint64 // bytes of padding sent to find out whether receivers can be sent more
+
 	ResendsExhausted atomic.Uint64 // NACKs for a packet that is not sent again any more: wishes for a keyframe
 }
 

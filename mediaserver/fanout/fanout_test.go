@@ -37,6 +37,7 @@ type recorder struct {
 	bytes    []byte // the first byte of each payload, 0 for none
 	paddings []uint8
 	again    int // of them sent again
+	padding  int // bytes, in packets of padding alone
 	reports  [][2]uint32
 	clocks   []clock // of the reports
 	err      error
@@ -62,6 +63,15 @@ func (r *recorder) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 	r.again++
 	r.mu.Unlock()
 	return r.WriteRTP(batch, p)
+}
+
+func (r *recorder) WritePadding(_ *udp.Batch, _ *media.Outgoing, size uint8) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.padding += int(size)
+	}
+	return r.err
 }
 
 func (r *recorder) WriteSenderReport(_ *udp.Batch, ntpTime uint64, rtpTime uint32, packets, octets uint32) error {

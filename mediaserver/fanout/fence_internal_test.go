@@ -21,6 +21,8 @@ func (n *numbered) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 
 func (n *numbered) ResendRTP(*udp.Batch, *media.Outgoing) error { return nil }
 
+func (*numbered) WritePadding(*udp.Batch, *media.Outgoing, uint8) error { return nil }
+
 func (*numbered) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
 
 func (*numbered) SSRC() uint32 { return 1 }

@@ -83,8 +83,10 @@ func resend(batch *udp.Batch, _ *fanout.Track, e *fanout.Edge) {
 	e.ReceiveNACK(batch, []uint16{last})
 }
 
+func pad(batch *udp.Batch, _ *fanout.Track, e *fanout.Edge) { e.Pad(batch, 255) }
+
 // Apply and Remove wait until the packet that was written before the cut, be it a
-// fresh one or one sent again, is with the kernel.
+// fresh one, one sent again or padding, is with the kernel.
 func TestFenceWaitsForThePacketInHand(t *testing.T) {
 	for name, test := range map[string]struct {
 		write func(*udp.Batch, *fanout.Track, *fanout.Edge)
@@ -94,6 +96,8 @@ func TestFenceWaitsForThePacketInHand(t *testing.T) {
 		"a burst, a removal":  {burst, (*fanout.Edge).Remove},
 		"a resend, a pause":   {resend, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
 		"a resend, a removal": {resend, (*fanout.Edge).Remove},
+		"padding, a pause":    {pad, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
+		"padding, a removal":  {pad, (*fanout.Edge).Remove},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := startInHand(t, test.write)
@@ -115,6 +119,7 @@ func TestFenceWaitsForThePacketInHand(t *testing.T) {
 			h.do(func(batch *udp.Batch) {
 				h.track.ReceiveRTP(batch, []media.Received{packet(3, "K", true)})
 				h.edge.ReceiveNACK(batch, []uint16{before, before - 1, before + 1})
+				h.edge.Pad(batch, 1000)
 			})
 			if last, ok := h.edge.LastSequenceNumber(); !ok || last != before || h.socket.Stats().DatagramsSent != 2 {
 				t.Errorf("%d packets sent, up to number %d, after the fence at %d", h.socket.Stats().DatagramsSent, last, before)

@@ -3,6 +3,7 @@ package fanout
 import (
 	"time"
 
+	"github.com/nagi-rtc/nagi/mediaserver/bandwidth"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/numbers"
@@ -15,6 +16,7 @@ type layer struct {
 	ssrc    uint32
 	report  forwarding.Report // the last of the SSRC
 	known   bool              // report is
+	meter   bandwidth.Meter
 }
 
 // takeIn stores packets of one layer and collects what is to be forwarded.
@@ -24,7 +26,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 	defer t.in.Unlock()
 	b := t.fetch()
 	b.number, b.layer, b.sendTime = t.taken.Add(1), packets[0].Layer, media.SendTime(now)
-	l := &t.layers[b.layer]
+	l, octets := &t.layers[b.layer], 0
 	for i := range packets {
 		p := &packets[i]
 		restarted := l.restarts(p)
@@ -43,6 +45,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 			continue
 		}
 		b.layers = t.presence.Receive(b.layer, p.Marker, now) || b.layers
+		octets += len(p.Payload)
 		if restarted {
 			b.restarted = true
 			t.counters.SourceRestarts.Add(1)
@@ -50,6 +53,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 		b.keyframe = b.keyframe || facts.KeyframeStart
 		b.arrivals = append(b.arrivals, arrival{packet: facts, number: number, restarted: restarted, payload: p.Payload})
 	}
+	l.meter.Add(octets, now)
 	if !t.config.NoPadding {
 		l.pad(b.arrivals, t.counters)
 	}

@@ -372,3 +372,26 @@ func TestPictureIDsGoOnAcrossRestarts(t *testing.T) {
 		}
 	})
 }
+
+// What each layer takes is measured where the sender's packets arrive, whoever gets them.
+func TestLayersAreMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		track := newVideo(t, func() {})
+		if there, rates := track.Layers(time.Now()); there != 0 || rates != [media.MaxLayers]int{} {
+			t.Errorf("before anything came: %b, %v", there, rates)
+		}
+		for n := range uint64(100) { // 4 s
+			for layer, size := range []int{1000, 3000} {
+				p := packet(n+1, string(make([]byte, size)), true)
+				p.Layer = media.Layer(layer)
+				track.ReceiveRTP(batch(), []media.Received{p})
+			}
+			time.Sleep(40 * time.Millisecond)
+		}
+		there, rates := track.Layers(time.Now())
+		if there != media.LayersOf(0, 1) || rates != [media.MaxLayers]int{200_000, 600_000, 0} {
+			t.Errorf("%b, %v", there, rates)
+		}
+		track.Close()
+	})
+}

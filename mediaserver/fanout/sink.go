@@ -18,6 +18,10 @@ type Sink interface {
 	// retransmission stream (RFC 4588) where one is negotiated, else it must make the
 	// same bytes once more.
 	ResendRTP(batch *udp.Batch, packet *media.Outgoing) error
+	// WritePadding appends a packet of so many bytes of padding alone to the
+	// retransmission stream, with the send time and timestamp of the packet. Where none is
+	// negotiated there is an error.
+	WritePadding(batch *udp.Batch, packet *media.Outgoing, size uint8) error
 	// WriteSenderReport appends a sender report (RFC 3550 section 6.4.1): NTP time in
 	// its 64-bit format, RTP time, packets and payload octets sent so far.
 	WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32) error

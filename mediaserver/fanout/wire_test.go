@@ -48,6 +48,11 @@ func (w *wire) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 	return w.WriteRTP(batch, p)
 }
 
+func (w *wire) WritePadding(batch *udp.Batch, p *media.Outgoing, size uint8) error {
+	padding := media.Outgoing{SequenceNumber: p.SequenceNumber, Payload: []byte("padding"), Padding: size}
+	return w.WriteRTP(batch, &padding)
+}
+
 func (w *wire) WriteSenderReport(batch *udp.Batch, _ uint64, _ uint32, _, _ uint32) error {
 	if batch.Append(w.to, 64) == nil {
 		return errNoRoom

@@ -30,8 +30,8 @@ type Feedback interface {
 	ReceivePLI()
 }
 
-// Downlink is one stream that a client is sent. WriteRTP and ResendRTP may be called from any goroutine, one call at a time;
-// the other methods at any time.
+// Downlink is one stream that a client is sent. WriteRTP, ResendRTP and WritePadding may be called from any goroutine, one
+// call at a time; the other methods at any time.
 type Downlink struct {
 	peer     *Peer
 	format   codecs.Format
@@ -171,6 +171,25 @@ func (d *Downlink) ResendRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	if b.rtx.ssrc == 0 {
 		return d.seal(batch, &b.media, b.overhead, packet, false)
 	}
+
+	return d.sealAgain(batch, b, packet, true)
+}
+
+// WritePadding seals a packet of padding alone, on the RTX stream: of that, packets may be missing or nothing in themselves
+// without a receiver's waiting for the rest of a frame. It is for clients that are told when packets leave, which estimate
+// what they can be sent by all that arrives.
+func (d *Downlink) WritePadding(batch *udp.Batch, packet *media.Outgoing, size uint8) error {
+	b := d.binding.Load()
+	if b == nil || b.rtx.sendTime == 0 {
+		return ErrNotBound
+	}
+	padding := media.Outgoing{Timestamp: packet.Timestamp, SendTime: packet.SendTime, Padding: size}
+
+	return d.sealAgain(batch, b, &padding, false)
+}
+
+// sealAgain seals a packet into the RTX stream, whose numbers are given as they leave.
+func (d *Downlink) sealAgain(batch *udp.Batch, b *binding, packet *media.Outgoing, retransmission bool) error {
 	if b.rtx.context == nil {
 		// Made when something is lost: it takes 2 KB, as much as all else of a stream, and most edges of a big channel
 		// lose nothing for long.
@@ -181,7 +200,10 @@ func (d *Downlink) ResendRTP(batch *udp.Batch, packet *media.Outgoing) error {
 		b.rtx.context = context
 	}
 	b.rtx.header.SequenceNumber = b.rtxNumber
-	err := d.seal(batch, &b.rtx, b.overhead, packet, true)
+	if !retransmission {
+		packet.SequenceNumber = b.rtxNumber
+	}
+	err := d.seal(batch, &b.rtx, b.overhead, packet, retransmission)
 	if err == nil {
 		b.rtxNumber++
 	}

@@ -3,6 +3,7 @@ package rtc
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"strings"
 	"testing"
 
@@ -121,5 +122,38 @@ func TestNoSendTimeWithoutRetransmissionStream(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Padding goes out on the stream of retransmissions alone, among them, and says when.
+func TestPaddingOnTheRetransmissionStream(t *testing.T) {
+	peer, d := timed(t, func(answer string) string { return answer })
+	batch, sent := collect()
+	packet := &media.Outgoing{SequenceNumber: 7, Timestamp: 90_000, SendTime: 0x010203, Marker: true, Payload: []byte("payload")}
+	must(t, d.ResendRTP(batch, packet))
+	must(t, d.WritePadding(batch, packet, 255))
+	must(t, d.WritePadding(batch, packet, 3))
+	must(t, d.ResendRTP(batch, packet))
+	batch.Flush()
+	for i, packet := range opened(t, peer, *sent) {
+		if packet.SSRC != d.rtxSSRC || packet.PayloadType != 97 || packet.SequenceNumber != uint16(i) || packet.Timestamp != 90_000 ||
+			!bytes.Equal(packet.GetExtension(2), []byte{1, 2, 3}) {
+			t.Errorf("packet %d is %v", i, packet)
+		}
+		if size := []byte{0, 255, 3, 0}[i]; packet.PaddingSize != size || size != 0 && (len(packet.Payload) != 0 || packet.Marker) {
+			t.Errorf("packet %d has %d bytes of padding, want %d, and the payload %q", i, packet.PaddingSize, size, packet.Payload)
+		}
+	}
+}
+
+// Who is not told when packets leave has no use for padding.
+func TestNoPaddingWithoutSendTimes(t *testing.T) {
+	_, d := timed(t, func(answer string) string { return strings.ReplaceAll(answer, "abs-send-time", "something") })
+	batch, sent := collect()
+	if err := d.WritePadding(batch, &media.Outgoing{}, 255); !errors.Is(err, ErrNotBound) {
+		t.Error(err)
+	}
+	if batch.Flush(); len(*sent) != 0 {
+		t.Errorf("%d packets left", len(*sent))
 	}
 }

@@ -1,0 +1,51 @@
+package fanout_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+)
+
+// Padding goes out beside a stream that flows, as much as was asked for and not too much at once, and uses no number of the
+// stream's up.
+func TestPad(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	e := track.AddEdge(sink, forwarding.Unnegotiated)
+	nothing := func(why string) {
+		t.Helper()
+		if padded := e.Pad(batch(), 1000); padded != 0 || sink.padding != 0 {
+			t.Errorf("%d bytes of padding to one who %s", padded, why)
+		}
+	}
+	nothing("is not there yet")
+	fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+	nothing("waits for a keyframe")
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
+	if padded := e.Pad(batch(), 1000); padded != 1020 || sink.padding != 1020 {
+		t.Errorf("%d and %d bytes of padding, want those that are nearest to 1000", padded, sink.padding)
+	}
+	if padded := e.Pad(batch(), 1<<30); padded > 10_000 {
+		t.Errorf("%d bytes of padding at once", padded)
+	}
+	if padded := track.Counters().Padding.Load(); padded != uint64(sink.padding) {
+		t.Errorf("%d bytes of padding are counted, and there were %d", padded, sink.padding)
+	}
+	track.ReceiveRTP(batch(), []media.Received{packet(2, "x", true)})
+	numbers := wantBytes(t, sink, "Kx")
+	wantContiguous(t, numbers)
+
+	sink.padding = 0
+	fanout.Apply([]fanout.Change{pause(e)})
+	nothing("is paused")
+	fanout.Apply([]fanout.Change{resume(e)})
+	nothing("has not resumed yet")
+	track.ReceiveRTP(batch(), []media.Received{packet(3, "K", true)})
+	sink.err = errors.New("no retransmission stream")
+	nothing("cannot be sent any")
+	sink.err = nil
+	e.Remove()
+	nothing("has left")
+}
