@@ -57,6 +57,9 @@ type Sight struct {
 	Wanted, Sent int
 	// Said is Reported.Said.
 	Said int
+	// Unpadded tells that there is nothing that padding could go beside. Then what is wanted
+	// is its own probe.
+	Unpadded bool
 	// Congested tells that what is sent, padding included, is too much.
 	Congested bool
 }
@@ -67,7 +70,7 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	switch {
 	case sight.Congested:
 		p.fail(now)
-	case p.state == settling && !now.Before(p.until) && !p.risen(sight.Said):
+	case p.state == settling && !now.Before(p.until) && !sight.Unpadded && !p.risen(sight.Said):
 		p.fail(now)
 	case p.state == settling && !now.Before(p.until):
 		p.state, p.until, p.proved = resting, now, now
@@ -87,6 +90,10 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	if p.state == resting && !now.Before(p.until) {
 		p.state, p.until = probing, now.Add(probeFor)
 		p.target, p.said = max(int(float64(wanted)*probeMargin), sent+minPadding), sight.Said
+	}
+	if p.state == probing && sight.Unpadded {
+		p.padding = 0
+		return Probe{Next: p.until}
 	}
 	if p.state == probing {
 		p.padding = max(0, p.target-sent)

@@ -108,6 +108,20 @@ func TestRelapse(t *testing.T) {
 	}
 }
 
+// Where padding cannot go out, what is wanted is tried by itself, at the same pace.
+func TestUnpadded(t *testing.T) {
+	var p Prober
+	p.Look(Sight{Wanted: 150_000, Congested: true}, start)
+	now := start
+	begins, _, proved := run(&p, start, time.Minute, func(t time.Time, _ time.Duration) Sight {
+		now = t
+		return Sight{Wanted: 150_000, Said: 30_000, Unpadded: true}
+	})
+	if took := now.Sub(start); len(begins) != 0 || proved < 150_000 || took < firstWait || took > firstWait+2*time.Second {
+		t.Errorf("%d probes; after %v, %d bit/s are to be tried", len(begins), took, proved)
+	}
+}
+
 // Who has all that it wants is not probed, and needs no timer.
 func TestNothingToProbe(t *testing.T) {
 	var p Prober

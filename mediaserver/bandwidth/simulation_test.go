@@ -121,7 +121,7 @@ func (s *simulation) step(now time.Time) {
 	}
 	congested := s.reported.Look(sent, s.prober.Padding(), now)
 	wanted := s.allocate()
-	s.probe = s.prober.Look(Sight{wanted, sent, s.reported.Said(), congested}, now)
+	s.probe = s.prober.Look(Sight{Wanted: wanted, Sent: sent, Said: s.reported.Said(), Congested: congested}, now)
 	if s.probe.Proved > 0 {
 		s.reported.Prove(s.probe.Proved)
 		s.allocate()

@@ -145,6 +145,7 @@ func (ch *channel) remove(gone ...*member) {
 	)
 	for _, m := range gone {
 		delete(ch.byID, m.id())
+		m.supply.end()
 		ch.metrics.connections.Dec()
 		ch.note(arrival{id: m.id(), left: true})
 		for _, e := range m.edges() {
@@ -217,6 +218,9 @@ func (ch *channel) link(receiver, sender *member) {
 	if err := e.negotiate(sender.sends&receiver.wants, ch.holds(time.Now()), ch.log); err != nil {
 		ch.log.Error("dismissing a receiver that cannot be offered a stream", "connection", receiver.id(), "error", err)
 		receiver.client.Close(signaling.CodeError, signaling.ReasonInternalError)
+	}
+	if receiver.supply.isLimited() {
+		fence(ch.divide(receiver, time.Now()), ch.holding)
 	}
 	e.tell(ch.id)
 }

@@ -22,6 +22,8 @@ type edge struct {
 	// rejected are the kinds that the receiver does not take, since it rejects the
 	// sender's codec; rejectionTold is what it was last told of that.
 	rejected, rejectionTold matching.Kinds
+	// video is what its video gets of what the receiver can be sent.
+	video part
 	// withheld is what the table wants, told what the receiver was last told.
 	withheld, told matching.Withheld
 }
@@ -74,11 +76,21 @@ func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream,
 	}
 	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
 	if kind == media.Video {
+		e.video = part{}
 		e.choose(forward)
 	}
 	downlink.Attach(&feedback{Edge: forward})
 
 	return &stream{downlink: downlink, forward: forward, withheld: withheld}, nil
+}
+
+// highest is the highest of the sender's layers that the receiver asks for.
+func (e *edge) highest() media.Layer {
+	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 {
+		return media.Layer(layer)
+	}
+
+	return media.MaxLayers - 1
 }
 
 // reject ends the streams of formats that the receiver has rejected.
@@ -104,6 +116,9 @@ func (e *edge) reasons(kind media.Kind, hold bool) forwarding.Reasons {
 	}
 	if kind == media.Video && e.rid() == signaling.RIDNone {
 		reasons |= e.unwanted()
+	}
+	if kind == media.Video && e.video.short {
+		reasons |= forwarding.Bandwidth
 	}
 
 	return reasons
@@ -134,9 +149,10 @@ func (e *edge) unwanted() forwarding.Reasons {
 	}
 }
 
-// choose has video go on in the size that the receiver asks for.
+// choose has video go on in the size that the receiver asks for. What a receiver gets of
+// whom not everything can be sent, divide chooses.
 func (e *edge) choose(video *fanout.Edge) {
-	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 {
+	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 && !e.receiver.supply.isLimited() {
 		video.Choose(media.Layer(layer))
 	}
 }

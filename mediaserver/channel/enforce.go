@@ -70,7 +70,7 @@ func (ch *channel) step(changes matching.Changes) bool {
 		ch.holding = holding
 		edges = ch.allEdges()
 	}
-	fence(edges, ch.holding)
+	fence(append(ch.divideAmong(edges, now), edges...), ch.holding)
 
 	for _, e := range edges {
 		e.tell(ch.id)

@@ -19,7 +19,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// member is a connection in its channel. connection, client, peer, created, tracks,
+// member is a connection in its channel. connection, client, peer, created, supply, tracks,
 // formats and wants never change; the channel's mutex guards the rest.
 type member struct {
 	connection *forwardingv1.Connection
@@ -28,6 +28,8 @@ type member struct {
 	peer       *rtc.Peer
 	// created is when the connection was, by a clock that nobody sets.
 	created time.Time
+	// supply is how much it can be sent.
+	supply *supply
 	// tracks are the streams that the member's role lets it send, formats what each
 	// is in.
 	tracks  map[media.Kind]*fanout.Track
@@ -110,7 +112,9 @@ func (m *member) edges() []*edge {
 // connect makes the member's tracks and its peer connection, whose events go to
 // events.
 func (m *member) connect(engine *rtc.Engine, events events, metrics *metrics, log *slog.Logger) error {
+	m.supply = &supply{look: events.supplyChanged}
 	config := rtc.PeerConfig{
+		Reports:             m.supply,
 		OnConnected:         events.mediaConnected,
 		OnClosed:            events.mediaClosed,
 		OnNegotiationNeeded: m.client.Renegotiate,
@@ -149,6 +153,7 @@ func opusOf(audio *signaling.Media) codecs.OpusParameters {
 type events interface {
 	mediaConnected()
 	mediaClosed(error)
+	supplyChanged()
 }
 
 // uplink makes the track of what the client asked to send of one kind; nil: nothing.

@@ -12,6 +12,8 @@ type metrics struct {
 	connections  prometheus.Gauge
 	withoutTable *prometheus.CounterVec
 	focusChanges prometheus.Counter
+	congestions  prometheus.Counter
+	probesProved prometheus.Counter
 	fanout       *fanout.Counters
 }
 
@@ -29,9 +31,17 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "nagi_channel_focus_changes_total",
 			Help: "Senders that came into focus in a spotlight channel, or went out of it.",
 		}),
+		congestions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_channel_congestions_total",
+			Help: "Times that a receiver told that what it is sent is too much.",
+		}),
+		probesProved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_channel_probes_proved_total",
+			Help: "Probes that have shown that a receiver can be sent more.",
+		}),
 		fanout: &fanout.Counters{},
 	}
-	registerer.MustRegister(m.connections, m.withoutTable, m.focusChanges)
+	registerer.MustRegister(m.connections, m.withoutTable, m.focusChanges, m.congestions, m.probesProved)
 	for _, counter := range fanoutCounters(m.fanout) {
 		registerer.MustRegister(counter)
 	}

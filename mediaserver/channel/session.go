@@ -99,6 +99,14 @@ func (s *session) mediaConnected() {
 	s.channel.connected(s.member)
 }
 
+// supplyChanged has what the member can be sent divided anew.
+func (s *session) supplyChanged() {
+	s.channel.mu.Lock()
+	defer s.channel.mu.Unlock()
+
+	s.channel.lookAtSupply(s.member)
+}
+
 // mediaClosed ends the signalling of a client whose transport is gone, or brings
 // nothing that can be used; Leave follows from there.
 func (s *session) mediaClosed(err error) {

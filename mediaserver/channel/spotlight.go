@@ -160,7 +160,7 @@ func (ch *channel) refocus() {
 			edges = append(edges, e)
 		}
 	}
-	fence(edges, ch.holding)
+	fence(append(ch.divideAmong(edges, time.Now()), edges...), ch.holding)
 	for _, m := range changed {
 		ch.tellFocus(m)
 	}

@@ -28,6 +28,8 @@ const (
 	// Unfocused: the channel is a spotlight channel, and what is withheld is for who is in
 	// focus, or speaks.
 	Unfocused
+	// Bandwidth: the receiver cannot be sent even the lowest of the sender's layers.
+	Bandwidth
 )
 
 // Promised are the reasons that somebody relies on: once these are in force, no packet

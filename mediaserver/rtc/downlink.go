@@ -188,6 +188,13 @@ func (d *Downlink) WritePadding(batch *udp.Batch, packet *media.Outgoing, size u
 	return d.sealAgain(batch, b, &padding, false)
 }
 
+// TakesPadding tells whether WritePadding can send any.
+func (d *Downlink) TakesPadding() bool {
+	b := d.binding.Load()
+
+	return b != nil && b.rtx.sendTime != 0
+}
+
 // sealAgain seals a packet into the RTX stream, whose numbers are given as they leave.
 func (d *Downlink) sealAgain(batch *udp.Batch, b *binding, packet *media.Outgoing, retransmission bool) error {
 	if b.rtx.context == nil {

@@ -130,6 +130,9 @@ func TestPaddingOnTheRetransmissionStream(t *testing.T) {
 	peer, d := timed(t, func(answer string) string { return answer })
 	batch, sent := collect()
 	packet := &media.Outgoing{SequenceNumber: 7, Timestamp: 90_000, SendTime: 0x010203, Marker: true, Payload: []byte("payload")}
+	if !d.TakesPadding() {
+		t.Error("it is said to take no padding")
+	}
 	must(t, d.ResendRTP(batch, packet))
 	must(t, d.WritePadding(batch, packet, 255))
 	must(t, d.WritePadding(batch, packet, 3))
@@ -150,6 +153,9 @@ func TestPaddingOnTheRetransmissionStream(t *testing.T) {
 func TestNoPaddingWithoutSendTimes(t *testing.T) {
 	_, d := timed(t, func(answer string) string { return strings.ReplaceAll(answer, "abs-send-time", "something") })
 	batch, sent := collect()
+	if d.TakesPadding() {
+		t.Error("it is said to take padding")
+	}
 	if err := d.WritePadding(batch, &media.Outgoing{}, 255); !errors.Is(err, ErrNotBound) {
 		t.Error(err)
 	}

@@ -1,0 +1,123 @@
+package channel
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nagi-rtc/nagi/mediaserver/bandwidth"
+	"github.com/nagi-rtc/nagi/mediaserver/rtc"
+)
+
+var _ rtc.Reports = (*supply)(nil)
+
+// supply is how much one receiver can be sent, by what its client says. It has a timer only
+// while there is something to find out or to wait for.
+type supply struct {
+	// look has the channel look at it.
+	look func()
+
+	mu       sync.Mutex // a leaf: readers take it; guards all that follows
+	reported bandwidth.Reported
+	prober   bandwidth.Prober
+	timer    *time.Timer
+	due      time.Time // when look is called next; zero: it is not
+	ended    bool
+	padded   time.Time // when padding was sent last
+}
+
+// ReceiveREMB takes in what the client holds to be possible, in bit/s.
+func (s *supply) ReceiveREMB(bitsPerSecond float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reported.ReceiveREMB(bitsPerSecond) {
+		s.wake(time.Now())
+	}
+}
+
+// ReceiveLoss takes in how many packets were lost of those that should have come.
+func (s *supply) ReceiveLoss(lost, expected int, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reported.ReceiveLoss(lost, expected, now) {
+		s.wake(now)
+	}
+}
+
+// ReceiveRoundTrip takes in how long a round trip took.
+func (s *supply) ReceiveRoundTrip(took time.Duration, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reported.ReceiveRoundTrip(took, now) {
+		s.wake(now)
+	}
+}
+
+// wake has look called at a time, unless it is called before. Call with mu held.
+func (s *supply) wake(at time.Time) {
+	if s.ended || !s.due.IsZero() && !at.Before(s.due) {
+		return
+	}
+	s.due = at
+	if s.timer == nil {
+		s.timer = time.AfterFunc(time.Until(at), s.look)
+	} else {
+		s.timer.Reset(time.Until(at))
+	}
+}
+
+// end has look called no more.
+func (s *supply) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// isLimited tells whether anything has told of a limit.
+func (s *supply) isLimited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, limited := s.reported.Estimate()
+
+	return limited
+}
+
+// measure draws the conclusions from what the client has said, given what it is sent, in bit/s.
+func (s *supply) measure(sent int, now time.Time) (estimate int, limited, congested bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = time.Time{}
+	congested = s.reported.Look(sent, s.prober.Padding(), now)
+	estimate, limited = s.reported.Estimate()
+
+	return estimate, limited, congested
+}
+
+// probe goes on with finding out whether there is more, and has look called in time; next, where it is not zero, is another
+// time for that. It gives how many bytes of padding are to be sent now, and whether a probe has proved that there is more.
+func (s *supply) probe(sight bandwidth.Sight, next, now time.Time) (padding int, proved bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sight.Said = s.reported.Said()
+	probe := s.prober.Look(sight, now)
+	if probe.Proved > 0 {
+		s.reported.Prove(probe.Proved)
+	}
+	for _, at := range []time.Time{probe.Next, next} {
+		if !at.IsZero() {
+			s.wake(at)
+		}
+	}
+	if probe.Padding > 0 {
+		since := min(now.Sub(s.padded), maxPadGap)
+		s.padded = now
+		padding = int(float64(probe.Padding) / 8 * since.Seconds())
+	}
+
+	return padding, probe.Proved > 0
+}
+
+// maxPadGap is for how long padding is made up at once: after a hold-up there is no flood.
+const maxPadGap = 40 * time.Millisecond

@@ -1,0 +1,188 @@
+package channel
+
+import (
+	"testing"
+	"time"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/allocation"
+	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
+	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/tables"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
+)
+
+// sendLayers has a sender's packets of each layer arrive, which take 150, 450 and 1,200 kbit/s for each of its receivers.
+func sendLayers(a *answering, layers ...media.Layer) {
+	m := a.session.member
+	for _, layer := range layers {
+		m.tracks[media.Video].ReceiveRTP(udp.NewBatch(0, nil), []media.Received{{
+			SequenceNumber: 1 << 17, SSRC: 1 + uint32(layer), Layer: layer, Marker: true, Payload: []byte{0x10, 0, 0, 0},
+		}})
+	}
+	ch := a.session.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, e := range m.outgoing {
+		e.video.rates = [...]int{150_000, 450_000, 1_200_000}
+	}
+}
+
+// limit has a receiver say how much is possible, after it was sent too much.
+func limit(a *answering, bitsPerSecond float64) {
+	s := a.session.member.supply
+	s.mu.Lock()
+	s.reported.ReceiveREMB(2 * bitsPerSecond)
+	s.reported.Look(1<<30, 0, time.Now())
+	s.reported.ReceiveREMB(bitsPerSecond)
+	s.reported.Look(1<<30, 0, time.Now())
+	s.mu.Unlock()
+	a.session.supplyChanged()
+}
+
+// shares are what a receiver gets of senders' video: a layer, or -1 for what is withheld for want of bandwidth.
+func shares(receiver *answering, senders ...*answering) (shares []int) {
+	ch := receiver.session.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, sender := range senders {
+		e := receiver.session.member.incoming[sender.session.member]
+		layer, has := e.video.share.Layer()
+		if !has {
+			layer = 0
+		}
+		share := int(layer)
+		if e.streams[media.Video].withheld&forwarding.Bandwidth != 0 {
+			share = -1
+		}
+		shares = append(shares, share)
+	}
+
+	return shares
+}
+
+func wantShares(t *testing.T, what string, got []int, want ...int) {
+	t.Helper()
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%s: layers %v, want %v", what, got, want)
+
+			return
+		}
+	}
+}
+
+// Who has little room gets the smallest pictures, or not all of them; nobody else notices.
+func TestSupplyIsDivided(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	first := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	second := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver, other := joinAs(t, registry, "recvonly", "", ""), joinAs(t, registry, "recvonly", "", "")
+	small := joinAs(t, registry, "recvonly", `,"simulcast":true,"simulcast_rid":"r0"`, "")
+	for _, sender := range []*answering{first, second} {
+		sendLayers(sender, 0, 1, 2)
+	}
+	limit(receiver, 700_000)
+	wantShares(t, "700 kbit/s", shares(receiver, first, second), 1, 0)
+	limit(receiver, 400_000)
+	wantShares(t, "400 kbit/s", shares(receiver, first, second), 0, 0)
+	limit(receiver, 200_000)
+	wantShares(t, "200 kbit/s", shares(receiver, first, second), 0, -1)
+	limit(small, 4_000_000)
+	wantShares(t, "no more than is wanted", shares(small, first, second), 0, 0)
+	for _, sender := range []*answering{first, second} {
+		e := other.session.member.incoming[sender.session.member]
+		if e.video != (part{rates: e.video.rates}) || e.streams[media.Video].withheld != 0 {
+			t.Errorf("the other receiver gets %+v", e.video)
+		}
+	}
+}
+
+// A pause stands above all this: what is paused is no demand, so that the others get more, is told to be paused and not to
+// be short, and resumes with what there is then, in the same step.
+func TestPausesAndSupply(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	first := joinAs(t, registry, "sendonly", `,"simulcast":true,"client_id":"first"`, "")
+	second := joinAs(t, registry, "sendonly", `,"simulcast":true,"client_id":"second"`, "")
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	for _, sender := range []*answering{first, second} {
+		sendLayers(sender, 0, 1, 2)
+	}
+	limit(receiver, 200_000)
+	wantShares(t, "before", shares(receiver, first, second), 0, -1)
+
+	pause := &forwardingv1.Pause{
+		Uid: "1", Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
+		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}},
+		Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{"first"}}}},
+	}
+	sum := pause.Sum()
+	pause.Digest = sum[:]
+	instance := receiver.session.channel.instance
+	registry.Apply(tables.Table{ChannelID: "sora", Instance: instance, Version: 1, Whole: true, Set: []*forwardingv1.Pause{pause}})
+	e := receiver.session.member.incoming[first.session.member]
+	if got := e.streams[media.Video].withheld; got != forwarding.Paused {
+		t.Errorf("what is paused is withheld for %b", got)
+	}
+	ch := receiver.session.channel
+	ch.mu.Lock()
+	receiver.session.member.incoming[second.session.member].video.since = time.Time{} // It has been short for long.
+	ch.mu.Unlock()
+	receiver.session.supplyChanged()
+	wantShares(t, "the first is paused", shares(receiver, second), 0)
+
+	registry.Apply(tables.Table{ChannelID: "sora", Instance: instance, Version: 2, Whole: true})
+	if got := e.streams[media.Video].withheld; got != forwarding.Bandwidth && got != 0 {
+		t.Errorf("what has resumed is withheld for %b", got)
+	}
+	total := 0
+	for _, share := range shares(receiver, first, second) {
+		if share > 0 {
+			t.Errorf("layer %d is more than there is room for", share)
+		}
+		if share == 0 {
+			total++
+		}
+	}
+	if total != 1 {
+		t.Errorf("%d pictures are sent after the resume, there is room for one", total)
+	}
+}
+
+// Who comes to a receiver with little room gets no more than is left.
+func TestNewcomersAndSupply(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	first := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	sendLayers(first, 0, 1, 2)
+	limit(receiver, 400_000)
+	second := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver.renegotiate(t)
+	wantShares(t, "before anything comes of it", shares(receiver, first, second), 0, 0)
+	sendLayers(second, 0, 1, 2)
+	receiver.session.supplyChanged()
+	wantShares(t, "then", shares(receiver, first, second), 0, 0)
+	if got := receiver.session.member.incoming[second.session.member].video.share; got != allocation.ShareOf(0) {
+		t.Errorf("the newcomer gets %+v", got)
+	}
+}
+
+// Silence limits nothing and starts no timer; what a client says after it has left does neither.
+func TestSupplyWithoutLimit(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	sender := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	sendLayers(sender, 0, 1, 2)
+	receiver.session.supplyChanged()
+	s := receiver.session.member.supply
+	s.ReceiveLoss(1, 100, time.Now())
+	s.ReceiveRoundTrip(time.Second, time.Now())
+	if s.isLimited() || s.timer != nil {
+		t.Error("there is a limit, or a timer")
+	}
+	receiver.session.Leave("over")
+	s.ReceiveREMB(1000)
+	if s.timer != nil {
+		t.Error("there is a timer after the client has left")
+	}
+}
