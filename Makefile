@@ -60,6 +60,10 @@ flake: ## Run tests 20 times at low priority beside load (FLAKE='-n 100 -run Tes
 e2e-browser: build controlplane ## Test with Chromium, Firefox, sora-js-sdk and HTTPie (installs them: root, Debian).
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
 
+.PHONY: bench-network
+bench-network: build controlplane ## Measure what a browser sees on a narrow way and on a lossy one: JSON lines, 10 minutes (RUNS=1).
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && TAGS=network RUN=TestNetwork TIMEOUT=30m hack/e2e/browser/run.sh
+
 .PHONY: e2e-browser-all
 e2e-browser-all: ## The same with all pairs of clients, not some of each kind: about 30 minutes.
 	@TAGS=all TIMEOUT=60m $(MAKE) e2e-browser

@@ -8,7 +8,7 @@ import (
 const (
 	// fall is by how much of a receiver's last estimate its next one is lower, at least, when
 	// the receiver has seen a queue grow: libwebrtc tells of such a fall at once, and takes
-	// 15 % off what arrives.
+	// 15 % off what arrives. In a probe any fall will do: the estimate may be low already.
 	fall = 0.03
 	// shortfall is how far a receiver's first estimate is below what it is sent if it has seen
 	// a queue grow before. Without, it is what arrived.
@@ -52,6 +52,7 @@ type Reported struct {
 	estimate float64
 
 	said          float64 // by REMB; 0: nothing
+	probed        bool    // a probe was under way at the last look
 	first, fell   bool    // that was the first one, or one lower than before, since the last look
 	grown         float64 // how many times what it said before, since the last look; 0: it said nothing
 	lost          float64
@@ -69,7 +70,7 @@ func (r *Reported) ReceiveREMB(bitsPerSecond float64) (due bool) {
 	}
 	bitsPerSecond = min(bitsPerSecond, maxEstimate)
 	r.first = r.first || r.said == 0
-	r.fell = r.fell || bitsPerSecond < r.said*(1-fall)
+	r.fell = r.fell || bitsPerSecond < r.said*(1-fall) || r.probed && bitsPerSecond < r.said
 	if r.said > 0 {
 		r.grown = max(r.grown, 1) * bitsPerSecond / r.said
 	}
@@ -102,6 +103,9 @@ func (r *Reported) flooded() bool {
 // has not become too much.
 func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 	rate, before := float64(sent+padding), r.estimate
+	if r.probed = padding > 0; r.probed {
+		r.trips.probed(now)
+	}
 	if !r.limited {
 		before = math.Inf(1)
 	}

@@ -205,6 +205,36 @@ func roundTrips(r *Reported, now time.Time, each ...time.Duration) (congested in
 	return congested, now
 }
 
+// In a probe any fall tells that it is too much, and nothing that flowed before has become too much by it; nor has it by
+// the probe's queue, of which round trips tell later.
+func TestProbeThatIsTooMuch(t *testing.T) {
+	var r Reported
+	r.ReceiveREMB(300_000)
+	r.Look(600_000, 0, start)
+	r.ReceiveREMB(250_000)
+	r.Look(200_000, 0, start)
+	r.ReceiveREMB(249_000)
+	if r.Look(200_000, 0, start) {
+		t.Error("a small fall is too much without any probe")
+	}
+	before, _ := r.Estimate()
+	r.Look(200_000, 300_000, start)
+	if due := r.ReceiveREMB(247_000); !due || !r.Look(200_000, 300_000, start) {
+		t.Error("a small fall in a probe is not noticed")
+	}
+	if estimate, _ := r.Estimate(); estimate < 200_000 || estimate > before {
+		t.Errorf("%d bit/s after a probe that was too much, %d before it", estimate, before)
+	}
+	r.ReceiveRoundTrip(100*time.Millisecond, start)
+	n, now := roundTrips(&r, start, 350*time.Millisecond)
+	if n != 0 {
+		t.Error("the probe's queue is taken for one that stands")
+	}
+	if n, _ = roundTrips(&r, now.Add(settled), 350*time.Millisecond, 350*time.Millisecond); n != 1 {
+		t.Error("a queue that stands still is not noticed any more")
+	}
+}
+
 func TestStandingQueue(t *testing.T) {
 	const ms = time.Millisecond
 	var r Reported

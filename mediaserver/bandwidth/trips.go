@@ -8,7 +8,11 @@ type trips struct {
 	longSince time.Time     // zero: the last was not long
 	cut       time.Time     // when a queue was seen to stand full last
 	full      bool          // a queue is, since the last look
+	quiet     time.Time     // until then long ones are of a probe's queue
 }
+
+// probed notes that a probe may have made a queue now. What tells of it comes a while later.
+func (t *trips) probed(now time.Time) { t.longSince, t.quiet = time.Time{}, now.Add(settled) }
 
 // ReceiveRoundTrip takes in how long a round trip took, and tells whether a look is due.
 func (r *Reported) ReceiveRoundTrip(took time.Duration, now time.Time) (due bool) {
@@ -21,6 +25,9 @@ func (r *Reported) ReceiveRoundTrip(took time.Duration, now time.Time) (due bool
 	}
 	if took < t.shortest+standing {
 		t.longSince = time.Time{}
+		return false
+	}
+	if now.Before(t.quiet) {
 		return false
 	}
 	if t.longSince.IsZero() {
