@@ -21,6 +21,10 @@ const (
 	// hold is how long a picture has a layer, or none, before it gets a higher one: two
 	// changes in a shorter time are seen as flicker, and each costs a keyframe.
 	hold = 2 * time.Second
+	// overdraft is how much more than the estimate all lowest layers may take: receivers put
+	// their estimate at 85 % of what arrives whenever they think that it was too much, and
+	// where they are wrong nobody should vanish.
+	overdraft = 1.2
 	// floor is how many times the estimate the first picture's lowest layer may take all the
 	// same: an estimate may be wrong, a bad picture is better than none, and without any
 	// picture hardly anything tells of the way.
@@ -82,8 +86,7 @@ func Divide(estimate, audio int, demands []Demand, now time.Time) Result {
 			if rises {
 				needed = audio + int(float64(total-audio)*headroom)
 			}
-			first := rung == 0 && r.Spent == audio && total-audio <= floor*(estimate-audio)
-			if needed > estimate && !first {
+			if needed > room(estimate, audio, rung, r.Spent == audio) {
 				r.Wanted = max(needed, estimate+1)
 				return r
 			}
@@ -91,6 +94,19 @@ func Divide(estimate, audio int, demands []Demand, now time.Time) Result {
 		}
 	}
 	return r
+}
+
+// room is how much may be spent in a round; first: nothing is yet but for audio.
+func room(estimate, audio, rung int, first bool) int {
+	left := max(0, estimate-audio)
+	switch {
+	case rung > 0:
+		return estimate
+	case first:
+		return audio + floor*left
+	default:
+		return audio + int(overdraft*float64(left))
+	}
 }
 
 // step is one demand's next layer.

@@ -62,6 +62,8 @@ func TestDivide(t *testing.T) {
 		"below the floor":                 {60_000, 0, []Demand{three}, []int{-1}, 165_000},
 		"audio takes it all":              {60_000, 80_000, []Demand{three}, []int{-1}, 80_000 + 165_000},
 		"a big one does not hide others":  {500_000, 0, []Demand{plain(2_000_000), three, three}, []int{-1, 0, 0}, 2_530_000},
+		"no more than a fifth":            {370_000, 0, []Demand{three, three, three}, []int{0, 0, -1}, 495_000},
+		"wrong by 15 %":                   {1_020_000, 0, []Demand{gets(plain(400_000), 0), gets(plain(400_000), 0), gets(plain(400_000), 0)}, []int{0, 0, 0}, 0},
 		"of equals the one that is seen":  {600_000, 0, []Demand{gets(plain(500_000), -1), gets(plain(450_000), -1), gets(plain(520_000), 0)}, []int{-1, -1, 0}, 1_067_000},
 		"not above the chosen one":        {5_000_000, 0, []Demand{chosen(three, 0), chosen(three, 1)}, []int{0, 1}, 0},
 		"a layer that is not there":       {5_000_000, 0, []Demand{there(three, 0, 2)}, []int{2}, 0},
@@ -115,8 +117,8 @@ func anyone(random *rand.Rand) []Demand {
 	return demands
 }
 
-// With more there is never less of anything; nothing is beyond the estimate but audio and
-// the floor; no picture is higher than chosen; none has a second layer while another that
+// With more there is never less of anything; nothing is beyond the estimate but audio, and
+// lowest layers by the overdraft and the floor; no picture is higher than chosen; none has a second layer while another that
 // may rise has none; and it is always the same.
 func TestDivideProperties(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 5))
@@ -146,7 +148,7 @@ func TestDivideProperties(t *testing.T) {
 }
 
 func check(r Result, estimate, audio int, demands []Demand) error {
-	spent, seen := audio, 0
+	spent, seen, higher := audio, 0, false
 	for i, share := range r.Shares {
 		layer, ok := share.Layer()
 		if !ok {
@@ -155,6 +157,7 @@ func check(r Result, estimate, audio int, demands []Demand) error {
 		seen++
 		spent += demands[i].Rates[layer]
 		lowest, _ := demands[i].Layers.Nearest(0)
+		higher = higher || layer != lowest
 		switch {
 		case !demands[i].Layers.Has(layer):
 			return fmt.Errorf("demand %d gets layer %d, which is not there", i, layer)
@@ -171,7 +174,9 @@ func check(r Result, estimate, audio int, demands []Demand) error {
 	switch {
 	case spent != r.Spent:
 		return fmt.Errorf("%d is said to be spent, and it is %d", r.Spent, spent)
-	case spent > max(estimate, audio) && (seen != 1 || spent-audio > floor*(estimate-audio)):
+	case spent > max(estimate, audio) && seen == 1 && spent-audio > floor*(estimate-audio),
+		spent > max(estimate, audio) && seen > 1 && float64(spent-audio) > overdraft*float64(estimate-audio),
+		spent > max(estimate, audio) && higher:
 		return fmt.Errorf("%d is spent, %d on audio", spent, audio)
 	}
 	return nil

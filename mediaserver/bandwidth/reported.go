@@ -11,8 +11,8 @@ const (
 	// 15 % off what arrives. In a probe any fall will do: the estimate may be low already.
 	fall = 0.03
 	// shortfall is how far a receiver's first estimate is below what it is sent if it has seen
-	// a queue grow before. Without, it is what arrived.
-	shortfall = 0.1
+	// a queue grow before. Without, it is what arrived, give or take who has just come.
+	shortfall = 0.25
 	// tolerated is the share of lost packets that is no sign of a queue that is full:
 	// libwebrtc's, whose loss-based controller lowers the rate above a tenth.
 	tolerated = 0.1

@@ -186,3 +186,23 @@ func TestSupplyWithoutLimit(t *testing.T) {
 		t.Error("there is a timer after the client has left")
 	}
 }
+
+// Focus decides what is wanted, and supply how much of that is sent: who is out of focus gets no more than the small picture
+// though there is room, and who comes into focus no more than there is room for.
+func TestFocusAndSupply(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	spotlight := `,"simulcast":true,"spotlight":true,"spotlight_number":1,"spotlight_focus_rid":"r2","spotlight_unfocus_rid":"r0"`
+	first := joinAs(t, registry, "sendonly", spotlight, "")
+	second := joinAs(t, registry, "sendonly", spotlight, "")
+	receiver := joinAs(t, registry, "recvonly", spotlight, "")
+	for _, sender := range []*answering{first, second} {
+		sendLayers(sender, 0, 1, 2)
+	}
+	first.session.member.focused = true
+	limit(receiver, 5_000_000)
+	wantShares(t, "the first is in focus", shares(receiver, first, second), 2, 0)
+	limit(receiver, 800_000)
+	wantShares(t, "with less room", shares(receiver, first, second), 1, 0)
+	limit(receiver, 400_000)
+	wantShares(t, "with little room", shares(receiver, first, second), 0, 0)
+}
