@@ -42,6 +42,10 @@ func plain(rate int) Demand {
 	return Demand{Layers: media.LayersOf(0), Chosen: 2, Rates: [...]int{rate, 0, 0}}
 }
 
+func seen(rate int) Demand { return gets(plain(rate), 0) }
+
+func hidden(rate int) Demand { return gets(plain(rate), -1) }
+
 func TestDivide(t *testing.T) {
 	for name, test := range map[string]struct {
 		estimate, audio int
@@ -63,8 +67,8 @@ func TestDivide(t *testing.T) {
 		"audio takes it all":              {60_000, 80_000, []Demand{three}, []int{-1}, 80_000 + 165_000},
 		"a big one does not hide others":  {500_000, 0, []Demand{plain(2_000_000), three, three}, []int{-1, 0, 0}, 2_530_000},
 		"no more than a fifth":            {370_000, 0, []Demand{three, three, three}, []int{0, 0, -1}, 495_000},
-		"wrong by 15 %":                   {1_020_000, 0, []Demand{gets(plain(400_000), 0), gets(plain(400_000), 0), gets(plain(400_000), 0)}, []int{0, 0, 0}, 0},
-		"of equals the one that is seen":  {600_000, 0, []Demand{gets(plain(500_000), -1), gets(plain(450_000), -1), gets(plain(520_000), 0)}, []int{-1, -1, 0}, 1_067_000},
+		"wrong by 15 %":                   {1_020_000, 0, []Demand{seen(400_000), seen(400_000), seen(400_000)}, []int{0, 0, 0}, 0},
+		"of equals the one that is seen":  {600_000, 0, []Demand{hidden(500_000), hidden(450_000), seen(520_000)}, []int{-1, -1, 0}, 1_067_000},
 		"not above the chosen one":        {5_000_000, 0, []Demand{chosen(three, 0), chosen(three, 1)}, []int{0, 1}, 0},
 		"a layer that is not there":       {5_000_000, 0, []Demand{there(three, 0, 2)}, []int{2}, 0},
 		"nor does it fit":                 {700_000, 0, []Demand{there(three, 0, 2)}, []int{0}, 1_320_000},

@@ -205,8 +205,8 @@ func roundTrips(r *Reported, now time.Time, each ...time.Duration) (congested in
 	return congested, now
 }
 
-// In a probe any fall tells that it is too much, and nothing that flowed before has become too much by it; nor has it by
-// the probe's queue, of which round trips tell later.
+// In a probe any fall tells that it is too much, and nothing that flowed before has become
+// too much by it; nor has it by the probe's queue, of which round trips tell later.
 func TestProbeThatIsTooMuch(t *testing.T) {
 	var r Reported
 	r.ReceiveREMB(300_000)

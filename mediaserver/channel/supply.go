@@ -95,8 +95,9 @@ func (s *supply) measure(sent int, now time.Time) (estimate int, limited, conges
 	return estimate, limited, congested
 }
 
-// probe goes on with finding out whether there is more, and has look called in time; next, where it is not zero, is another
-// time for that. It gives how many bytes of padding are to be sent now, and whether a probe has proved that there is more.
+// probe goes on with finding out whether there is more, and has look called in time; next,
+// where it is not zero, is another time for that. It gives how many bytes of padding are to be
+// sent now, and whether a probe has proved that there is more.
 func (s *supply) probe(sight bandwidth.Sight, next, now time.Time) (padding int, proved bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

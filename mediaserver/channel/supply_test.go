@@ -12,7 +12,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// sendLayers has a sender's packets of each layer arrive, which take 150, 450 and 1,200 kbit/s for each of its receivers.
+// sendLayers has a sender's packets of each layer arrive, which take 150, 450 and 1,200
+// kbit/s for each of its receivers.
 func sendLayers(a *answering, layers ...media.Layer) {
 	m := a.session.member
 	for _, layer := range layers {
@@ -98,8 +99,9 @@ func TestSupplyIsDivided(t *testing.T) {
 	}
 }
 
-// A pause stands above all this: what is paused is no demand, so that the others get more, is told to be paused and not to
-// be short, and resumes with what there is then, in the same step.
+// A pause stands above all this: what is paused is no demand, so that the others get more,
+// is told to be paused and not to be short, and resumes with what there is then, in the same
+// step.
 func TestPausesAndSupply(t *testing.T) {
 	registry := newRegistry(t, 1, nil)
 	first := joinAs(t, registry, "sendonly", `,"simulcast":true,"client_id":"first"`, "")
@@ -114,12 +116,16 @@ func TestPausesAndSupply(t *testing.T) {
 	pause := &forwardingv1.Pause{
 		Uid: "1", Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
 		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}},
-		Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{"first"}}}},
+		Senders: &forwardingv1.Side{
+			Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{"first"}}},
+		},
 	}
 	sum := pause.Sum()
 	pause.Digest = sum[:]
 	instance := receiver.session.channel.instance
-	registry.Apply(tables.Table{ChannelID: "sora", Instance: instance, Version: 1, Whole: true, Set: []*forwardingv1.Pause{pause}})
+	registry.Apply(tables.Table{
+		ChannelID: "sora", Instance: instance, Version: 1, Whole: true, Set: []*forwardingv1.Pause{pause},
+	})
 	e := receiver.session.member.incoming[first.session.member]
 	if got := e.streams[media.Video].withheld; got != forwarding.Paused {
 		t.Errorf("what is paused is withheld for %b", got)
@@ -187,11 +193,13 @@ func TestSupplyWithoutLimit(t *testing.T) {
 	}
 }
 
-// Focus decides what is wanted, and supply how much of that is sent: who is out of focus gets no more than the small picture
-// though there is room, and who comes into focus no more than there is room for.
+// Focus decides what is wanted, and supply how much of that is sent: who is out of focus
+// gets no more than the small picture though there is room, and who comes into focus no more
+// than there is room for.
 func TestFocusAndSupply(t *testing.T) {
 	registry := newRegistry(t, 1, nil)
-	spotlight := `,"simulcast":true,"spotlight":true,"spotlight_number":1,"spotlight_focus_rid":"r2","spotlight_unfocus_rid":"r0"`
+	spotlight := `,"simulcast":true,"spotlight":true,"spotlight_number":1,` +
+		`"spotlight_focus_rid":"r2","spotlight_unfocus_rid":"r0"`
 	first := joinAs(t, registry, "sendonly", spotlight, "")
 	second := joinAs(t, registry, "sendonly", spotlight, "")
 	receiver := joinAs(t, registry, "recvonly", spotlight, "")

@@ -20,8 +20,8 @@ type Reports interface {
 // maxExpected is more packets than a stream has between two reports.
 const maxExpected = 1 << 16
 
-// reported is what is known of the reports about one stream, ours and the client's (RFC 3550 section 6.4.1). Of ours there
-// are two, for the client's may have crossed the second.
+// reported is what is known of the reports about one stream, ours and the client's (RFC 3550 section 6.4.1). Of ours
+// there are two, for the client's may have crossed the second.
 type reported struct {
 	left    [2]reportTime
 	highest uint32 // sequence number, in the client's last report

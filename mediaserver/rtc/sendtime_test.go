@@ -17,7 +17,8 @@ import (
 
 // timing makes a client know absoluteSendTime.
 func timing(t testing.TB, engine *webrtc.MediaEngine) {
-	must(t, engine.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: absoluteSendTime.uri}, webrtc.RTPCodecTypeVideo))
+	known := webrtc.RTPHeaderExtensionCapability{URI: absoluteSendTime.uri}
+	must(t, engine.RegisterHeaderExtension(known, webrtc.RTPCodecTypeVideo))
 }
 
 // opened are datagrams as the client opens them.

@@ -156,15 +156,16 @@ func (w *ways) down(p *passage, outside *net.UDPConn) {
 	}
 }
 
-// TestReceiverOnANarrowWay: who has little room gets a smaller picture, soon, with its sound, and the large one again once
-// there is room; another receiver of the same sender notices nothing.
+// TestReceiverOnANarrowWay: who has little room gets a smaller picture, soon, with its sound, and the large one again
+// once there is room; another receiver of the same sender notices nothing.
 func TestReceiverOnANarrowWay(t *testing.T) {
 	const channelID = "browser-narrow-receiver"
 	w := newWays(t)
 	signaling, media := startMediaServer(t, w.inside.LocalAddr().String())
 	w.serve(fmt.Sprint("127.0.0.1:", regexp.MustCompile(`\d+$`).FindString(media)))
 	join := newSDKOn(t, "ws://"+signaling+"/signaling")
-	sender := join(channelID, "heidi", "sendonly", `{large: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1500}`)
+	options := `{large: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1500}`
+	sender := join(channelID, "heidi", "sendonly", options)
 	other := join(channelID, "ivan", "recvonly", `{simulcast: true}`)
 	mine := &way{rate: 3_000_000, delay: 50 * time.Millisecond}
 	w.newcomers(mine)

@@ -72,10 +72,10 @@ type networkResult struct {
 	// Down and Up are how long the smallest and the largest picture took, in seconds; 60 and more: it did not come.
 	Down      float64 `json:"downSeconds,omitempty"`
 	Up        float64 `json:"upSeconds,omitempty"`
-	Narrowing quality `json:"narrowing"` // the first 3 s after the step down
-	Narrow    quality `json:"narrow"`    // from then to the step up
-	Widening  quality `json:"widening"`  // until 5 s after the largest picture came back
-	Load      string  `json:"load"`      // of the machine, before and after
+	Narrowing quality `json:"narrowing,omitzero"` // the first 3 s after the step down
+	Narrow    quality `json:"narrow"`             // from then to the step up
+	Widening  quality `json:"widening,omitzero"`  // until 5 s after the largest picture came back
+	Load      string  `json:"load"`               // of the machine, before and after
 }
 
 func (r *networkResult) print(t *testing.T) {
@@ -92,8 +92,8 @@ func load() string {
 	return regexp.MustCompile(`^\S+`).FindString(string(text))
 }
 
-// TestNetwork measures what a receiver on a bad network sees of a simulcast sender, and prints JSON lines. RUNS is how often,
-// 5 if it is not set.
+// TestNetwork measures what a receiver on a bad network sees of a simulcast sender, and prints JSON lines. RUNS is how
+// often, 5 if it is not set.
 func TestNetwork(t *testing.T) {
 	runs, err := strconv.Atoi(os.Getenv("RUNS"))
 	if err != nil {
@@ -106,12 +106,13 @@ func TestNetwork(t *testing.T) {
 }
 
 // newNetwork has a receiver on a way of its own see the largest picture of a sender.
-func newNetwork(t *testing.T, mine *way) (*ways, sdkTab) {
+func newNetwork(t *testing.T, mine *way, picture string) (*ways, sdkTab) {
 	w := newWays(t)
 	signaling, media := startMediaServer(t, w.inside.LocalAddr().String())
 	w.serve(fmt.Sprint("127.0.0.1:", regexp.MustCompile(`\d+$`).FindString(media)))
 	join := newSDKOn(t, "ws://"+signaling+"/signaling")
-	sender := join("network", "sender", "sendonly", `{large: true, snow: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1800}`)
+	options := `{large: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1800, ` + picture + `}`
+	sender := join("network", "sender", "sendonly", options)
 	w.newcomers(mine)
 	receiver := join("network", "receiver", "recvonly", `{simulcast: true}`)
 	eventually(t, "the large picture comes", func() error { return receiver.sees(t, sender, 960) })
@@ -123,7 +124,7 @@ func newNetwork(t *testing.T, mine *way) (*ways, sdkTab) {
 // measureCapacity: 2 Mbit/s, 500 kbit/s for 20 s, 2 Mbit/s.
 func measureCapacity(t *testing.T, run int) {
 	mine := &way{rate: 2_000_000, delay: 50 * time.Millisecond}
-	w, receiver := newNetwork(t, mine)
+	w, receiver := newNetwork(t, mine, "snow: true") // 150, 400 and 1,200 kbit/s
 	r := &networkResult{Case: "2000-500-2000", Run: run, Load: load()}
 	start := receiver.quality(t)
 	w.change(mine, func(mine *way) { mine.rate = 500_000 })
@@ -152,7 +153,7 @@ func measureCapacity(t *testing.T, run int) {
 // measureLoss: 5 % each way, at a round trip of 52 ms, for 45 s.
 func measureLoss(t *testing.T, run int) {
 	mine := &way{delay: 26 * time.Millisecond}
-	w, receiver := newNetwork(t, mine)
+	w, receiver := newNetwork(t, mine, "") // 480 kbit/s, at a frame rate that two cores can encode
 	r := &networkResult{Case: "loss-5", Run: run, Load: load()}
 	w.change(mine, func(mine *way) { mine.loss = 0.05 })
 	r.Narrow = receiver.watch(t, 45*time.Second)
