@@ -125,7 +125,7 @@ func (p *Prober) fail(now time.Time) {
 	case p.wait == 0:
 		p.wait = firstWait
 	case relapsed && p.state == resting:
-		p.wait = min(2*p.wait, maxRelapseWait)
+		p.wait = min(time.Duration(float64(p.wait)*waitGrowth), maxRelapseWait)
 	case p.state != resting:
 		p.wait = max(p.wait, min(time.Duration(float64(p.wait)*waitGrowth), maxProbeWait))
 	default:
