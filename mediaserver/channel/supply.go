@@ -8,6 +8,13 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 )
 
+const (
+	// lookInterval is the least time between two looks: padding goes out in handfuls.
+	lookInterval = 20 * time.Millisecond
+	// maxPadGap is for how long padding is made up at once: after a hold-up there is no flood.
+	maxPadGap = 2 * lookInterval
+)
+
 var _ rtc.Reports = (*supply)(nil)
 
 // supply is how much one receiver can be sent, by what its client says. It has a timer only
@@ -21,6 +28,7 @@ type supply struct {
 	prober   bandwidth.Prober
 	timer    *time.Timer
 	due      time.Time // when look is called next; zero: it is not
+	looked   time.Time // when it was looked at last
 	ended    bool
 	padded   time.Time // when padding was sent last
 }
@@ -52,8 +60,12 @@ func (s *supply) ReceiveRoundTrip(took time.Duration, now time.Time) {
 	}
 }
 
-// wake has look called at a time, unless it is called before. Call with mu held.
+// wake has look called at a time, unless it is called before. However much a client says, that
+// is not more often than each lookInterval. Call with mu held.
 func (s *supply) wake(at time.Time) {
+	if earliest := s.looked.Add(lookInterval); at.Before(earliest) {
+		at = earliest
+	}
 	if s.ended || !s.due.IsZero() && !at.Before(s.due) {
 		return
 	}
@@ -88,7 +100,7 @@ func (s *supply) isLimited() bool {
 func (s *supply) measure(sent int, now time.Time) (estimate int, limited, congested bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.due = time.Time{}
+	s.due, s.looked = time.Time{}, now
 	congested = s.reported.Look(sent, s.prober.Padding(), now)
 	estimate, limited = s.reported.Estimate()
 
@@ -119,6 +131,3 @@ func (s *supply) probe(sight bandwidth.Sight, next, now time.Time) (padding int,
 
 	return padding, probe.Proved > 0
 }
-
-// maxPadGap is for how long padding is made up at once: after a hold-up there is no flood.
-const maxPadGap = 40 * time.Millisecond

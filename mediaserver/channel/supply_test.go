@@ -2,6 +2,7 @@ package channel
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -213,4 +214,25 @@ func TestFocusAndSupply(t *testing.T) {
 	wantShares(t, "with less room", shares(receiver, first, second), 1, 0)
 	limit(receiver, 400_000)
 	wantShares(t, "with little room", shares(receiver, first, second), 0, 0)
+}
+
+// A client that says something else each millisecond has nobody look all the time.
+func TestFloodOfEstimates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := 0
+		var s *supply
+		s = &supply{look: func() {
+			looks++
+			s.measure(1_000_000, time.Now())
+		}}
+		for i := range 1000 {
+			s.ReceiveREMB(500_000 - 100_000*float64(i%2))
+			time.Sleep(time.Millisecond)
+		}
+		s.end()
+		synctest.Wait()
+		if most := int(time.Second/lookInterval) + 1; looks > most || looks < 10 {
+			t.Errorf("%d looks in a second, want %d at most", looks, most)
+		}
+	})
 }

@@ -25,7 +25,7 @@ func (e *Edge) Pad(batch *udp.Batch, bytes int) (padded int) {
 	batch.Room(padAtOnce)
 	e.lock()
 	defer e.mu.Unlock()
-	if _, flows := e.state.Layer(); e.removed || e.state.Withheld() != 0 || !flows {
+	if _, flows := e.state.Layer(); e.removed || !flows {
 		return 0
 	}
 	e.outgoing.SendTime = media.SendTime(time.Now())
