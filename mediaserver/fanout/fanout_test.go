@@ -36,8 +36,9 @@ type recorder struct {
 	times    []uint32
 	bytes    []byte // the first byte of each payload, 0 for none
 	paddings []uint8
-	again    int // of them sent again
-	padding  int // bytes, in packets of padding alone
+	again    int      // of them sent again
+	padding  int      // bytes, in packets of padding alone
+	left     []uint32 // when each packet left, padding too
 	reports  [][2]uint32
 	clocks   []clock // of the reports
 	err      error
@@ -55,6 +56,7 @@ func (r *recorder) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 	r.times = append(r.times, p.Timestamp)
 	r.bytes = append(r.bytes, append(slices.Clone(p.Payload), 0)[0])
 	r.paddings = append(r.paddings, p.Padding)
+	r.left = append(r.left, p.SendTime)
 	return nil
 }
 
@@ -65,9 +67,10 @@ func (r *recorder) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 	return r.WriteRTP(batch, p)
 }
 
-func (r *recorder) WritePadding(_ *udp.Batch, _ *media.Outgoing, size uint8) error {
+func (r *recorder) WritePadding(_ *udp.Batch, p *media.Outgoing, size uint8) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.left = append(r.left, p.SendTime)
 	if r.err == nil {
 		r.padding += int(size)
 	}

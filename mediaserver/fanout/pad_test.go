@@ -2,7 +2,10 @@ package fanout_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
@@ -48,4 +51,32 @@ func TestPad(t *testing.T) {
 	sink.err = nil
 	e.Remove()
 	nothing("has left")
+}
+
+// All that leaves says when: what is forwarded together the same, what is sent again and padding later.
+func TestSendTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		track, sink := newVideo(t, func() {}), &recorder{}
+		e := track.AddEdge(sink, 0)
+		var want []uint32
+		leaves := func(packets int) {
+			for range packets {
+				want = append(want, media.SendTime(time.Now()))
+			}
+			time.Sleep(30 * time.Millisecond)
+		}
+		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(2, "x", true)})
+		leaves(2)
+		track.ReceiveRTP(batch(), []media.Received{packet(3, "y", true)})
+		leaves(1)
+		numbers, _ := sink.got()
+		e.ReceiveNACK(batch(), numbers[:1])
+		leaves(1)
+		e.Pad(batch(), 255)
+		leaves(1)
+		if !slices.Equal(sink.left, want) || want[0] == want[2] {
+			t.Errorf("they left at %v, want %v", sink.left, want)
+		}
+		track.Close()
+	})
 }
