@@ -66,6 +66,7 @@ func (s *stream) facts(kind media.Kind) *forwardingv1.Stream {
 		{reasons&forwarding.Unnegotiated != 0, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
 		{reasons&forwarding.Unfocused != 0, forwardingv1.Withheld_WITHHELD_UNFOCUSED},
 		{reasons&forwarding.Unrequested != 0, forwardingv1.Withheld_WITHHELD_UNREQUESTED},
+		{reasons&forwarding.Bandwidth != 0, forwardingv1.Withheld_WITHHELD_BANDWIDTH},
 		{awaitsKeyframe, forwardingv1.Withheld_WITHHELD_AWAITING_KEYFRAME},
 	} {
 		if why.so {

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +64,16 @@ func shares(receiver *answering, senders ...*answering) (shares []int) {
 	return shares
 }
 
+// withheld is what is told of why video does not come.
+func withheld(receiver, sender *answering) []forwardingv1.Withheld {
+	ch := receiver.session.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	e := receiver.session.member.incoming[sender.session.member]
+
+	return e.streams[media.Video].facts(media.Video).GetWithheld()
+}
+
 func wantShares(t *testing.T, what string, got []int, want ...int) {
 	t.Helper()
 	for i := range want {
@@ -113,6 +124,10 @@ func TestPausesAndSupply(t *testing.T) {
 	}
 	limit(receiver, 200_000)
 	wantShares(t, "before", shares(receiver, first, second), 0, -1)
+	short, paused := forwardingv1.Withheld_WITHHELD_BANDWIDTH, forwardingv1.Withheld_WITHHELD_PAUSED
+	if told := withheld(receiver, second); !slices.Contains(told, short) || slices.Contains(told, paused) {
+		t.Errorf("for want of bandwidth: %v is told", told)
+	}
 
 	pause := &forwardingv1.Pause{
 		Uid: "1", Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
@@ -130,6 +145,9 @@ func TestPausesAndSupply(t *testing.T) {
 	e := receiver.session.member.incoming[first.session.member]
 	if got := e.streams[media.Video].withheld; got != forwarding.Paused {
 		t.Errorf("what is paused is withheld for %b", got)
+	}
+	if told := withheld(receiver, first); !slices.Contains(told, paused) || slices.Contains(told, short) {
+		t.Errorf("in a pause: %v is told", told)
 	}
 	ch := receiver.session.channel
 	ch.mu.Lock()

@@ -213,6 +213,8 @@ const (
 	Withheld_WITHHELD_UNFOCUSED Withheld = 5
 	// The receiver wants none of the sizes that the sender has.
 	Withheld_WITHHELD_UNREQUESTED Withheld = 6
+	// The receiver's way has no room for even the smallest of the sender's pictures.
+	Withheld_WITHHELD_BANDWIDTH Withheld = 7
 )
 
 // Enum value maps for Withheld.
@@ -225,6 +227,7 @@ var (
 		4: "WITHHELD_AWAITING_KEYFRAME",
 		5: "WITHHELD_UNFOCUSED",
 		6: "WITHHELD_UNREQUESTED",
+		7: "WITHHELD_BANDWIDTH",
 	}
 	Withheld_value = map[string]int32{
 		"WITHHELD_UNSPECIFIED":       0,
@@ -234,6 +237,7 @@ var (
 		"WITHHELD_AWAITING_KEYFRAME": 4,
 		"WITHHELD_UNFOCUSED":         5,
 		"WITHHELD_UNREQUESTED":       6,
+		"WITHHELD_BANDWIDTH":         7,
 	}
 )
 
@@ -3728,7 +3732,7 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x0eSTATE_MATCHING\x10\x01\x12\x16\n" +
 	"\x12STATE_NOT_MATCHING\x10\x02\x12\x11\n" +
 	"\rSTATE_EXPIRED\x10\x03\x12\x18\n" +
-	"\x14STATE_NOT_UNDERSTOOD\x10\x04*\xbd\x01\n" +
+	"\x14STATE_NOT_UNDERSTOOD\x10\x04*\xd5\x01\n" +
 	"\bWithheld\x12\x18\n" +
 	"\x14WITHHELD_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fWITHHELD_PAUSED\x10\x01\x12\x15\n" +
@@ -3736,7 +3740,8 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x15WITHHELD_UNNEGOTIATED\x10\x03\x12\x1e\n" +
 	"\x1aWITHHELD_AWAITING_KEYFRAME\x10\x04\x12\x16\n" +
 	"\x12WITHHELD_UNFOCUSED\x10\x05\x12\x18\n" +
-	"\x14WITHHELD_UNREQUESTED\x10\x062j\n" +
+	"\x14WITHHELD_UNREQUESTED\x10\x06\x12\x16\n" +
+	"\x12WITHHELD_BANDWIDTH\x10\a2j\n" +
 	"\n" +
 	"Forwarding\x12\\\n" +
 	"\tSubscribe\x12$.nagi.forwarding.v1.SubscribeRequest\x1a%.nagi.forwarding.v1.SubscribeResponse(\x010\x012\xee\x02\n" +
