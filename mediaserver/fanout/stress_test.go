@@ -20,6 +20,7 @@ import (
 type receiver struct {
 	destination *udp.Destination
 	limit       atomic.Uint32 // 1<<16 | the number that none may be beyond; 0: none
+	silent      atomic.Bool   // none may come at all, sent again neither
 	leaked      atomic.Int64
 	marks       chan byte
 }
@@ -54,7 +55,7 @@ func (r *receiver) read(conn *net.UDPConn) {
 			continue
 		}
 		number, limit := binary.BigEndian.Uint16(datagram[2:]), r.limit.Load()
-		if limit != 0 && int16(number-uint16(limit)) > 0 {
+		if r.silent.Load() || limit != 0 && int16(number-uint16(limit)) > 0 {
 			r.leaked.Add(1)
 		}
 	}
@@ -209,17 +210,20 @@ func (c *crowd) complain(e *fanout.Edge) {
 	}
 }
 
-// watch holds that nothing leaves for the receiver while the sender's next two bursts
-// go by, so that at least one whole walk falls into that time.
+// watch holds that nothing leaves for the receiver, for the first time or again, while the
+// sender's next two bursts go by, so that at least one whole walk falls into that time.
 func (c *crowd) watch(t *testing.T, s *sender, e *fanout.Edge, r *receiver, mark byte) {
 	last, some := e.LastSequenceNumber()
 	if some {
 		r.limit.Store(1<<16 | uint32(last))
 	}
+	c.settle(t, r, mark|0x80) // What left before the fence has been read.
+	r.silent.Store(true)
 	for until := s.bursts.Load() + 2; s.bursts.Load() < until; {
 		c.nack(rand.IntN(2), e, last, last-1)
 	}
 	c.settle(t, r, mark)
+	r.silent.Store(false)
 	later, someLater := e.LastSequenceNumber()
 	if later != last || some != someLater || r.leaked.Load() != 0 {
 		t.Errorf("%d packets left after the fence, up to number %d instead of %d", r.leaked.Load(), later, last)
