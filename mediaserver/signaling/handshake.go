@@ -176,7 +176,11 @@ func (c *connection) sendReoffer() {
 	if !c.reoffer.wanted || c.reoffer.outstanding || c.phase != established {
 		return
 	}
-	// Wishes from here on may be in this offer or not, so they count again.
+	// What was wished before is in this offer. Wishes from here on may be or not, so they count again.
+	select {
+	case <-c.renegotiate:
+	default:
+	}
 	c.reoffer = reofferState{outstanding: true}
 	sdp, err := c.session.Reoffer(c.ctx)
 	if err != nil {
