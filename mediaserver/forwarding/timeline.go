@@ -41,6 +41,7 @@ type placed struct {
 	started  bool
 	ssrc     uint32
 	offset   uint32 // added to the timestamps of ssrc
+	guess    uint32 // the offset by arrival
 	reported bool   // of ssrc
 	report   Report
 }
@@ -55,8 +56,9 @@ func (t *Timeline) Receive(layer media.Layer, ssrc, timestamp uint32, sinceLast 
 	if !p.started || p.ssrc != ssrc {
 		*p = placed{started: true, ssrc: ssrc}
 		if t.started {
-			p.offset = t.latest + t.ticks(sinceLast) - timestamp
+			p.guess = t.latest + t.ticks(sinceLast) - timestamp
 		}
+		p.offset = p.guess
 		if t.anchor == layer {
 			t.anchored = false
 		}
@@ -93,7 +95,7 @@ func (t *Timeline) place(layer media.Layer) {
 	// Seconds with 32 bits behind the point; the difference is small.
 	apart := int64(p.report.NTPTime-anchor.report.NTPTime) * int64(t.clockRate) >> 32
 	offset := anchor.report.RTPTime + anchor.offset + uint32(apart) - p.report.RTPTime
-	if moved := int64(int32(offset - p.offset)); max(moved, -moved) <= int64(t.clockRate)*int64(maxSkew/time.Second) {
+	if moved := int64(int32(offset - p.guess)); max(moved, -moved) <= int64(t.clockRate)*int64(maxSkew/time.Second) {
 		p.offset = offset
 	}
 }

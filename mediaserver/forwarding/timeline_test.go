@@ -71,6 +71,21 @@ func TestTimelineOfLayers(t *testing.T) {
 	}
 }
 
+// Reports that lie move a layer by so much, however many they are.
+func TestTimelineOfLyingReports(t *testing.T) {
+	line := forwarding.NewTimeline(media.Video)
+	line.Receive(0, 1, 1000, 0)
+	line.Receive(1, 2, 1000, 0)
+	guess := line.Offset(1)
+	line.Report(0, forwarding.Report{NTPTime: 1000 * second, RTPTime: 1000})
+	for i := range uint64(100) {
+		line.Report(1, forwarding.Report{NTPTime: (1000 + 4*i) * second, RTPTime: 1000})
+	}
+	if moved := time.Duration(int32(line.Offset(1)-guess)) * time.Second / 90_000; moved > 5*time.Second {
+		t.Errorf("the layer was moved by %v", moved)
+	}
+}
+
 // A layer that goes on under another SSRC is placed by that one's reports.
 func TestTimelineOfALayersNextSSRC(t *testing.T) {
 	line := forwarding.NewTimeline(media.Video)
