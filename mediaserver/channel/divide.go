@@ -92,7 +92,7 @@ func (ch *channel) supplied(m *member, now time.Time) (s supplied) {
 		if e == nil {
 			continue
 		}
-		if audio := e.streams[media.Audio]; audio != nil && audio.withheld == 0 {
+		if audio := e.streams[media.Audio]; audio != nil && audio.withheld == 0 && sender.heard() {
 			_, rates := sender.tracks[media.Audio].Layers(now)
 			s.audio += rates[0]
 		}

@@ -75,6 +75,17 @@ func (l *listener) hear(packets []media.Received) (heard, refocused bool) {
 	return l.sender.Heard(now), refocused
 }
 
+// heard tells whether what the member says is forwarded.
+func (m *member) heard() bool {
+	if m.listener == nil {
+		return true
+	}
+	m.listener.mu.Lock()
+	defer m.listener.mu.Unlock()
+
+	return !m.listener.withheld
+}
+
 // agreeOnSpotlight makes the channel what its first member wants it to be, and tells what a later one
 // cannot have.
 func (ch *channel) agreeOnSpotlight(m *member) error {

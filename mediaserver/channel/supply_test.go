@@ -234,6 +234,30 @@ func TestFocusAndSupply(t *testing.T) {
 	wantShares(t, "with little room", shares(receiver, first, second), 0, 0)
 }
 
+// Audio of who is not heard is neither sent nor wanted, so it leaves its room to pictures.
+func TestUnheardAudioIsNoDemand(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	sender := joinAs(t, registry, "sendonly", `,"spotlight":true`, "")
+	receiver := joinAs(t, registry, "recvonly", `,"spotlight":true`, "")
+	number := uint64(1 << 17)
+	for _, said := range []struct {
+		level uint8
+		takes bool
+	}{{127, false}, {20, true}} {
+		number++
+		sender.session.member.listener.ReceiveRTP(udp.NewBatch(0, nil), []media.Received{{
+			SequenceNumber: number, SSRC: 1, HasLevel: true, Level: said.level, Payload: make([]byte, 1000),
+		}})
+		ch := receiver.session.channel
+		ch.mu.Lock()
+		s := ch.supplied(receiver.session.member, time.Now().Add(time.Second))
+		ch.mu.Unlock()
+		if s.audio > 0 != said.takes || s.sent != s.audio {
+			t.Errorf("at level %d audio takes %d bit/s of %d that are sent", said.level, s.audio, s.sent)
+		}
+	}
+}
+
 // A client that says something else each millisecond has nobody look all the time.
 func TestFloodOfEstimates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
