@@ -13,6 +13,8 @@ const (
 	// shortfall is how far a receiver's first estimate is below what it is sent if it has seen
 	// a queue grow before. Without, it is what arrived, give or take who has just come.
 	shortfall = 0.25
+	// caughtUp is how much of what is sent an estimate has to have been to be about it.
+	caughtUp = 0.9
 	// tolerated is the share of lost packets that is no sign of a queue that is full:
 	// libwebrtc's, whose loss-based controller lowers the rate above a tenth.
 	tolerated = 0.1
@@ -54,6 +56,7 @@ type Reported struct {
 	said          float64 // by REMB; 0: nothing
 	probed        bool    // a probe was under way at the last look
 	first, fell   bool    // that was the first one, or one lower than before, since the last look
+	from          float64 // where it fell from
 	grown         float64 // how many times what it said before, since the last look; 0: it said nothing
 	lost          float64
 	expected      float64
@@ -70,7 +73,9 @@ func (r *Reported) ReceiveREMB(bitsPerSecond float64) (due bool) {
 	}
 	bitsPerSecond = min(bitsPerSecond, maxEstimate)
 	r.first = r.first || r.said == 0
-	r.fell = r.fell || bitsPerSecond < r.said*(1-fall) || r.probed && bitsPerSecond < r.said
+	if bitsPerSecond < r.said*(1-fall) || r.probed && bitsPerSecond < r.said {
+		r.fell, r.from = true, max(r.from, r.said)
+	}
 	if r.said > 0 {
 		r.grown = max(r.grown, 1) * bitsPerSecond / r.said
 	}
@@ -110,7 +115,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 		before = math.Inf(1)
 	}
 	switch {
-	case r.fell && r.said < rate, r.first && r.said < rate*(1-shortfall):
+	case r.fallen(rate, padding > 0, now), r.first && r.said < rate*(1-shortfall):
 		congested = true
 		r.estimate = min(r.said, before)
 	case r.limited && r.fell:
@@ -131,7 +136,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 		r.estimate = min(rate*drained, before)
 	}
 	r.trips.full = false
-	r.first, r.fell, r.grown = false, false, 0
+	r.first, r.fell, r.from, r.grown = false, false, 0, 0
 	if !congested {
 		return false
 	}
@@ -142,6 +147,15 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 	}
 	r.estimate = max(r.estimate, minEstimate)
 	return true
+}
+
+// fallen tells whether the receiver's estimate has fallen because it is sent too much. It has
+// where it fell below what is sent. Where it was below before, it is what was sent before:
+// after a pause it grows slowly, and a fall on the way says nothing, unless a fall just said
+// that it was too much, or a probe is under way.
+func (r *Reported) fallen(rate float64, probing bool, now time.Time) bool {
+	recent := !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < settled
+	return r.fell && r.said < rate && (probing || recent || r.from >= rate*caughtUp)
 }
 
 // Said is the receiver's own estimate, in bit/s; 0: it has said none.

@@ -42,6 +42,18 @@ func TestReported(t *testing.T) {
 			{remb: 9_000_000, sent: 1_250_000},
 			{after: time.Second, remb: 4_000_000, sent: 1_250_000},
 		},
+		"what it says of a pause is no sign when more is sent after it": {
+			{remb: 2_000_000, sent: 1_000_000},
+			{after: 10 * time.Second, remb: 500_000, sent: 50_000},
+			{after: time.Second, remb: 150_000, sent: 1_050_000},
+			{after: time.Second, remb: 600_000, sent: 1_050_000},
+			{after: time.Second, remb: 550_000, sent: 1_050_000},
+		},
+		"two falls in a row are": {
+			{remb: 3_000_000, sent: 1_250_000},
+			{after: time.Second, remb: 1_000_000, sent: 1_250_000, congested: true, estimate: 1_000_000, limited: true},
+			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+		},
 		"a limit is not lowered by less being sent": {
 			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 425_000, sent: 150_000, estimate: 425_000, limited: true},
