@@ -59,6 +59,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.Handle("/signaling", sfu.signaling)
 	mux.Handle("/", pageHandler)
+
 	return ops.Run(ctx,
 		sfu.run,
 		serve(mux, sfu.signaling.Bound(listener)),
@@ -83,5 +84,6 @@ func listenMedia(o options, registry prometheus.Registerer, log *slog.Logger) (*
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--media-listen and --public-address: %w", err), socket.Close())
 	}
+
 	return engine, nil
 }

@@ -142,6 +142,7 @@ func (a addresses) Write(line []byte) (int, error) {
 	if what != "" {
 		a.found <- [2]string{what, address}
 	}
+
 	return len(line), nil
 }
 
@@ -181,6 +182,7 @@ func start(t *testing.T, m *manager) started {
 		s.at[found[0]] = found[1]
 	}
 	s.waitReady(t)
+
 	return s
 }
 
@@ -199,6 +201,7 @@ func (s started) join(t *testing.T) *websocket.Conn {
 	if err := socket.Write(t.Context(), websocket.MessageText, []byte(connect)); err != nil {
 		t.Fatal(err)
 	}
+
 	return socket
 }
 

@@ -75,6 +75,7 @@ func parse(arguments []string) (options, error) {
 			return o, fmt.Errorf("ask for the host's name: %w; name the media server with --name", err)
 		}
 	}
+
 	return o, o.check()
 }
 
@@ -107,6 +108,7 @@ func (o options) check() error {
 	if o.withoutTable != channel.Forward && o.withoutTable != channel.Hold {
 		return fmt.Errorf("--without-table=%s: write %s or %s", o.withoutTable, channel.Forward, channel.Hold)
 	}
+
 	return nil
 }
 
@@ -127,5 +129,6 @@ func parseAddresses(texts []string) ([]netip.AddrPort, error) {
 		}
 		addresses = append(addresses, address)
 	}
+
 	return addresses, nil
 }

@@ -65,6 +65,7 @@ func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, 
 		Log:                  log,
 		Registerer:           registerer,
 	})
+
 	return s
 }
 
@@ -73,6 +74,7 @@ func (s *server) ready() error {
 	if err := s.subscriber.Ready(); err != nil {
 		return fmt.Errorf("no manager has given a complete answer yet, which is a table for every channel hosted, and its version: %w", err)
 	}
+
 	return nil
 }
 
@@ -92,6 +94,7 @@ func (s *server) run(ctx context.Context) error {
 	case failed = <-subscribed:
 		subscribed <- nil
 	}
+
 	return errors.Join(failed, s.end(context.WithoutCancel(ctx), unsubscribe, subscribed))
 }
 
@@ -108,5 +111,6 @@ func (s *server) end(ctx context.Context, unsubscribe func(), subscribed <-chan 
 	if closed := s.engine.Close(); closed != nil {
 		err = errors.Join(err, fmt.Errorf("close the media engine: %w", closed))
 	}
+
 	return err
 }

@@ -64,6 +64,7 @@ func runControlPlane(args []string) error {
 	if *orphanRemoves != "" && os.Getppid() != parent {
 		err = errors.Join(err, os.RemoveAll(*orphanRemoves))
 	}
+
 	return err
 }
 
@@ -87,6 +88,7 @@ func watchLiveness(ctx context.Context, plane *controlplane.ControlPlane) error 
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			failures = 0
+
 			continue
 		}
 		if failures++; failures == livenessFailures {

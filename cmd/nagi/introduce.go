@@ -28,6 +28,7 @@ Everything runs. Ctrl-C ends it and leaves nothing behind.
 	if _, err := io.WriteString(w, text); err != nil {
 		return fmt.Errorf("print the introduction: %w", err)
 	}
+
 	return nil
 }
 
@@ -57,6 +58,7 @@ func (s *system) soraCommands() string {
 		}
 		text.WriteString("\n")
 	}
+
 	return text.String()
 }
 
@@ -65,6 +67,7 @@ func (s *system) kubectlCommands() string {
 	receiver, sender := s.bots[0].ClientID(), s.bots[1].ClientID()
 	name := receiver + "-ignores-" + sender
 	kubectl := shellQuote(s.kubectl) + " --kubeconfig " + shellQuote(s.config)
+
 	return fmt.Sprintf(`The same with kubectl, by client ids, so that it survives a reconnect:
 
 %[1]s apply -f - <<'EOF'
@@ -92,6 +95,7 @@ func httpie(address, target string, fields [][2]string) string {
 	for _, field := range fields {
 		line.WriteString(" " + shellQuote(field[0]+"="+field[1]))
 	}
+
 	return line.String()
 }
 
@@ -101,6 +105,7 @@ func curl(address, target string, fields [][2]string) string {
 		pairs[i] = jsonString(field[0]) + ":" + jsonString(field[1])
 	}
 	body := "{" + strings.Join(pairs, ",") + "}"
+
 	return fmt.Sprintf("curl -H 'x-sora-target: %s' -d %s http://%s/", target, shellQuote(body), address)
 }
 
@@ -110,6 +115,7 @@ func jsonString(text string) string {
 	if err != nil {
 		return `""` // Cannot happen: every string marshals.
 	}
+
 	return string(quoted)
 }
 
@@ -121,5 +127,6 @@ func shellQuote(text string) string {
 	if text != "" && strings.Trim(text, plainRunes) == "" {
 		return text
 	}
+
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

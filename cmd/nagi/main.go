@@ -52,6 +52,7 @@ func run(args []string) error {
 	err = s.run(ctx)
 	close(finished)
 	<-watched
+
 	return err
 }
 

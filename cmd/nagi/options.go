@@ -59,8 +59,10 @@ func parseOptions(args []string) (options, error) {
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			o.help = true
+
 			return o, nil
 		}
+
 		return o, err
 	}
 	switch {
@@ -71,6 +73,7 @@ func parseOptions(args []string) (options, error) {
 	case o.channel == "" || len(o.channel) > 255:
 		return o, errors.New("--channel: give 1 to 255 bytes")
 	}
+
 	return o, nil
 }
 
@@ -91,6 +94,7 @@ func (l *listeners) resolve(ctx context.Context) error {
 			*f.address = address
 		}
 	}
+
 	return errors.Join(problems...)
 }
 
@@ -103,6 +107,7 @@ func tryAddress(ctx context.Context, network, address string) (string, error) {
 			return "", err
 		}
 		defer func() { _ = conn.Close() }()
+
 		return conn.LocalAddr().String(), nil
 	}
 	conn, err := config.Listen(ctx, network, address)
@@ -110,11 +115,13 @@ func tryAddress(ctx context.Context, network, address string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = conn.Close() }()
+
 	return conn.Addr().String(), nil
 }
 
 // isTerminal tells whether a file is a screen whose lines can be drawn again.
 func isTerminal(file *os.File) bool {
 	info, err := file.Stat()
+
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 }

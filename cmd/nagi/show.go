@@ -58,6 +58,7 @@ func overdraw(drawn int, lines []string) string {
 		text.WriteString("\r\x1b[2K" + line)
 	}
 	text.WriteString("\x1b[J")
+
 	return text.String()
 }
 
@@ -110,6 +111,7 @@ func (r *rates) lines(bots []*bot.Bot, now time.Time) []string {
 		return nil
 	}
 	heading := fmt.Sprintf(headingFormat, "receiver", "sender", "video packets/s", "audio packets/s", "frames/s", "width")
+
 	return append([]string{heading}, rows...)
 }
 
@@ -147,5 +149,6 @@ func (r *row) appendTo(rows []string) []string {
 	if len(r.paused) > 0 {
 		mark = "   " + strings.Join(r.paused, " and ") + " paused"
 	}
+
 	return append(rows, fmt.Sprintf(rowFormat, r.receiver, name, r.video, r.audio, r.frames, r.width, mark))
 }

@@ -51,6 +51,7 @@ func newSystem(o options, cancel context.CancelCauseFunc) (*system, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for logs: %w", err)
 	}
+
 	return &system{options: o, cancel: cancel, bin: filepath.Dir(executable), work: work}, nil
 }
 
@@ -73,6 +74,7 @@ func (s *system) run(ctx context.Context) error {
 		err = nil
 	}
 	err = errors.Join(err, stopErr)
+
 	return errors.Join(err, s.cleanUp(err == nil))
 }
 
@@ -106,6 +108,7 @@ func (s *system) start(ctx context.Context) error {
 			return fmt.Errorf("start %s: %w", step.name, err)
 		}
 	}
+
 	return nil
 }
 
@@ -125,17 +128,20 @@ func (s *system) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	s.config, s.kubectl = facts["kubeconfig"], facts["kubectl"]
+
 	return nil
 }
 
 func (s *system) startManager(ctx context.Context) error {
 	l := s.options.listeners
+
 	return s.startReady(ctx, "manager",
 		"--kubeconfig="+s.config, "--listen="+l.manager, "--metrics-listen="+l.managerMetrics)
 }
 
 func (s *system) startShim(ctx context.Context) error {
 	l := s.options.listeners
+
 	return s.startReady(ctx, "shim",
 		"--kubeconfig="+s.config, "--managers="+l.manager, "--listen="+l.shim,
 		"--cors-origin=http://"+l.signaling, "--metrics-listen="+l.shimMetrics)
@@ -150,6 +156,7 @@ func (s *system) startMediaServer(ctx context.Context) error {
 	for _, address := range s.options.publicAddresses {
 		args = append(args, "--public-address="+address)
 	}
+
 	return s.startReady(ctx, "mediaserver", args...)
 }
 
@@ -159,6 +166,7 @@ func (s *system) startReady(ctx context.Context, name string, args ...string) er
 	if err != nil {
 		return err
 	}
+
 	return c.Ready(ctx)
 }
 
@@ -189,6 +197,7 @@ func (s *system) spawn(ctx context.Context, name, path string, args ...string) (
 			s.cancel(c.EndError())
 		}
 	})
+
 	return c, nil
 }
 
@@ -202,6 +211,7 @@ func (s *system) outputOf(name string) (io.Writer, error) {
 		return nil, fmt.Errorf("make the log of %s: %w", name, err)
 	}
 	s.files = append(s.files, file)
+
 	return file, nil
 }
 
@@ -231,6 +241,7 @@ func (s *system) joinBots(ctx context.Context) error {
 			}
 		})
 	}
+
 	return nil
 }
 
@@ -253,6 +264,7 @@ func (s *system) stop(ctx context.Context) error {
 	for _, file := range s.files {
 		problems = append(problems, file.Close())
 	}
+
 	return errors.Join(problems...)
 }
 
@@ -260,6 +272,7 @@ func (s *system) stop(ctx context.Context) error {
 func stopping(ctx context.Context, stop func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, fmt.Errorf("it took longer than %s", stopTimeout))
 	defer cancel()
+
 	return stop(ctx)
 }
 
@@ -291,6 +304,7 @@ func (s *system) cleanUp(all bool) error {
 		return os.RemoveAll(s.work)
 	}
 	fmt.Fprintf(os.Stderr, "The logs are kept: %s\n", strings.Join(logs, " "))
+
 	return os.RemoveAll(s.temporary())
 }
 
@@ -311,5 +325,6 @@ func (w *prefixWriter) Write(p []byte) (int, error) {
 		lines.WriteString(w.prefix + line)
 	}
 	_, err := io.WriteString(w.next, lines.String())
+
 	return len(p), err
 }

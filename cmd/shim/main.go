@@ -73,6 +73,7 @@ func parse(arguments []string) (options, error) {
 	if err := sora.CheckOrigin(o.corsOrigin); err != nil {
 		return o, fmt.Errorf("--cors-origin: %w", err)
 	}
+
 	return o, nil
 }
 
@@ -151,5 +152,6 @@ func newServer(handler http.Handler, pauseTimeout time.Duration, log *slog.Logge
 func restConfig(kubeconfig string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
+
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 }

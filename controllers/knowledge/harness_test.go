@@ -28,7 +28,11 @@ type told struct {
 	stale bool
 }
 
-func (s *told) Run(ctx context.Context) error         { <-ctx.Done(); return nil }
+func (s *told) Run(ctx context.Context) error {
+	<-ctx.Done()
+
+	return nil
+}
 func (s *told) Ready() error                          { return nil }
 func (s *told) Synced() bool                          { return true }
 func (s *told) Get(string) *held.Pause                { return nil }

@@ -152,6 +152,7 @@ func TestMediaServersThatStatusesNameAreOutOfTouch(t *testing.T) {
 	begin := func() *world {
 		w := newWorld(Limits{})
 		w.list(w.pause("u"), w.pause("v", mentioning("ms")))
+
 		return w
 	}
 	expect := func(t *testing.T, w *world, now time.Time, wantU, wantV string, gone bool, wantOut ...string) {

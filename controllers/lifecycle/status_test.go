@@ -146,7 +146,11 @@ func TestDeletionAfterDisconnect(t *testing.T) {
 	known.mu.Unlock()
 	known.tell(o.Name, false)
 	var got *v1alpha1.RtpStreamPause
-	eventually(t, "disconnectedAt is kept", func() bool { got = get(t, o); return got.Status.DisconnectedAt != nil })
+	eventually(t, "disconnectedAt is kept", func() bool {
+		got = get(t, o)
+
+		return got.Status.DisconnectedAt != nil
+	})
 	if at := got.Status.DisconnectedAt.Time; at.Before(left) || at.After(left.Add(time.Second)) {
 		t.Errorf("left at %s, disconnectedAt %s", left, at)
 	}

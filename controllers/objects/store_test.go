@@ -25,7 +25,11 @@ func TestStoreFollowsCreationsEditsAndDeletions(t *testing.T) {
 		t.Error("Get and Changed differ")
 	}
 	again := create(t, namespace, "first")
-	s.until("the new one of that name is told", func() bool { o := s.told()["first"]; return o != nil && o.UID == again.UID })
+	s.until("the new one of that name is told", func() bool {
+		o := s.told()["first"]
+
+		return o != nil && o.UID == again.UID
+	})
 	if !s.equalsEtcd() {
 		t.Error("the store differs from etcd")
 	}

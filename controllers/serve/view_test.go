@@ -121,7 +121,11 @@ func TestConnectionsWaitForThoseWhoCome(t *testing.T) {
 	s := serve(t, namespace)
 	p := s.peer(t, namespace, "ms", wholeReport("lobby", "R"))
 	request := &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"R", "S"}}
-	until(t, "one is there", func() bool { _, ids, _ := s.connections(t, request); return len(ids) == 1 })
+	until(t, "one is there", func() bool {
+		_, ids, _ := s.connections(t, request)
+
+		return len(ids) == 1
+	})
 	request.Wait = durationpb.New(30 * time.Millisecond)
 	if _, ids, _ := s.connections(t, request); !slices.Equal(ids, []string{"R"}) {
 		t.Errorf("waited for nobody and found %v", ids)
@@ -144,6 +148,7 @@ func TestListIsAtLeastAtTheVersionAndNamesPauses(t *testing.T) {
 	p := s.peer(t, namespace, "ms", wholeReport("lobby", "R", "S"))
 	until(t, "it is there", func() bool {
 		_, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby"})
+
 		return len(ids) == 2
 	})
 	for i := range 20 {

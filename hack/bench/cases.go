@@ -29,6 +29,7 @@ func (c scenario) core() int {
 	if c.unpinned {
 		return anyCore
 	}
+
 	return serverCore
 }
 
@@ -42,6 +43,7 @@ func (c scenario) heard() int {
 	if c.speakers > 0 {
 		return c.speakers
 	}
+
 	return c.senders
 }
 
@@ -50,6 +52,7 @@ func (c scenario) streams() int {
 	if c.conference {
 		return c.senders - 1
 	}
+
 	return c.receivers - c.paused
 }
 
@@ -68,6 +71,7 @@ func cases() []scenario {
 	// Rubbish is collected at once, so that memory is what is in use; and enough
 	// is sent to fill every store.
 	small := scenario{frame: equal(4, 1040), fps: 15, sink: true, plainless: true, seconds: 5, servers: []string{"nagi"}, environment: []string{"GOGC=5"}}
+
 	return []scenario{
 		{name: "10x20", servers: all, senders: 1, receivers: 10, frame: equal(20, 1100), fps: 30},
 		{name: "10x67", servers: all, senders: 1, receivers: 10, frame: equal(67, 1100), fps: 15},
@@ -102,6 +106,7 @@ func cases() []scenario {
 func (c scenario) with(name string, change func(*scenario)) scenario {
 	c.name = name
 	change(&c)
+
 	return c
 }
 
@@ -110,6 +115,7 @@ func equal(packets, bytes int) []int {
 	for i := range sizes {
 		sizes[i] = bytes
 	}
+
 	return sizes
 }
 
@@ -118,6 +124,7 @@ func caseNames() []string {
 	for _, c := range cases() {
 		names = append(names, c.name)
 	}
+
 	return names
 }
 
@@ -127,5 +134,6 @@ func caseByName(name string) (scenario, bool) {
 			return c, true
 		}
 	}
+
 	return scenario{}, false
 }

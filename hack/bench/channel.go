@@ -40,6 +40,7 @@ func (k channelKind) edges(connections int) int {
 	if k.senders == 0 {
 		return connections * (connections - 1)
 	}
+
 	return k.senders * (connections - k.senders)
 }
 
@@ -92,6 +93,7 @@ func channelMeasure(ctx context.Context, arguments []string) error {
 			}
 		}
 	}
+
 	return printChannelTables(os.Stdout, results)
 }
 
@@ -126,6 +128,7 @@ func parseChannelOptions(arguments []string) (channelOptions, error) {
 	if o.churn < 1 || o.rounds < 1 || flags.NArg() > 0 {
 		return o, errors.New("--churn and --rounds: give numbers from 1 on, and nothing but flags")
 	}
+
 	return o, nil
 }
 
@@ -145,5 +148,6 @@ func measureChannel(ctx context.Context, path string, kind channelKind, size, ch
 	if err != nil {
 		return r, fmt.Errorf("%w; the server's last words: %s", err, server.process.output)
 	}
+
 	return r, nil
 }

@@ -53,6 +53,7 @@ func (a *channelAnswers) answer(offer []byte) (answer []byte, lines, streams int
 		}
 		lines++
 	}
+
 	return b.Bytes(), lines, streams
 }
 
@@ -68,6 +69,7 @@ func (a *channelAnswers) line(section string) string {
 			mid = value
 		case "a=sendonly":
 			direction = "recvonly"
+
 			continue
 		case "a=rtcp-mux", "a=rtcp-rsize", "a=extmap", "a=rtpmap", "a=fmtp", "a=rtcp-fb":
 		default:
@@ -84,5 +86,6 @@ func (a *channelAnswers) line(section string) string {
 			lines = append(lines, fmt.Sprintf("a=ssrc-group:FID %d %d", ssrc, ssrc+1), fmt.Sprintf("a=ssrc:%d cname:bench", ssrc+1))
 		}
 	}
+
 	return strings.Join(append(lines, "a="+direction, ""), escapedEnd)
 }

@@ -81,6 +81,7 @@ func joinChannel(ctx context.Context, address, role, name string, identity *dtls
 	case <-ctx.Done():
 	}
 	c.close()
+
 	return nil, errors.Join(errors.New("the client was not connected"), context.Cause(ctx))
 }
 
@@ -98,6 +99,7 @@ func (c *channelClient) listen(ctx context.Context) {
 			if !c.leaving.Load() {
 				c.tally.fail(fmt.Errorf("a client ended: %w", err))
 			}
+
 			return
 		}
 	}
@@ -130,6 +132,7 @@ func (c *channelClient) take(ctx context.Context, text []byte) error {
 			close(c.connected)
 		}
 	}
+
 	return nil
 }
 
@@ -147,6 +150,7 @@ func (c *channelClient) answer(ctx context.Context, message []byte, kind string)
 		return fmt.Errorf("send %s: %w", kind, err)
 	}
 	c.streams.Store(int64(streams))
+
 	return nil
 }
 

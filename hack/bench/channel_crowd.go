@@ -42,7 +42,10 @@ func (c *channelCrowd) close() {
 	var all errgroup.Group
 	for _, client := range c.clients {
 		if client != nil {
-			all.Go(func() error { client.close(); return nil })
+			all.Go(func() error {
+				client.close()
+				return nil
+			})
 		}
 	}
 	_ = all.Wait() // They have no errors.
@@ -61,6 +64,7 @@ func (c *channelCrowd) join(index int) error {
 	c.mu.Lock()
 	c.clients[index] = client
 	c.mu.Unlock()
+
 	return nil
 }
 
@@ -74,6 +78,7 @@ func (c *channelCrowd) failed(err error) error {
 	if first := c.tally.failure.Load(); first != nil {
 		return fmt.Errorf("%w; %w", err, *first)
 	}
+
 	return err
 }
 
@@ -92,6 +97,7 @@ func (c *channelCrowd) fill(size int) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+
 	return c.settle()
 }
 
@@ -133,6 +139,7 @@ func (c *channelCrowd) complete() bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -145,6 +152,7 @@ type channelReading struct {
 
 func (c *channelCrowd) read() (channelReading, error) {
 	cpu, err := c.server.process.cpu()
+
 	return channelReading{reoffers: c.tally.reoffers.Load(), lines: c.tally.lines.Load(), cpu: cpu, at: time.Now()}, err
 }
 
@@ -177,6 +185,7 @@ func (c *channelCrowd) measured(part *channelPart, idle float64, do func() error
 	}
 	last, err := c.read()
 	part.add(first, last, idle)
+
 	return err
 }
 
@@ -191,11 +200,13 @@ func (c *channelCrowd) idle() (float64, error) {
 			return fmt.Errorf("idle: %w", context.Cause(c.lifetime))
 		}
 	})
+
 	return part.cpu.Seconds() / part.elapsed.Seconds(), err
 }
 
 // live is the server's memory in use: what its last collection found, and stacks.
 func (c *channelCrowd) live(ctx context.Context) (float64, metrics, error) {
 	m, err := readMetrics(ctx, c.server.metrics)
+
 	return m["go_gc_heap_live_bytes"] + m["go_memstats_stack_inuse_bytes"], m, err
 }

@@ -77,19 +77,24 @@ func (c *channelCrowd) measure(ctx context.Context, size, churn int) (channelRes
 	live, err := c.collected(ctx)
 	r.ResidentPerEdge = *rounded((r.ResidentMegabyte - emptyResident) * 1024 / float64(r.Edges))
 	r.LivePerEdge = *rounded((live - empty) / 1024 / float64(r.Edges))
+
 	return r, err
 }
 
 func (c *channelCrowd) churn(times int, idle float64) (joining, leaving channelPart, err error) {
 	last := len(c.clients) - 1
 	for range times {
-		if err = c.measured(&leaving, idle, func() error { c.leave(last); return nil }); err != nil {
+		if err = c.measured(&leaving, idle, func() error {
+			c.leave(last)
+			return nil
+		}); err != nil {
 			return joining, leaving, err
 		}
 		if err = c.measured(&joining, idle, func() error { return c.join(last) }); err != nil {
 			return joining, leaving, err
 		}
 	}
+
 	return joining, leaving, nil
 }
 
@@ -141,6 +146,7 @@ func printChannelTables(w io.Writer, results []channelResult) error {
 		if m := medianOf(values); m != nil {
 			return *m
 		}
+
 		return 0
 	}
 	perJoin := func(r channelResult) *float64 { return &r.CPUPerJoin }
@@ -167,5 +173,6 @@ func printChannelTables(w io.Writer, results []channelResult) error {
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("print the tables: %w", err)
 	}
+
 	return nil
 }

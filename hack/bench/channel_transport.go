@@ -47,6 +47,7 @@ func newDTLSIdentity() (*dtlsIdentity, error) {
 	for i, b := range sum {
 		hex[i] = fmt.Sprintf("%02X", b)
 	}
+
 	return &dtlsIdentity{certificate: certificate, fingerprint: strings.Join(hex, ":")}, nil
 }
 
@@ -69,6 +70,7 @@ func openChannelTransport(offer []byte, identity *dtlsIdentity) (*channelTranspo
 	attribute := func(name string) string {
 		_, rest, _ := bytes.Cut(offer, []byte(escapedEnd+"a="+name+":"))
 		value, _, _ := bytes.Cut(rest, []byte(escapedEnd))
+
 		return string(value)
 	}
 	candidate := strings.Fields(attribute("candidate"))
@@ -89,6 +91,7 @@ func openChannelTransport(offer []byte, identity *dtlsIdentity) (*channelTranspo
 	}
 	t.ours, t.theirs = stun.NewShortTermIntegrity(t.pwd), stun.NewShortTermIntegrity(attribute("ice-pwd"))
 	t.username = attribute("ice-ufrag") + ":" + t.ufrag
+
 	return t, nil
 }
 
@@ -162,6 +165,7 @@ func (t *channelTransport) check() error {
 	if _, err := t.Write(message.Raw); err != nil {
 		return fmt.Errorf("send a check: %w", err)
 	}
+
 	return nil
 }
 
@@ -173,6 +177,7 @@ func (t *channelTransport) receive() {
 		switch {
 		case err != nil:
 			_ = t.handshake.Close()
+
 			return
 		case n > 0 && buffer[0] < 4:
 			t.takeSTUN(buffer[:n])
@@ -223,6 +228,7 @@ type handshakeConn struct {
 // ReadFrom reads what has arrived of DTLS.
 func (c handshakeConn) ReadFrom(buffer []byte) (int, net.Addr, error) {
 	n, _, err := c.arrived.Read(buffer, nil)
+
 	return n, c.RemoteAddr(), err //nolint:wrapcheck // DTLS looks for its own kinds of error.
 }
 

@@ -47,6 +47,7 @@ func (d *delays) counts() []uint64 {
 			last = i + 1
 		}
 	}
+
 	return counts[:last]
 }
 
@@ -57,6 +58,7 @@ func delayBucket(nanoseconds uint64) int {
 	}
 	// The leading bit is told by the exponent.
 	mantissa := nanoseconds>>(exponent-1) - 1<<delayBucketBits
+
 	return min(exponent<<delayBucketBits+int(mantissa), delayBuckets-1) //nolint:gosec // Below 32.
 }
 
@@ -66,6 +68,7 @@ func delayOf(bucket int) time.Duration {
 	if exponent == 0 {
 		return time.Duration(mantissa)
 	}
+
 	return time.Duration((1<<delayBucketBits+mantissa+1)<<(exponent-1) - 1)
 }
 
@@ -93,7 +96,9 @@ func summarizeDelays(first, last []uint64) *delaySummary {
 			}
 			rank -= n
 		}
+
 		return 0
 	}
+
 	return &delaySummary{p50: at(total / 2), p99: at(total * 99 / 100), max: at(total - 1)}
 }

@@ -84,6 +84,7 @@ func floor(arguments []string) error {
 	}
 	fmt.Printf("listening address=127.0.0.1:%d\n", address.Port)
 	f := &floorServer{socket: socket, mode: mode, arena: make([]byte, arenaBytes)}
+
 	return f.serve()
 }
 
@@ -119,6 +120,7 @@ func (f *floorServer) serve() error {
 				if err := f.register(names[i]); err != nil {
 					return err
 				}
+
 				continue
 			}
 			burst = append(burst, packet)
@@ -135,6 +137,7 @@ func (f *floorServer) register(address unix.RawSockaddrInet4) error {
 	f.receivers = append(f.receivers, &floorReceiver{address: address, aead: aead, ssrc: uint32(len(f.receivers) + 1)}) //nolint:gosec // Tens.
 	last := f.receivers[len(f.receivers)-1]
 	f.sendTo(&last.address, []byte("hello"))
+
 	return nil
 }
 
@@ -151,6 +154,7 @@ func newFloorCipher() (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a cipher: %w", err)
 	}
+
 	return aead, nil
 }
 
@@ -205,6 +209,7 @@ func openFloorPacket(aead cipher.AEAD, packet []byte) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open a packet of the floor: %w", err)
 	}
+
 	return headerBytes + len(payload), nil
 }
 

@@ -44,6 +44,7 @@ func forwarding(ctx context.Context, arguments []string) error {
 		o.noJanus = fmt.Errorf("%w; run as root", reason)
 		fmt.Fprintln(os.Stderr, "bench: everything runs on plain loopback, since no network namespace can be made:", reason)
 	}
+
 	return benchmark(ctx, o)
 }
 
@@ -67,6 +68,7 @@ func forwardingOptions(arguments []string, inside bool) (options, error) {
 	if o.seconds < 1 || o.runs < 1 {
 		return o, errors.New("--seconds and --runs: give numbers from 1 on")
 	}
+
 	return o, nil
 }
 
@@ -91,11 +93,13 @@ func benchmark(ctx context.Context, o options) error {
 		measured, err := r.do(ctx)
 		if ctx.Err() != nil {
 			interrupted = true
+
 			break
 		}
 		if err != nil {
 			failed++
 			fmt.Fprintf(os.Stderr, "bench: %s, case %s, run %d: %v\n", r.server.name, r.scenario.name, r.round, err)
+
 			continue
 		}
 		measured.Run, measured.GitRevision = r.round, revision
@@ -111,6 +115,7 @@ func benchmark(ctx context.Context, o options) error {
 	case failed > 0:
 		return fmt.Errorf("%d of %d runs failed; why is told above, where each did", failed, len(runs))
 	}
+
 	return nil
 }
 
@@ -156,6 +161,7 @@ func plan(o options) ([]plannedRun, error) {
 	if len(runs) == 0 {
 		return nil, errors.New("--cases and --servers: none of these servers can run any of these cases")
 	}
+
 	return runs, nil
 }
 
@@ -165,6 +171,7 @@ func inOrder(names []string) []string {
 	slices.SortStableFunc(names, func(a, b string) int {
 		return slices.Index(serverNames(), a) - slices.Index(serverNames(), b)
 	})
+
 	return slices.Compact(names)
 }
 
@@ -172,6 +179,7 @@ func inOrder(names []string) []string {
 func (r plannedRun) do(ctx context.Context) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.steady+time.Minute)
 	defer cancel()
+
 	return run(ctx, r.server, r.scenario, r.steady)
 }
 
@@ -184,6 +192,7 @@ func chooseCases(names []string) ([]scenario, error) {
 		}
 		chosen = append(chosen, c)
 	}
+
 	return chosen, nil
 }
 
@@ -214,6 +223,7 @@ func table(files []string, input io.Reader) error {
 		return errors.New("no results in the input; give the lines that `make bench-forwarding` printed")
 	}
 	printTables(os.Stdout, results)
+
 	return nil
 }
 

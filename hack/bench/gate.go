@@ -65,6 +65,7 @@ func gate(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("a forwarded packet costs %.2f times the floor's %.1f µs, and may cost %.2f times: the path to the socket has become dearer; "+
 			"see where with `go test -bench` in mediaserver and `make bench-forwarding BENCH='--cases=%s --servers=nagi,floor-gso'`", r.Ratio, r.FloorPerPacket, limit, gateCase)
 	}
+
 	return nil
 }
 
@@ -97,5 +98,6 @@ func (r *gateResult) measure(ctx context.Context, ours, floor server, c scenario
 		ratios = append(ratios, costs[0][len(costs[0])-1]/costs[1][len(costs[1])-1])
 	}
 	r.CPUPerPacket, r.FloorPerPacket, r.Ratio = *rounded(*medianOf(costs[0])), *rounded(*medianOf(costs[1])), *rounded(*medianOf(ratios))
+
 	return nil
 }

@@ -81,6 +81,7 @@ func joinJanus(ctx context.Context, p participant) error {
 	if p.received != nil {
 		return s.subscribe(ctx)
 	}
+
 	return nil
 }
 
@@ -93,6 +94,7 @@ func (s *janusSession) read() {
 			if s.lifetime.Err() == nil {
 				fmt.Fprintln(os.Stderr, "janus: the WebSocket ended:", err)
 			}
+
 			return
 		}
 		if m.Janus == "ack" {
@@ -150,6 +152,7 @@ func (s *janusSession) ask(ctx context.Context, request, body map[string]any) (j
 		if reason := m.PluginData.Data.Error; reason != "" && m.PluginData.Data.ErrorCode != janusRoomExists {
 			return m, fmt.Errorf("janus refused %v: %s", body["request"], reason)
 		}
+
 		return m, nil
 	case <-ctx.Done():
 		return janusMessage{}, fmt.Errorf("wait for Janus' answer to %v: %w", request["janus"], context.Cause(ctx))
@@ -161,6 +164,7 @@ const janusRoomExists = 427
 
 func (s *janusSession) attach(ctx context.Context) (uint64, error) {
 	attached, err := s.ask(ctx, map[string]any{"janus": "attach", "plugin": "janus.plugin.videoroom"}, nil)
+
 	return attached.Data.ID, err
 }
 
@@ -206,6 +210,7 @@ func (s *janusSession) publish(ctx context.Context) error {
 	if err := connection.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.JSEP.SDP}); err != nil {
 		return fmt.Errorf("take the answer: %w", err)
 	}
+
 	return wait(ctx, "the publisher's connection", connected)
 }
 
@@ -255,6 +260,7 @@ func (s *janusSession) subscribe(ctx context.Context) error {
 		streams = append(streams, map[string]any{"mid": stream.MID, "send": false})
 	}
 	_, err = s.ask(ctx, map[string]any{"handle_id": handle}, map[string]any{"request": "configure", "streams": streams})
+
 	return err
 }
 

@@ -121,6 +121,7 @@ func (c *liveKitClient) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	return c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Offer{Offer: &livekit.SessionDescription{Type: "offer", Sdp: sdp, Id: 1}}})
 }
 
@@ -132,6 +133,7 @@ func (c *liveKitClient) send(request *livekit.SignalRequest) error {
 	if err := c.socket.Write(c.lifetime, websocket.MessageBinary, data); err != nil {
 		return fmt.Errorf("send a signalling message: %w", err)
 	}
+
 	return nil
 }
 
@@ -172,6 +174,7 @@ func (c *liveKitClient) handle(response *livekit.SignalResponse) error {
 		if err := c.publisher.SetRemoteDescription(answer); err != nil {
 			return fmt.Errorf("take the answer: %w", err)
 		}
+
 		return c.addCandidates(livekit.SignalTarget_PUBLISHER)
 	case *livekit.SignalResponse_Offer:
 		sdp, err := answerOffer(c.lifetime, c.subscriber, m.Offer.GetSdp())
@@ -182,6 +185,7 @@ func (c *liveKitClient) handle(response *livekit.SignalResponse) error {
 		if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Answer{Answer: answer}}); err != nil {
 			return err
 		}
+
 		return c.addCandidates(livekit.SignalTarget_SUBSCRIBER)
 	case *livekit.SignalResponse_Trickle:
 		var candidate webrtc.ICECandidateInit
@@ -190,10 +194,12 @@ func (c *liveKitClient) handle(response *livekit.SignalResponse) error {
 		}
 		target := m.Trickle.GetTarget()
 		c.candidates[target] = append(c.candidates[target], candidate)
+
 		return c.addCandidates(target)
 	case *livekit.SignalResponse_Leave:
 		return errors.New("the server told the client to leave: " + m.Leave.GetReason().String())
 	}
+
 	return nil
 }
 
@@ -215,6 +221,7 @@ func (c *liveKitClient) pauseTracks(others []*livekit.ParticipantInfo) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -232,5 +239,6 @@ func (c *liveKitClient) addCandidates(target livekit.SignalTarget) error {
 		}
 	}
 	c.candidates[target] = nil
+
 	return nil
 }

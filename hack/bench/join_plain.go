@@ -32,8 +32,10 @@ func joinPlain(ctx context.Context, p participant) error {
 				return fmt.Errorf("write a packet: %w", err)
 			}
 			_, err = socket.Write(buffer[:n])
+
 			return err
 		}
+
 		return nil
 	}
 	arrived := &arrivals{}
@@ -63,7 +65,9 @@ func joinPlain(ctx context.Context, p participant) error {
 		if err != nil || n < headerBytes {
 			return n, err
 		}
+
 		return openFloorPacket(aead, buffer[:n])
 	})
+
 	return nil
 }

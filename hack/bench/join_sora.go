@@ -69,6 +69,7 @@ func joinSora(ctx context.Context, p participant) error {
 			var message soraMessage
 			if err := wsjson.Read(p.lifetime, socket, &message); err != nil {
 				ended <- fmt.Errorf("the server closed the connection: %w", err)
+
 				return
 			}
 			var answer soraMessage
@@ -81,6 +82,7 @@ func joinSora(ctx context.Context, p participant) error {
 				}
 				if err != nil {
 					ended <- err
+
 					return
 				}
 				answer = soraMessage{Type: map[string]string{"offer": "answer", "re-offer": "re-answer"}[message.Type], SDP: sdp}
@@ -91,6 +93,7 @@ func joinSora(ctx context.Context, p participant) error {
 			}
 			if err := wsjson.Write(p.lifetime, socket, answer); err != nil {
 				ended <- fmt.Errorf("answer %s: %w", message.Type, err)
+
 				return
 			}
 		}
@@ -114,5 +117,6 @@ func dial(ctx context.Context, url string, options *websocket.DialOptions) (*web
 		_ = response.Body.Close()
 	}
 	socket.SetReadLimit(maxMessageBytes)
+
 	return socket, nil
 }

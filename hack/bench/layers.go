@@ -21,6 +21,7 @@ func rid(layer int) string { return "r" + strconv.Itoa(layer) }
 func addSources(connection *webrtc.PeerConnection, p participant) error {
 	if len(p.layers) == 0 {
 		_, err := addSource(connection, p)
+
 		return err
 	}
 	var sender *webrtc.RTPSender
@@ -43,6 +44,7 @@ func addSources(connection *webrtc.PeerConnection, p participant) error {
 	for i, s := range p.layers {
 		go p.takeRequests(s, func() ([]rtcp.Packet, interceptor.Attributes, error) { return sender.ReadSimulcastRTCP(rid(i)) })
 	}
+
 	return nil
 }
 
@@ -77,6 +79,7 @@ func (p participant) identify(answer string) (string, error) {
 		}
 	}
 	text, err := description.Marshal()
+
 	return string(text), err
 }
 
@@ -93,6 +96,7 @@ func (p participant) speak(audio *sdp.MediaDescription) error {
 	if err := p.source.header.SetExtension(extensionID(audio, sdp.AudioLevelURI), []byte{level}); err != nil {
 		return fmt.Errorf("have packets say how loud they are: %w", err)
 	}
+
 	return nil
 }
 
@@ -101,8 +105,10 @@ func extensionID(media *sdp.MediaDescription, uri string) uint8 {
 	for _, a := range media.Attributes {
 		if number, is, _ := strings.Cut(a.Value, " "); a.Key == sdp.AttrKeyExtMap && is == uri {
 			id, _ := strconv.ParseUint(number, 10, 8)
+
 			return uint8(id)
 		}
 	}
+
 	return 0
 }

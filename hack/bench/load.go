@@ -71,6 +71,7 @@ func (p participant) sources() []*source {
 	case p.source != nil:
 		return []*source{p.source}
 	}
+
 	return nil
 }
 
@@ -81,6 +82,7 @@ func (p participant) name() string {
 	case p.paused:
 		return pausedClientID(p.index)
 	}
+
 	return fmt.Sprintf("receiver-%d", p.index)
 }
 
@@ -124,6 +126,7 @@ func load(ctx context.Context, input io.Reader, output io.Writer) error {
 			return fmt.Errorf("answer: %w", err)
 		}
 	}
+
 	return lines.Err()
 }
 
@@ -167,6 +170,7 @@ func newCrowd(ctx context.Context, config loadConfig) *crowd {
 		}
 		c.participants = append(c.participants, p)
 	}
+
 	return c
 }
 
@@ -185,9 +189,11 @@ func (c *crowd) join(ctx context.Context) error {
 			if err := join(ctx, p); err != nil {
 				return fmt.Errorf("%s joins: %w", p.name(), err)
 			}
+
 			return nil
 		})
 	}
+
 	return group.Wait()
 }
 
@@ -231,6 +237,7 @@ func (c *crowd) statistics() statistics {
 			}
 		}
 	}
+
 	return s
 }
 
@@ -283,5 +290,6 @@ func payloadOf(packet []byte) []byte {
 	if len(packet) < header+padding {
 		return nil
 	}
+
 	return packet[header : len(packet)-padding]
 }

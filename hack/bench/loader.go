@@ -45,19 +45,23 @@ func startLoad(ctx context.Context, config loadConfig) (*loader, error) {
 	_ = writer.Close() // The child has its own.
 	if err != nil {
 		_ = reader.Close()
+
 		return nil, err
 	}
 	l := &loader{process: p, input: input, output: bufio.NewScanner(reader)}
 	if err := json.NewEncoder(input).Encode(config); err != nil {
 		l.stop()
+
 		return nil, fmt.Errorf("configure the clients: %w", err)
 	}
 	var answer joined
 	if err := l.answer(ctx, &answer); err != nil {
 		l.stop()
+
 		return nil, err
 	}
 	l.profiles = answer.SRTPProfiles
+
 	return l, nil
 }
 
@@ -65,6 +69,7 @@ func (l *loader) command(ctx context.Context, word string, answer any) error {
 	if _, err := fmt.Fprintln(l.input, word); err != nil {
 		return fmt.Errorf("tell the clients %q: %w; their last words: %s", word, err, l.process.output)
 	}
+
 	return l.answer(ctx, answer)
 }
 
@@ -80,12 +85,14 @@ func (l *loader) answer(ctx context.Context, into any) error {
 	if err := json.Unmarshal(l.output.Bytes(), into); err != nil {
 		return fmt.Errorf("read the clients' answer %q: %w", l.output.Text(), err)
 	}
+
 	return nil
 }
 
 func (l *loader) statistics(ctx context.Context) (statistics, error) {
 	var s statistics
 	err := l.command(ctx, "statistics", &s)
+
 	return s, err
 }
 

@@ -52,5 +52,6 @@ func dispatch(ctx context.Context, arguments []string) error {
 	case "floor":
 		return floor(rest)
 	}
+
 	return forwarding(ctx, arguments)
 }

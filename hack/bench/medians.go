@@ -29,6 +29,7 @@ func summarize(results []result) summary {
 		}
 		s.runs[k] = append(s.runs[k], r)
 	}
+
 	return s
 }
 
@@ -54,6 +55,7 @@ func readResults(input io.Reader) ([]result, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read results: %w", err)
 	}
+
 	return results, nil
 }
 
@@ -68,6 +70,7 @@ func (s summary) median(scenario, server string, f figure) *float64 {
 			values = append(values, *value)
 		}
 	}
+
 	return medianOf(values)
 }
 
@@ -78,6 +81,7 @@ func medianOf(values []float64) *float64 {
 	slices.Sort(values)
 	n := len(values)
 	middle := (values[(n-1)/2] + values[n/2]) / 2
+
 	return &middle
 }
 
@@ -86,6 +90,7 @@ func (s summary) lost(k summaryKey) int64 {
 	for _, r := range s.runs[k] {
 		lost += r.Loss
 	}
+
 	return lost
 }
 

@@ -47,6 +47,7 @@ func readMetrics(ctx context.Context, address string) (metrics, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read the server's metrics: %w", err)
 	}
+
 	return m, nil
 }
 
@@ -57,5 +58,6 @@ func meanBetween(first, last metrics, things, calls string) *float64 {
 	if between <= 0 {
 		return nil
 	}
+
 	return rounded((last[things] - first[things]) / between)
 }

@@ -43,6 +43,7 @@ func enterNamespace(arguments []string) error {
 	runtime.LockOSThread() // Unshare acts on the thread, which exec makes the process.
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
+
 		return fmt.Errorf("unshare: %w", err)
 	}
 	err = syscall.Exec(self, append([]string{self, insideNamespace}, arguments...), os.Environ()) //nolint:gosec // The own program.
@@ -63,6 +64,7 @@ func furnishNamespace(ctx context.Context) (err, janus error) {
 	} else if err := ip(ctx, "link set bench1 up"); err != nil {
 		return nil, err
 	}
+
 	return nil, errors.Join(ip(ctx, "address add "+janusAddress+" dev "+janusInterface), ip(ctx, "link set "+janusInterface+" up"))
 }
 
@@ -72,5 +74,6 @@ func ip(ctx context.Context, arguments string) error {
 	if err != nil {
 		return fmt.Errorf("ip %s: %w: %s", arguments, err, out)
 	}
+
 	return nil
 }

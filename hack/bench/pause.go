@@ -41,6 +41,7 @@ func pause(ctx context.Context, arguments []string) error {
 	if slices.Contains(o.servers, "janus") {
 		o.noJanus = fmt.Errorf("%w; run as root", enterNamespace(append([]string{"pause"}, arguments...)))
 	}
+
 	return measurePauses(ctx, o)
 }
 
@@ -53,6 +54,7 @@ func pauseInNamespace(ctx context.Context, arguments []string) error {
 	if err, o.noJanus = furnishNamespace(ctx); err != nil {
 		return err
 	}
+
 	return measurePauses(ctx, o)
 }
 
@@ -66,10 +68,12 @@ func measurePauses(ctx context.Context, o pauseOptions) error {
 		}
 		if ctx.Err() != nil {
 			failed = []error{errors.New("interrupted")}
+
 			break
 		}
 	}
 	printPauseTable(os.Stdout, m.summaries, m.raw)
+
 	return errors.Join(append(failed, broken(m.summaries)...)...)
 }
 
@@ -96,6 +100,7 @@ func parsePauseOptions(arguments []string) (pauseOptions, error) {
 	case o.stream.payloadBytes() < minPayloadBytes || o.stream.payloadBytes() > maxPayloadBytes:
 		return o, fmt.Errorf("--fps and --packets: their packets would carry %d bytes; choose from %d to %d", o.stream.payloadBytes(), minPayloadBytes, maxPayloadBytes)
 	}
+
 	return o, nil
 }
 

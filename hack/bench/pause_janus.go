@@ -23,8 +23,10 @@ func janusWays(r *rig) []way {
 			q := request{sent: time.Now()}
 			_, err := s.session.ask(ctx, map[string]any{"handle_id": s.handle}, body)
 			q.answered = time.Now()
+
 			return q, err
 		}
 	}
+
 	return []way{{name: "configure", pause: send(false), resume: send(true)}}
 }

@@ -66,9 +66,11 @@ func connectKubernetes(ctx context.Context, kubeconfig string) (*kubernetes, err
 	first, err := k.watch(lifetime)
 	if err != nil {
 		k.end()
+
 		return nil, err
 	}
 	k.watching.Go(func() { k.follow(lifetime, first) })
+
 	return k, nil
 }
 
@@ -77,6 +79,7 @@ func (k *kubernetes) watch(ctx context.Context) (watch.Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch RtpStreamPause: %w", err)
 	}
+
 	return w, nil
 }
 
@@ -94,6 +97,7 @@ func (k *kubernetes) follow(ctx context.Context, w watch.Interface) {
 		var err error
 		if w, err = k.watch(ctx); err != nil {
 			k.fail(err)
+
 			return
 		}
 	}
@@ -134,6 +138,7 @@ func (k *kubernetes) await(ctx context.Context, since time.Time, kind watch.Even
 		for _, e := range k.events {
 			if e.kind == kind && e.channel == channel && !e.at.Before(since) {
 				k.mu.Unlock()
+
 				return e, nil
 			}
 		}
@@ -182,6 +187,7 @@ func (k *kubernetes) yardstick(ctx context.Context) (yardstick, error) {
 		return l, err
 	}
 	l.DeleteToWatch = microseconds(gone.at.Sub(deleted))
+
 	return l, nil
 }
 

@@ -30,6 +30,7 @@ func liveKitWays(address string, r *rig) ([]way, error) {
 			q := request{sent: time.Now(), silent: true}
 			err := r.receiver.liveKit.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_TrackSetting{TrackSetting: setting}})
 			q.answered = time.Now()
+
 			return q, err
 		}
 	}
@@ -47,9 +48,11 @@ func liveKitWays(address string, r *rig) ([]way, error) {
 			if err != nil {
 				return q, fmt.Errorf("update the subscription: %w", err)
 			}
+
 			return q, nil
 		}
 	}
+
 	return []way{
 		{name: "track-settings", pause: setDisabled(true), resume: setDisabled(false)},
 		{name: "server-api", pause: subscribe(false), resume: subscribe(true)},

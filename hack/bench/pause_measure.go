@@ -37,6 +37,7 @@ func (m *pauses) measure(ctx context.Context, name string) error {
 	if err != nil || len(chosen) == 0 {
 		return err
 	}
+
 	return m.measurePeer(ctx, chosen[0])
 }
 
@@ -69,6 +70,7 @@ func (m *pauses) measureNagi(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+
 	return m.noteYardsticks(rounds.raw, before, after)
 }
 
@@ -84,6 +86,7 @@ func (m *pauses) noteYardsticks(raw []yardstick, before, after plane.Fsyncs) err
 		Fsync:         mean.Microseconds(), Fsyncs: count,
 	}
 	m.print(m.raw)
+
 	return nil
 }
 
@@ -109,6 +112,7 @@ func (m *pauses) measurePeer(ctx context.Context, s server) error {
 			return err
 		}
 	}
+
 	return m.repeat(ctx, &series{server: s.name, rig: r, ways: ways})
 }
 
@@ -138,6 +142,7 @@ func (m *pauses) repeat(ctx context.Context, s *series) error {
 			m.print(summary)
 		}
 	}
+
 	return err
 }
 
@@ -167,6 +172,7 @@ func (m *pauses) goRound(ctx context.Context, s *series, number int) error {
 			m.printRound(y)
 		}
 	}
+
 	return nil
 }
 

@@ -45,6 +45,7 @@ func startSystem(ctx context.Context, root string) (*nagi, error) {
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the whole system: %w", err), n.stop(ctx))
 	}
+
 	return n, nil
 }
 
@@ -67,6 +68,7 @@ func (n *nagi) start(ctx context.Context) error {
 	}
 	n.view = forwardingv1.NewViewClient(n.manager)
 	n.kubernetes, err = connectKubernetes(ctx, n.programs.Kubeconfig)
+
 	return err
 }
 
@@ -76,6 +78,7 @@ func (n *nagi) program(ctx context.Context, name, what string, arguments ...stri
 	if err != nil {
 		return "", err
 	}
+
 	return c.Address(ctx, what)
 }
 
@@ -89,5 +92,6 @@ func (n *nagi) stop(ctx context.Context) error {
 	if n.manager != nil {
 		problem = n.manager.Close()
 	}
+
 	return errors.Join(problem, n.programs.Stop(ctx, nil))
 }

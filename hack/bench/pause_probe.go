@@ -169,6 +169,7 @@ func (p *probe) countAudio(number uint64) {
 func (p *probe) audioMissing() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	return int(p.audioHighest+1-p.audioFirst) - int(p.audioCount) //nolint:gosec // Small.
 }
 
@@ -182,6 +183,7 @@ func (s *source) has(number uint64) bool {
 func beginsKeyframe(payload []byte) bool {
 	var frame codecs.VP8Packet
 	data, err := frame.Unmarshal(payload)
+
 	return err == nil && frame.S == 1 && frame.PID == 0 && len(data) > 0 && data[0]&1 == 0
 }
 
@@ -201,6 +203,7 @@ func keepLast[T any](all []T) []T {
 func (p *probe) received() (video, audio []arrival) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	return p.video, p.audio
 }
 
@@ -214,6 +217,7 @@ func (p *probe) requestedSince(since time.Time) (time.Time, bool) {
 			return at, true
 		}
 	}
+
 	return time.Time{}, false
 }
 
@@ -223,6 +227,7 @@ func (p *probe) lastRequest() time.Time {
 	if len(p.requests) == 0 {
 		return time.Time{}
 	}
+
 	return p.requests[len(p.requests)-1]
 }
 
@@ -248,5 +253,6 @@ func await(ctx context.Context, limit time.Duration, what string, condition func
 		case <-tick.C:
 		}
 	}
+
 	return nil
 }

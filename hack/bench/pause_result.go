@@ -48,6 +48,7 @@ type yardstick struct {
 
 func microseconds(d time.Duration) *int64 {
 	us := d.Microseconds()
+
 	return &us
 }
 
@@ -104,6 +105,7 @@ func (l *line) noteReturn(r request, asked time.Time, last arrival, after []arri
 	for i, a := range after {
 		if a.keyframe && a.at.After(r.sent) {
 			l.Keyframe, l.PacketsBeforeKeyframe = microseconds(a.at.Sub(r.sent)), i
+
 			break
 		}
 	}

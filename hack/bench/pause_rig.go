@@ -44,8 +44,10 @@ func joinRig(ctx context.Context, protocol, address string, s stream) (*rig, err
 	r := &rig{sender: &probe{}, receiver: &probe{}, reference: &probe{}, end: end}
 	if err := r.join(ctx, lifetime, protocol, address, s); err != nil {
 		r.stop()
+
 		return nil, err
 	}
+
 	return r, nil
 }
 
@@ -81,12 +83,14 @@ func (r *rig) join(ctx, lifetime context.Context, protocol, address string, s st
 	for i, p := range r.receivers() {
 		err := await(ctx, joinLimit, fmt.Sprintf("video and audio at receiver %d", i), func() bool {
 			video, audio := p.received()
+
 			return len(video) > s.fps*s.packets/2 && len(audio) > voiceFPS/2
 		})
 		if err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -111,5 +115,6 @@ func joiner(protocol string) (func(context.Context, participant) error, error) {
 	case "janus":
 		return joinJanus, nil
 	}
+
 	return nil, fmt.Errorf("no client speaks %q", protocol)
 }

@@ -92,6 +92,7 @@ func (r *rig) round(ctx context.Context, w way) (line, error) {
 	asked, _ := r.sender.requestedSince(resumed.sent)
 	l.noteReturn(resumed, asked, video[len(video)-1], after[len(video):])
 	l.AudioMissing = r.newlyMissing()
+
 	return l, nil
 }
 
@@ -101,6 +102,7 @@ func (r *rig) newlyMissing() int {
 	missing := r.receiver.audioMissing() + r.reference.audioMissing()
 	newly := missing - r.missing
 	r.missing = missing
+
 	return newly
 }
 
@@ -117,6 +119,7 @@ func (r *rig) untilQuiet(ctx context.Context, since time.Time) error {
 			return false
 		}
 		reference, referenceAudio := r.reference.received()
+
 		return arrivedSince(reference, last) >= 2 && arrivedSince(audio, last) >= 2 && arrivedSince(referenceAudio, last) >= 2
 	})
 }
@@ -134,6 +137,7 @@ func (r *rig) untilResumed(ctx context.Context, w way, since time.Time) error {
 				return len(video) > i+flowing
 			}
 		}
+
 		return false
 	})
 }
@@ -143,5 +147,6 @@ func arrivedSince(all []arrival, since time.Time) int {
 	for i := len(all) - 1; i >= 0 && all[i].at.After(since); i-- {
 		count++
 	}
+
 	return count
 }

@@ -78,6 +78,7 @@ func summarizeRounds(group []line) waySummary {
 		s.SSRCChanges += one(l.SSRCChanged)
 		s.BadGaps += one(l.badGap())
 	}
+
 	return s
 }
 
@@ -85,6 +86,7 @@ func summarizeRounds(group []line) waySummary {
 // a frame that no decoder shall wait for.
 func (l line) badGap() bool {
 	gap := l.SequenceGap
+
 	return gap != nil && *gap != 0 && (*gap != 1 || !l.CutInsideFrame)
 }
 
@@ -92,6 +94,7 @@ func one(is bool) int {
 	if is {
 		return 1
 	}
+
 	return 0
 }
 
@@ -107,5 +110,6 @@ func spanOf[T any](all []T, figure func(T) *int64) span {
 	}
 	slices.Sort(values)
 	rank := func(q float64) *int64 { return &values[int(math.Ceil(q*float64(len(values))))-1] }
+
 	return span{P50: rank(0.5), P99: rank(0.99)}
 }

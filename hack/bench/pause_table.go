@@ -72,6 +72,7 @@ func compare(is, base *int64, margin int64) string {
 	if *is > most {
 		verdict = "FAIL"
 	}
+
 	return milliseconds(is) + "\t" + milliseconds(&most) + "\t" + verdict
 }
 
@@ -97,6 +98,7 @@ func broken(all []waySummary) []error {
 		says(s.PacketsBeforeKeyframe, "packets came before the keyframe")
 		says(s.AudioMissing, "audio packets are missing")
 	}
+
 	return problems
 }
 
@@ -106,5 +108,6 @@ func milliseconds(us *int64) string {
 	if us == nil {
 		return "-"
 	}
+
 	return fmt.Sprintf("%.1f", float64(*us)/1000)
 }

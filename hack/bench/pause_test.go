@@ -16,6 +16,7 @@ func packetsAt(start time.Time, first, last int) []arrival {
 			at: start.Add(time.Duration(i) * time.Millisecond), number: uint64(i), sequence: uint16(i), marker: i%4 == 0, //nolint:gosec // Small.
 		})
 	}
+
 	return all
 }
 

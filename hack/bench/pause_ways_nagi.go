@@ -29,6 +29,7 @@ func (n *nagi) post(r *rig) (way, error) {
 	ask := func(operation string) func(context.Context) (request, error) {
 		return func(ctx context.Context) (request, error) { return n.ask(ctx, operation, body) }
 	}
+
 	return way{
 		name: "post", pause: ask("PauseRtpStream"), resume: ask("ResumeRtpStream"),
 		acknowledged: n.acknowledgedFor,
@@ -54,6 +55,7 @@ func (n *nagi) ask(ctx context.Context, operation string, body []byte) (request,
 	if response.StatusCode != http.StatusOK {
 		return r, fmt.Errorf("%s was answered with %s: %s", operation, response.Status, text)
 	}
+
 	return r, nil
 }
 
@@ -76,10 +78,12 @@ func (n *nagi) object(r *rig) way {
 			if err != nil {
 				return q, fmt.Errorf("%s %s: %w", what, object.Name, err)
 			}
+
 			return q, nil
 		}
 	}
 	api := n.kubernetes.api
+
 	return way{
 		name:         "object",
 		pause:        timed("create", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error { return api.Create(ctx, o) }),
@@ -121,6 +125,7 @@ func (n *nagi) acknowledgedFor(ctx context.Context, q request) (acknowledgement,
 			for _, s := range edge.GetStreams() {
 				if s.GetKind() == forwardingv1.Kind_KIND_VIDEO && s.LastSequenceNumber != nil {
 					a.lastSequence = uint16(s.GetLastSequenceNumber()) //nolint:gosec // RTP's 16 bits.
+
 					return a, nil
 				}
 			}

@@ -77,10 +77,12 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 		connection.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 			p.received.count(timed.arrivals, func(buffer []byte) (int, error) {
 				n, _, err := track.Read(buffer)
+
 				return n, err
 			})
 		})
 	}
+
 	return connection, nil
 }
 
@@ -123,6 +125,7 @@ func addSource(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackL
 	}
 	p.source.write = track.WriteRTP
 	go p.takeRequests(p.source, transceiver.Sender().ReadRTCP)
+
 	return track, nil
 }
 
@@ -151,6 +154,7 @@ func addVoice(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackLo
 		return nil, nil //nolint:nilnil // Nothing to add is no error.
 	}
 	p.Audio, p.source = true, p.voice
+
 	return addSource(connection, p)
 }
 
@@ -164,6 +168,7 @@ func watchConnected(connection *webrtc.PeerConnection) <-chan struct{} {
 			close(connected)
 		}
 	})
+
 	return connected
 }
 
@@ -185,6 +190,7 @@ func answerOffer(ctx context.Context, connection *webrtc.PeerConnection, offer s
 	if err != nil {
 		return "", fmt.Errorf("make an answer: %w", err)
 	}
+
 	return describe(ctx, connection, answer)
 }
 
@@ -193,6 +199,7 @@ func makeOffer(ctx context.Context, connection *webrtc.PeerConnection) (string, 
 	if err != nil {
 		return "", fmt.Errorf("make an offer: %w", err)
 	}
+
 	return describe(ctx, connection, offer)
 }
 
@@ -204,5 +211,6 @@ func describe(ctx context.Context, connection *webrtc.PeerConnection, descriptio
 	if err := wait(ctx, "candidates", gathered); err != nil {
 		return "", err
 	}
+
 	return connection.LocalDescription().SDP, nil
 }

@@ -48,10 +48,12 @@ func startPinned(core int, command *exec.Cmd) (*process, error) {
 		runtime.LockOSThread()
 		if err := pin(core); err != nil {
 			started <- err
+
 			return
 		}
 		if err := command.Start(); err != nil {
 			started <- fmt.Errorf("start %s: %w", command.Path, err)
+
 			return
 		}
 		started <- nil
@@ -61,6 +63,7 @@ func startPinned(core int, command *exec.Cmd) (*process, error) {
 	if err := <-started; err != nil {
 		return nil, err
 	}
+
 	return p, nil
 }
 
@@ -78,6 +81,7 @@ func pin(core int) error {
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		return fmt.Errorf("pin to core %d: %w", cores[core], err)
 	}
+
 	return nil
 }
 
@@ -97,6 +101,7 @@ var allowedCores = sync.OnceValues(func() ([]int, error) {
 	if len(cores) <= loadCore {
 		return nil, errors.New("server and clients need a core each; run with two cores or more")
 	}
+
 	return cores, nil
 })
 
@@ -131,6 +136,7 @@ func (p *process) cpu() (time.Duration, error) {
 	if err := unix.ClockGettime(clock, &used); err != nil {
 		return 0, fmt.Errorf("read the server's processor time: %w; its last words: %s", err, p.output)
 	}
+
 	return time.Duration(used.Nano()), nil
 }
 
@@ -145,9 +151,11 @@ func (p *process) residentMegabytes() (float64, error) {
 			if err != nil {
 				return 0, fmt.Errorf("read the server's memory: %w", err)
 			}
+
 			return kilobytes / 1024, nil
 		}
 	}
+
 	return 0, errors.New("/proc/PID/status has no VmRSS")
 }
 
@@ -156,5 +164,6 @@ func gitRevision(ctx context.Context, root string) string {
 	if err != nil {
 		return "unknown"
 	}
+
 	return strings.TrimSpace(string(out))
 }

@@ -75,6 +75,7 @@ func newResult(c scenario, first, last reading, elapsed time.Duration) result {
 	if heap, ok := last.metrics["go_memstats_heap_inuse_bytes"]; ok {
 		r.HeapAndStack = rounded((heap + last.metrics["go_memstats_stack_inuse_bytes"]) / (1 << 20))
 	}
+
 	return r
 }
 
@@ -82,11 +83,13 @@ func microsecondsEach(d time.Duration, count uint64) *float64 {
 	if count == 0 {
 		return nil
 	}
+
 	return rounded(float64(d) / float64(time.Microsecond) / float64(count))
 }
 
 // rounded keeps four decimals, which is more than any figure here deserves.
 func rounded(figure float64) *float64 {
 	figure = math.Round(figure*1e4) / 1e4
+
 	return &figure
 }

@@ -33,6 +33,7 @@ func run(ctx context.Context, s server, c scenario, steady time.Duration) (resul
 	if err := r.warmUp(ctx); err != nil {
 		return result{}, err
 	}
+
 	return r.measure(ctx, steady)
 }
 
@@ -49,8 +50,10 @@ func startTrial(ctx context.Context, s server, c scenario) (*trial, error) {
 	t := &trial{scenario: c, name: s.name}
 	if err := t.start(ctx, s); err != nil {
 		t.stop()
+
 		return nil, err
 	}
+
 	return t, nil
 }
 
@@ -79,6 +82,7 @@ func (t *trial) start(ctx context.Context, s server) error {
 			return fmt.Errorf("start the receivers: %w; the server's last words: %s", err, t.server.process.output)
 		}
 	}
+
 	return nil
 }
 
@@ -128,6 +132,7 @@ func (t *trial) warmUp(ctx context.Context) error {
 	if err := t.quiesce(ctx); err != nil || !t.scenario.sink {
 		return err
 	}
+
 	return t.receivers.command(ctx, "drain", nil)
 }
 
@@ -149,6 +154,7 @@ func (t *trial) quiesce(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -188,6 +194,7 @@ func (t *trial) measure(ctx context.Context, steady time.Duration) (result, erro
 	measured.Server, measured.SRTPProfile = t.name, t.profile()
 	memory, err := t.server.process.residentMegabytes()
 	measured.RSS = *rounded(memory)
+
 	return measured, err
 }
 
@@ -201,6 +208,7 @@ func (t *trial) read(ctx context.Context) (reading, error) {
 		return now, err
 	}
 	now.cpu, err = t.server.process.cpu()
+
 	return now, err
 }
 
@@ -209,6 +217,7 @@ func (t *trial) read(ctx context.Context) (reading, error) {
 func (t *trial) profile() string {
 	all := slices.Concat(t.senders.profiles, t.receivers.profiles)
 	slices.Sort(all)
+
 	return strings.Join(slices.Compact(all), "+")
 }
 

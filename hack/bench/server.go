@@ -63,11 +63,13 @@ func chooseServers(o options) ([]server, error) {
 		case "janus":
 			if o.noJanus != nil {
 				fmt.Fprintln(os.Stderr, "bench: janus is skipped: it takes no loopback addresses, and here is no network namespace for it:", o.noJanus)
+
 				continue
 			}
 			path, err := exec.LookPath("janus")
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "bench: janus is skipped: it is not installed (Debian: apt-get install janus)")
+
 				continue
 			}
 			chosen = append(chosen, server{name: name, protocol: "janus", start: startJanus(path)})
@@ -80,6 +82,7 @@ func chooseServers(o options) ([]server, error) {
 	if len(chosen) == 0 {
 		return nil, errors.New("--servers: none of them can run here")
 	}
+
 	return chosen, nil
 }
 
@@ -91,6 +94,7 @@ func program(root, path string) (string, error) {
 	if _, err := os.Stat(full); err != nil {
 		return "", fmt.Errorf("find %s: %w; `make bench-forwarding` builds it", path, err)
 	}
+
 	return full, nil
 }
 
@@ -112,6 +116,7 @@ func startNagi(path string) func(context.Context, string, scenario) (running, er
 		workers, err := workersFlag(ctx, path, c)
 		if err != nil {
 			tables.stop()
+
 			return running{}, err
 		}
 		arguments := append(workers, "--managers="+manager, wait, "--without-table=forward",
@@ -122,6 +127,7 @@ func startNagi(path string) func(context.Context, string, scenario) (running, er
 		p, err := startPinned(c.core(), command)
 		if err != nil {
 			tables.stop()
+
 			return running{}, err
 		}
 		r := running{process: p, close: tables.stop}
@@ -131,8 +137,10 @@ func startNagi(path string) func(context.Context, string, scenario) (running, er
 		}
 		if err != nil {
 			r.stop()
+
 			return running{}, err
 		}
+
 		return r, nil
 	}
 }
@@ -150,8 +158,10 @@ func workersFlag(ctx context.Context, path string, c scenario) ([]string, error)
 		if workers > 1 {
 			return nil, fmt.Errorf("%s has no --media-workers: it has one worker only; build a newer one", path)
 		}
+
 		return nil, nil
 	}
+
 	return []string{fmt.Sprintf("--media-workers=%d", workers)}, nil
 }
 
@@ -184,6 +194,7 @@ rtc:
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return running{}, fmt.Errorf("write LiveKit's configuration: %w", err)
 		}
+
 		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
 	}
 }
@@ -212,6 +223,7 @@ transports: { disable = "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,li
 				return running{}, fmt.Errorf("write Janus' configuration: %w", err)
 			}
 		}
+
 		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
 	}
 }
@@ -229,8 +241,10 @@ func startFloor(mode string) func(context.Context, string, scenario) (running, e
 		r := running{process: p}
 		if r.address, err = p.output.find(ctx, `listening address=(\S+)`); err != nil {
 			r.stop()
+
 			return running{}, err
 		}
+
 		return r, nil
 	}
 }
@@ -254,6 +268,7 @@ func startListening(ctx context.Context, core, port int, command *exec.Cmd) (run
 			return running{}, fmt.Errorf("%s ended at once: %s", command.Path, p.output)
 		case <-ctx.Done():
 			r.stop()
+
 			return running{}, fmt.Errorf("%s never listened at %s: %s", command.Path, r.address, p.output)
 		case <-tick.C:
 		}
@@ -276,5 +291,6 @@ func freePorts(count int) ([]int, error) {
 		}
 		ports = append(ports, address.Port)
 	}
+
 	return ports, nil
 }

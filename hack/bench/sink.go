@@ -48,6 +48,7 @@ func (s *sinks) drain() error {
 		}
 	}
 	s.draining = true
+
 	return nil
 }
 
@@ -66,6 +67,7 @@ func (s *sinks) drained() uint64 {
 		}
 		total += dropped
 	}
+
 	return total - s.before
 }
 
@@ -93,6 +95,7 @@ func (s *receiveSocket) dropRTP() error {
 	if err != nil {
 		return fmt.Errorf("let the kernel drop RTP: %w", err)
 	}
+
 	return nil
 }
 
@@ -110,5 +113,6 @@ func (s *receiveSocket) dropped() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask the kernel what it dropped: %w", err)
 	}
+
 	return uint64(fields[meminfoDrops]), nil
 }

@@ -78,6 +78,7 @@ func newReceiveSocket(connection *net.UDPConn, a *arrivals, sink *counter) (*rec
 	if sink != nil {
 		sink.sinks.add(s)
 	}
+
 	return s, nil
 }
 
@@ -91,6 +92,7 @@ func (s *receiveSocket) receiveBatch(fd uintptr) bool {
 	if errno == 0 {
 		s.filled = int(n) //nolint:gosec // At most batchSlots.
 	}
+
 	return errno != unix.EAGAIN && errno != unix.EINTR
 }
 
@@ -104,11 +106,13 @@ func (s *receiveSocket) ReadFromAddrPort(buffer []byte) (int, netip.AddrPort, er
 			if isRTP(datagram) {
 				if s.sink != nil {
 					s.sinkPacket(datagram)
+
 					continue
 				}
 				s.arrivals.note(datagram, s.arrivedAt(i))
 			}
 			port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&s.names[i].Port))[:])
+
 			return copy(buffer, datagram), netip.AddrPortFrom(netip.AddrFrom4(s.names[i].Addr), port), nil
 		}
 		if err := s.raw.Read(s.receive); err != nil {
@@ -132,7 +136,8 @@ func (s *receiveSocket) arrivedAt(i int) int64 {
 	if s.messages[i].header.Controllen < timestampBytes || header.Level != unix.SOL_SOCKET || header.Type != unix.SCM_TIMESTAMPNS {
 		return 0
 	}
-	seconds := int64(binary.NativeEndian.Uint64(control[16:]))                          //nolint:gosec // A time_t.
+	seconds := int64(binary.NativeEndian.Uint64(control[16:])) //nolint:gosec // A time_t.
+
 	return seconds*int64(time.Second) + int64(binary.NativeEndian.Uint64(control[24:])) //nolint:gosec // Below 10^9.
 }
 
@@ -166,6 +171,7 @@ func (n *receiveNet) ListenUDP(network string, address *net.UDPAddr) (transport.
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
+
 	return newReceiveSocket(connection, n.arrivals, n.sink)
 }
 
@@ -195,6 +201,7 @@ func (a *arrivals) of(packet []byte) int64 {
 	if a.slots[slot].packet.Load() != key {
 		return 0
 	}
+
 	return at
 }
 

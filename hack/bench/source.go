@@ -39,6 +39,7 @@ func newSource(config loadConfig) *source {
 	if s.audio {
 		s.header.PayloadType = 111
 	}
+
 	return s
 }
 
@@ -85,6 +86,7 @@ func (s *source) sendFrame() error {
 		s.header.SequenceNumber++
 	}
 	s.frame++
+
 	return nil
 }
 

@@ -55,5 +55,6 @@ func (p *profiles) list() []string {
 		}
 	}
 	slices.Sort(all)
+
 	return slices.Compact(all)
 }

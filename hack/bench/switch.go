@@ -53,6 +53,7 @@ func switchLayers(ctx context.Context, arguments []string) error {
 	s, err := newSwitchRig(ctx)
 	if err != nil {
 		cancel()
+
 		return err
 	}
 	defer s.close()
@@ -79,12 +80,14 @@ func switchLayers(ctx context.Context, arguments []string) error {
 	r.FirstP50, r.FirstP99, r.FirstMax = percentile(firsts, 50), percentile(firsts, 99), percentile(firsts, 100)
 	r.GapP50, r.GapMax = percentile(gaps, 50), percentile(gaps, 100)
 	r.KeyframeRequests = s.sender.keyframes.Load()
+
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
 // percentile is that of sorted times, in ms.
 func percentile(sorted []time.Duration, percent int) float64 {
 	at := min((len(sorted)*percent+99)/100, len(sorted)) - 1
+
 	return *rounded(sorted[max(at, 0)].Seconds() * 1000)
 }
 
@@ -120,8 +123,10 @@ func newSwitchRig(ctx context.Context) (*switchRig, error) {
 	}
 	if err := s.connect(ctx); err != nil {
 		s.close()
+
 		return nil, err
 	}
+
 	return s, nil
 }
 
@@ -155,8 +160,10 @@ func (s *switchRig) connect(ctx context.Context) error {
 		}
 		s.edge = s.track.AddEdge(downlink, core.Unnegotiated)
 		downlink.Attach(bound{s.edge})
+
 		return nil
 	})
+
 	return err
 }
 
@@ -200,6 +207,7 @@ func (s *switchRig) join(
 	if err != nil {
 		return nil, err
 	}
+
 	return peer, wait(ctx, "a connection", connected)
 }
 
@@ -256,6 +264,7 @@ func (w *layerWatch) await(size int) {
 func (w *layerWatch) gap() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	return w.longest
 }
 

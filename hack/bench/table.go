@@ -46,6 +46,7 @@ func serveTables(ctx context.Context, c scenario) (*tableServer, error) {
 	slices.SortFunc(t.pauses, func(a, b *forwardingv1.Pause) int { return strings.Compare(a.GetUid(), b.GetUid()) })
 	forwardingv1.RegisterForwardingServer(t.server, t)
 	t.serving.Go(func() { _ = t.server.Serve(listener) }) // Ends at stop.
+
 	return t, nil
 }
 

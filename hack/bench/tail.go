@@ -29,6 +29,7 @@ func (t *tail) Write(data []byte) (int, error) {
 	if excess := len(t.text) - tailBytes; excess > 0 {
 		t.text = append(t.text[:0], t.text[excess:]...)
 	}
+
 	return len(data), nil
 }
 
@@ -40,6 +41,7 @@ func (t *tail) String() string {
 			return string(t.text[at:min(len(t.text), at+lastWordsBytes)])
 		}
 	}
+
 	return string(t.text[max(0, len(t.text)-lastWordsBytes):])
 }
 

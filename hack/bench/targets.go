@@ -39,6 +39,7 @@ func (t target) verdict() string {
 	case *t.measured <= *t.bound && !t.atLeast, *t.measured >= *t.bound && t.atLeast:
 		return "pass"
 	}
+
 	return "fail"
 }
 
@@ -98,6 +99,7 @@ func (s summary) targets() []target {
 	show("% of packets lost at that rate, 1 worker", s.median("workers-1", "nagi", lostPercent))
 	show("% of packets lost at that rate, 2 workers", s.median("workers-2", "nagi", lostPercent))
 	addLeast("cores that 2 workers use under full load", s.median("workers-2-full", "nagi", coresUsed), bothCores)
+
 	return all
 }
 
@@ -108,6 +110,7 @@ func (s summary) delayBound(scenario string) float64 {
 	if cost == nil {
 		return extraDelay
 	}
+
 	return float64(len(c.frame)*c.edges())**cost + extraDelay
 }
 
@@ -125,6 +128,7 @@ func (s summary) lostByUs() *float64 {
 		}
 		total = &lost
 	}
+
 	return total
 }
 
@@ -141,6 +145,7 @@ func (s summary) kilobytesPerEdge(megabytes figure) *float64 {
 	}
 	const edges = 50 * 10
 	perEdge := ((m[0] - m[1]) - (m[2] - m[3])) * 1024 / edges
+
 	return &perEdge
 }
 
@@ -149,6 +154,7 @@ func ratio(ours, theirs *float64) *float64 {
 		return nil
 	}
 	r := *ours / *theirs
+
 	return &r
 }
 
@@ -160,6 +166,7 @@ func (s summary) printTargets(w io.Writer) {
 	for _, target := range s.targets() {
 		if target.measured == nil {
 			missing++
+
 			continue
 		}
 		bound := "-"

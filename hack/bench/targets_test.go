@@ -16,6 +16,7 @@ func TestTargetsOfLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return string(data) + "\n"
 	}
 	input := "bench: some words\n" +

@@ -30,6 +30,7 @@ func (p *shim) list(t *testing.T, channel string) []entry {
 		t.Fatalf("list %s: %d %s (%v)", channel, status, text, err)
 	}
 	slices.SortFunc(entries, compareEntries)
+
 	return entries
 }
 

@@ -85,6 +85,7 @@ func (s *system) proveBehind(t *testing.T) {
 	}
 	await(t, "the media server to count its tables as stale", func() (float64, bool) {
 		stale := s.mediaServers[0].metric(t, "nagi_tables_staleness_seconds")
+
 		return stale, stale > 0
 	})
 }

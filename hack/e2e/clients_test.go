@@ -32,6 +32,7 @@ func TestPauseByClientIDs(t *testing.T) {
 	proveNoVideo(t, m.paused(), edge{m.carol, m.bob})
 	await(t, "the list to hold the edge alone", func() ([]entry, bool) {
 		listed := running.shims[1].list(t, m.channel) // Those who dropped may still be known.
+
 		return listed, len(listed) == 1
 	})
 	running.shims[0].expectList(t, m.channel, m.paused())

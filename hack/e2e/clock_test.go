@@ -45,6 +45,7 @@ func TestSlowClock(t *testing.T) {
 	for _, manager := range s.managers {
 		await(t, manager.name+" to measure the skew", func() (float64, bool) {
 			measured := manager.metric(t, "nagi_mediaserver_clock_skew_seconds")
+
 			return measured, measured > skew.Seconds()/2
 		})
 	}
@@ -93,5 +94,6 @@ func buildSlow(t *testing.T) string {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build a media server with a slow clock: %v\n%s", err, output)
 	}
+
 	return program
 }

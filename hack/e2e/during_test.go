@@ -39,6 +39,7 @@ func (w *observation) actedAfter(t *testing.T, asked time.Time) time.Duration {
 		all := w.edge.arrivals(kind)
 		longest = max(longest, all[len(all)-1].at.Sub(asked))
 	}
+
 	return longest
 }
 
@@ -47,6 +48,7 @@ func (w *observation) actedAfter(t *testing.T, asked time.Time) time.Duration {
 func (w *observation) flowsAfter(t *testing.T, asked time.Time) time.Duration {
 	t.Helper()
 	w.edge.awaitTotal(t, bot.Video, w.cut[bot.Video]+1)
+
 	return w.edge.arrivals(bot.Video)[w.cut[bot.Video]].at.Sub(asked)
 }
 
@@ -57,6 +59,7 @@ func (w *observation) pausedNow(t *testing.T, name string) (*v1alpha1.RtpStreamP
 	asked := time.Now()
 	pause := w.system.createPause(t, name, clientSpec(w.channel, w.edge.receiver.ClientID(), w.edge.sender.ClientID()))
 	w.system.waitEnforced(t, pause.UID)
+
 	return pause, w.actedAfter(t, asked)
 }
 
@@ -67,6 +70,7 @@ func (m *meeting) enforced(t *testing.T, name string, e edge) (*v1alpha1.RtpStre
 	w := m.watchEdge(t, e, e, bot.Video)
 	pause, _ := w.pausedNow(t, name)
 	m.system.awaitReady(t, pause, v1alpha1.ReasonEnforced)
+
 	return pause, w
 }
 
@@ -86,6 +90,7 @@ func (s *system) follow(t *testing.T, pause *v1alpha1.RtpStreamPause) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return tell(t, watcher)
 }
 
@@ -102,6 +107,7 @@ func tell(t *testing.T, watcher watch.Interface) *story {
 		}
 	}()
 	t.Cleanup(func() { st.told() })
+
 	return st
 }
 
@@ -109,5 +115,6 @@ func tell(t *testing.T, watcher watch.Interface) *story {
 func (st *story) told() []v1alpha1.RtpStreamPause {
 	st.watcher.Stop()
 	<-st.done
+
 	return st.states
 }

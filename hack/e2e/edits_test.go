@@ -75,6 +75,7 @@ func (e *editor) tracks() []track {
 			}
 		}
 	}
+
 	return all
 }
 
@@ -94,6 +95,7 @@ func (e *editor) randomSpec() v1alpha1.RtpStreamPauseSpec {
 	if e.random.IntN(2) == 0 {
 		spec.Reason = fmt.Sprintf("reason %d", e.random.Uint64())
 	}
+
 	return spec
 }
 
@@ -115,6 +117,7 @@ func (e *editor) randomSide() v1alpha1.Side {
 	case form == 2 && len(ids)+len(clientIDs) > 0:
 		return v1alpha1.Side{EveryoneExcept: &v1alpha1.EveryoneExcept{ConnectionIDs: ids, ClientIDs: clientIDs}}
 	}
+
 	return everyone()
 }
 
@@ -126,6 +129,7 @@ func names(side v1alpha1.Side, m *member) bool {
 	case side.EveryoneExcept != nil:
 		return !slices.Contains(side.EveryoneExcept.ConnectionIDs, m.ConnectionID()) && !slices.Contains(side.EveryoneExcept.ClientIDs, m.ClientID())
 	}
+
 	return slices.Contains(side.ConnectionIDs, m.ConnectionID()) || slices.Contains(side.ClientIDs, m.ClientID())
 }
 
@@ -135,6 +139,7 @@ func pauses(spec v1alpha1.RtpStreamPauseSpec, tr track) bool {
 		kind = v1alpha1.KindAudio
 	}
 	named := slices.Contains(spec.Kinds, kind) || len(spec.Kinds) == 0 && kind == v1alpha1.KindVideo
+
 	return named && names(spec.Receivers, tr.receiver) && names(spec.Senders, tr.sender)
 }
 
@@ -168,8 +173,10 @@ func (e *editor) cutOf(t *testing.T, tr track) int {
 	last := withheldStream(t, running.explain(t, e.meeting.channel, tr.edge), tr.kind)
 	await(t, tr.String()+": the last packet that left", func() (uint16, bool) {
 		highest := highest(tr.arrivals(tr.kind))
+
 		return highest, highest == uint16(last.GetLastSequenceNumber())
 	})
+
 	return len(tr.arrivals(tr.kind))
 }
 
@@ -184,6 +191,7 @@ func (e *editor) written(t *testing.T) (path string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	return path
 }
 
@@ -192,6 +200,7 @@ func asJSON(value any) string {
 	if err != nil {
 		return err.Error()
 	}
+
 	return string(text)
 }
 
@@ -216,6 +225,7 @@ func (e *editor) update(t *testing.T) {
 		if err != nil && !apierrors.IsConflict(err) { // Its status was written meanwhile.
 			t.Fatal(err)
 		}
+
 		return fmt.Sprint(err), err == nil
 	})
 }

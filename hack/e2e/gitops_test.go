@@ -40,6 +40,7 @@ func kubectl(t *testing.T, args ...string) (string, int) {
 	if err != nil && !errors.As(err, &exited) {
 		t.Fatalf("kubectl %v: %v\n%s", args, err, &output)
 	}
+
 	return output.String(), command.ProcessState.ExitCode()
 }
 
@@ -69,6 +70,7 @@ spec:
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	return path
 }
 
@@ -134,6 +136,7 @@ func proveNoDiff(t *testing.T, apply []string, path string, pause *v1alpha1.RtpS
 
 func resourceVersion(t *testing.T, pause *v1alpha1.RtpStreamPause) string {
 	t.Helper()
+
 	return running.get(t, pause).ResourceVersion
 }
 
@@ -244,6 +247,7 @@ func awaitCurrent(t *testing.T, watcher watch.Interface, generation int64, reaso
 				if ready.Reason != reason {
 					t.Errorf("the reason is %s, want %s", ready.Reason, reason)
 				}
+
 				return
 			}
 		case status.FailedStatus, status.TerminatingStatus, status.NotFoundStatus, status.UnknownStatus:

@@ -12,6 +12,7 @@ import (
 // post sends one request of Sora's HTTP API to the shared system's first shim.
 func post(t *testing.T, target, body string) (int, string) {
 	t.Helper()
+
 	return running.shims[0].post(t, target, body)
 }
 
@@ -23,6 +24,7 @@ func (p *shim) post(t *testing.T, target, body string) (int, string) {
 		header.Set("X-Sora-Target", target)
 	}
 	status, _, text := request(t, http.MethodPost, p.url, header, body)
+
 	return status, text
 }
 
@@ -39,6 +41,7 @@ func request(t *testing.T, method, url string, header http.Header, body string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return status, answered, text
 }
 
@@ -49,6 +52,7 @@ func get(ctx context.Context, asking *http.Client, url string) (int, string, err
 		return 0, "", err
 	}
 	status, _, text, err := send(asking, r)
+
 	return status, text, err
 }
 
@@ -59,6 +63,7 @@ func send(asking *http.Client, r *http.Request) (int, http.Header, string, error
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
+
 	return response.StatusCode, response.Header, string(text), err
 }
 
@@ -84,6 +89,7 @@ func (p *shim) mustRefuse(t *testing.T, target, body string, status int, errorTy
 	if failure := failureIn(t, text); got != status || failure != errorType {
 		t.Errorf("%s %s: %d %s, want %d %s", target, body, got, text, status, errorType)
 	}
+
 	return text
 }
 
@@ -97,6 +103,7 @@ func failureIn(t *testing.T, text string) string {
 	if err := json.Unmarshal([]byte(text), &failure); err != nil {
 		return "no failure"
 	}
+
 	return failure.Type + failure.ErrorType
 }
 
@@ -114,6 +121,7 @@ func body(fields ...field) string {
 		value, _ := json.Marshal(f[1])
 		pairs[i] = string(name) + ":" + string(value)
 	}
+
 	return "{" + strings.Join(pairs, ",") + "}"
 }
 

@@ -73,6 +73,7 @@ func (s *system) awaitReasons(t *testing.T, even, odd string) {
 				wrong = fmt.Sprintf("%s: %q, want %s", pause.Name, got, want)
 			}
 		}
+
 		return wrong, wrong == ""
 	})
 }
@@ -88,6 +89,7 @@ func (s *system) versions(t *testing.T) map[string]string {
 	for _, pause := range list.Items {
 		versions[pause.Name] = pause.ResourceVersion
 	}
+
 	return versions
 }
 
@@ -99,5 +101,6 @@ func (s *system) followAll(t *testing.T) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return tell(t, watcher)
 }

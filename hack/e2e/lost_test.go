@@ -73,6 +73,7 @@ func newLoss(t *testing.T, s *system) *loss {
 	l := &loss{system: s, meeting: s.newMeeting(t, channelOf(t)), begun: time.Now()}
 	l.enforced, l.w = l.meeting.enforced(t, l.meeting.channel, l.meeting.paused())
 	l.stories = append(l.stories, s.follow(t, l.enforced))
+
 	return l
 }
 

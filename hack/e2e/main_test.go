@@ -68,11 +68,13 @@ func runTests(m *testing.M) int {
 	if err := goleak.Find(); err != nil {
 		code = failed(err)
 	}
+
 	return code
 }
 
 func failed(err error) int {
 	fmt.Fprintln(os.Stderr, "e2e:", err)
+
 	return 1
 }
 
@@ -87,5 +89,6 @@ func buildPrograms(dir string) error {
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, output)
 	}
+
 	return nil
 }

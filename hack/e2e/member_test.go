@@ -36,6 +36,7 @@ type arrival struct {
 // ends.
 func join(t *testing.T, channel, clientID string, role bot.Role, options ...func(*bot.Config)) *member {
 	t.Helper()
+
 	return running.mediaServers[0].join(t, channel, clientID, role, options...)
 }
 
@@ -58,10 +59,12 @@ func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role
 	t.Cleanup(func() {
 		if m.isFrozen || m.ended {
 			joined.Drop()
+
 			return
 		}
 		joined.leave(t)
 	})
+
 	return joined
 }
 
@@ -93,6 +96,7 @@ func (m *member) arrivals(senderConnectionID string, kind bot.Kind) []arrival {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := m.packets[stream{senderConnectionID, kind}]
+
 	return all[:len(all):len(all)] // Only ever appended to.
 }
 
@@ -112,6 +116,7 @@ func (e edge) awaitTotal(t *testing.T, kind bot.Kind, n int) {
 	t.Helper()
 	await(t, "packets of "+string(kind), func() (int, bool) {
 		count := len(e.arrivals(kind))
+
 		return count, count >= n
 	})
 }

@@ -42,12 +42,14 @@ type transcript struct {
 func (tr *transcript) Write(p []byte) (int, error) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+
 	return tr.text.Write(p)
 }
 
 func (tr *transcript) String() string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+
 	return tr.text.String()
 }
 
@@ -55,6 +57,7 @@ func (tr *transcript) String() string {
 // ends.
 func startNagi(t *testing.T, args ...string) *oneMachine {
 	t.Helper()
+
 	return startNagiIn(t, nil, nil, args...)
 }
 
@@ -93,6 +96,7 @@ func startNagiIn(t *testing.T, attributes *syscall.SysProcAttr, before []string,
 			t.Logf("nagi wrote:\n%s", n.output)
 		}
 	})
+
 	return n
 }
 
@@ -118,6 +122,7 @@ func (n *oneMachine) processes(t *testing.T) map[int]string {
 			found[pid] = string(bytes.ReplaceAll(line, []byte{0}, []byte(" ")))
 		}
 	}
+
 	return found
 }
 
@@ -136,6 +141,7 @@ func (n *oneMachine) awaitEnd(t *testing.T) int {
 	case <-time.After(patience):
 		t.Fatal("nagi did not end")
 	}
+
 	return n.command.ProcessState.ExitCode()
 }
 
@@ -149,6 +155,7 @@ func (n *oneMachine) awaitNothingLeft(t *testing.T, mayStay ...string) {
 	}
 	await(t, "nothing left behind", func() (rest, bool) {
 		left := rest{n.processes(t), n.files(t, mayStay)}
+
 		return left, len(left.processes) == 0 && len(left.files) == 0
 	})
 }
@@ -165,11 +172,13 @@ func (n *oneMachine) files(t *testing.T, except []string) []string {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // Removed while it was looked at.
 		}
+
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return files
 }
 
@@ -188,11 +197,14 @@ func (n *oneMachine) awaitOutput(t *testing.T, pattern string, from int) (string
 				t.Fatal("nagi ended")
 			default:
 			}
+
 			return "", false
 		}
 		behind = from + at[1]
+
 		return text[at[len(at)-2]:at[len(at)-1]], true
 	})
+
 	return match, behind
 }
 
@@ -209,6 +221,7 @@ func sh(t *testing.T, line string) string {
 	if err != nil {
 		t.Fatalf("%s: %v\n%s%s", line, err, output, &complaints)
 	}
+
 	return string(output)
 }
 
@@ -231,6 +244,7 @@ func TestOneMachine(t *testing.T) {
 		if found == "" {
 			t.Fatalf("no line like %s was printed:\n%s", pattern, text)
 		}
+
 		return found
 	}
 

@@ -26,6 +26,7 @@ func connections(members ...*member) v1alpha1.Side {
 	for _, m := range members {
 		side.ConnectionIDs = append(side.ConnectionIDs, m.ConnectionID())
 	}
+
 	return side
 }
 
@@ -46,6 +47,7 @@ func newPause(name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStream
 // createPause creates an object in the shared system.
 func createPause(t *testing.T, name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStreamPause {
 	t.Helper()
+
 	return running.createPause(t, name, spec)
 }
 
@@ -63,6 +65,7 @@ func (s *system) createPause(t *testing.T, name string, spec v1alpha1.RtpStreamP
 			}
 		})
 	}
+
 	return pause
 }
 
@@ -87,6 +90,7 @@ func (s *system) edit(t *testing.T, pause *v1alpha1.RtpStreamPause, change func(
 	if err := s.api.Patch(t.Context(), now, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}
+
 	return now
 }
 
@@ -96,6 +100,7 @@ func (s *system) get(t *testing.T, pause *v1alpha1.RtpStreamPause) *v1alpha1.Rtp
 	if err := s.api.Get(t.Context(), client.ObjectKeyFromObject(pause), now); err != nil {
 		t.Fatal(err)
 	}
+
 	return now
 }
 
@@ -147,6 +152,7 @@ func (s *system) inReach() []*manager {
 			all = append(all, m)
 		}
 	}
+
 	return all
 }
 
@@ -172,8 +178,10 @@ func (s *system) explain(t *testing.T, channel string, e edge) *forwardingv1.Edg
 				}
 			}
 		}
+
 		return fmt.Sprint(errors.Join(problems...)), false
 	})
+
 	return told
 }
 
@@ -202,6 +210,7 @@ func condition(pause *v1alpha1.RtpStreamPause, name string) metav1.Condition {
 	if found == nil || found.ObservedGeneration != pause.Generation || pause.Status.ObservedGeneration != pause.Generation {
 		return metav1.Condition{}
 	}
+
 	return *found
 }
 
@@ -209,11 +218,13 @@ func condition(pause *v1alpha1.RtpStreamPause, name string) metav1.Condition {
 // generation, with that reason.
 func awaitReady(t *testing.T, pause *v1alpha1.RtpStreamPause, reason string) *v1alpha1.RtpStreamPause {
 	t.Helper()
+
 	return running.awaitStatus(t, pause, metav1.ConditionTrue, reason)
 }
 
 func (s *system) awaitReady(t *testing.T, pause *v1alpha1.RtpStreamPause, reason string) *v1alpha1.RtpStreamPause {
 	t.Helper()
+
 	return s.awaitStatus(t, pause, metav1.ConditionTrue, reason)
 }
 
@@ -221,9 +232,11 @@ func (s *system) awaitReady(t *testing.T, pause *v1alpha1.RtpStreamPause, reason
 // generation.
 func (s *system) awaitStatus(t *testing.T, pause *v1alpha1.RtpStreamPause, status metav1.ConditionStatus, reason string) *v1alpha1.RtpStreamPause {
 	t.Helper()
+
 	return await(t, "Ready "+string(status)+", reason "+reason, func() (*v1alpha1.RtpStreamPause, bool) {
 		now := s.get(t, pause)
 		ready := condition(now, v1alpha1.ConditionReady)
+
 		return now, ready.Status == status && ready.Reason == reason
 	})
 }
@@ -237,6 +250,7 @@ func awaitGone(t *testing.T, pause *v1alpha1.RtpStreamPause) {
 		if err != nil && !apierrors.IsNotFound(err) {
 			t.Fatal(err)
 		}
+
 		return now.Status, err != nil
 	})
 }
@@ -249,5 +263,6 @@ func pausesOf(t *testing.T, channel string) []v1alpha1.RtpStreamPause {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return list.Items
 }

@@ -28,6 +28,7 @@ func TestOfficeIsGivenUp(t *testing.T) {
 				return err
 			}
 		}
+
 		return nil
 	}})
 	m := s.newMeeting(t, channelOf(t))
@@ -50,6 +51,7 @@ func TestOfficeIsGivenUp(t *testing.T) {
 	}
 	await(t, leader.name+" to say that it gave up", func() (string, bool) {
 		status, text := leader.ask(t, "/readyz")
+
 		return fmt.Sprint(status, " ", text), status == http.StatusOK && contains(text, "gave up") && contains(text, "forbidden")
 	})
 	held.proveSilence(t)
@@ -64,6 +66,7 @@ func TestOfficeIsGivenUp(t *testing.T) {
 	s.awaitReady(t, fresh, v1alpha1.ReasonEnforced)
 	await(t, leader.name+" to say nothing of it any more", func() (string, bool) {
 		_, text := leader.ask(t, "/readyz")
+
 		return text, !contains(text, "gave up")
 	})
 	held.proveSilence(t)

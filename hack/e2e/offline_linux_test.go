@@ -36,6 +36,7 @@ func TestOneMachineWithoutNetwork(t *testing.T) {
 	probe.SysProcAttr = namespaces
 	if err := probe.Run(); errors.Is(err, os.ErrPermission) {
 		t.Logf("not tried: this system gives its users no network namespace: %v", err)
+
 		return
 	}
 	t.Setenv(withoutNetworkVariable, "1")
@@ -66,5 +67,6 @@ func becomeWithoutNetwork() error {
 	if err := os.Unsetenv(withoutNetworkVariable); err != nil {
 		return fmt.Errorf("forget the way: %w", err)
 	}
+
 	return unix.Exec(os.Args[1], os.Args[1:], os.Environ())
 }

@@ -25,6 +25,7 @@ type meeting struct {
 // newMeeting opens a channel in the shared system.
 func newMeeting(t *testing.T) *meeting {
 	t.Helper()
+
 	return running.newMeeting(t, channelOf(t))
 }
 
@@ -32,6 +33,7 @@ func newMeeting(t *testing.T) *meeting {
 func (s *system) newMeeting(t *testing.T, channel string) *meeting {
 	t.Helper()
 	at := s.mediaServers[0]
+
 	return &meeting{
 		system: s, channel: channel,
 		alice: at.join(t, channel, "alice", bot.SendRecv),
@@ -43,6 +45,7 @@ func (s *system) newMeeting(t *testing.T, channel string) *meeting {
 // channelOf is a channel, and a name for objects, that no other test uses.
 func channelOf(t *testing.T) string {
 	t.Helper()
+
 	return strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
 }
 
@@ -84,6 +87,7 @@ func doors() []door {
 	// leaving adds the edge that the pause leaves alone.
 	leaving := func(d door, reference func(*meeting) edge) door {
 		d.reference = reference
+
 		return d
 	}
 	fromCarol := func(m *meeting) edge { return edge{m.alice, m.carol} }
@@ -97,15 +101,18 @@ func doors() []door {
 	})
 	exceptReceivers := leaving(object("from the sender to everybody but one", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		except := v1alpha1.EveryoneExcept{ClientIDs: []string{"carol"}}
+
 		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: v1alpha1.Side{EveryoneExcept: &except}, Senders: clients("bob", "dave")}
 	}), fromBob)
 	exceptSenders := leaving(object("from everybody but one to the receiver", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		except := v1alpha1.EveryoneExcept{ConnectionIDs: []string{m.carol.ConnectionID()}, ClientIDs: []string{"dave"}}
+
 		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: clients("dave", "alice"), Senders: v1alpha1.Side{EveryoneExcept: &except}}
 	}), fromCarol)
 	audio := object("audio alone", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		spec := byConnectionID(m)
 		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindAudio}
+
 		return spec
 	})
 	audio.kinds = []bot.Kind{bot.Audio}
@@ -113,6 +120,7 @@ func doors() []door {
 	both := object("audio and video", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		spec := byClientID(m)
 		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindVideo, v1alpha1.KindAudio}
+
 		return spec
 	})
 	both.kinds = []bot.Kind{bot.Audio, bot.Video}
@@ -133,6 +141,7 @@ func pauseByShim(t *testing.T, m *meeting) types.UID {
 	if len(pauses) != 1 {
 		t.Fatalf("the shim made %d objects, want 1", len(pauses))
 	}
+
 	return pauses[0].UID
 }
 
@@ -148,6 +157,7 @@ func pauseWithExpiry(t *testing.T, m *meeting) types.UID {
 	t.Helper()
 	spec := byConnectionID(m)
 	spec.ExpiresAt = new(metav1.NewTime(time.Now().Add(time.Hour)))
+
 	return createPause(t, m.channel, spec).UID
 }
 
@@ -203,6 +213,7 @@ func pauseAndResume(t *testing.T, m *meeting, d door, w *observation) *observati
 	d.open(t, m)
 	w.proveResumed(t)
 	awaitNotification(t, m, bot.EventStreamResumed, w.paused)
+
 	return w
 }
 
@@ -224,6 +235,7 @@ func proveAudioAsEven(t *testing.T, audioPaused bool, observe func() *observatio
 		}
 		if attempt == 3 {
 			t.Errorf("audio: three times the largest gap was more than twice that of a receiver never paused")
+
 			return
 		}
 	}
@@ -238,12 +250,14 @@ func awaitNotification(t *testing.T, m *meeting, event string, kinds []bot.Kind)
 				return n, true
 			}
 		}
+
 		return bot.Notification{}, false
 	})
 	if told.ChannelID != m.channel || told.RecvConnectionID != m.alice.ConnectionID() ||
 		told.StreamID != m.bob.ConnectionID() || fmt.Sprint(told.Kinds) != fmt.Sprint(kinds) {
 		t.Errorf("alice was told %s, want the edge with kinds %v", told.Raw, kinds)
 	}
+
 	return told
 }
 

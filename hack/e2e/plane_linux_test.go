@@ -36,6 +36,7 @@ func kill(t *testing.T, argument, address string) {
 		if err != nil {
 			return err.Error(), true
 		}
+
 		return "it listens", conn.Close() != nil
 	})
 }
@@ -58,6 +59,7 @@ func (p *plane) saveData(t *testing.T) (copied string) {
 	if err := os.CopyFS(copied, os.DirFS(p.data())); err != nil {
 		t.Fatal(err)
 	}
+
 	return copied
 }
 
@@ -77,9 +79,11 @@ func processWith(t *testing.T, argument string) int {
 		if _, err := fmt.Sscanf(path, "/proc/%d/cmdline", &pid); err != nil {
 			t.Fatal(err)
 		}
+
 		return pid
 	}
 	t.Fatalf("no process has the argument %s", argument)
+
 	return 0
 }
 
@@ -93,6 +97,7 @@ func awaitStopped(t *testing.T, pid int) {
 		}
 		// The state comes after the name, which is in parentheses.
 		at := bytes.LastIndexByte(stat, ')')
+
 		return string(stat), strings.HasPrefix(string(stat[at+1:]), " T")
 	})
 }

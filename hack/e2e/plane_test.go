@@ -37,6 +37,7 @@ func startPlane(dir string) (*plane, error) {
 		e.ControlPlane.GetAPIServer().CertDir = p.certificates()
 		e.ControlPlane.Etcd = &envtest.Etcd{DataDir: p.data()}
 	})
+
 	return p, err
 }
 
@@ -65,6 +66,7 @@ func (p *plane) awaitReadyz(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		status, text, err := get(ctx, asking, strings.TrimSuffix(config.Host, "/")+"/readyz")
+
 		return fmt.Sprint(status, text, err), status == http.StatusOK
 	})
 }

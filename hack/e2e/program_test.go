@@ -34,6 +34,7 @@ type program struct {
 func (s *system) newProgram(executable, name string) *program {
 	p := &program{path: filepath.Join(programs, executable), name: name, dir: s.dir}
 	s.programs = append(s.programs, p)
+
 	return p
 }
 
@@ -61,6 +62,7 @@ func (s *system) newWayToAPI(p *program, user string) (*relay, string, error) {
 	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		return nil, "", fmt.Errorf("write a kubeconfig: %w", err)
 	}
+
 	return r, path, nil
 }
 
@@ -77,6 +79,7 @@ func (p *program) start() error {
 		Name: p.name, Path: p.path, Output: p.log,
 		Args: append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, p.args...),
 	})
+
 	return err
 }
 
@@ -122,6 +125,7 @@ func (p *program) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	problems = append(problems, p.Stop(ctx), p.log.Close(), raceIn(p.logPath()))
+
 	return errors.Join(problems...)
 }
 
@@ -138,6 +142,7 @@ func (p *program) ask(t *testing.T, page string) (int, string) {
 	if err != nil {
 		t.Fatalf("%s: %v", p.name, err)
 	}
+
 	return status, text
 }
 
@@ -155,6 +160,7 @@ func (p *program) awaitReady(t *testing.T) {
 // contain each of those given, and returns its words.
 func (p *program) awaitUnready(t *testing.T, words ...string) string {
 	t.Helper()
+
 	return await(t, fmt.Sprintf("%s to say that it is not ready: %q", p.name, words), func() (string, bool) {
 		status, text := p.ask(t, "/readyz")
 		for _, word := range words {
@@ -162,6 +168,7 @@ func (p *program) awaitUnready(t *testing.T, words ...string) string {
 				return fmt.Sprint(status, " ", text), false
 			}
 		}
+
 		return text, status == http.StatusServiceUnavailable
 	})
 }
@@ -189,6 +196,7 @@ lines:
 		}
 		sum += number
 	}
+
 	return sum
 }
 
@@ -197,6 +205,7 @@ func cutLast(text, separator string) (before, after string, found bool) {
 	if at < 0 {
 		return text, "", false
 	}
+
 	return text[:at], text[at+len(separator):], true
 }
 
@@ -207,6 +216,7 @@ func (p *program) wrote(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(log)
 }
 
@@ -227,7 +237,9 @@ func (s *system) inOffice(t *testing.T, candidates ...*manager) (leader *manager
 				others = append(others, m)
 			}
 		}
+
 		return leaders, leaders == 1
 	})
+
 	return leader, others
 }

@@ -32,6 +32,7 @@ func enough(kind bot.Kind) int {
 	if kind == bot.Audio {
 		return enoughAudio
 	}
+
 	return enoughVideo
 }
 
@@ -41,6 +42,7 @@ func (m *meeting) watchEdge(t *testing.T, watched, reference edge, kinds ...bot.
 	t.Helper()
 	watched.awaitFlow(t)
 	reference.awaitFlow(t)
+
 	return &observation{
 		edge: watched, reference: reference, system: m.system, channel: m.channel, paused: kinds,
 		began: map[bot.Kind]int{
@@ -75,6 +77,7 @@ func (w *observation) findCut(t *testing.T) {
 		// The answer may be faster than the packets before it.
 		await(t, "the last packet that left", func() (uint16, bool) {
 			highest := highest(w.edge.arrivals(kind))
+
 			return highest, highest == uint16(last.GetLastSequenceNumber())
 		})
 		w.cut[kind] = len(w.edge.arrivals(kind))
@@ -148,8 +151,10 @@ func (w *observation) elapsed(kind bot.Kind, from, to time.Time, clockRate time.
 	all := w.reference.arrivals(kind)
 	at := func(moment time.Time) arrival {
 		next, _ := slices.BinarySearchFunc(all, moment, func(a arrival, moment time.Time) int { return a.at.Compare(moment) })
+
 		return all[min(next, len(all)-1)]
 	}
+
 	return time.Duration(at(to).timestamp-at(from).timestamp) * time.Second / clockRate
 }
 
@@ -175,6 +180,7 @@ func (w *observation) audioGaps() (watched, reference time.Duration) {
 	until := time.Now()
 	// One before the observation began, so that the first gap counts too.
 	all := w.edge.arrivals(bot.Audio)[w.began[bot.Audio]-1:]
+
 	return largestGap(all, w.since, until), w.largestReferenceGap(until)
 }
 
@@ -189,6 +195,7 @@ func (w *observation) largestReferenceGap(until time.Time) time.Duration {
 			largest = max(largest, largestGap(all, w.since, until))
 		}
 	}
+
 	return largest
 }
 
@@ -208,6 +215,7 @@ func largestGap(all []arrival, since, until time.Time) time.Duration {
 			largest = max(largest, all[i].at.Sub(all[i-1].at))
 		}
 	}
+
 	return largest
 }
 
@@ -222,6 +230,7 @@ func highest(all []arrival) uint16 {
 			number = a.sequence
 		}
 	}
+
 	return number
 }
 
@@ -239,5 +248,6 @@ func withheldStream(t *testing.T, told *forwardingv1.Edge, kind bot.Kind) *forwa
 		}
 	}
 	t.Fatalf("View does not say that %s is paused: %v", kind, told)
+
 	return nil
 }

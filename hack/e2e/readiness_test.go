@@ -99,6 +99,7 @@ func (p *program) awaitDetails(t *testing.T, words ...string) {
 		for _, word := range words {
 			ok = ok && strings.Contains(text, word)
 		}
+
 		return fmt.Sprint(status, " ", text), ok
 	})
 }

@@ -33,6 +33,7 @@ func newRelay() (*relay, error) {
 	r := &relay{listener: listener, gate: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	close(r.gate)
 	r.loops.Go(r.accept)
+
 	return r, nil
 }
 
@@ -100,6 +101,7 @@ func (r *relay) close() error {
 	r.pass()
 	err := r.listener.Close()
 	r.loops.Wait()
+
 	return err
 }
 
@@ -121,9 +123,11 @@ func (r *relay) keep(conn net.Conn) bool {
 	defer r.mu.Unlock()
 	if r.closed {
 		_ = conn.Close()
+
 		return false
 	}
 	r.conns[conn] = struct{}{}
+
 	return true
 }
 
@@ -174,6 +178,7 @@ func (r *relay) pump(to, from net.Conn) {
 		if n > 0 {
 			if _, writeErr := to.Write(buffer[:n]); writeErr != nil {
 				_ = from.Close()
+
 				return
 			}
 		}
@@ -182,9 +187,11 @@ func (r *relay) pump(to, from net.Conn) {
 		}
 		if tcp, ok := to.(*net.TCPConn); ok && errors.Is(err, io.EOF) {
 			_ = tcp.CloseWrite()
+
 			return
 		}
 		_ = to.Close()
+
 		return
 	}
 }

@@ -120,6 +120,7 @@ func TestLeaseLostAndWon(t *testing.T) {
 		await(t, "the leader to know that it lost the lease", func() (float64, bool) {
 			w.exercise(t, m.channel+"-lost", &d)
 			inOffice := leader.metric(t, "nagi_manager_in_office")
+
 			return inOffice, inOffice == 0
 		})
 		w.exerciseShim(t, s.shims[0], &d)
@@ -163,11 +164,13 @@ func (w *observation) resumedAfter(t *testing.T, asked time.Time) time.Duration 
 	t.Helper()
 	took := await(t, "the end of the pause", func() (time.Duration, bool) {
 		streams := w.system.explain(t, w.channel, w.edge).GetStreams()
+
 		return time.Since(asked), !slices.ContainsFunc(streams, func(s *forwardingv1.Stream) bool {
 			return slices.Contains(s.GetWithheld(), forwardingv1.Withheld_WITHHELD_PAUSED)
 		})
 	})
 	w.flowsAfter(t, asked)
+
 	return took
 }
 

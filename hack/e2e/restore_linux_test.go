@@ -79,6 +79,7 @@ func newRestored(t *testing.T) *restored {
 	// The versions have moved on a good deal since.
 	s.spend(t, m.channel, 50)
 	r.version = s.versionNow(t)
+
 	return r
 }
 
@@ -115,6 +116,7 @@ func (r *restored) prove(t *testing.T, since time.Time) {
 		took := await(t, "a pause that is back to act", func() (time.Duration, bool) {
 			all := w.edge.arrivals(bot.Video)
 			last := all[len(all)-1].at
+
 			return last.Sub(since), time.Since(last) > time.Second
 		})
 		t.Logf("a pause that was %s acted again after %s", what, took)
@@ -177,5 +179,6 @@ func (s *system) versionNow(t *testing.T) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return version
 }

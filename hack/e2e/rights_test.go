@@ -44,6 +44,7 @@ func shippedRole(program, user string) (*role, error) {
 			r.rules = append(r.rules, shipped.Rules...)
 		}
 	}
+
 	return r, nil
 }
 
@@ -52,6 +53,7 @@ func (r role) without(resource string) role {
 	r.rules = slices.DeleteFunc(slices.Clone(r.rules), func(rule rbacv1.PolicyRule) bool {
 		return slices.Contains(rule.Resources, resource)
 	})
+
 	return r
 }
 
@@ -76,6 +78,7 @@ func (s *system) grant(ctx context.Context, r role) error {
 			return fmt.Errorf("grant %s its role: %w", r.user, err)
 		}
 	}
+
 	return nil
 }
 

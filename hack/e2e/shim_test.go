@@ -40,6 +40,7 @@ func TestList(t *testing.T) {
 	bob.leave(t)
 	await(t, "an empty list after the sender left", func() (string, bool) {
 		_, text := post(t, listTarget, body(field{"channel_id", channel}))
+
 		return text, text == "[]"
 	})
 }
@@ -75,6 +76,7 @@ func TestRefusals(t *testing.T) {
 	}
 	await(t, "managers that have listened for long enough to say that nobody is there", func() (string, bool) {
 		_, text := post(t, connectionsTarget, body(field{"channel_id", channel + "-empty"}))
+
 		return text, text == "[]"
 	})
 	for _, test := range []struct {

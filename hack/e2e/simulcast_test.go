@@ -53,6 +53,7 @@ func awaitWidth(t *testing.T, e edge, want int) {
 	t.Helper()
 	await(t, "the layer", func() (int, bool) {
 		video, _ := e.receiver.Stream(e.sender.ConnectionID(), bot.Video)
+
 		return video.Width, video.Width == want
 	})
 }

@@ -99,6 +99,7 @@ func startSystem(dir string, l layout) (_ *system, err error) {
 	if err := s.connectAPI(); err != nil {
 		return nil, err
 	}
+
 	return s, s.startPrograms(ctx)
 }
 
@@ -123,6 +124,7 @@ func own(t *testing.T, l layout) *system {
 			t.Error(err)
 		}
 	})
+
 	return s
 }
 
@@ -140,6 +142,7 @@ func (s *system) connectAPI() error {
 	if s.api, err = client.NewWithWatch(config, client.Options{Scheme: scheme, HTTPClient: s.http}); err != nil {
 		return fmt.Errorf("make an API client: %w", err)
 	}
+
 	return nil
 }
 
@@ -176,6 +179,7 @@ func (s *system) startPrograms(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -198,6 +202,7 @@ func (s *system) newManager(index int) (*manager, error) {
 	}
 	m.api = api
 	m.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespaces=" + namespace}, s.layout.managerArgs...)
+
 	return m, nil
 }
 
@@ -222,6 +227,7 @@ func (s *system) startManager(ctx context.Context, m *manager) error {
 		return fmt.Errorf("make a client of the manager: %w", err)
 	}
 	m.view = forwardingv1.NewViewClient(m.conn)
+
 	return nil
 }
 
@@ -247,6 +253,7 @@ func (s *system) addShim(ctx context.Context, user string, args ...string) (*shi
 	}
 	p.url = "http://" + address + "/"
 	s.shims = append(s.shims, p)
+
 	return p, nil
 }
 
@@ -257,6 +264,7 @@ func (s *system) newMediaServer(index int) *mediaServer {
 	for _, manager := range s.managers {
 		m.args = append(m.args, "--managers="+manager.mediaServers.address())
 	}
+
 	return m
 }
 
@@ -271,6 +279,7 @@ func (s *system) startMediaServer(ctx context.Context, m *mediaServer) error {
 		return err
 	}
 	m.signalingURL = "ws://" + address + "/signaling"
+
 	return nil
 }
 
@@ -299,6 +308,7 @@ func (s *system) stop() error {
 	if s.plane != nil && s.plane.ControlPlane != nil {
 		problems = append(problems, s.plane.Stop())
 	}
+
 	return errors.Join(problems...)
 }
 
@@ -311,5 +321,6 @@ func raceIn(path string) error {
 	if at := bytes.Index(log, []byte("WARNING: DATA RACE")); at >= 0 {
 		return fmt.Errorf("%s: %s", filepath.Base(path), log[at:min(len(log), at+4000)])
 	}
+
 	return nil
 }

@@ -28,6 +28,7 @@ func TestUndecodable(t *testing.T) {
 	for _, manager := range s.managers {
 		text := await(t, manager.name+" to name the object in /readyz", func() (string, bool) {
 			status, text := manager.ask(t, "/readyz")
+
 			return text, status == http.StatusOK && contains(text, broken)
 		})
 		t.Logf("%s: %s", manager.name, text)
@@ -113,6 +114,7 @@ func (s *system) storeBroken(t *testing.T, name, channel string) {
 		if status := apierrors.APIStatus(nil); err != nil && !errors.As(err, &status) {
 			t.Fatal(err)
 		}
+
 		return fmt.Sprint(err), err == nil
 	})
 	change(func(version map[string]any) { version["schema"] = strict })
@@ -121,6 +123,7 @@ func (s *system) storeBroken(t *testing.T, name, channel string) {
 		another := object.DeepCopy()
 		another.SetName(name + "-another")
 		err := s.api.Create(t.Context(), another, client.DryRunAll)
+
 		return fmt.Sprint(err), apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 	})
 }

@@ -23,5 +23,6 @@ func (m *manager) connections(t *testing.T, channel string) map[string]*forwardi
 			known[c.GetConnection().GetConnectionId()] = c
 		}
 	}
+
 	return known
 }

@@ -119,6 +119,7 @@ func speak(s speaker, text string) []float64 {
 	for len(samples) > 0 && math.Abs(samples[0]) < silence {
 		samples = samples[1:]
 	}
+
 	return samples
 }
 
@@ -143,6 +144,7 @@ func levels(own int, voices [3][]float64, frames int, random *rand.Rand) []byte 
 		}
 		out[f] = byte(min(127, max(0, math.Round(-10*math.Log10(energy/frame+1e-13)))))
 	}
+
 	return out
 }
 

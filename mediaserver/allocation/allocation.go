@@ -79,6 +79,7 @@ func Divide(estimate, audio int, demands []Demand, now time.Time) Result {
 				if r.Next.IsZero() || ends.Before(r.Next) {
 					r.Next = ends
 				}
+
 				continue
 			}
 			total := r.Spent + step.takes
@@ -88,11 +89,13 @@ func Divide(estimate, audio int, demands []Demand, now time.Time) Result {
 			}
 			if needed > room(estimate, audio, rung, r.Spent == audio) {
 				r.Wanted = max(needed, estimate+1)
+
 				return r
 			}
 			r.Shares[step.demand], r.Spent = step.to, total
 		}
 	}
+
 	return r
 }
 
@@ -136,6 +139,7 @@ func steps(demands []Demand, shares []Share, rung int) []step {
 		list = append(list, s)
 	}
 	slices.SortStableFunc(list, func(a, b step) int { return a.weight - b.weight })
+
 	return list
 }
 
@@ -155,6 +159,7 @@ func (d *Demand) rung(n int) (Share, bool) {
 		}
 		n--
 	}
+
 	return Share{}, false
 }
 
@@ -162,5 +167,6 @@ func (d *Demand) rate(s Share) int {
 	if layer, ok := s.Layer(); ok {
 		return d.Rates[layer]
 	}
+
 	return 0
 }

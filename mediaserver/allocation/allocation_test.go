@@ -18,6 +18,7 @@ var (
 // gets is the demand with what it has had for a minute; -1: nothing.
 func gets(d Demand, layer int) Demand {
 	d.Now, d.Since = Share{uint8(layer + 1)}, now.Add(-time.Minute)
+
 	return d
 }
 
@@ -25,16 +26,19 @@ func gets(d Demand, layer int) Demand {
 func just(d Demand, layer int) Demand {
 	d = gets(d, layer)
 	d.Since = now.Add(-time.Second)
+
 	return d
 }
 
 func chosen(d Demand, layer media.Layer) Demand {
 	d.Chosen = layer
+
 	return d
 }
 
 func there(d Demand, layers ...media.Layer) Demand {
 	d.Layers = media.LayersOf(layers...)
+
 	return d
 }
 
@@ -53,22 +57,24 @@ func TestDivide(t *testing.T) {
 		want            []int // layers; -1: nothing
 		wanted          int
 	}{
-		"everything":                      {5_000_000, 40_000, []Demand{three, three}, []int{2, 2}, 0},
-		"nobody asks":                     {5_000_000, 40_000, nil, nil, 0},
-		"one picture, the middle":         {700_000, 40_000, []Demand{three}, []int{1}, 40_000 + 1_320_000},
-		"one picture, the lowest":         {425_000, 40_000, []Demand{three}, []int{0}, 40_000 + 495_000},
-		"audio first":                     {530_000, 40_000, []Demand{three}, []int{0}, 535_000},
-		"every r0 before any r1":          {700_000, 40_000, []Demand{three, three, three}, []int{0, 0, 0}, 40_000 + 825_000},
-		"every r1 before any r2":          {2_000_000, 0, []Demand{three, three, three}, []int{1, 1, 1}, 2_310_000},
-		"one r1 more":                     {900_000, 40_000, []Demand{three, three}, []int{1, 0}, 40_000 + 990_000},
-		"not all r0":                      {360_000, 0, []Demand{three, three, three}, []int{0, 0, -1}, 495_000},
-		"the floor":                       {100_000, 0, []Demand{three, three}, []int{0, -1}, 330_000},
-		"below the floor":                 {60_000, 0, []Demand{three}, []int{-1}, 165_000},
-		"audio takes it all":              {60_000, 80_000, []Demand{three}, []int{-1}, 80_000 + 165_000},
-		"a big one does not hide others":  {500_000, 0, []Demand{plain(2_000_000), three, three}, []int{-1, 0, 0}, 2_530_000},
-		"no more than a fifth":            {370_000, 0, []Demand{three, three, three}, []int{0, 0, -1}, 495_000},
-		"wrong by 15 %":                   {1_020_000, 0, []Demand{seen(400_000), seen(400_000), seen(400_000)}, []int{0, 0, 0}, 0},
-		"of equals the one that is seen":  {600_000, 0, []Demand{hidden(500_000), hidden(450_000), seen(520_000)}, []int{-1, -1, 0}, 1_067_000},
+		"everything":                     {5_000_000, 40_000, []Demand{three, three}, []int{2, 2}, 0},
+		"nobody asks":                    {5_000_000, 40_000, nil, nil, 0},
+		"one picture, the middle":        {700_000, 40_000, []Demand{three}, []int{1}, 40_000 + 1_320_000},
+		"one picture, the lowest":        {425_000, 40_000, []Demand{three}, []int{0}, 40_000 + 495_000},
+		"audio first":                    {530_000, 40_000, []Demand{three}, []int{0}, 535_000},
+		"every r0 before any r1":         {700_000, 40_000, []Demand{three, three, three}, []int{0, 0, 0}, 40_000 + 825_000},
+		"every r1 before any r2":         {2_000_000, 0, []Demand{three, three, three}, []int{1, 1, 1}, 2_310_000},
+		"one r1 more":                    {900_000, 40_000, []Demand{three, three}, []int{1, 0}, 40_000 + 990_000},
+		"not all r0":                     {360_000, 0, []Demand{three, three, three}, []int{0, 0, -1}, 495_000},
+		"the floor":                      {100_000, 0, []Demand{three, three}, []int{0, -1}, 330_000},
+		"below the floor":                {60_000, 0, []Demand{three}, []int{-1}, 165_000},
+		"audio takes it all":             {60_000, 80_000, []Demand{three}, []int{-1}, 80_000 + 165_000},
+		"a big one does not hide others": {500_000, 0, []Demand{plain(2_000_000), three, three}, []int{-1, 0, 0}, 2_530_000},
+		"no more than a fifth":           {370_000, 0, []Demand{three, three, three}, []int{0, 0, -1}, 495_000},
+		"wrong by 15 %": {1_020_000, 0, []Demand{seen(400_000), seen(400_000), seen(400_000)},
+			[]int{0, 0, 0}, 0},
+		"of equals the one that is seen": {600_000, 0, []Demand{hidden(500_000), hidden(450_000), seen(520_000)},
+			[]int{-1, -1, 0}, 1_067_000},
 		"not above the chosen one":        {5_000_000, 0, []Demand{chosen(three, 0), chosen(three, 1)}, []int{0, 1}, 0},
 		"a layer that is not there":       {5_000_000, 0, []Demand{there(three, 0, 2)}, []int{2}, 0},
 		"nor does it fit":                 {700_000, 0, []Demand{there(three, 0, 2)}, []int{0}, 1_320_000},
@@ -118,12 +124,13 @@ func anyone(random *rand.Rand) []Demand {
 		d.Now = Share{uint8(random.IntN(4))}
 		d.Since = now.Add(-time.Duration(random.IntN(4000)) * time.Millisecond)
 	}
+
 	return demands
 }
 
 // With more there is never less of anything; nothing is beyond the estimate but audio, and
-// lowest layers by the overdraft and the floor; no picture is higher than chosen; none has a second layer while another that
-// may rise has none; and it is always the same.
+// lowest layers by the overdraft and the floor; no picture is higher than chosen; none has a second layer while
+// another that may rise has none; and it is always the same.
 func TestDivideProperties(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 5))
 	for range 20_000 {
@@ -183,6 +190,7 @@ func check(r Result, estimate, audio int, demands []Demand) error {
 		spent > max(estimate, audio) && higher:
 		return fmt.Errorf("%d is spent, %d on audio", spent, audio)
 	}
+
 	return nil
 }
 

@@ -35,6 +35,7 @@ func (m *Meter) measured(passed time.Duration) float64 {
 	if m.rate == 0 {
 		return now
 	}
+
 	return (m.rate + now) / 2
 }
 

@@ -74,6 +74,7 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 		p.fail(now)
 	case p.state == settling && !now.Before(p.until):
 		p.state, p.until, p.proved = resting, now, now
+
 		return Probe{Proved: p.target, Next: now}
 	case p.state == probing && !now.Before(p.until):
 		p.state, p.until = settling, now.Add(probeSettling)
@@ -82,6 +83,7 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 		if p.state != resting {
 			p.state, p.until = resting, now
 		}
+
 		return Probe{}
 	}
 	if p.state == resting && !p.proved.IsZero() && now.Sub(p.proved) > relapse {
@@ -93,12 +95,15 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	}
 	if p.state == probing && sight.Unpadded {
 		p.padding = 0
+
 		return Probe{Next: p.until}
 	}
 	if p.state == probing {
 		p.padding = max(0, p.target-sent)
+
 		return Probe{Padding: p.padding, Next: now.Add(probeInterval)}
 	}
+
 	return Probe{Next: p.until}
 }
 
@@ -115,6 +120,7 @@ func (p *Prober) Padding() int {
 	if p.state == resting {
 		return 0
 	}
+
 	return p.padding
 }
 

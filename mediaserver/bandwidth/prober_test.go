@@ -29,6 +29,7 @@ func run(p *Prober, from time.Time, lasting time.Duration, sight func(now time.T
 			return begins, padded, probe.Proved
 		}
 	}
+
 	return begins, padded, 0
 }
 
@@ -40,6 +41,7 @@ func TestProbeProves(t *testing.T) {
 		if padded > 0 {
 			said += 500
 		}
+
 		return Sight{Wanted: 600_000, Sent: 150_000, Said: said}
 	})
 	if len(begins) != 1 || begins[0] != firstWait || padded[0] != probeFor || proved != 720_000 {
@@ -90,6 +92,7 @@ func TestRelapse(t *testing.T) {
 		from := now
 		_, _, proved := run(&p, now, 5*time.Minute, func(t time.Time, _ time.Duration) Sight {
 			now = t
+
 			return Sight{Wanted: 600_000, Sent: 150_000}
 		})
 		if proved == 0 {
@@ -115,6 +118,7 @@ func TestUnpadded(t *testing.T) {
 	now := start
 	begins, _, proved := run(&p, start, time.Minute, func(t time.Time, _ time.Duration) Sight {
 		now = t
+
 		return Sight{Wanted: 150_000, Said: 30_000, Unpadded: true}
 	})
 	if took := now.Sub(start); len(begins) != 0 || proved < 150_000 || took < firstWait || took > firstWait+2*time.Second {

@@ -80,6 +80,7 @@ func (r *Reported) ReceiveREMB(bitsPerSecond float64) (due bool) {
 		r.grown = max(r.grown, 1) * bitsPerSecond / r.said
 	}
 	r.said = bitsPerSecond
+
 	return r.first || r.fell || r.limited
 }
 
@@ -94,6 +95,7 @@ func (r *Reported) ReceiveLoss(lost, expected int, now time.Time) (due bool) {
 	}
 	r.lost += float64(min(lost, expected))
 	r.expected += float64(expected)
+
 	return r.flooded()
 }
 
@@ -146,6 +148,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 		r.estimate = max(r.estimate, min(float64(sent), before))
 	}
 	r.estimate = max(r.estimate, minEstimate)
+
 	return true
 }
 
@@ -155,6 +158,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 // that it was too much, or a probe is under way.
 func (r *Reported) fallen(rate float64, probing bool, now time.Time) bool {
 	recent := !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < settled
+
 	return r.fell && r.said < rate && (probing || recent || r.from >= rate*caughtUp)
 }
 

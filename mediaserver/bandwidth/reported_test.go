@@ -214,6 +214,7 @@ func roundTrips(r *Reported, now time.Time, each ...time.Duration) (congested in
 			congested++
 		}
 	}
+
 	return congested, now
 }
 

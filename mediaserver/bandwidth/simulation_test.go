@@ -22,6 +22,7 @@ func (l *link) carry(bits float64) (arrived float64) {
 	}
 	arrived = min(l.queue, l.capacity*tick.Seconds())
 	l.queue -= arrived
+
 	return arrived
 }
 
@@ -64,8 +65,10 @@ func (r *receiver) receive(l *link, arrived float64, now time.Time) (remb float6
 	}
 	if r.estimate > 0 && (now.Sub(r.saidAt) >= time.Second || r.estimate < 0.97*r.said) {
 		r.said, r.saidAt = r.estimate, now
+
 		return r.estimate
 	}
+
 	return 0
 }
 
@@ -138,6 +141,7 @@ func (s *simulation) allocate() (wanted int) {
 	if s.layer == len(layers)-1 {
 		return 0
 	}
+
 	return layers[s.layer+1]
 }
 

@@ -25,6 +25,7 @@ func (r *Reported) ReceiveRoundTrip(took time.Duration, now time.Time) (due bool
 	}
 	if took < t.shortest+standing {
 		t.longSince = time.Time{}
+
 		return false
 	}
 	if now.Before(t.quiet) {
@@ -38,8 +39,10 @@ func (r *Reported) ReceiveRoundTrip(took time.Duration, now time.Time) (due bool
 		return false
 	case !t.cut.IsZero() && t.longSince.Before(t.cut): // It would have emptied.
 		*t = trips{shortest: took}
+
 		return false
 	}
 	t.cut, t.full = now, true
+
 	return true
 }

@@ -22,7 +22,8 @@ func (r *Registry) Ask(question *forwardingv1.Question) *forwardingv1.Answer {
 		return answer
 	}
 	if asked := question.GetInstance(); asked != 0 && asked != ch.instance {
-		answer.Error = fmt.Sprintf("the channel is instance %d now and the question is about instance %d; ask again", ch.instance, asked)
+		answer.Error = fmt.Sprintf("the channel is instance %d now and the question is about instance %d; ask again",
+			ch.instance, asked)
 		ch.mu.Unlock()
 
 		return answer
@@ -59,7 +60,9 @@ func (r *Registry) Ask(question *forwardingv1.Question) *forwardingv1.Answer {
 }
 
 // answerWithheld counts without the lock: that may take a while in a big channel.
-func (ch *channel) answerWithheld(answer *forwardingv1.Answer, survey *matching.Survey, asks *forwardingv1.WithheldEdges) {
+func (ch *channel) answerWithheld(
+	answer *forwardingv1.Answer, survey *matching.Survey, asks *forwardingv1.WithheldEdges,
+) {
 	names, count := survey.Withheld(int(asks.GetLimit()))
 	if answer.Count = count; count > uint64(len(names)) {
 		answer.Pauses = survey.Counts()
@@ -72,7 +75,9 @@ func (ch *channel) answerWithheld(answer *forwardingv1.Answer, survey *matching.
 }
 
 // gather adds what is told of the edges, without those of which nothing is.
-func (ch *channel) gather(answer *forwardingv1.Answer, names []matching.Edge, tell func(matching.Edge) *forwardingv1.Edge) {
+func (ch *channel) gather(
+	answer *forwardingv1.Answer, names []matching.Edge, tell func(matching.Edge) *forwardingv1.Edge,
+) {
 	answer.Edges = make([]*forwardingv1.Edge, 0, len(names))
 	for len(names) > 0 {
 		now := names[:min(factsAtOnce, len(names))]

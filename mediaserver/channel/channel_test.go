@@ -103,7 +103,8 @@ func (s *server) instance() uint64 { return s.registry.Membership(channelID, 0, 
 // apply makes the pauses the whole table.
 func (s *server) apply(pauses ...*forwardingv1.Pause) {
 	s.version++
-	s.registry.Apply(tables.Table{ChannelID: channelID, Instance: s.instance(), Version: s.version, Whole: true, Set: pauses})
+	s.registry.Apply(tables.Table{ChannelID: channelID, Instance: s.instance(), Version: s.version, Whole: true,
+		Set: pauses})
 }
 
 // edge asks for the facts of an edge, nil when it is not live.
@@ -186,8 +187,11 @@ func except(clientIDs ...string) *forwardingv1.Side {
 }
 
 // newPause makes a pause of video with its digest, after it has been changed.
-func newPause(uid string, receivers, senders *forwardingv1.Side, change ...func(*forwardingv1.Pause)) *forwardingv1.Pause {
-	pause := &forwardingv1.Pause{Uid: uid, Receivers: receivers, Senders: senders, Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}}
+func newPause(
+	uid string, receivers, senders *forwardingv1.Side, change ...func(*forwardingv1.Pause),
+) *forwardingv1.Pause {
+	pause := &forwardingv1.Pause{Uid: uid, Receivers: receivers, Senders: senders,
+		Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}}
 	for _, change := range change {
 		change(pause)
 	}
@@ -312,7 +316,8 @@ func TestReceiversAreToldAndLeaversAreForgotten(t *testing.T) {
 		if err != nil {
 			t.Fatalf("waiting for %s: %v", event, err)
 		}
-		if event != bot.EventConnectionDestroyed && (n.SendConnectionID != b.ConnectionID() || n.StreamID != b.ConnectionID()) {
+		if event != bot.EventConnectionDestroyed && (n.SendConnectionID != b.ConnectionID() ||
+			n.StreamID != b.ConnectionID()) {
 			t.Errorf("%s names %s", event, n.Raw)
 		}
 	}

@@ -118,7 +118,8 @@ func (e *editor) withheld(t *testing.T) map[stretch]int {
 	withheld := map[stretch]int{}
 	for stretch := range e.all() {
 		paused := slices.ContainsFunc(slices.Collect(maps.Values(e.pauses)), func(p *forwardingv1.Pause) bool {
-			return p.PausesKind(stretch.kind) && names(p.GetReceivers(), stretch.receiver) && names(p.GetSenders(), stretch.sender)
+			return p.PausesKind(stretch.kind) && names(p.GetReceivers(), stretch.receiver) &&
+				names(p.GetSenders(), stretch.sender)
 		})
 		stream := streamOf(e.server.edge(stretch.receiver, stretch.sender), stretch.kind)
 		if said := slices.Contains(stream.GetWithheld(), forwardingv1.Withheld_WITHHELD_PAUSED); said != paused {
@@ -155,7 +156,8 @@ func (e *editor) draw() tables.Table {
 	table := tables.Table{ChannelID: channelID, Instance: e.server.instance(), Version: e.server.version}
 	for range 1 + e.random.IntN(3) {
 		uid := fmt.Sprint(e.random.IntN(4))
-		if slices.ContainsFunc(table.Set, func(p *forwardingv1.Pause) bool { return p.GetUid() == uid }) || slices.Contains(table.Removed, uid) {
+		if slices.ContainsFunc(table.Set, func(p *forwardingv1.Pause) bool { return p.GetUid() == uid }) ||
+			slices.Contains(table.Removed, uid) {
 			continue
 		}
 		if e.pauses[uid] != nil && e.random.IntN(4) == 0 {
@@ -226,7 +228,8 @@ func TestANewcomerFindsThePauseInForce(t *testing.T) {
 		}
 	}
 	states := s.registry.States(channelID, 0, 0)
-	if membership := s.registry.Membership(channelID, 0, 0); states.Epoch != membership.Epoch || s.state("1") != forwardingv1.State_STATE_MATCHING {
+	if membership := s.registry.Membership(channelID, 0, 0); states.Epoch != membership.Epoch ||
+		s.state("1") != forwardingv1.State_STATE_MATCHING {
 		t.Errorf("states are %v, at epoch %d", states, membership.Epoch)
 	}
 }

@@ -40,8 +40,9 @@ func (ch *channel) facts(names matching.Edge) (*forwardingv1.Edge, []*forwarding
 		case paused.Has(protocolKind(kind)):
 			// Nothing is negotiated. As soon as something is, it is withheld.
 			facts.Streams = append(facts.Streams, &forwardingv1.Stream{
-				Kind:     protocolKind(kind),
-				Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
+				Kind: protocolKind(kind),
+				Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED,
+					forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
 			})
 		}
 	}

@@ -90,7 +90,8 @@ func TestDifferencesAddUp(t *testing.T) {
 	for round := range 6 {
 		b := s.join(t, fmt.Sprint(round))
 		r.follow(t, s)
-		s.apply(newPause("1", everyone(), clients(fmt.Sprint(round))), newPause("2", clients("nobody"), everyone()), newPause(fmt.Sprint("more-", round), everyone(), everyone()))
+		s.apply(newPause("1", everyone(), clients(fmt.Sprint(round))), newPause("2", clients("nobody"), everyone()),
+			newPause(fmt.Sprint("more-", round), everyone(), everyone()))
 		r.follow(t, s)
 		s.version++
 		s.registry.Apply(tables.Table{
@@ -104,7 +105,8 @@ func TestDifferencesAddUp(t *testing.T) {
 		r.follow(t, s)
 	}
 	lazy.follow(t, s)
-	if r.states["3"].GetState() != forwardingv1.State_STATE_NOT_UNDERSTOOD || r.states["2"].GetState() != forwardingv1.State_STATE_NOT_MATCHING {
+	if r.states["3"].GetState() != forwardingv1.State_STATE_NOT_UNDERSTOOD ||
+		r.states["2"].GetState() != forwardingv1.State_STATE_NOT_MATCHING {
 		t.Errorf("states are %v", r.states)
 	}
 	if r.differences == 0 || lazy.differences != 1 {
@@ -128,7 +130,8 @@ func TestDifferencesAddUp(t *testing.T) {
 	if states := s.registry.States(channelID, 0, 0); s.instance() <= instance || states.Instance != 0 {
 		t.Errorf("instance %d took the table of instance %d: %v", s.instance(), instance, states)
 	}
-	if answer := s.ask(&forwardingv1.Question{Instance: instance, Asks: &forwardingv1.Question_Edge{}}); answer.GetError() == "" {
+	if answer := s.ask(&forwardingv1.Question{Instance: instance,
+		Asks: &forwardingv1.Question_Edge{}}); answer.GetError() == "" {
 		t.Error("a question about an instance that has ended is answered")
 	}
 	r.follow(t, s)
@@ -144,7 +147,8 @@ func (s *server) withheld(limit uint32) *forwardingv1.Answer {
 func TestWithheldEdgesAreTold(t *testing.T) {
 	s := newServer(t, time.Hour, channel.Hold)
 	a, b, c := s.join(t, "a"), s.join(t, "b"), s.join(t, "c")
-	audio := newPause("3", everyone(), clients("a"), func(p *forwardingv1.Pause) { p.Kinds = []forwardingv1.Kind{forwardingv1.Kind_KIND_AUDIO} })
+	audio := newPause("3", everyone(), clients("a"),
+		func(p *forwardingv1.Pause) { p.Kinds = []forwardingv1.Kind{forwardingv1.Kind_KIND_AUDIO} })
 	s.apply(newPause("1", everyone(), clients("a")), newPause("2", one(b), everyone()), audio)
 
 	answer := s.withheld(100)
@@ -157,7 +161,8 @@ func TestWithheldEdgesAreTold(t *testing.T) {
 		c.ConnectionID() + " " + a.ConnectionID(): {"1", "3"},
 		b.ConnectionID() + " " + c.ConnectionID(): {"2"},
 	}
-	if !maps.EqualFunc(got, want, slices.Equal) || answer.GetCount() != 3 || len(answer.GetPauses()) != 0 || answer.GetQuestionId() != 7 {
+	if !maps.EqualFunc(got, want, slices.Equal) || answer.GetCount() != 3 || len(answer.GetPauses()) != 0 ||
+		answer.GetQuestionId() != 7 {
 		t.Errorf("withheld are %v, %d, want %v", got, answer.GetCount(), want)
 	}
 	brief := s.ask(&forwardingv1.Question{Asks: &forwardingv1.Question_Withheld{
@@ -166,21 +171,25 @@ func TestWithheldEdgesAreTold(t *testing.T) {
 	for _, e := range answer.GetEdges() {
 		e.PauseUids, e.Streams = nil, nil
 	}
-	if !slices.EqualFunc(brief.GetEdges(), answer.GetEdges(), func(a, b *forwardingv1.Edge) bool { return proto.Equal(a, b) }) || brief.GetCount() != 3 {
+	if !slices.EqualFunc(brief.GetEdges(), answer.GetEdges(),
+		func(a, b *forwardingv1.Edge) bool { return proto.Equal(a, b) }) || brief.GetCount() != 3 {
 		t.Errorf("by their names alone they are %v, want those of %v", brief, answer)
 	}
 	few := s.withheld(1)
 	if len(few.GetEdges()) != 1 || few.GetCount() != 3 || len(few.GetPauses()) != 2 || few.GetPauses()[0].GetEdges() != 2 {
 		t.Errorf("beyond the limit the answer is %v", few)
 	}
-	pause := s.ask(&forwardingv1.Question{Asks: &forwardingv1.Question_Pause{Pause: &forwardingv1.PauseEdges{Uid: "2", Limit: 1}}})
-	if len(pause.GetEdges()) != 1 || pause.GetCount() != 2 || pause.GetEdges()[0].GetRecvConnectionId() != b.ConnectionID() {
+	pause := s.ask(&forwardingv1.Question{Asks: &forwardingv1.Question_Pause{Pause: &forwardingv1.PauseEdges{Uid: "2",
+		Limit: 1}}})
+	if len(pause.GetEdges()) != 1 || pause.GetCount() != 2 ||
+		pause.GetEdges()[0].GetRecvConnectionId() != b.ConnectionID() {
 		t.Errorf("of one pause the edges are %v", pause)
 	}
 	if answer := s.ask(&forwardingv1.Question{}); answer.GetError() == "" {
 		t.Error("a question without anything asked is answered")
 	}
-	if answer := s.registry.Ask(&forwardingv1.Question{ChannelId: "elsewhere", Asks: &forwardingv1.Question_Withheld{}}); answer.GetError() != "" || answer.GetCount() != 0 {
+	if answer := s.registry.Ask(&forwardingv1.Question{ChannelId: "elsewhere",
+		Asks: &forwardingv1.Question_Withheld{}}); answer.GetError() != "" || answer.GetCount() != 0 {
 		t.Errorf("of a channel that is not hosted: %v", answer)
 	}
 
@@ -220,7 +229,8 @@ func TestADismissedConnectionIsToldAndGone(t *testing.T) {
 			case <-time.After(deadline):
 				t.Fatalf("%s was not closed", b.ClientID())
 			}
-			if closed, ok := errors.AsType[*bot.ClosedError](b.Err()); !ok || closed.Code != 1000 || closed.Reason != "DISCONNECTED-API" {
+			if closed, ok := errors.AsType[*bot.ClosedError](b.Err()); !ok || closed.Code != 1000 ||
+				closed.Reason != "DISCONNECTED-API" {
 				t.Errorf("%s ended with %v", b.ClientID(), b.Err())
 			}
 		}

@@ -83,7 +83,9 @@ func New(config Config) *Registry {
 // yet, and reports it; the returned session makes the offer. The error is a
 // *signaling.CloseError when there may be no more channels, or members or profiles of
 // this one.
-func (r *Registry) Join(_ context.Context, request signaling.Connect, client signaling.Client) (signaling.Session, error) {
+func (r *Registry) Join(
+	_ context.Context, request signaling.Connect, client signaling.Client,
+) (signaling.Session, error) {
 	s := &session{registry: r, member: newMember(request, client), log: r.config.Log.With("channel", request.ChannelID)}
 	if err := s.member.connect(r.config.Engine, s, r.metrics, s.log); err != nil {
 		s.member.close(s.log)

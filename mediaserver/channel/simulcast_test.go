@@ -15,7 +15,8 @@ func TestSimulcastIsWhatConnectAskedFor(t *testing.T) {
 	registry := newRegistry(t, 1, nil)
 	simulcast := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
 	plain := joinAs(t, registry, "sendonly", "", "")
-	if !strings.Contains(simulcast.offer, "a=simulcast:recv r0;r1;r2\r\n") || strings.Contains(plain.offer, "a=simulcast") {
+	if !strings.Contains(simulcast.offer, "a=simulcast:recv r0;r1;r2\r\n") ||
+		strings.Contains(plain.offer, "a=simulcast") {
 		t.Errorf("offers\n%s\n%s", simulcast.offer, plain.offer)
 	}
 	for sender, want := range map[*answering]bool{simulcast: true, plain: false} {
@@ -27,7 +28,8 @@ func TestSimulcastIsWhatConnectAskedFor(t *testing.T) {
 		receiver := joinAs(t, registry, "recvonly", `,"simulcast":true,"simulcast_rid":"`+rid+`"`, "")
 		for sender, want := range map[*answering]forwarding.Reasons{simulcast: want, plain: 0} {
 			e := receiver.session.member.incoming[sender.session.member]
-			if got := e.reasons(media.Video, false); got != want || e.streams[media.Video].withheld&forwarding.Unrequested != want {
+			if got := e.reasons(media.Video, false); got != want ||
+				e.streams[media.Video].withheld&forwarding.Unrequested != want {
 				t.Errorf("%s: video is withheld for %b, want %b", rid, got, want)
 			}
 			told := e.streams[media.Video].facts(media.Video).GetWithheld()

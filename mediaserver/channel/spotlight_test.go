@@ -114,7 +114,10 @@ func TestSpotlight(t *testing.T) {
 // for what it withholds itself, and no focus lifts it.
 func TestPauseInASpotlightChannel(t *testing.T) {
 	s, a, b, c := spotlightOfOne(t)
-	both := newPause("1", one(b), one(a), func(p *forwardingv1.Pause) { p.Kinds = append(p.Kinds, forwardingv1.Kind_KIND_AUDIO) })
+	both := newPause("1", one(b), one(a), func(p *forwardingv1.Pause) {
+		p.Kinds = append(p.Kinds,
+			forwardingv1.Kind_KIND_AUDIO)
+	})
 	s.apply(both)
 	if state := s.state("1"); state != forwardingv1.State_STATE_MATCHING {
 		t.Errorf("a pause of what is out of focus is %v", state)
@@ -250,7 +253,8 @@ func TestSpotlightWithSimulcast(t *testing.T) {
 	join := func(clientID string, wanted bot.Spotlight) (*bot.Bot, *sizes) {
 		seen := &sizes{width: make(map[string]int)}
 		b, err := bot.Join(ctx, bot.Config{
-			URL: s.url, ChannelID: channelID, ClientID: clientID, Simulcast: true, RID: "none", Spotlight: &wanted, Observer: seen.observe,
+			URL: s.url, ChannelID: channelID, ClientID: clientID, Simulcast: true, RID: "none", Spotlight: &wanted,
+			Observer: seen.observe,
 		})
 		if err != nil {
 			t.Fatal(err)

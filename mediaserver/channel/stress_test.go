@@ -40,9 +40,11 @@ func TestEdgesCountBeforeTheyAreNegotiated(t *testing.T) {
 	defer a.Leave("the end")
 	b := h.join(t, "b", forwardingv1.Role_ROLE_RECVONLY)
 	defer b.Leave("the end")
-	h.registry.Apply(tables.Table{ChannelID: "hall", Instance: a.channel.instance, Version: 1, Whole: true, Set: []*forwardingv1.Pause{{
-		Uid: "1", Receivers: everyoneSide(), Senders: clientSide("a"), Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
-	}}})
+	h.registry.Apply(tables.Table{ChannelID: "hall", Instance: a.channel.instance, Version: 1, Whole: true,
+		Set: []*forwardingv1.Pause{{
+			Uid: "1", Receivers: everyoneSide(), Senders: clientSide("a"),
+			Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
+		}}})
 	expect := func(want ...forwardingv1.Withheld) {
 		t.Helper()
 		answer := h.withheld(10)
@@ -50,7 +52,8 @@ func TestEdgesCountBeforeTheyAreNegotiated(t *testing.T) {
 			t.Fatalf("the answer is %v", answer)
 		}
 		e := answer.GetEdges()[0]
-		if got := e.GetStreams()[0]; got.GetSsrc() != 0 || got.LastSequenceNumber != nil || !slices.Equal(got.GetWithheld(), want) {
+		if got := e.GetStreams()[0]; got.GetSsrc() != 0 || got.LastSequenceNumber != nil ||
+			!slices.Equal(got.GetWithheld(), want) {
 			t.Errorf("the stream is %v", got)
 		}
 		if e.GetRecvConnectionId() != b.member.id() || e.GetRecvRole() != forwardingv1.Role_ROLE_RECVONLY {
@@ -152,7 +155,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	h.channel.mu.Lock()
 	defer h.channel.mu.Unlock()
 	if len(there) != len(h.channel.members) || len(held) != h.channel.matcher.Len() {
-		t.Errorf("told of %d connections and %d pauses; there are %d and %d", len(there), len(held), len(h.channel.members), h.channel.matcher.Len())
+		t.Errorf("told of %d connections and %d pauses; there are %d and %d", len(there), len(held), len(h.channel.members),
+			h.channel.matcher.Len())
 	}
 	for _, m := range h.channel.members {
 		if !there[m.id()] {

@@ -8,5 +8,6 @@ func startsAV1(payload []byte) bool {
 		continues   = 0x80 // Z
 		newSequence = 0x08 // N
 	)
+
 	return len(payload) > 1 && payload[0]&(continues|newSequence) == newSequence
 }

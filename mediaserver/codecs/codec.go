@@ -27,6 +27,7 @@ func Parse(name string) (c Codec, ok bool) {
 			return Codec(i), true
 		}
 	}
+
 	return 0, false
 }
 
@@ -38,6 +39,7 @@ func (c Codec) Kind() media.Kind {
 	if c == Opus {
 		return media.Audio
 	}
+
 	return media.Video
 }
 

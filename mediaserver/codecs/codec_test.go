@@ -152,6 +152,7 @@ func readByOthers(codec codecs.Codec, payload []byte) (starts bool, read ids, kn
 		if err != nil || len(frame) == 0 {
 			return false, ids{}, false
 		}
+
 		return p.S == 1 && p.PID == 0 && frame[0]&1 == 0, ids{p.PictureID, p.TL0PICIDX}, true
 	case codecs.VP9:
 		var p pion.VP9Packet
@@ -159,12 +160,14 @@ func readByOthers(codec codecs.Codec, payload []byte) (starts bool, read ids, kn
 		if err != nil || len(frame) == 0 {
 			return false, ids{}, false
 		}
+
 		return p.B && !p.P && p.SID == 0, ids{p.PictureID, p.TL0PICIDX}, true
 	case codecs.AV1:
 		var p pion.AV1Packet //nolint:staticcheck // It reads the header as the specification has it.
 		if _, err := p.Unmarshal(payload); err != nil {
 			return false, ids{}, false
 		}
+
 		return p.N && !p.Z, ids{}, true
 	default:
 		return false, ids{}, false

@@ -36,6 +36,7 @@ func (c Codec) Format(profile string) Format {
 	if profile == descriptions[c].profile {
 		profile = ""
 	}
+
 	return Format{c, profile}
 }
 
@@ -51,6 +52,7 @@ func (f Format) Parameters() string {
 	if f.profile != "" {
 		return d.parameters + f.profile
 	}
+
 	return d.parameters + d.profile
 }
 
@@ -59,6 +61,7 @@ func (f Format) Feedback() []string {
 	if f.Codec == Opus {
 		return nil
 	}
+
 	return videoFeedback
 }
 
@@ -71,5 +74,6 @@ func (f Format) String() string {
 	if f.profile == "" {
 		return f.Codec.String()
 	}
+
 	return f.Codec.String() + " " + f.profile
 }

@@ -30,5 +30,6 @@ func startsH264(payload []byte) bool {
 			rest = rest[size:]
 		}
 	}
+
 	return false
 }

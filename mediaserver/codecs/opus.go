@@ -47,5 +47,6 @@ func (o OpusParameters) FMTP(sends bool) string {
 	if sends {
 		number("maxaveragebitrate", o.MaxAverageBitRate)
 	}
+
 	return strings.Join(parameters, ";")
 }

@@ -50,6 +50,7 @@ func (p PictureIDs) Patch(payload []byte, shift Shift) media.Patch {
 	if p.tl0PicIdxAt != 0 {
 		patch.Bytes[p.tl0PicIdxAt-at] = p.TL0PICIDX + shift.TL0PICIDX
 	}
+
 	return patch
 }
 
@@ -63,6 +64,7 @@ func (p PictureIDs) To(others PictureIDs) Shift {
 func (p PictureIDs) Shifted(by Shift) PictureIDs {
 	p.PictureID += by.PictureID
 	p.TL0PICIDX += by.TL0PICIDX
+
 	return p
 }
 
@@ -79,10 +81,12 @@ func (p *PictureIDs) readPictureID(payload []byte, at int) (next int) {
 	case len(payload) > at+1:
 		p.pictureIDAt, p.PictureID = uint8(at), binary.BigEndian.Uint16(payload[at:])&(1<<15-1)
 		p.long = true
+
 		return at + 2
 	default:
 		return at + 2
 	}
+
 	return at + 1
 }
 
@@ -91,5 +95,6 @@ func (p *PictureIDs) readTL0PICIDX(payload []byte, at int) (next int) {
 	if len(payload) > at {
 		p.tl0PicIdxAt, p.TL0PICIDX = uint8(at), payload[at]
 	}
+
 	return at + 1
 }

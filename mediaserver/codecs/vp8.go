@@ -38,5 +38,6 @@ func inspectVP8(payload []byte) Facts {
 		return Facts{}
 	}
 	starts := payload[0]&start != 0 && payload[0]&index == 0
+
 	return Facts{KeyframeStart: starts && payload[at]&interframe == 0, PictureIDs: ids}
 }

@@ -35,5 +35,6 @@ func inspectVP9(payload []byte) Facts {
 	if at >= len(payload) {
 		return Facts{}
 	}
+
 	return Facts{KeyframeStart: flags&(predicted|begins) == begins && lowest, PictureIDs: ids}
 }

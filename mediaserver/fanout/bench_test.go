@@ -35,6 +35,7 @@ func frames(track *fanout.Track, packets int) (send func(*udp.Batch)) {
 		burst[i] = packet(0, "K"+string(make([]byte, 1100+2*i/packets)), i == packets-1)
 	}
 	n, timestamp := uint64(numbers.Apart), uint32(0)
+
 	return func(batch *udp.Batch) {
 		timestamp += 3000
 		for i := range burst {
@@ -71,6 +72,7 @@ func startRunners(t testing.TB, workers int, send func([]byte, *udp.Destination)
 		}
 		r.running.Wait()
 	})
+
 	return r
 }
 
@@ -100,6 +102,7 @@ func warm(t testing.TB, receivers, packets, workers int) (send func(), r *runner
 		send()
 		r.Quiesce()
 	}
+
 	return send, r
 }
 
@@ -144,7 +147,8 @@ func BenchmarkPadding(b *testing.B) {
 		for _, packets := range []int{4, 20} {
 			b.Run(fmt.Sprintf("off=%v/packets=%d", off, packets), func(b *testing.B) {
 				socket := serve(b, 1, nil)
-				track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, HandOver: 32, Workers: socket, NoPadding: off})
+				track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, HandOver: 32, Workers: socket,
+					NoPadding: off})
 				for range 50 {
 					deaf, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 					if err != nil {

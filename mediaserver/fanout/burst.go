@@ -60,6 +60,7 @@ func (t *Track) fetch() *burst {
 	}
 	b := t.spare[n-1]
 	t.spare = t.spare[:n-1]
+
 	return b
 }
 
@@ -86,10 +87,12 @@ func (b *burst) own() {
 func (b *burst) copy(payload []byte) []byte {
 	from := len(b.memory)
 	b.memory = append(b.memory, payload...) // where it grows, earlier copies stay where they are
+
 	return b.memory[from:len(b.memory):len(b.memory)]
 }
 
 // add copies a stored packet.
 func (b *burst) add(s *stored) {
-	b.arrivals = append(b.arrivals, arrival{packet: s.packet, number: s.arrival, padding: s.padding, payload: b.copy(s.payload)})
+	b.arrivals = append(b.arrivals, arrival{packet: s.packet, number: s.arrival, padding: s.padding,
+		payload: b.copy(s.payload)})
 }

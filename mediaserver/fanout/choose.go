@@ -39,6 +39,7 @@ func (e *Edge) aim(there media.Layers) (changed bool) {
 			return true
 		}
 	}
+
 	return false // Nothing has come yet, so nothing can be missed.
 }
 
@@ -49,12 +50,14 @@ func (t *Track) Layers(now time.Time) (there media.Layers, rates [media.MaxLayer
 	for i := range rates {
 		rates[i] = t.layers[i].meter.Rate(now)
 	}
+
 	return t.presence.There(), rates
 }
 
 func (t *Track) there() media.Layers {
 	t.in.Lock()
 	defer t.in.Unlock()
+
 	return t.presence.There()
 }
 

@@ -62,6 +62,7 @@ func (s *encoder) asked() (at []time.Time) {
 	for len(s.requests) > 0 {
 		at = append(at, <-s.requests)
 	}
+
 	return at
 }
 

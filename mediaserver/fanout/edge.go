@@ -122,6 +122,7 @@ func (e *Edge) receive(batch *udp.Batch, b *burst, counts *tally) (waiting bool)
 func (e *Edge) walk(batch *udp.Batch, b *burst, next int, counts *tally) (after int, started bool) {
 	if e.removed || b.number <= e.since || b.number <= e.another && e.present.Load() != 1+uint32(b.layer) {
 		counts.withheld += uint64(len(b.arrivals) - next)
+
 		return len(b.arrivals), false
 	}
 	for ; next < len(b.arrivals) && !started; next++ {
@@ -131,6 +132,7 @@ func (e *Edge) walk(batch *udp.Batch, b *burst, next int, counts *tally) (after 
 		e.begin(b)
 	}
 	e.publish()
+
 	return next, started
 }
 
@@ -159,6 +161,7 @@ func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started boo
 		e.start(&a.packet, d, pictures)
 	case forwarding.Hold:
 		counts.held++
+
 		fallthrough
 	default:
 		if d.Cut {
@@ -166,6 +169,7 @@ func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started boo
 			e.state.Restart()
 		}
 		counts.drop(d.Cause)
+
 		return false
 	}
 	e.state.Forwarded(&a.packet, d)
@@ -177,18 +181,23 @@ func (e *Edge) forward(batch *udp.Batch, a *arrival, counts *tally) (started boo
 	}
 	e.count(uint16(d.SequenceNumber), len(a.payload))
 	counts.forwarded++
+
 	return d.Action == forwarding.Start
 }
 
 // write hands a packet to the sink. What that refuses, the other receivers get all the same,
 // and the edge stays where it was, so that decisions measure from what was written, as SRTP
 // does.
-func (e *Edge) write(batch *udp.Batch, a *arrival, header forwarding.Header, pictures codecs.Shift, counts *tally) bool {
+func (e *Edge) write(
+	batch *udp.Batch, a *arrival, header forwarding.Header, pictures codecs.Shift, counts *tally,
+) bool {
 	a.fill(&e.outgoing, header, pictures)
 	if e.sink.WriteRTP(batch, &e.outgoing) != nil {
 		counts.sinkErrors++
+
 		return false
 	}
+
 	return true
 }
 
@@ -214,6 +223,7 @@ func (e *Edge) picturesFrom(p *forwarding.Packet) codecs.Shift {
 	if _, flows := e.state.Layer(); flows {
 		e.remember()
 	}
+
 	return p.PictureIDs.To(e.seen)
 }
 
@@ -230,6 +240,7 @@ func (e *Edge) remember() {
 	for n := number; n > number-storeSize; n-- {
 		if p := t.layers[layer].store.get(n); p != nil && !p.packet.Empty {
 			e.seen = p.packet.PictureIDs.Shifted(e.pictures)
+
 			return
 		}
 	}
@@ -260,6 +271,7 @@ func (e *Edge) wishToStart(now time.Time) (from time.Time, wanted bool) {
 		return time.Time{}, false
 	}
 	e.wish.toStart(now)
+
 	return e.wish.from, true
 }
 
@@ -279,6 +291,7 @@ func (e *Edge) askKeyframe(from time.Time, start bool) {
 // so none beyond it has left; false when nothing was written.
 func (e *Edge) LastSequenceNumber() (uint16, bool) {
 	last := e.written.Load()
+
 	return uint16(last), last != 0
 }
 
@@ -287,6 +300,7 @@ func (e *Edge) LastSequenceNumber() (uint16, bool) {
 func (e *Edge) Withheld() (reasons forwarding.Reasons, awaitsKeyframe bool) {
 	e.lock()
 	defer e.mu.Unlock()
+
 	return e.state.Withheld(), e.state.Awaits()
 }
 
@@ -294,6 +308,7 @@ func (e *Edge) Withheld() (reasons forwarding.Reasons, awaitsKeyframe bool) {
 func (e *Edge) Layer() (media.Layer, bool) {
 	e.lock()
 	defer e.mu.Unlock()
+
 	return e.state.Layer()
 }
 

@@ -57,6 +57,7 @@ func (r *recorder) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 	r.bytes = append(r.bytes, append(slices.Clone(p.Payload), 0)[0])
 	r.paddings = append(r.paddings, p.Padding)
 	r.left = append(r.left, p.SendTime)
+
 	return nil
 }
 
@@ -64,6 +65,7 @@ func (r *recorder) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 	r.mu.Lock()
 	r.again++
 	r.mu.Unlock()
+
 	return r.WriteRTP(batch, p)
 }
 
@@ -74,6 +76,7 @@ func (r *recorder) WritePadding(_ *udp.Batch, p *media.Outgoing, size uint8) err
 	if r.err == nil {
 		r.padding += int(size)
 	}
+
 	return r.err
 }
 
@@ -82,6 +85,7 @@ func (r *recorder) WriteSenderReport(_ *udp.Batch, ntpTime uint64, rtpTime uint3
 	defer r.mu.Unlock()
 	r.clocks = append(r.clocks, clock{ntpTime, rtpTime})
 	r.reports = append(r.reports, [2]uint32{packets, octets})
+
 	return nil
 }
 
@@ -90,6 +94,7 @@ func (r *recorder) SSRC() uint32 { return 1 }
 func (r *recorder) got() ([]uint16, []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	return slices.Clone(r.numbers), slices.Clone(r.bytes)
 }
 
@@ -101,14 +106,17 @@ func inspect(payload []byte) codecs.Facts {
 var inspectAudio = codecs.Opus.Inspect
 
 func newVideo(t testing.TB, request func()) *fanout.Track {
-	track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) { request() }})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect,
+		RequestKeyframe: func(media.Layers) { request() }})
 	t.Cleanup(track.Close)
+
 	return track
 }
 
 func newAudio(t testing.TB) *fanout.Track {
 	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio})
 	t.Cleanup(track.Close)
+
 	return track
 }
 
@@ -124,6 +132,7 @@ func packet(number uint64, payload string, marker bool) media.Received {
 func renumbered(p media.Received, run uint64, ssrc uint32) media.Received {
 	p.SequenceNumber += run * 2 * numbers.Apart
 	p.SSRC = ssrc
+
 	return p
 }
 
@@ -141,6 +150,7 @@ func wantBytes(t *testing.T, r *recorder, want string) []uint16 {
 	if string(bytes) != want {
 		t.Fatalf("got payloads %q, want %q", bytes, want)
 	}
+
 	return numbers
 }
 
@@ -149,7 +159,8 @@ func wantBytes(t *testing.T, r *recorder, want string) []uint16 {
 func TestReorderedKeyframeIsWhole(t *testing.T) {
 	for name, bursts := range map[string][][]media.Received{
 		"one burst": {{packet(2, "b", false), packet(3, "c", true), packet(1, "K", false), packet(4, "d", true)}},
-		"several":   {{packet(3, "c", true), packet(0, "x", true)}, {packet(2, "b", false)}, {packet(1, "K", false)}, {packet(4, "d", true)}},
+		"several": {{packet(3, "c", true), packet(0, "x", true)}, {packet(2, "b", false)}, {packet(1, "K", false)},
+			{packet(4, "d", true)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			track, sink := newVideo(t, func() {}), &recorder{}
@@ -170,7 +181,8 @@ func TestReorderedKeyframeIsWhole(t *testing.T) {
 func TestCopiesAreDropped(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	track.AddEdge(sink, 0)
-	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true), packet(2, "y", true)})
+	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true),
+		packet(2, "y", true)})
 	wantBytes(t, sink, "Kb")
 	if n := track.Counters().Duplicates.Load(); n != 2 {
 		t.Errorf("%d duplicates counted, want 2", n)
@@ -196,7 +208,8 @@ func TestNewSourceContinues(t *testing.T) {
 	other := func(number uint64, payload string) media.Received {
 		return renumbered(packet(number, payload, true), 1, 10)
 	}
-	track.ReceiveRTP(batch(), []media.Received{other(40000, "x"), packet(3, "late", true), other(40001, "K"), other(40002, "c")})
+	track.ReceiveRTP(batch(), []media.Received{other(40000, "x"), packet(3, "late", true), other(40001, "K"),
+		other(40002, "c")})
 	numbers := wantBytes(t, sink, "KbKc")
 	if numbers[3] != numbers[0]+3 {
 		t.Errorf("numbers %v: not contiguous", numbers)

@@ -54,6 +54,7 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 		a.fill(&e.outgoing, again[i].Header(a.packet), again[i].Pictures)
 		if e.sink.ResendRTP(batch, &e.outgoing) != nil {
 			e.track.counters.SinkErrors.Add(1)
+
 			continue
 		}
 		sent++
@@ -61,6 +62,7 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 	if lost {
 		wish = e.request(now)
 	}
+
 	return sent, wish
 }
 
@@ -72,7 +74,9 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 // sends a PLI. Nor is it for what a receiver can do without, since it was sent a
 // keyframe after it. Numbers from before the cut, and the one left out after half a
 // frame, forwarding.History does not know.
-func (e *Edge) recall(sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.Origin, now time.Time) (b *burst, lost bool) {
+func (e *Edge) recall(
+	sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.Origin, now time.Time,
+) (b *burst, lost bool) {
 	t := e.track
 	highest, _ := e.state.LastSequenceNumber()
 	t.in.Lock()
@@ -89,11 +93,13 @@ func (e *Edge) recall(sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.
 		}
 		if !e.resends.allow(origin.Number, len(p.payload)+int(p.padding), e.octets, highest, now) {
 			lost = lost || t.config.Kind == media.Video && origin.Number >= e.keyframe
+
 			continue
 		}
 		origins[len(b.arrivals)] = origin
 		b.add(p)
 	}
+
 	return b, lost
 }
 
@@ -110,6 +116,7 @@ func (e *Edge) ReceivePLI() {
 	e.mu.Unlock()
 	if ignored {
 		e.track.counters.PLIIgnored.Add(1)
+
 		return
 	}
 	e.askKeyframe(from, false)
@@ -120,5 +127,6 @@ func (e *Edge) ReceivePLI() {
 func (e *Edge) request(now time.Time) (from time.Time) {
 	e.requested = true
 	e.wish.toGoOn(now)
+
 	return e.wish.from
 }

@@ -16,6 +16,7 @@ func (*numbered) Worker() int { return 0 }
 
 func (n *numbered) WriteRTP(_ *udp.Batch, p *media.Outgoing) error {
 	n.numbers = append(n.numbers, p.SequenceNumber)
+
 	return nil
 }
 
@@ -31,11 +32,13 @@ func (*numbered) SSRC() uint32 { return 1 }
 // while neither has come to the edge yet: the edge was out of the snapshot, so the
 // walk that comes first must not go on where the edge was.
 func TestWalkComesAheadOfTwoChanges(t *testing.T) {
-	track := NewTrack(Config{Kind: media.Video, Inspect: func(payload []byte) codecs.Facts { return codecs.Facts{KeyframeStart: payload[0] == 'K'} }})
+	track := NewTrack(Config{Kind: media.Video,
+		Inspect: func(payload []byte) codecs.Facts { return codecs.Facts{KeyframeStart: payload[0] == 'K'} }})
 	sink, batch := &numbered{}, udp.NewBatch(0, nil)
 	e := track.AddEdge(sink, 0)
 	receive := func(ssrc uint32, number uint64, payload string) {
-		track.ReceiveRTP(batch, []media.Received{{SSRC: ssrc, SequenceNumber: uint64(ssrc)<<17 + number, Marker: true, Payload: []byte(payload)}})
+		track.ReceiveRTP(batch, []media.Received{{SSRC: ssrc, SequenceNumber: uint64(ssrc)<<17 + number, Marker: true,
+			Payload: []byte(payload)}})
 	}
 	receive(1, 1, "K")
 	track.cut([]Change{{Edge: e, Withhold: forwarding.Paused}})

@@ -30,6 +30,7 @@ func serve(t testing.TB, workers int, receive func(*udp.Batch, []udp.Datagram)) 
 		_ = socket.Close()
 		serving.Wait()
 	})
+
 	return socket
 }
 
@@ -63,6 +64,7 @@ func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edg
 		<-gate
 	}))
 	<-written
+
 	return h
 }
 
@@ -161,6 +163,7 @@ func waitsForFlush() bool {
 			return true
 		}
 	}
+
 	return false
 }
 

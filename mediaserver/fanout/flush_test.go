@@ -21,6 +21,7 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 			burst[i] = packet(first+uint64(i), "d"+long, i == len(burst)-1)
 		}
 		burst[0].Payload[0] = payload[0]
+
 		return burst
 	}
 	for name, act := range map[string]func(*udp.Batch, *fanout.Track, *fanout.Edge){
@@ -105,6 +106,7 @@ func fill(b *udp.Batch, leave int) (filled int) {
 	for ; filled < room-leave; filled++ {
 		b.Append(nil, udp.MaxDatagram)
 	}
+
 	return filled
 }
 

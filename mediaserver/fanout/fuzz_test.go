@@ -60,6 +60,7 @@ func FuzzRewriteHeader(f *testing.F) {
 			if len(sent.datagrams) != 0 {
 				t.Fatalf("%x was forwarded before a keyframe", datagram)
 			}
+
 			return
 		}
 		if len(sent.datagrams) != len(burst)-1 {

@@ -42,6 +42,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 		number, fresh := l.store.add(facts, p.Payload)
 		if !fresh {
 			t.counters.Duplicates.Add(1)
+
 			continue
 		}
 		b.layers = t.presence.Receive(b.layer, p.Marker, now) || b.layers
@@ -57,6 +58,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 	if !t.config.NoPadding {
 		l.pad(b.arrivals, t.counters)
 	}
+
 	return b
 }
 
@@ -68,6 +70,7 @@ func (l *layer) restarts(p *media.Received) bool {
 		return false
 	}
 	l.ssrc, l.known = p.SSRC, false // The new run may be on another clock.
+
 	return !first
 }
 

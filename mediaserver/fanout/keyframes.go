@@ -61,12 +61,15 @@ type pending struct {
 	wishes    uint64
 }
 
-func startKeyframes(request func(media.Layers), wanted func(media.Layer) (time.Time, bool), counters *Counters) *keyframes {
+func startKeyframes(
+	request func(media.Layers), wanted func(media.Layer) (time.Time, bool), counters *Counters,
+) *keyframes {
 	k := &keyframes{
 		request: request, wanted: wanted, counters: counters,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go k.run()
+
 	return k
 }
 
@@ -92,6 +95,7 @@ func (k *keyframes) ask(layers media.Layers, from time.Time, start bool) {
 		if k.covered(p, now, start) || p.scheduled && !at.Before(p.due) {
 			layers &^= media.LayersOf(layer)
 			k.counters.KeyframeRequestsCoalesced.Add(1)
+
 			continue
 		}
 		p.scheduled, p.due, p.start = true, at, p.start || start
@@ -124,6 +128,7 @@ func (k *keyframes) covered(p *pending, now time.Time, start bool) bool {
 		p.sending(k.last)
 		p.scheduled, p.lent = true, true
 	}
+
 	return true
 }
 
@@ -134,6 +139,7 @@ func (k *keyframes) earliest(now, from time.Time, start bool) time.Time {
 			now = at
 		}
 	}
+
 	return now
 }
 
@@ -191,6 +197,7 @@ func (p *pending) sending(now time.Time) {
 func (k *keyframes) wished(layer media.Layer) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+
 	return k.layers[layer].wishes
 }
 
@@ -243,6 +250,7 @@ func (k *keyframes) wait() (wait time.Duration, ok bool) {
 			}
 		}
 	}
+
 	return wait, ok
 }
 

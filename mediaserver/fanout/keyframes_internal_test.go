@@ -21,6 +21,7 @@ func TestRepetitionYieldsToANewerRequest(t *testing.T) {
 				k.arrived(0, k.wished(0), false)
 				k.ask(media.LayersOf(0), time.Time{}, true)
 			}
+
 			return time.Time{}, true
 		}
 		k = startKeyframes(func(media.Layers) { sent <- struct{}{} }, wanted, &Counters{})

@@ -15,6 +15,7 @@ import (
 func notedRequests() (request func(), wantRequests func(*testing.T, ...int64)) {
 	begin, requests := time.Now(), make(chan int64, 1000)
 	request = func() { requests <- time.Since(begin).Milliseconds() }
+
 	return request, func(t *testing.T, want ...int64) {
 		t.Helper()
 		synctest.Wait()

@@ -22,11 +22,15 @@ type simulcast struct {
 
 func startSimulcast(config fanout.Config) *simulcast {
 	s := &simulcast{next: [media.MaxLayers]uint64{numbers.Apart, 2 * numbers.Apart, 3 * numbers.Apart}}
-	config.Kind, config.RequestKeyframe = media.Video, func(layers media.Layers) { s.requests = append(s.requests, layers) }
+	config.Kind, config.RequestKeyframe = media.Video, func(layers media.Layers) {
+		s.requests = append(s.requests,
+			layers)
+	}
 	if config.Inspect == nil {
 		config.Inspect = inspect
 	}
 	s.track = fanout.NewTrack(config)
+
 	return s
 }
 
@@ -37,6 +41,7 @@ func (s *simulcast) frame(layer media.Layer, payload string) media.Received {
 		Timestamp: 1_000_000*uint32(layer) + uint32(time.Now().UnixMilli())*90,
 	}
 	s.next[layer]++
+
 	return p
 }
 

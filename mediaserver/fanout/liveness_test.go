@@ -86,5 +86,6 @@ func play(t *testing.T, events []event, receivers int) string {
 	if most := int64(time.Since(begin)/time.Second) + 5; asked.Load() > most {
 		return fmt.Sprintf("the sender was asked %d times in %v", asked.Load(), time.Since(begin))
 	}
+
 	return ""
 }

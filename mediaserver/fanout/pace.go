@@ -36,6 +36,7 @@ func (p *pace) grant(now time.Time) time.Time {
 		}
 	}
 	p.counted, p.granted = min(p.counted+1, maxCounted), at
+
 	return at
 }
 
@@ -60,6 +61,7 @@ func (a allowance) next(start bool) time.Time {
 	if start {
 		missing = keyframesAhead - 1
 	}
+
 	return a.full.Add(-missing * time.Second)
 }
 
@@ -68,5 +70,6 @@ func (a allowance) spend(now time.Time) allowance {
 	if a.full.Before(now) {
 		a.full = now
 	}
+
 	return allowance{a.full.Add(time.Second)}
 }

@@ -36,5 +36,6 @@ func (e *Edge) Pad(batch *udp.Batch, bytes int) (padded int) {
 		padded += paddingBytes
 	}
 	e.track.counters.Padding.Add(uint64(padded))
+
 	return padded
 }

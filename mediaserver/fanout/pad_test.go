@@ -12,8 +12,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// Padding goes out beside a stream that flows, as much as was asked for and not too much at once, and uses no number of the
-// stream's up.
+// Padding goes out beside a stream that flows, as much as was asked for and not too much at once, and uses no number
+// of the stream's up.
 func TestPad(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
 	e := track.AddEdge(sink, forwarding.Unnegotiated)

@@ -25,6 +25,7 @@ func equalize(arrivals []arrival) (padded int) {
 		}
 		arrivals = arrivals[n:]
 	}
+
 	return padded
 }
 
@@ -36,5 +37,6 @@ func frame(arrivals []arrival) (n, largest int) {
 		largest = max(largest, len(arrivals[n].payload))
 		n++
 	}
+
 	return n, largest
 }

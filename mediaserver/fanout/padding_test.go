@@ -29,7 +29,8 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 			e := track.AddEdge(&wire{ssrc: 1}, 0)
 			payload := func(size int) string { return "K" + string(make([]byte, size-13)) }
 			track.ReceiveRTP(b, []media.Received{
-				packet(1, payload(111), false), packet(2, payload(110), false), packet(3, payload(112), false), packet(4, payload(105), true),
+				packet(1, payload(111), false), packet(2, payload(110), false), packet(3, payload(112), false),
+				packet(4, payload(105), true),
 			})
 			b.Flush()
 			var sizes []int

@@ -21,6 +21,7 @@ func (p *payloads) WriteRTP(_ *udp.Batch, packet *media.Outgoing) error {
 	payload := slices.Clone(packet.Payload)
 	packet.Patch.Apply(payload)
 	p.numbers, p.ids = append(p.numbers, packet.SequenceNumber), append(p.ids, payload[3])
+
 	return nil
 }
 

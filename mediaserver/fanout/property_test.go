@@ -22,7 +22,8 @@ func TestNoNumberCarriesTwoContents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var sent network
 		b := udp.NewBatch(0, sent.send)
-		track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {}})
+		track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: codecs.VP8.Inspect,
+			RequestKeyframe: func(media.Layers) {}})
 		defer track.Close()
 		e := track.AddEdge(&wire{ssrc: 1}, 0)
 		next := [media.MaxLayers]uint64{numbers.Apart - 3, 2*numbers.Apart - 3, 3*numbers.Apart - 3}
@@ -60,9 +61,11 @@ func TestNoNumberCarriesTwoContents(t *testing.T) {
 					if i == 0 {
 						descriptor |= 0x10
 					}
-					payload := append([]byte{descriptor, 0xc0, 0x80 | byte(picture>>8)&0x7f, byte(picture), byte(picture), key}, make([]byte, i)...)
+					payload := append([]byte{descriptor, 0xc0, 0x80 | byte(picture>>8)&0x7f, byte(picture), byte(picture), key},
+						make([]byte, i)...)
 					waiting = append(waiting, media.Received{
-						Layer: layer, SSRC: ssrcs[layer], SequenceNumber: next[layer], Timestamp: uint32(clock), Marker: i == n-1, Payload: payload,
+						Layer: layer, SSRC: ssrcs[layer], SequenceNumber: next[layer], Timestamp: uint32(clock), Marker: i == n-1,
+						Payload: payload,
 					})
 					next[layer] += uint64(rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(t, "by"))
 				}

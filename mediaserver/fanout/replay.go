@@ -51,5 +51,6 @@ func (t *Track) overtakers(start *arrival, from uint64) (held *burst, next uint6
 			return held, from + 1
 		}
 	}
+
 	return held, from
 }

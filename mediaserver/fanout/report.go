@@ -69,6 +69,7 @@ func (e *Edge) report(batch *udp.Batch, layer media.Layer, report forwarding.Rep
 	}
 	if err := e.sink.WriteSenderReport(batch, report.NTPTime, report.RTPTime+offset, e.packets, e.octets); err != nil {
 		e.track.counters.SinkErrors.Add(1)
+
 		return
 	}
 	e.reported = true

@@ -50,6 +50,7 @@ func (r *resends) allow(number uint64, size int, octets uint32, highest uint64, 
 	r.ahead += int64(size)
 	p.times++
 	r.note(number, p, highest)
+
 	return true
 }
 

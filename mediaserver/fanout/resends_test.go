@@ -17,6 +17,7 @@ func begun(t *testing.T, track *fanout.Track, packets ...media.Received) (*fanou
 	e := track.AddEdge(sink, 0)
 	track.ReceiveRTP(batch(), packets)
 	numbers, _ := sink.got()
+
 	return e, sink, numbers
 }
 
@@ -108,6 +109,7 @@ func TestResendsHaveABudgetOfBytes(t *testing.T) {
 		again := func() (bytes int) {
 			sink.mu.Lock()
 			defer sink.mu.Unlock()
+
 			return sink.again * size
 		}
 		next, before := uint64(1), 0
@@ -150,14 +152,16 @@ func TestNoKeyframeForWhatWasNotSent(t *testing.T) {
 		cut     bool // before the keyframe that goes on
 		missing int  // counted from the first packet's number
 	}{
-		"lost on the way to us":         {packets: []media.Received{half, delta}, missing: 1},
-		"not sent yet":                  {packets: []media.Received{half}, missing: 1},
-		"before the first":              {packets: []media.Received{half}, missing: -1},
-		"left out after half a frame":   {packets: []media.Received{half}, cut: true, missing: 1},
-		"from before the cut":           {packets: []media.Received{key}, cut: true, missing: 0},
-		"before the newest keyframe":    {packets: []media.Received{key, packet(2, "d", true), packet(3, "K", true)}, missing: 1},
-		"the keyframe before the last":  {packets: []media.Received{key, packet(2, "K", true)}, missing: 0},
-		"late, behind the new keyframe": {packets: []media.Received{key, packet(3, "K", true), packet(2, "d", true)}, missing: 1},
+		"lost on the way to us":       {packets: []media.Received{half, delta}, missing: 1},
+		"not sent yet":                {packets: []media.Received{half}, missing: 1},
+		"before the first":            {packets: []media.Received{half}, missing: -1},
+		"left out after half a frame": {packets: []media.Received{half}, cut: true, missing: 1},
+		"from before the cut":         {packets: []media.Received{key}, cut: true, missing: 0},
+		"before the newest keyframe": {packets: []media.Received{key, packet(2, "d", true), packet(3, "K", true)},
+			missing: 1},
+		"the keyframe before the last": {packets: []media.Received{key, packet(2, "K", true)}, missing: 0},
+		"late, behind the new keyframe": {packets: []media.Received{key, packet(3, "K", true), packet(2, "d", true)},
+			missing: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {

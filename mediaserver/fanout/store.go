@@ -40,6 +40,7 @@ func (s *store) add(p forwarding.Packet, payload []byte) (arrival uint64, ok boo
 	s.highest = max(s.highest, p.SequenceNumber)
 	slot.packet, slot.arrival, slot.padding = p, s.arrivals, 0
 	slot.payload = append(slot.payload[:0], payload...)
+
 	return s.arrivals, true
 }
 
@@ -52,5 +53,6 @@ func (s *store) get(sequenceNumber uint64) *stored {
 	if slot.arrival == 0 || slot.packet.SequenceNumber != sequenceNumber {
 		return nil
 	}
+
 	return slot
 }

@@ -37,6 +37,7 @@ func newReceiver(t *testing.T, socket *udp.Socket) *receiver {
 		_ = conn.Close()
 		reading.Wait()
 	})
+
 	return r
 }
 
@@ -52,6 +53,7 @@ func (r *receiver) read(conn *net.UDPConn) {
 			case r.marks <- datagram[0]:
 			default:
 			}
+
 			continue
 		}
 		number, limit := binary.BigEndian.Uint16(datagram[2:]), r.limit.Load()
@@ -86,12 +88,15 @@ func startCrowd(t *testing.T, senders int) *crowd {
 		}
 	})
 	for range senders {
-		config := fanout.Config{Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) {}, HandOver: 32, Workers: c.socket}
-		s := &sender{video: fanout.NewTrack(config), audio: fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: c.socket})}
+		config := fanout.Config{Kind: media.Video, Inspect: inspect, RequestKeyframe: func(media.Layers) {}, HandOver: 32,
+			Workers: c.socket}
+		s := &sender{video: fanout.NewTrack(config),
+			audio: fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: c.socket})}
 		t.Cleanup(s.video.Close)
 		c.senders = append(c.senders, s)
 	}
 	close(serving)
+
 	return c
 }
 
@@ -121,6 +126,7 @@ func (s *sender) frame(layer media.Layer) []media.Received {
 	if n%2 == 0 {
 		frame[0].Payload[0] = 'K'
 	}
+
 	return frame
 }
 
@@ -139,6 +145,7 @@ func (c *crowd) send(t *testing.T, i int) {
 	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(address))
 	if err != nil {
 		t.Error(err)
+
 		return
 	}
 	defer func() { _ = conn.Close() }()
@@ -146,10 +153,12 @@ func (c *crowd) send(t *testing.T, i int) {
 	for !c.stopped() {
 		if sent-c.senders[i].bursts.Load() > 2 {
 			runtime.Gosched()
+
 			continue
 		}
 		if _, err := conn.Write([]byte{byte(i)}); err != nil {
 			t.Error(err)
+
 			return
 		}
 		sent++

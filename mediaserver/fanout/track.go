@@ -105,6 +105,7 @@ func NewTrack(config Config) *Track {
 	if t.config.Kind == media.Video && config.RequestKeyframe != nil {
 		t.keyframes = startKeyframes(config.RequestKeyframe, t.wantsKeyframe, t.counters)
 	}
+
 	return t
 }
 
@@ -139,6 +140,7 @@ func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
 	if from, wanted := e.wishToStart(time.Now()); wanted {
 		e.askKeyframe(from, true)
 	}
+
 	return e
 }
 
@@ -192,6 +194,7 @@ func without(list []*Edge, gone map[*Edge]struct{}) []*Edge {
 			left = append(left, e)
 		}
 	}
+
 	return left
 }
 
@@ -201,6 +204,7 @@ func (e *Edge) looksAt() media.Layers {
 	if present := e.present.Load(); present != 0 {
 		layers |= media.LayersOf(media.Layer(present - 1))
 	}
+
 	return layers
 }
 
@@ -237,5 +241,6 @@ func (t *Track) wantsKeyframe(layer media.Layer) (from time.Time, wanted bool) {
 			e.mu.Unlock()
 		}
 	}
+
 	return from, wanted
 }

@@ -36,6 +36,7 @@ func (t *Track) receive(batch *udp.Batch, packets []media.Received) {
 	}
 	if len(b.arrivals) == 0 {
 		b.recycle()
+
 		return
 	}
 	if b.layers {
@@ -115,6 +116,7 @@ func (b *burst) walk(batch *udp.Batch, i int) bool {
 		b.waiting.Store(true)
 	}
 	counts.addTo(b.track.counters)
+
 	return true
 }
 

@@ -41,6 +41,7 @@ func (w *wire) WriteRTP(batch *udp.Batch, p *media.Outgoing) error {
 		datagram[0] |= 0x20
 		datagram[len(datagram)-1] = p.Padding
 	}
+
 	return nil
 }
 
@@ -50,6 +51,7 @@ func (w *wire) ResendRTP(batch *udp.Batch, p *media.Outgoing) error {
 
 func (w *wire) WritePadding(batch *udp.Batch, p *media.Outgoing, size uint8) error {
 	padding := media.Outgoing{SequenceNumber: p.SequenceNumber, Payload: []byte("padding"), Padding: size}
+
 	return w.WriteRTP(batch, &padding)
 }
 
@@ -57,6 +59,7 @@ func (w *wire) WriteSenderReport(batch *udp.Batch, _ uint64, _ uint32, _, _ uint
 	if batch.Append(w.to, 64) == nil {
 		return errNoRoom
 	}
+
 	return nil
 }
 
@@ -83,6 +86,7 @@ func (n *network) numbers(ssrc uint32) (numbers []uint16) {
 			numbers = append(numbers, binary.BigEndian.Uint16(d[2:]))
 		}
 	}
+
 	return numbers
 }
 
@@ -98,6 +102,7 @@ func holdWorkers(workers int) *held {
 	for i := range workers {
 		h.batches = append(h.batches, udp.NewBatch(i, h.network.send))
 	}
+
 	return h
 }
 

@@ -22,6 +22,7 @@ func many(first uint64, payload string) []media.Received {
 		burst[i] = packet(first+uint64(i), "d", i == len(burst)-1)
 	}
 	burst[0].Payload = []byte(payload)
+
 	return burst
 }
 
@@ -89,7 +90,8 @@ func TestOrderOfHandedOverBursts(t *testing.T) {
 // A payload that is handed over is a copy.
 func TestHandedOverPayloadsAreCopies(t *testing.T) {
 	h := holdWorkers(2)
-	track, sink := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: h}), &recorder{worker: 1}
+	track, sink := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32,
+		Workers: h}), &recorder{worker: 1}
 	track.AddEdge(sink, 0)
 	burst := many(1, "d")
 	track.ReceiveRTP(h.batches[0], burst)
@@ -236,6 +238,7 @@ func TestChoiceSkipsBurstsFromBefore(t *testing.T) {
 			for i := range burst {
 				burst[i].Layer = layer
 			}
+
 			return burst
 		}
 		other, sink := &recorder{worker: 1}, &recorder{worker: 1}

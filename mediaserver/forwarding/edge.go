@@ -187,6 +187,7 @@ func (e *Edge) Decide(p *Packet) Decision {
 	case !p.KeyframeStart || p.Empty:
 		return Decision{Action: Hold, Cut: cut}
 	}
+
 	return Decision{Action: Start, Cut: cut, Header: e.startWith(p)}
 }
 
@@ -206,6 +207,7 @@ func (e *Edge) startWith(p *Packet) Header {
 	if e.sent && int32(h.Timestamp-e.latest) <= 0 {
 		h.Timestamp = e.latest + 1
 	}
+
 	return h
 }
 

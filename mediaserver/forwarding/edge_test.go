@@ -31,6 +31,7 @@ func decide(e *forwarding.Edge, p forwarding.Packet) forwarding.Decision {
 	case d.Cut:
 		e.Restart()
 	}
+
 	return d
 }
 
@@ -107,7 +108,8 @@ func TestEdge(t *testing.T) {
 			{in: 101, want: forward, out: 8}, {in: 100, key: true, want: forward, out: 7},
 		}},
 		"a late packet does not reopen a frame": {media.Video, 7, []step{
-			{in: 100, key: true, want: forward, out: 7}, {in: 102, marker: true, want: forward, out: 9}, {in: 101, want: forward, out: 8},
+			{in: 100, key: true, want: forward, out: 7}, {in: 102, marker: true, want: forward, out: 9},
+			{in: 101, want: forward, out: 8},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 10},
 		}},
 		"padding keeps its number, starts nothing and ends no frame": {media.Video, 7, []step{
@@ -124,7 +126,8 @@ func TestEdge(t *testing.T) {
 			{restart: true}, {in: 200_000, want: hold}, {in: 200_001, key: true, want: forward, out: 8},
 		}},
 		"our numbers wrap": {media.Video, 65534, []step{
-			{in: 100, key: true, want: forward, out: 65534}, {in: 102, marker: true, want: forward, out: 0}, {in: 101, want: forward, out: 65535},
+			{in: 100, key: true, want: forward, out: 65534}, {in: 102, marker: true, want: forward, out: 0},
+			{in: 101, want: forward, out: 65535},
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 1},
 		}},
 		"the gap of a half frame wraps": {media.Video, 65535, []step{
@@ -132,7 +135,8 @@ func TestEdge(t *testing.T) {
 			{withhold: paused}, {release: paused}, {in: 110, key: true, want: forward, out: 1},
 		}},
 		"the sender's numbers wrap": {media.Video, 7, []step{
-			{in: 1<<17 - 1, key: true, want: forward, out: 7}, {in: 1<<17 + 1, want: forward, out: 9}, {in: 1 << 17, want: forward, out: 8},
+			{in: 1<<17 - 1, key: true, want: forward, out: 7}, {in: 1<<17 + 1, want: forward, out: 9},
+			{in: 1 << 17, want: forward, out: 8},
 		}},
 		"another layer follows at its keyframe, the present one until then": {media.Video, 7, []step{
 			{in: 100, time: 3000, key: true, marker: true, want: forward, out: 7, at: 3000},

@@ -87,5 +87,6 @@ func (h *History) Find(sequenceNumber uint16, highest uint64) (Origin, bool) {
 			return Origin{r.layer, r.in + number - r.first, number, r.shift, r.pictures}, number <= last
 		}
 	}
+
 	return Origin{}, false
 }

@@ -23,11 +23,13 @@ func (s *sending) decide(p forwarding.Packet) forwarding.Decision {
 		}
 		s.history.Start(forwarding.Beginning{Packet: p, Header: d.Header, Before: before})
 	}
+
 	return d
 }
 
 func (s *sending) find(outgoing uint16) (forwarding.Origin, bool) {
 	highest, _ := s.edge.LastSequenceNumber()
+
 	return s.history.Find(outgoing, highest)
 }
 
@@ -36,11 +38,13 @@ func (s *sending) find(outgoing uint16) (forwarding.Origin, bool) {
 func TestHistory(t *testing.T) {
 	s := &sending{edge: forwarding.NewEdge(media.Video, 65535)}
 	send := func(layer media.Layer, in uint64, key, marker bool) {
-		s.decide(forwarding.Packet{SequenceNumber: in, Timestamp: uint32(in), Layer: layer, KeyframeStart: key, Marker: marker})
+		s.decide(forwarding.Packet{SequenceNumber: in, Timestamp: uint32(in), Layer: layer, KeyframeStart: key,
+			Marker: marker})
 	}
 	check := func(out uint16, layer media.Layer, in uint64, ok bool) {
 		t.Helper()
-		if got, gotOK := s.find(out); gotOK != ok || ok && (got.SequenceNumber != in || got.Layer != layer || uint16(got.Number) != out) {
+		if got, gotOK := s.find(out); gotOK != ok || ok &&
+			(got.SequenceNumber != in || got.Layer != layer || uint16(got.Number) != out) {
 			t.Errorf("Find(%d) = %+v, %v; want %d of layer %d, %v", out, got, gotOK, in, layer, ok)
 		}
 	}

@@ -53,6 +53,7 @@ func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (ch
 			p.miss(media.Layer(other), layer, endsFrame, now, pause >= silence)
 		}
 	}
+
 	return p.there != before
 }
 

@@ -42,7 +42,8 @@ func TestPresence(t *testing.T) {
 			[]looks{{4000, media.LayersOf(0, 2)}},
 		},
 		"all are silent": {
-			[]sends{{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000}, {layer: 0, every: 33, from: 9000, until: 9100}},
+			[]sends{{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000},
+				{layer: 0, every: 33, from: 9000, until: 9100}},
 			[]looks{{8000, media.LayersOf(0, 2)}, {9050, media.LayersOf(0, 2)}},
 		},
 		"one comes back later from a mute of all": {
@@ -55,7 +56,8 @@ func TestPresence(t *testing.T) {
 		},
 		"one does not come back from a mute of all": {
 			[]sends{
-				{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000}, {layer: 0, every: 33, from: 5000, until: 9000},
+				{layer: 0, every: 33, until: 1000}, {layer: 2, every: 33, until: 1000},
+				{layer: 0, every: 33, from: 5000, until: 9000},
 			},
 			[]looks{{5490, media.LayersOf(0, 2)}, {5540, media.LayersOf(0)}},
 		},
@@ -64,13 +66,16 @@ func TestPresence(t *testing.T) {
 			[]looks{{6990, media.LayersOf(0, 2)}, {7010, media.LayersOf(0)}},
 		},
 		"one returns": {
-			[]sends{{layer: 0, every: 33, until: 9000}, {layer: 2, every: 33, until: 1000}, {layer: 2, every: 33, from: 3000, until: 9000}},
-			[]looks{{2900, media.LayersOf(0)}, {3900, media.LayersOf(0)}, {4100, media.LayersOf(0, 2)}, {9000, media.LayersOf(0, 2)}},
+			[]sends{{layer: 0, every: 33, until: 9000}, {layer: 2, every: 33, until: 1000},
+				{layer: 2, every: 33, from: 3000, until: 9000}},
+			[]looks{{2900, media.LayersOf(0)}, {3900, media.LayersOf(0)}, {4100, media.LayersOf(0, 2)},
+				{9000, media.LayersOf(0, 2)}},
 		},
 		"one comes and goes": {
 			[]sends{
 				{layer: 0, every: 33, until: 9000}, {layer: 2, every: 33, until: 1000},
-				{layer: 2, every: 33, from: 3000, until: 3300}, {layer: 2, every: 33, from: 4000, until: 4300}, {layer: 2, every: 33, from: 5000, until: 5300},
+				{layer: 2, every: 33, from: 3000, until: 3300}, {layer: 2, every: 33, from: 4000, until: 4300},
+				{layer: 2, every: 33, from: 5000, until: 5300},
 			},
 			[]looks{{4100, media.LayersOf(0)}, {5290, media.LayersOf(0)}},
 		},
@@ -86,7 +91,8 @@ func TestPresence(t *testing.T) {
 				for _, s := range test.sends {
 					if ms >= s.from && ms <= s.until && (ms-s.from)%s.every == 0 {
 						before := p.There()
-						if changed := p.Receive(s.layer, !s.unmarked, begin.Add(time.Duration(ms)*time.Millisecond)); changed != (p.There() != before) {
+						if changed := p.Receive(s.layer, !s.unmarked,
+							begin.Add(time.Duration(ms)*time.Millisecond)); changed != (p.There() != before) {
 							t.Fatalf("at %d ms: %03b, then %03b, changed: %v", ms, before, p.There(), changed)
 						}
 					}

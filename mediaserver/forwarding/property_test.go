@@ -45,6 +45,7 @@ func (r *receiver) decide(t *rapid.T, p forwarding.Packet) {
 		if r.reasons == 0 && present && p.SequenceNumber >= r.start["in"] && p.SequenceNumber < r.lastIn+1<<15 {
 			t.Fatalf("%+v was not forwarded: %+v", p, d)
 		}
+
 		return
 	}
 	switch before, again := r.byNumber[d.SequenceNumber]; {
@@ -106,7 +107,8 @@ func (r *receiver) checkHistory(t *rapid.T) {
 			continue
 		}
 		origin, ok := r.find(uint16(number))
-		if ok != (number >= r.answers) || ok && (origin.Layer != what.layer || origin.SequenceNumber != what.in || origin.Number != number) {
+		if ok != (number >= r.answers) || ok && (origin.Layer != what.layer || origin.SequenceNumber != what.in ||
+			origin.Number != number) {
 			t.Fatalf("Find(%d) = %+v, %v; it was %+v, and %d is the first since the cut", number, origin, ok, what, r.answers)
 		}
 	}

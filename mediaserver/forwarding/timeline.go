@@ -66,6 +66,7 @@ func (t *Timeline) Receive(layer media.Layer, ssrc, timestamp uint32, sinceLast 
 	if at := timestamp + p.offset; !t.started || int32(at-t.latest) > 0 {
 		t.started, t.latest = true, at
 	}
+
 	return p.offset
 }
 
@@ -83,6 +84,7 @@ func (t *Timeline) Report(layer media.Layer, report Report) bool {
 	for i := range t.layers {
 		t.place(media.Layer(i))
 	}
+
 	return true
 }
 

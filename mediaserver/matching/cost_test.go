@@ -41,7 +41,10 @@ func TestWhatAStepCosts(t *testing.T) {
 	fastest("a join with its 100 edges", 5*time.Millisecond,
 		func() { join(m, connections, connections) }, func() { m.Leave(connectionID(connections)) })
 	fastest("one pause of one edge", 500*time.Microsecond,
-		func() { m.Apply([]*forwardingv1.Pause{edgePause("one", 5, 7)}, nil, noon) }, func() { m.Apply(nil, []string{"one"}, noon) })
+		func() { m.Apply([]*forwardingv1.Pause{edgePause("one", 5, 7)}, nil, noon) }, func() {
+			m.Apply(nil, []string{"one"},
+				noon)
+		})
 }
 
 // TestWhatASurveyTakes bounds the memory in which the edges of many pauses with the

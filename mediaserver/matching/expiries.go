@@ -33,7 +33,11 @@ func (e *expiries) replace(out, in []*rule) {
 		for _, r := range out {
 			gone[r] = struct{}{}
 		}
-		e.rules = slices.DeleteFunc(e.rules, func(r *rule) bool { _, is := gone[r]; return is })
+		e.rules = slices.DeleteFunc(e.rules, func(r *rule) bool {
+			_, is := gone[r]
+
+			return is
+		})
 	}
 	if len(in) < few {
 		for _, r := range in {

@@ -156,7 +156,8 @@ func drawPause(t *rapid.T, uid string) *forwardingv1.Pause {
 
 func drawSide(t *rapid.T, label string) *forwardingv1.Side {
 	connections := rapid.SliceOfN(rapid.StringMatching(`c[0-9]`), 0, 3).Draw(t, label+" by connection")
-	clients := rapid.SliceOfN(rapid.SampledFrom([]string{"phone", "laptop", "c1", "nobody"}), 0, 2).Draw(t, label+" by client")
+	clients := rapid.SliceOfN(rapid.SampledFrom([]string{"phone", "laptop", "c1", "nobody"}), 0, 2).Draw(t,
+		label+" by client")
 	switch rapid.IntRange(0, 8).Draw(t, label) {
 	case 0:
 		return nil
@@ -212,7 +213,8 @@ func (p *pair) step(t *rapid.T, said []string, do func() matching.Changes) {
 // compare holds all answers against each other.
 func (p *pair) compare(t *rapid.T) {
 	want := p.naive.states()
-	if held := slices.Sorted(p.matcher.Uids()); !slices.Equal(held, slices.Sorted(maps.Keys(want))) || p.matcher.Len() != len(held) {
+	if held := slices.Sorted(p.matcher.Uids()); !slices.Equal(held, slices.Sorted(maps.Keys(want))) ||
+		p.matcher.Len() != len(held) {
 		t.Errorf("held are %v", held)
 	}
 	for uid, w := range want {
@@ -284,7 +286,8 @@ func (p *pair) compareSurvey(t *rapid.T, kind forwardingv1.Kind) {
 func (p *pair) compareExpiry(t *rapid.T) {
 	var want time.Time
 	for _, pause := range p.naive.pauses {
-		if at := pause.GetExpiresAt().AsTime(); pause.GetExpiresAt() != nil && !pause.ExpiredAt(p.naive.now) && (want.IsZero() || at.Before(want)) {
+		if at := pause.GetExpiresAt().AsTime(); pause.GetExpiresAt() != nil && !pause.ExpiredAt(p.naive.now) &&
+			(want.IsZero() || at.Before(want)) {
 			want = at
 		}
 	}

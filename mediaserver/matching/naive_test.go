@@ -69,7 +69,8 @@ func (n *naive) acts(p *forwardingv1.Pause) bool { return understood(p) && !p.Ex
 func (n *naive) matches(p *forwardingv1.Pause, e matching.Edge) bool {
 	receiver, sender := n.connections[e.Receiver], n.connections[e.Sender]
 
-	return n.acts(p) && forwardingv1.LiveEdge(receiver, sender) && names(p.GetReceivers(), receiver) && names(p.GetSenders(), sender)
+	return n.acts(p) && forwardingv1.LiveEdge(receiver, sender) && names(p.GetReceivers(), receiver) &&
+		names(p.GetSenders(), sender)
 }
 
 func (n *naive) live() []matching.Edge {

@@ -132,7 +132,8 @@ type finder struct {
 }
 
 func newFinder(list []*member) *finder {
-	f := &finder{list: list, byID: make(map[string]int, len(list)), byClient: make(map[string][]int), byBundle: make(map[uint64][]int)}
+	f := &finder{list: list, byID: make(map[string]int, len(list)), byClient: make(map[string][]int),
+		byBundle: make(map[uint64][]int)}
 	for at, c := range list {
 		f.byID[c.id] = at
 		f.byClient[c.client] = append(f.byClient[c.client], at)

@@ -19,6 +19,7 @@ func (k Kind) String() string {
 	if k == Video {
 		return "video"
 	}
+
 	return "audio"
 }
 
@@ -28,5 +29,6 @@ func (k Kind) ClockRate() uint32 {
 	if k == Video {
 		return 90_000
 	}
+
 	return 48_000
 }

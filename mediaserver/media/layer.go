@@ -19,6 +19,7 @@ func LayersOf(list ...Layer) Layers {
 	for _, layer := range list {
 		set |= 1 << layer
 	}
+
 	return set
 }
 
@@ -34,5 +35,6 @@ func (s Layers) Nearest(layer Layer) (nearest Layer, ok bool) {
 	if lower := s & (1<<(layer+1) - 1); lower != 0 {
 		return Layer(bits.Len8(uint8(lower)) - 1), true
 	}
+
 	return Layer(bits.TrailingZeros8(uint8(s))), s != 0
 }

@@ -46,6 +46,7 @@ var origin = time.Now()
 // packets carry it that say when they leave.
 func SendTime(at time.Time) uint32 {
 	passed := at.Sub(origin) % (64 * time.Second)
+
 	return uint32(passed<<18/time.Second) & (1<<24 - 1)
 }
 

@@ -56,14 +56,17 @@ func (s Sequence) Receive(ssrc uint32, sequenceNumber uint16) (Sequence, Number,
 	case !s.started:
 		s.started, s.ssrc = true, ssrc
 		s.highest = Apart + uint64(sequenceNumber) // so that no late packet gets below zero
+
 		return s, Number{Extended: s.highest, Newest: true}, true
 	case ssrc == s.ssrc && s.Near(sequenceNumber):
 		s.candidate = candidate{}
+
 		return s.goOn(sequenceNumber)
 	case ssrc != s.ssrc && (!s.changed || ssrc != s.former), s.candidate == candidate{true, ssrc, sequenceNumber}:
 		return s.restart(ssrc, sequenceNumber)
 	}
 	s.candidate = candidate{true, ssrc, sequenceNumber + 1}
+
 	return s, Number{}, false
 }
 
@@ -71,6 +74,7 @@ func (s Sequence) Receive(ssrc uint32, sequenceNumber uint16) (Sequence, Number,
 // one, any may.
 func (s Sequence) Near(sequenceNumber uint16) bool {
 	ahead := sequenceNumber - uint16(s.highest)
+
 	return !s.started || ahead < MaxDropout || ahead > 1<<16-MaxMisorder
 }
 
@@ -83,6 +87,7 @@ func (s Sequence) goOn(sequenceNumber uint16) (Sequence, Number, bool) {
 	if n.Newest {
 		s.highest = n.Extended
 	}
+
 	return s, n, true
 }
 
@@ -95,5 +100,6 @@ func (s Sequence) restart(ssrc uint32, sequenceNumber uint16) (Sequence, Number,
 		s.former, s.ssrc, s.changed = s.ssrc, ssrc, true
 	}
 	s.candidate = candidate{}
+
 	return s, Number{Extended: s.highest, Newest: true, Restarted: true}, true
 }

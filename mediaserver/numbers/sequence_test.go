@@ -52,7 +52,8 @@ func TestSequence(t *testing.T) {
 				var n numbers.Number
 				var ok bool
 				s, n, ok = s.Receive(p.ssrc, p.number)
-				if want := (numbers.Number{Extended: p.extended, Newest: p.newest, Restarted: p.restarted}); ok != p.ok || n != want {
+				if want := (numbers.Number{Extended: p.extended, Newest: p.newest, Restarted: p.restarted}); ok != p.ok ||
+					n != want {
 					t.Fatalf("packet %d: %+v, %v; want %+v, %v", i, n, ok, want, p.ok)
 				}
 			}

@@ -64,11 +64,13 @@ func Handler(config Config) (http.Handler, error) {
 		served, ok := files[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
+
 			return
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "use GET", http.StatusMethodNotAllowed)
+
 			return
 		}
 		served.serve(w, r, policy)

@@ -46,14 +46,16 @@ func TestHandler(t *testing.T) {
 		{"POST", "/", 405, "text/plain; charset=utf-8", ""},
 	} {
 		response := get(t, handler, test.method, test.path, "")
-		if response.Code != test.status || response.Header().Get("Content-Type") != test.contentType || !strings.Contains(response.Body.String(), test.contains) {
+		if response.Code != test.status || response.Header().Get("Content-Type") != test.contentType ||
+			!strings.Contains(response.Body.String(), test.contains) {
 			t.Errorf("%s %s: %d %s", test.method, test.path, response.Code, response.Header().Get("Content-Type"))
 		}
 		if test.status != http.StatusOK {
 			continue
 		}
 		policy := response.Header().Get("Content-Security-Policy")
-		if !strings.Contains(policy, "connect-src 'self' ws: wss: http://127.0.0.1:3000;") || strings.Contains(policy, "unsafe") {
+		if !strings.Contains(policy, "connect-src 'self' ws: wss: http://127.0.0.1:3000;") ||
+			strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: policy %q", test.path, policy)
 		}
 		if again := get(t, handler, "GET", test.path, response.Header().Get("ETag")); again.Code != http.StatusNotModified {
@@ -81,9 +83,11 @@ func TestPolicyIsOneURL(t *testing.T) {
 		handler, err := Handler(Config{ShimURL: shim})
 		if err != nil {
 			t.Errorf("%s: %v", shim, err)
+
 			continue
 		}
-		if policy := get(t, handler, "GET", "/", "").Header().Get("Content-Security-Policy"); !strings.Contains(policy, want) {
+		if policy := get(t, handler, "GET", "/", "").Header().Get("Content-Security-Policy"); !strings.Contains(policy,
+			want) {
 			t.Errorf("%s gives policy %q, want %q in it", shim, policy, want)
 		}
 	}

@@ -12,8 +12,9 @@ import (
 
 const digest = "sha-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:3E:4B:65:2E:7D:46:3F:54:42:CD:54:F1"
 
-// firefox answers as Firefox does: attributes of the transport in the first m-line only, what holds for all of them at session
-// level, an SSRC in lines on which it only receives (of its RTCP), and a rejected m-line that has nothing but its mid.
+// firefox answers as Firefox does: attributes of the transport in the first m-line only, what holds for all of them at
+// session level, an SSRC in lines on which it only receives (of its RTCP), and a rejected m-line that has nothing but
+// its mid.
 var firefox = strings.ReplaceAll(`v=0
 o=mozilla...THIS_IS_SDPARTA-128.0 4962303333179871722 1 IN IP4 0.0.0.0
 s=-
@@ -70,8 +71,9 @@ a=inactive
 a=mid:3
 `, "\n", "\r\n")
 
-// safari answers as Safari does, and as Chrome, whose code is the same: the transport in each m-line, no a=ssrc where it only
-// receives, VP8 without retransmissions; and the m-line that it rejects is skipped as RFC 8829 section 5.3.1 allows.
+// safari answers as Safari does, and as Chrome, whose code is the same: the transport in each m-line, no a=ssrc where
+// it only receives, VP8 without retransmissions; and the m-line that it rejects is skipped as RFC 8829 section 5.3.1
+// allows.
 var safari = strings.ReplaceAll(`v=0
 o=- 6074826109229134226 2 IN IP4 127.0.0.1
 s=-
@@ -146,7 +148,8 @@ func TestAnswersOfBrowsers(t *testing.T) {
 	}
 }
 
-// FuzzReadAnswer: whatever an answer says, what is read of it fits the offer, and payload types are some that packets can have.
+// FuzzReadAnswer: whatever an answer says, what is read of it fits the offer, and payload types are some that packets
+// can have.
 func FuzzReadAnswer(f *testing.F) {
 	c := newConnection(f, newEngine(f), true)
 	receiveOneOfEach(f, c.peer)
@@ -171,7 +174,8 @@ func FuzzReadAnswer(f *testing.F) {
 		}
 		for i, m := range read.media {
 			if m.rejected != (m.types.media == 0) || m.rejected && (m.sends || m.receives || m.ssrc != 0) ||
-				m.types.media > 127 || m.types.rtx > 127 || m.types.rtx == m.types.media && !m.rejected || m.types.rtx == 0 && m.rtx != 0 {
+				m.types.media > 127 || m.types.rtx > 127 || m.types.rtx == m.types.media && !m.rejected || m.types.rtx == 0 &&
+				m.rtx != 0 {
 				t.Fatalf("m-line %d is read as %+v", i, m)
 			}
 		}

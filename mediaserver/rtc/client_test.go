@@ -75,7 +75,9 @@ func newClientOn(t testing.TB, mux ice.UDPMux, audio, video bool) *client {
 }
 
 // newClientWith makes a client with settings of the test's, and media; nil: as they are.
-func newClientWith(t testing.TB, set func(*webrtc.SettingEngine), know func(*webrtc.MediaEngine), audio, video bool) *client {
+func newClientWith(
+	t testing.TB, set func(*webrtc.SettingEngine), know func(*webrtc.MediaEngine), audio, video bool,
+) *client {
 	t.Helper()
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
@@ -246,7 +248,8 @@ func numbered(sequenceNumber uint16) *rtp.Packet {
 // arrived is a packet as it is handed on.
 func arrived(p *rtp.Packet) media.Received {
 	return media.Received{
-		SequenceNumber: numbers.Apart + uint64(p.SequenceNumber), Timestamp: p.Timestamp, SSRC: p.SSRC, Marker: p.Marker, Payload: p.Payload,
+		SequenceNumber: numbers.Apart + uint64(p.SequenceNumber), Timestamp: p.Timestamp, SSRC: p.SSRC, Marker: p.Marker,
+		Payload: p.Payload,
 	}
 }
 
@@ -255,7 +258,8 @@ func write(d *Downlink, sequenceNumber uint16, timestamp uint32, marker bool, pa
 	batch := newBatch(d)
 	defer batch.Flush()
 
-	return d.WriteRTP(batch, &media.Outgoing{SequenceNumber: sequenceNumber, Timestamp: timestamp, Marker: marker, Payload: payload})
+	return d.WriteRTP(batch, &media.Outgoing{SequenceNumber: sequenceNumber, Timestamp: timestamp, Marker: marker,
+		Payload: payload})
 }
 
 func within[T any](t testing.TB, what string, from <-chan T) T {

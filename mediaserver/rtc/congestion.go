@@ -22,8 +22,8 @@ const (
 	transportCC = "transport-cc"
 )
 
-// describeCongestion asks for transport-wide numbers on an m-line on which the client sends, and says how much of it may
-// come: how much can come, the client finds out by the feedback (RFC 3890 section 6.2).
+// describeCongestion asks for transport-wide numbers on an m-line on which the client sends, and says how much of it
+// may come: how much can come, the client finds out by the feedback (RFC 3890 section 6.2).
 func (u *uplink) describeCongestion(section *sdp.MediaDescription) {
 	transportWideNumber.describe(section)
 	if u.config.MaxBitRate > 0 {
@@ -31,8 +31,8 @@ func (u *uplink) describeCongestion(section *sdp.MediaDescription) {
 	}
 }
 
-// readTransportCC is the identifier of transport-wide numbers on an m-line where the client wants feedback on them; 0: it
-// does not.
+// readTransportCC is the identifier of transport-wide numbers on an m-line where the client wants feedback on them; 0:
+// it does not.
 func readTransportCC(section *sdp.MediaDescription, payloadType uint8) uint8 {
 	format := strconv.Itoa(int(payloadType)) + " " + transportCC
 	for _, attribute := range section.Attributes {
@@ -103,8 +103,8 @@ func (p *Peer) sendFeedback() {
 }
 
 // estimate is for a client that knows no transport-wide feedback: how much it may send in all
-// (draft-alvestrand-rmcat-remb-03). Browsers start at some 300 kbit/s, and without either they stay there. Nil: the client
-// finds its rate itself. It is called with inbound.mu held.
+// (draft-alvestrand-rmcat-remb-03). Browsers start at some 300 kbit/s, and without either they stay there. Nil: the
+// client finds its rate itself. It is called with inbound.mu held.
 func (p *Peer) estimate() *rtcp.ReceiverEstimatedMaximumBitrate {
 	estimate := &rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: p.ssrc}
 	itself := false
@@ -124,6 +124,6 @@ func (p *Peer) estimate() *rtcp.ReceiverEstimatedMaximumBitrate {
 	return estimate
 }
 
-// defaultBitRates are what clients are told to send at most that know no transport-wide feedback and name no rate, in bit/s:
-// enough for a browser to reach the rate that its picture size asks for.
+// defaultBitRates are what clients are told to send at most that know no transport-wide feedback and name no rate, in
+// bit/s: enough for a browser to reach the rate that its picture size asks for.
 var defaultBitRates = [...]int{media.Audio: 128_000, media.Video: 5_000_000}

@@ -173,7 +173,8 @@ func TestEstimateIsForClientsWithoutFeedback(t *testing.T) {
 
 // Who names no rate is not held to one, and is not left at a browser's first guess either.
 func TestRatesThatNobodyNamed(t *testing.T) {
-	peer, err := newEngine(t).NewPeer(PeerConfig{Audio: &Uplink{Receiver: newRecorder()}, Video: &Uplink{Format: vp8, Receiver: newRecorder()}})
+	peer, err := newEngine(t).NewPeer(PeerConfig{Audio: &Uplink{Receiver: newRecorder()},
+		Video: &Uplink{Format: vp8, Receiver: newRecorder()}})
 	must(t, err)
 	offer, err := peer.Offer()
 	must(t, err)

@@ -9,7 +9,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// demuxer takes in what one worker's reader receives. It is that goroutine's own, so its memory is used again and again.
+// demuxer takes in what one worker's reader receives. It is that goroutine's own, so its memory is used again and
+// again.
 type demuxer struct {
 	engine *Engine
 	stun   stun.Message
@@ -84,5 +85,6 @@ func isRTP(datagram []byte) bool {
 
 // isRTCP goes by the packet type (RFC 5761 section 4).
 func isRTCP(datagram []byte) bool {
-	return len(datagram) >= rtcpHeaderBytes && datagram[0] >= 128 && datagram[0] <= 191 && datagram[1] >= 192 && datagram[1] <= 223
+	return len(datagram) >= rtcpHeaderBytes && datagram[0] >= 128 && datagram[0] <= 191 && datagram[1] >= 192 &&
+		datagram[1] <= 223
 }

@@ -23,15 +23,15 @@ import (
 type Feedback interface {
 	// Bound is called once: the stream is negotiated, DTLS is up, packets can leave.
 	Bound()
-	// ReceiveNACK gets the sequence numbers, as sent, that the client misses (RFC 4585 section 6.2.1). What is sent again goes
-	// into the batch.
+	// ReceiveNACK gets the sequence numbers, as sent, that the client misses (RFC 4585 section 6.2.1). What is sent again
+	// goes into the batch.
 	ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16)
 	// ReceivePLI is called when the client needs a keyframe (PLI or FIR).
 	ReceivePLI()
 }
 
-// Downlink is one stream that a client is sent. WriteRTP, ResendRTP and WritePadding may be called from any goroutine, one
-// call at a time; the other methods at any time.
+// Downlink is one stream that a client is sent. WriteRTP, ResendRTP and WritePadding may be called from any goroutine,
+// one call at a time; the other methods at any time.
 type Downlink struct {
 	peer     *Peer
 	format   codecs.Format
@@ -70,12 +70,13 @@ type outgoing struct {
 // maxMSIDBytes is RFC 8830 section 2's limit of either part of an msid.
 const maxMSIDBytes = 64
 
-// AddDownlink adds a stream to send to the client: streamID, the sender's connection id, is what the client sees as the id
-// of its MediaStream. The client learns of it with the next offer. ErrFormatNotTaken: the client has rejected the format,
-// or has been offered as many as a session can have.
+// AddDownlink adds a stream to send to the client: streamID, the sender's connection id, is what the client sees as
+// the id of its MediaStream. The client learns of it with the next offer. ErrFormatNotTaken: the client has rejected
+// the format, or has been offered as many as a session can have.
 func (p *Peer) AddDownlink(streamID string, format codecs.Format) (*Downlink, error) {
 	if streamID == "" || len(streamID) > maxMSIDBytes || strings.ContainsAny(streamID, " \t\r\n") {
-		return nil, fmt.Errorf("stream id %q cannot stand in an msid; use 1 to %d bytes without spaces", streamID, maxMSIDBytes)
+		return nil, fmt.Errorf("stream id %q cannot stand in an msid; use 1 to %d bytes without spaces", streamID,
+			maxMSIDBytes)
 	}
 	d := &Downlink{peer: p, format: format, streamID: streamID, trackID: rand.Text()}
 
@@ -100,8 +101,8 @@ func (p *Peer) AddDownlink(streamID string, format codecs.Format) (*Downlink, er
 	return d, nil
 }
 
-// Remove ends the stream. Its m-line becomes inactive with the next offer, and serves a later downlink of the same format
-// once that is answered.
+// Remove ends the stream. Its m-line becomes inactive with the next offer, and serves a later downlink of the same
+// format once that is answered.
 func (d *Downlink) Remove() error {
 	d.mu.Lock()
 	removed := d.removed
@@ -161,8 +162,8 @@ func (d *Downlink) WriteRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	return d.seal(batch, &b.media, b.overhead, packet, false)
 }
 
-// ResendRTP sends a packet once more: on the RTX stream if the client knows RTX (RFC 4588), else as it was. The packet is as
-// it was the first time.
+// ResendRTP sends a packet once more: on the RTX stream if the client knows RTX (RFC 4588), else as it was. The packet
+// is as it was the first time.
 func (d *Downlink) ResendRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	b := d.binding.Load()
 	if b == nil {
@@ -175,9 +176,9 @@ func (d *Downlink) ResendRTP(batch *udp.Batch, packet *media.Outgoing) error {
 	return d.sealAgain(batch, b, packet, true)
 }
 
-// WritePadding seals a packet of padding alone, on the RTX stream: of that, packets may be missing or nothing in themselves
-// without a receiver's waiting for the rest of a frame. It is for clients that are told when packets leave, which estimate
-// what they can be sent by all that arrives.
+// WritePadding seals a packet of padding alone, on the RTX stream: of that, packets may be missing or nothing in
+// themselves without a receiver's waiting for the rest of a frame. It is for clients that are told when packets leave,
+// which estimate what they can be sent by all that arrives.
 func (d *Downlink) WritePadding(batch *udp.Batch, packet *media.Outgoing, size uint8) error {
 	b := d.binding.Load()
 	if b == nil || b.rtx.sendTime == 0 {
@@ -218,9 +219,12 @@ func (d *Downlink) sealAgain(batch *udp.Batch, b *binding, packet *media.Outgoin
 	return err
 }
 
-// seal builds a packet in the batch's memory and encrypts it there: the one copy that is made of a payload for a receiver.
-// retransmission: the packet's own number stands in the payload, behind the number of the RTX stream that rtxNumber counts.
-func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, packet *media.Outgoing, retransmission bool) error {
+// seal builds a packet in the batch's memory and encrypts it there: the one copy that is made of a payload for a
+// receiver. retransmission: the packet's own number stands in the payload, behind the number of the RTX stream that
+// rtxNumber counts.
+func (d *Downlink) seal(
+	batch *udp.Batch, out *outgoing, overhead int, packet *media.Outgoing, retransmission bool,
+) error {
 	destination := d.peer.selected.Load()
 	if destination == nil {
 		return ErrNotBound
@@ -276,15 +280,18 @@ func (d *Downlink) seal(batch *udp.Batch, out *outgoing, overhead int, packet *m
 	return nil
 }
 
-// WriteSenderReport seals a report about the stream with the CNAME that its SDP has (RFC 3550 sections 6.4.1 and 6.5.1).
-// All streams of one sender share the CNAME, so that the client plays them in step.
-func (d *Downlink) WriteSenderReport(batch *udp.Batch, ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32) error {
+// WriteSenderReport seals a report about the stream with the CNAME that its SDP has (RFC 3550 sections 6.4.1 and
+// 6.5.1). All streams of one sender share the CNAME, so that the client plays them in step.
+func (d *Downlink) WriteSenderReport(
+	batch *udp.Batch, ntpTime uint64, rtpTime uint32, packetCount, octetCount uint32,
+) error {
 	b, destination := d.binding.Load(), d.peer.selected.Load()
 	if b == nil || destination == nil {
 		return ErrNotBound
 	}
 	sealed, err := d.peer.reports.seal(
-		&rtcp.SenderReport{SSRC: b.media.ssrc, NTPTime: ntpTime, RTPTime: rtpTime, PacketCount: packetCount, OctetCount: octetCount},
+		&rtcp.SenderReport{SSRC: b.media.ssrc, NTPTime: ntpTime, RTPTime: rtpTime, PacketCount: packetCount,
+			OctetCount: octetCount},
 		rtcp.NewCNAMESourceDescription(b.media.ssrc, d.streamID),
 	)
 	if err != nil {

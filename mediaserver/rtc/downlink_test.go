@@ -101,7 +101,8 @@ func TestRemovedLineServesTheNext(t *testing.T) {
 	if err := write(first, 2, 2, false, nil); !errors.Is(err, ErrNotBound) {
 		t.Errorf("write after Remove: %v", err)
 	}
-	if offer := lines(t, negotiate(t, c.peer, c.client)); len(offer) != 3 || !strings.Contains(offer[2], "a=inactive") || strings.Contains(offer[2], "msid") {
+	if offer := lines(t, negotiate(t, c.peer, c.client)); len(offer) != 3 || !strings.Contains(offer[2], "a=inactive") ||
+		strings.Contains(offer[2], "msid") {
 		t.Errorf("offer after Remove: %q", offer)
 	}
 
@@ -209,7 +210,8 @@ func TestWriteRTPDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(2000, func() {
 		n++
 		batch.Room(2)
-		if err := errors.Join(d.WriteRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3}), d.ResendRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3})); err != nil {
+		if err := errors.Join(d.WriteRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3}),
+			d.ResendRTP(batch, &media.Outgoing{SequenceNumber: n, Payload: payload, Padding: 3})); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -30,8 +30,8 @@ type identity struct {
 	fingerprint string // SHA-256, as SDP writes it (RFC 8122 section 5)
 }
 
-// newIdentity makes a certificate. The fingerprint in the SDP vouches for it (RFC 8122), so its age says nothing; ten years
-// outlast any process.
+// newIdentity makes a certificate. The fingerprint in the SDP vouches for it (RFC 8122), so its age says nothing; ten
+// years outlast any process.
 func newIdentity() (identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -66,8 +66,8 @@ func newIdentity() (identity, error) {
 // handshakeTimeout bounds ICE and DTLS together, from the answer on.
 const handshakeTimeout = 30 * time.Second
 
-// secure waits for a path, does the DTLS handshake, opens the peer for media, and waits until the client ends the association. It is the
-// peer's goroutine from the first answer on.
+// secure waits for a path, does the DTLS handshake, opens the peer for media, and waits until the client ends the
+// association. It is the peer's goroutine from the first answer on.
 func (p *Peer) secure(remote answer) {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
@@ -124,7 +124,8 @@ func (p *Peer) dtlsConn(remote answer) (*dtls.Conn, error) {
 
 		return dtls.ClientWithOptions(p.wire, p.wire.LocalAddr(), clientOptions...)
 	}
-	serverOptions := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert), dtls.WithInsecureSkipVerifyHello(true)}
+	serverOptions := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert),
+		dtls.WithInsecureSkipVerifyHello(true)}
 	for _, option := range options {
 		serverOptions = append(serverOptions, option)
 	}

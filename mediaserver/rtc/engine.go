@@ -1,11 +1,12 @@
-// Package rtc is the peer connections: SDP, ICE and DTLS-SRTP. It hands the RTP of clients up and takes RTP for them down.
+// Package rtc is the peer connections: SDP, ICE and DTLS-SRTP. It hands the RTP of clients up and takes RTP for them
+// down.
 //
-// A Peer is one client's connection, both ways. Its uplinks are the m-lines on which the client sends, its downlinks those
-// on which it receives. What is forwarded to whom is decided elsewhere.
+// A Peer is one client's connection, both ways. Its uplinks are the m-lines on which the client sends, its downlinks
+// those on which it receives. What is forwarded to whom is decided elsewhere.
 //
 // A packet meets no goroutine but its socket's reader on its way through: that one tells STUN, DTLS and SRTP apart
-// (demux.go), opens SRTP in place (inbound.go) and hands a burst to the uplink's receiver, which writes to downlinks, which
-// seal into the reader's batch (downlink.go).
+// (demux.go), opens SRTP in place (inbound.go) and hands a burst to the uplink's receiver, which writes to downlinks,
+// which seal into the reader's batch (downlink.go).
 package rtc
 
 import (
@@ -29,8 +30,8 @@ type Config struct {
 	// PublicAddresses are announced in candidates instead of the addresses the socket listens on: what clients reach
 	// when a NAT or a load balancer stands before the server. Port 0 stands for the socket's.
 	PublicAddresses []netip.AddrPort
-	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it counts
-	// as gone: 30 s if zero.
+	// SilenceTimeout is how long a client may send nothing at all, not even ICE's consent checks (RFC 7675), before it
+	// counts as gone: 30 s if zero.
 	SilenceTimeout time.Duration
 	// MediaTimeout is for how long media may go to a client without SRTP or SRTCP from it before it counts as gone:
 	// 10 s if zero.
@@ -92,7 +93,10 @@ func New(config Config) (*Engine, error) {
 		engine.register(config.Registerer)
 	}
 	engine.running.Go(func() {
-		config.Socket.Serve(func(batch *udp.Batch, burst []udp.Datagram) { engine.demuxers[batch.Worker()].receive(batch, burst) })
+		config.Socket.Serve(func(batch *udp.Batch, burst []udp.Datagram) {
+			engine.demuxers[batch.Worker()].receive(batch,
+				burst)
+		})
 	})
 	engine.running.Go(engine.watch)
 

@@ -9,8 +9,8 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// extension is a kind of RTP header extension (RFC 8285), as offers name it. An identifier means the same in all bundled
-// m-lines (RFC 9143 section 9). What a client calls it by is read from the client's own description.
+// extension is a kind of RTP header extension (RFC 8285), as offers name it. An identifier means the same in all
+// bundled m-lines (RFC 9143 section 9). What a client calls it by is read from the client's own description.
 type extension struct {
 	id  uint8
 	uri string
@@ -33,8 +33,8 @@ func (e extension) describe(section *sdp.MediaDescription) {
 // sentIn is the identifier that a client sends the extension by on an m-line of its answer; 0: it does not.
 func (e extension) sentIn(section *sdp.MediaDescription) uint8 { return e.in(section, "recvonly") }
 
-// receivedIn is the identifier that a client takes the extension by on an m-line of its answer; 0: it does not, or by one
-// that has no place in a header of one byte (RFC 8285 section 4.2).
+// receivedIn is the identifier that a client takes the extension by on an m-line of its answer; 0: it does not, or by
+// one that has no place in a header of one byte (RFC 8285 section 4.2).
 func (e extension) receivedIn(section *sdp.MediaDescription) uint8 {
 	if id := e.in(section, "sendonly"); id < 15 {
 		return id

@@ -22,7 +22,8 @@ func extended(profile uint16, words uint16, block ...byte) []byte {
 
 func TestExtensions(t *testing.T) {
 	withSources := extended(0xbede, 1, 0x10, 7, 0, 0)
-	withSources = append(append([]byte{0x92}, withSources[1:rtpHeaderBytes]...), append(make([]byte, 8), withSources[rtpHeaderBytes:]...)...)
+	withSources = append(append([]byte{0x92}, withSources[1:rtpHeaderBytes]...),
+		append(make([]byte, 8), withSources[rtpHeaderBytes:]...)...)
 	for name, c := range map[string]struct {
 		packet []byte
 		want   string
@@ -99,11 +100,12 @@ func TestTransportWideNumbersAreNegotiated(t *testing.T) {
 		"as offered":             {[]string{"extmap:3 " + uri, "rtcp-fb:96 transport-cc"}, 3},
 		"as the client calls it": {[]string{"extmap:9 " + uri, "rtcp-fb:96 goog-remb", "rtcp-fb:96 transport-cc"}, 9},
 		"for all formats":        {[]string{"extmap:3/sendonly " + uri, "rtcp-fb:* transport-cc"}, 3},
-		"among others":           {[]string{"extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid", "extmap:200 " + uri + " x", "rtcp-fb:96 transport-cc"}, 200},
-		"no feedback":            {[]string{"extmap:3 " + uri, "rtcp-fb:97 transport-cc"}, 0},
-		"no extension":           {[]string{"rtcp-fb:96 transport-cc"}, 0},
-		"not sent":               {[]string{"extmap:3/recvonly " + uri, "rtcp-fb:96 transport-cc"}, 0},
-		"no number":              {[]string{"extmap:x " + uri, "extmap:256 " + uri, "rtcp-fb:96 transport-cc"}, 0},
+		"among others": {[]string{"extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid", "extmap:200 " + uri + " x",
+			"rtcp-fb:96 transport-cc"}, 200},
+		"no feedback":  {[]string{"extmap:3 " + uri, "rtcp-fb:97 transport-cc"}, 0},
+		"no extension": {[]string{"rtcp-fb:96 transport-cc"}, 0},
+		"not sent":     {[]string{"extmap:3/recvonly " + uri, "rtcp-fb:96 transport-cc"}, 0},
+		"no number":    {[]string{"extmap:x " + uri, "extmap:256 " + uri, "rtcp-fb:96 transport-cc"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			section := &sdp.MediaDescription{}

@@ -26,14 +26,16 @@ func FuzzFeedback(f *testing.F) {
 	engine := newEngine(f)
 	c := connect(f, engine, true)
 	d, _ := bind(f, c, "SENDER")
-	track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {}})
+	track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: codecs.VP8.Inspect,
+		RequestKeyframe: func(media.Layers) {}})
 	f.Cleanup(track.Close)
 	edge := track.AddEdge(d, 0)
 	d.Attach(boundEdge{edge})
 	sent := 0
 	batch := udp.NewBatch(0, func([]byte, *udp.Destination) { sent++ })
 	for n := range uint64(left) {
-		track.ReceiveRTP(batch, []media.Received{{SequenceNumber: numbers.Apart + n, SSRC: 1, Marker: true, Payload: []byte{0x10, byte(n)}}})
+		track.ReceiveRTP(batch, []media.Received{{SequenceNumber: numbers.Apart + n, SSRC: 1, Marker: true,
+			Payload: []byte{0x10, byte(n)}}})
 	}
 	batch.Flush()
 	last, _ := edge.LastSequenceNumber()
@@ -45,10 +47,13 @@ func FuzzFeedback(f *testing.F) {
 	actual := map[uint32]uint32{downlink: d.SSRC(), uplink: ssrcOf(c.client.senders[1])}
 	var nack []byte
 	for _, packet := range []rtcp.Packet{
-		&rtcp.TransportLayerNack{SenderSSRC: 1, MediaSSRC: downlink, Nacks: []rtcp.NackPair{{PacketID: last - 16, LostPackets: 0xffff}}},
+		&rtcp.TransportLayerNack{SenderSSRC: 1, MediaSSRC: downlink,
+			Nacks: []rtcp.NackPair{{PacketID: last - 16, LostPackets: 0xffff}}},
 		&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: downlink},
-		&rtcp.FullIntraRequest{SenderSSRC: 1, MediaSSRC: downlink, FIR: []rtcp.FIREntry{{SSRC: downlink, SequenceNumber: 1}, {SSRC: uplink}}},
-		&rtcp.SenderReport{SSRC: uplink, NTPTime: 1 << 40, Reports: []rtcp.ReceptionReport{{SSRC: downlink, TotalLost: 1 << 20}}},
+		&rtcp.FullIntraRequest{SenderSSRC: 1, MediaSSRC: downlink,
+			FIR: []rtcp.FIREntry{{SSRC: downlink, SequenceNumber: 1}, {SSRC: uplink}}},
+		&rtcp.SenderReport{SSRC: uplink, NTPTime: 1 << 40,
+			Reports: []rtcp.ReceptionReport{{SSRC: downlink, TotalLost: 1 << 20}}},
 		&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: downlink, FractionLost: 255}}},
 		&rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: 1, Bitrate: 1, SSRCs: []uint32{downlink, uplink}},
 		&rtcp.TransportLayerCC{MediaSSRC: downlink, PacketStatusCount: 1, PacketChunks: []rtcp.PacketStatusChunk{

@@ -26,7 +26,9 @@ func (r *rawTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, 
 func (r *rawTrack) Unbind(webrtc.TrackLocalContext) error { return nil }
 
 // connectRaw gives a connected client and what sends its video packets with any SSRC.
-func connectRaw(t *testing.T, engine *Engine) (c *connection, ssrc uint32, send func(ssrc uint32, sequenceNumber uint16)) {
+func connectRaw(
+	t *testing.T, engine *Engine,
+) (c *connection, ssrc uint32, send func(ssrc uint32, sequenceNumber uint16)) {
 	t.Helper()
 	c = newConnection(t, engine, true)
 	offer, err := c.peer.Offer()

@@ -10,8 +10,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 )
 
-// hostile are answers that a stranger may send, made of a good one. Whatever becomes of them, nothing may panic or hang,
-// nor any other client notice.
+// hostile are answers that a stranger may send, made of a good one. Whatever becomes of them, nothing may panic or
+// hang, nor any other client notice.
 var hostile = map[string]func(good string) string{
 	"good":              func(a string) string { return a },
 	"duplicate mids":    func(a string) string { return strings.ReplaceAll(a, "a=mid:1", "a=mid:0") },
@@ -23,16 +23,25 @@ var hostile = map[string]func(good string) string{
 	"short fingerprint": func(a string) string { return attribute(a, "fingerprint", "sha-256") },
 	"setup holdconn":    func(a string) string { return attribute(a, "setup", "holdconn") },
 	"setup actpass":     func(a string) string { return attribute(a, "setup", "actpass") },
-	"huge numbers":      func(a string) string { return strings.ReplaceAll(a, "m=video 9", "m=video 99999999999999999999") },
-	"huge SSRC":         func(a string) string { return attribute(a, "ssrc", "99999999999999999999 cname:x") },
-	"negative SSRC":     func(a string) string { return attribute(a, "ssrc", "-1 cname:x") },
-	"empty SSRC":        func(a string) string { return attribute(a, "ssrc", "") },
-	"no SSRC":           func(a string) string { return strings.ReplaceAll(a, "a=ssrc", "a=x") },
-	"one SSRC for all":  func(a string) string { return attribute(a, "ssrc", "7 cname:x") },
-	"odd groups":        func(a string) string { return a + "a=ssrc-group:FID 1\r\na=ssrc-group:FEC-FR x y\r\na=ssrc-group:\r\n" },
-	"many SSRCs":        func(a string) string { return a + repeated(10_000, "a=ssrc:%d\r\n") },
-	"few more SSRCs":    func(a string) string { return a + repeated(50, "a=ssrc:%d cname:x\r\n") },
-	"rids":              func(a string) string { return a + repeated(1000, "a=rid:%d send\r\n") + "a=simulcast:send 1;2;~;;\r\n" },
+	"huge numbers": func(a string) string {
+		return strings.ReplaceAll(a, "m=video 9",
+			"m=video 99999999999999999999")
+	},
+	"huge SSRC":        func(a string) string { return attribute(a, "ssrc", "99999999999999999999 cname:x") },
+	"negative SSRC":    func(a string) string { return attribute(a, "ssrc", "-1 cname:x") },
+	"empty SSRC":       func(a string) string { return attribute(a, "ssrc", "") },
+	"no SSRC":          func(a string) string { return strings.ReplaceAll(a, "a=ssrc", "a=x") },
+	"one SSRC for all": func(a string) string { return attribute(a, "ssrc", "7 cname:x") },
+	"odd groups": func(a string) string {
+		return a +
+			"a=ssrc-group:FID 1\r\na=ssrc-group:FEC-FR x y\r\na=ssrc-group:\r\n"
+	},
+	"many SSRCs":     func(a string) string { return a + repeated(10_000, "a=ssrc:%d\r\n") },
+	"few more SSRCs": func(a string) string { return a + repeated(50, "a=ssrc:%d cname:x\r\n") },
+	"rids": func(a string) string {
+		return a + repeated(1000, "a=rid:%d send\r\n") +
+			"a=simulcast:send 1;2;~;;\r\n"
+	},
 	"odd extensions": func(a string) string {
 		return a + "a=extmap:999999 x\r\na=extmap:\r\na=extmap:0 urn:x\r\na=extmap:1\r\n"
 	},
@@ -99,7 +108,8 @@ func withCandidates(n int, format string) func(string) string {
 func answerAnew(t *testing.T, engine *Engine, answer string) error {
 	t.Helper()
 	peer, err := engine.NewPeer(PeerConfig{
-		Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()}, Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: newRecorder()},
+		Audio: &Uplink{MaxBitRate: 1, Receiver: newRecorder()},
+		Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: newRecorder()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +157,8 @@ func TestHostileAnswers(t *testing.T) {
 	engine := newEngine(t)
 	good := goodAnswer(t, engine)
 	refused := map[string]bool{
-		"duplicate mids": true, "swapped m-lines": true, "no ufrag": true, "many SSRCs": true, "many formats": true, "huge numbers": true, "short fingerprint": true,
+		"duplicate mids": true, "swapped m-lines": true, "no ufrag": true, "many SSRCs": true, "many formats": true,
+		"huge numbers": true, "short fingerprint": true,
 		"empty ufrag": true, "odd fingerprint": true, "setup holdconn": true, "setup actpass": true,
 	}
 	bystander := connect(t, engine, true)
@@ -194,7 +205,8 @@ func FuzzAnswer(f *testing.F) {
 	f.Add("")
 	f.Add("v=0\r\n")
 	f.Fuzz(func(t *testing.T, answer string) {
-		if err := answerAnew(t, engine, answer); err != nil && !errors.Is(err, ErrInvalidAnswer) && !errors.Is(err, ErrDescriptionTooLarge) {
+		if err := answerAnew(t, engine, answer); err != nil && !errors.Is(err, ErrInvalidAnswer) &&
+			!errors.Is(err, ErrDescriptionTooLarge) {
 			t.Fatal(err)
 		}
 	})

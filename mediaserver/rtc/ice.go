@@ -12,16 +12,18 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// The server is a lite agent (RFC 8445 section 2.5): whoever runs it says at which addresses it can be reached, so it never
-// has to find out. It answers the clients' checks, and the client chooses the path. A full agent of a library would send and
-// answer checks with a few goroutines and timers for each client, which cost more than forwarding to nobody does.
+// The server is a lite agent (RFC 8445 section 2.5): whoever runs it says at which addresses it can be reached, so it
+// never has to find out. It answers the clients' checks, and the client chooses the path. A full agent of a library
+// would send and answer checks with a few goroutines and timers for each client, which cost more than forwarding to
+// nobody does.
 
 // maxPaths is how many paths of one client are remembered: as many as eight addresses of its and eight of ours make.
 const maxPaths = 64
 
-// addressHold is how long a client that is not heard keeps its addresses from others. A source can be forged: without it, any
-// participant could take another's address, and what that one sends, with a single check of its own. But a NAT may give the
-// address of a client that is gone to the next one. Clients that live are heard each 6 s at least (RFC 7675 section 5.1).
+// addressHold is how long a client that is not heard keeps its addresses from others. A source can be forged: without
+// it, any participant could take another's address, and what that one sends, with a single check of its own. But a NAT
+// may give the address of a client that is gone to the next one. Clients that live are heard each 6 s at least (RFC
+// 7675 section 5.1).
 const addressHold = 10 * time.Second
 
 // paths finds peers by what their clients say and whence.
@@ -166,7 +168,8 @@ func (d *demuxer) answerCheck(batch *udp.Batch, destination *udp.Destination, pe
 	source := destination.AddrPort()
 	id := d.stun.TransactionID
 	if err := d.stun.Build(stun.BindingSuccess, stun.NewTransactionIDSetter(id),
-		stun.XORMappedAddress{IP: source.Addr().AsSlice(), Port: int(source.Port())}, peer.integrity, stun.Fingerprint); err != nil {
+		stun.XORMappedAddress{IP: source.Addr().AsSlice(),
+			Port: int(source.Port())}, peer.integrity, stun.Fingerprint); err != nil {
 		return // It would be a mistake of ours; the client asks again.
 	}
 	appendTo(batch, destination, d.stun.Raw)

@@ -169,8 +169,8 @@ func TestAnotherCertificateIsRefused(t *testing.T) {
 	}
 }
 
-// A check whose source is forged takes no address from a client that lives; what that one sends goes on arriving. The address
-// of a client that is gone is free for others, and it comes back to it with its next check.
+// A check whose source is forged takes no address from a client that lives; what that one sends goes on arriving. The
+// address of a client that is gone is free for others, and it comes back to it with its next check.
 func TestAddressesStayWithTheirClients(t *testing.T) {
 	engine := newEngine(t)
 	victim, thief := newConnection(t, engine, true), newConnection(t, engine, true)
@@ -210,7 +210,8 @@ func TestAttributesBehindTheIntegrityAreIgnored(t *testing.T) {
 		d.receive(udp.NewBatch(0, nil), []udp.Datagram{{Payload: message.Raw, Source: netip.MustParseAddrPort(address)}})
 	}
 	build := func() *stun.Message {
-		m, err := stun.Build(stun.BindingRequest, stun.TransactionID, stun.NewUsername(c.peer.ufrag+":client"), stun.NewShortTermIntegrity(c.peer.password))
+		m, err := stun.Build(stun.BindingRequest, stun.TransactionID, stun.NewUsername(c.peer.ufrag+":client"),
+			stun.NewShortTermIntegrity(c.peer.password))
 		must(t, err)
 
 		return m
@@ -227,10 +228,12 @@ func TestAttributesBehindTheIntegrityAreIgnored(t *testing.T) {
 // The fingerprint is compared in the other role too.
 func TestAnotherCertificateIsRefusedByTheClientRole(t *testing.T) {
 	c := newConnection(t, newEngine(t), true)
-	c.client = newClientWith(t, func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer)) }, nil, true, true)
+	c.client = newClientWith(t, func(s *webrtc.SettingEngine) { must(t, s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer)) },
+		nil, true, true)
 	offer, err := c.peer.Offer()
 	must(t, err)
-	must(t, c.peer.Answer(attribute(c.client.answer(t, offer), "fingerprint", "sha-256 "+c.peer.engine.identity.fingerprint)))
+	must(t, c.peer.Answer(attribute(c.client.answer(t, offer), "fingerprint",
+		"sha-256 "+c.peer.engine.identity.fingerprint)))
 	if err := within(t, "OnClosed", c.closed); !errors.Is(err, ErrICEFailed) || c.peer.keys.Load() != nil {
 		t.Errorf("closed with %v, keys %v", err, c.peer.keys.Load())
 	}

@@ -16,21 +16,23 @@ import (
 const (
 	rtpHeaderBytes  = 12 // without CSRCs and extensions
 	rtcpHeaderBytes = 8  // with the sender's SSRC
-	// maxPayloadBytes fits into a datagram however it leaves: with GCM's tag, what RTX puts before it, and the time. A packet that a
-	// downlink cannot send uses a sequence number up without SRTP's learning of it; of enough of them in a row, the roll-over
-	// counter (RFC 3711 section 3.3.1) does not follow, and an index, which is GCM's nonce, comes a second time.
+	// maxPayloadBytes fits into a datagram however it leaves: with GCM's tag, what RTX puts before it, and the time. A
+	// packet that a downlink cannot send uses a sequence number up without SRTP's learning of it; of enough of them in a
+	// row, the roll-over counter (RFC 3711 section 3.3.1) does not follow, and an index, which is GCM's nonce, comes a
+	// second time.
 	maxPayloadBytes = udp.MaxDatagram - rtpHeaderBytes - sendTimeBytes - 2 - 16
-	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays, with some 200 bytes:
-	// browsers have one for each stream that they send or receive, or one in all.
+	// maxReporters is how many SSRCs a client may send RTCP as. Each one is remembered, against replays, with some 200
+	// bytes: browsers have one for each stream that they send or receive, or one in all.
 	maxReporters = 1024
 )
 
 // inbound opens what the client sends. Its lock is held while packets are opened, never while they are handed on.
 type inbound struct {
-	mu            sync.Mutex
-	context       *srtp.Context       // nil: DTLS is not up
-	streams       []inboundStream     // the answer's
-	authenticated map[uint32]struct{} // SSRCs of which a packet has been opened, so that the context knows their roll-over counters
+	mu      sync.Mutex
+	context *srtp.Context   // nil: DTLS is not up
+	streams []inboundStream // the answer's
+	// SSRCs of which a packet has been opened, so that the context knows their roll-over counters
+	authenticated map[uint32]struct{}
 	reporters     map[uint32]struct{} // SSRCs of RTCP seen
 	header        rtp.Header          // scratch: of the packet that is being opened
 }
@@ -38,8 +40,8 @@ type inbound struct {
 // ssrcOfRTP is that of an RTP packet.
 func ssrcOfRTP(datagram []byte) uint32 { return binary.BigEndian.Uint32(datagram[8:]) }
 
-// stream finds an SSRC. Packets of others are dropped before they are opened, so that they cost no more than this, and leave
-// no trace in the SRTP context, unless they say that they are of an encoding that is expected.
+// stream finds an SSRC. Packets of others are dropped before they are opened, so that they cost no more than this, and
+// leave no trace in the SRTP context, unless they say that they are of an encoding that is expected.
 func (in *inbound) stream(ssrc uint32) *inboundStream {
 	for i := range in.streams {
 		if in.streams[i].ssrc == ssrc && ssrc != 0 {
@@ -81,8 +83,8 @@ func (p *Peer) open(burst []udp.Datagram, packets []media.Received, owners []*up
 	return n
 }
 
-// openPacket decrypts one packet in place and takes off what is not payload; false: there is nothing to hand on. It is called
-// with inbound.mu held.
+// openPacket decrypts one packet in place and takes off what is not payload; false: there is nothing to hand on. It is
+// called with inbound.mu held.
 func (p *Peer) openPacket(datagram []byte, packet *media.Received, stream *inboundStream, now time.Time) bool {
 	header := &p.inbound.header
 	plain, err := p.decrypt(stream, datagram, header, now)
@@ -149,8 +151,8 @@ func rtpPayload(packet []byte) ([]byte, bool) {
 	return packet[start:end], true
 }
 
-// receiveRTCP opens a compound packet in place and hands on what it says. A part that is malformed, or that Pion does not
-// know, is no reason to lose the others.
+// receiveRTCP opens a compound packet in place and hands on what it says. A part that is malformed, or that Pion does
+// not know, is no reason to lose the others.
 func (p *Peer) receiveRTCP(batch *udp.Batch, datagram []byte, now time.Time) {
 	compound, err := p.openRTCP(datagram, now)
 	if err != nil || len(compound) == 0 {

@@ -18,8 +18,8 @@ const (
 	unreadablePackets = 10
 )
 
-// inboundStream is an SSRC that the client's answer declares, or that its packets do where the answer has encodings. It is
-// guarded by inbound.mu.
+// inboundStream is an SSRC that the client's answer declares, or that its packets do where the answer has encodings.
+// It is guarded by inbound.mu.
 type inboundStream struct {
 	ssrc        uint32 // 0: not known yet
 	payloadType uint8  // that the answer has for it

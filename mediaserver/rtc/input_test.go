@@ -18,16 +18,19 @@ func TestBadAnswersAreRefused(t *testing.T) {
 		change func(answer string) string
 		want   error
 	}{
-		"empty":          {func(string) string { return "" }, ErrInvalidAnswer},
-		"no SDP":         {func(string) string { return "{\"a\":1}" }, ErrInvalidAnswer},
-		"cut off":        {func(a string) string { return a[:len(a)/2] }, ErrInvalidAnswer},
-		"too large":      {func(a string) string { return a + strings.Repeat("a=x\r\n", descriptionBytes/4) }, ErrDescriptionTooLarge},
+		"empty":   {func(string) string { return "" }, ErrInvalidAnswer},
+		"no SDP":  {func(string) string { return "{\"a\":1}" }, ErrInvalidAnswer},
+		"cut off": {func(a string) string { return a[:len(a)/2] }, ErrInvalidAnswer},
+		"too large": {func(a string) string { return a + strings.Repeat("a=x\r\n", descriptionBytes/4) },
+			ErrDescriptionTooLarge},
 		"an m-line less": {func(a string) string { return a[:strings.LastIndex(a, "m=")] }, ErrInvalidAnswer},
 		"wrong mid":      {func(a string) string { return strings.ReplaceAll(a, "a=mid:1", "a=mid:7") }, ErrInvalidAnswer},
 		"wrong media":    {func(a string) string { return strings.ReplaceAll(a, "m=video", "m=audio") }, ErrInvalidAnswer},
-		"no ICE":         {func(a string) string { return strings.ReplaceAll(a, "a=ice-ufrag", "a=x-ufrag") }, ErrInvalidAnswer},
-		"no fingerprint": {func(a string) string { return strings.ReplaceAll(a, "a=fingerprint", "a=x-print") }, ErrInvalidAnswer},
-		"good":           {good, nil},
+		"no ICE": {func(a string) string { return strings.ReplaceAll(a, "a=ice-ufrag", "a=x-ufrag") },
+			ErrInvalidAnswer},
+		"no fingerprint": {func(a string) string { return strings.ReplaceAll(a, "a=fingerprint", "a=x-print") },
+			ErrInvalidAnswer},
+		"good": {good, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newConnection(t, newEngine(t), true)
@@ -102,8 +105,10 @@ func TestCandidates(t *testing.T) {
 			t.Errorf("candidate %q: %v", candidate, err)
 		}
 	}
-	for _, candidate := range []string{"garbage", "candidate:", "candidate:1 1 udp x 127.0.0.1 9 typ host", strings.Repeat("a ", 5000)} {
-		if err := c.peer.AddCandidate(candidate, nil, nil); candidate != "candidate:" && !errors.Is(err, ErrInvalidCandidate) {
+	for _, candidate := range []string{"garbage", "candidate:", "candidate:1 1 udp x 127.0.0.1 9 typ host",
+		strings.Repeat("a ", 5000)} {
+		if err := c.peer.AddCandidate(candidate, nil, nil); candidate != "candidate:" &&
+			!errors.Is(err, ErrInvalidCandidate) {
 			t.Errorf("candidate %.40q: %v", candidate, err)
 		}
 	}
@@ -249,7 +254,8 @@ func TestMediaOverIPv6(t *testing.T) {
 	}
 	defer engine.Close() //nolint:errcheck // What arrives is what is looked at.
 	c := newConnection(t, engine, true)
-	if offer := negotiate(t, c.peer, c.client); !strings.Contains(offer, " ::1 ") || strings.Contains(offer, " 127.0.0.1 ") {
+	if offer := negotiate(t, c.peer, c.client); !strings.Contains(offer, " ::1 ") ||
+		strings.Contains(offer, " 127.0.0.1 ") {
 		t.Errorf("candidates other than ::1:\n%s", offer)
 	}
 	within(t, "connection", c.connected)

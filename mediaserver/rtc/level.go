@@ -2,8 +2,8 @@ package rtc
 
 import "github.com/pion/sdp/v3"
 
-// audioLevel is a byte that a client sends with each packet of audio (RFC 6464 section 3): whether it takes it for speech,
-// and how loud it is.
+// audioLevel is a byte that a client sends with each packet of audio (RFC 6464 section 3): whether it takes it for
+// speech, and how loud it is.
 var audioLevel = extension{1, "urn:ietf:params:rtp-hdrext:ssrc-audio-level"}
 
 // describeLevels asks for audio levels on an m-line on which the client sends.
@@ -21,8 +21,8 @@ func (u *uplink) expectLevels(id uint8) {
 	}
 }
 
-// levelOf is the level that a packet has, in dB below overload. What the client takes for speech is left to whoever compares
-// it with others.
+// levelOf is the level that a packet has, in dB below overload. What the client takes for speech is left to whoever
+// compares it with others.
 func (u *uplink) levelOf(packet []byte) (level uint8, ok bool) {
 	if u.levels == 0 {
 		return 0, false

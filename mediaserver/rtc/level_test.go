@@ -17,11 +17,13 @@ func connectLevelled(t *testing.T, asked bool) *connection {
 	c := newConnection(t, newEngine(t), true)
 	c.peer.audio.config.Levels = asked
 	c.client = newClientWith(t, nil, func(media *webrtc.MediaEngine) {
-		must(t, media.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: audioLevel.uri}, webrtc.RTPCodecTypeAudio))
+		must(t, media.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: audioLevel.uri},
+			webrtc.RTPCodecTypeAudio))
 	}, true, true)
 	offer, err := c.peer.Offer()
 	must(t, err)
-	if got := strings.Contains(lines(t, offer)[0], "a=extmap:1 "+audioLevel.uri); got != asked || strings.Count(offer, audioLevel.uri) > 1 {
+	if got := strings.Contains(lines(t, offer)[0], "a=extmap:1 "+audioLevel.uri); got != asked ||
+		strings.Count(offer, audioLevel.uri) > 1 {
 		t.Fatalf("offered %v, want %v, on the audio m-line alone:\n%s", got, asked, offer)
 	}
 	answer := c.client.answer(t, offer)

@@ -98,7 +98,8 @@ func (p *Peer) linesOffered() {
 	}
 }
 
-// linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on and did not before.
+// linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on and did not
+// before.
 func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
 	accepted := make(map[*Downlink]agreed)
 	for i, answer := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.

@@ -76,7 +76,11 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 	edge := track.AddEdge(d, forwarding.Paused)
 	context, ssrc := ofClient(t, c.peer), ssrcOf(c.client.senders[0])
 	number := uint16(0)
-	next := func() uint16 { number++; return number }
+	next := func() uint16 {
+		number++
+
+		return number
+	}
 	toClient := func() { must(t, write(d, next(), 1, true, []byte("media"))) }
 	batch := udp.NewBatch(0, nil)
 	rtpFromClient := func() {

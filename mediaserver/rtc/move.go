@@ -10,11 +10,11 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// A client can send its checks with a source that is forged, and so choose a path to somebody who wants nothing: all that
-// it is sent would hit that one. So media moves to another path only when a check of ours has been answered there (RFC
-// 7675): under its transaction id, which only those know who see what arrives there, and by the client's password. Until
-// then the path before is the path. A lite agent need not send checks (RFC 8445 section 2.5), but full agents, which
-// clients are, answer every one (section 7.3).
+// A client can send its checks with a source that is forged, and so choose a path to somebody who wants nothing: all
+// that it is sent would hit that one. So media moves to another path only when a check of ours has been answered there
+// (RFC 7675): under its transaction id, which only those know who see what arrives there, and by the client's
+// password. Until then the path before is the path. A lite agent need not send checks (RFC 8445 section 2.5), but full
+// agents, which clients are, answer every one (section 7.3).
 //
 // A move takes one round trip from the check by which the client chooses the path. The first path needs no proof: DTLS
 // alone passes on it until its handshake, which nobody can do who does not see what arrives, is done.

@@ -10,8 +10,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// describe makes an offer of the peer as it is now: uplinks, then downlinks (RFC 8829 section 5.2). All of it is bundled on
-// one transport (RFC 9143).
+// describe makes an offer of the peer as it is now: uplinks, then downlinks (RFC 8829 section 5.2). All of it is
+// bundled on one transport (RFC 9143).
 func (p *Peer) describe() (string, error) {
 	if err := p.describeSections(); err != nil {
 		return "", err
@@ -44,8 +44,8 @@ func (p *Peer) describe() (string, error) {
 	return joinSections(string(head), sections), err
 }
 
-// describeSections makes the text of each m-line that is new or says something else than in the last offer. The first one has
-// the candidates.
+// describeSections makes the text of each m-line that is new or says something else than in the last offer. The first
+// one has the candidates.
 func (p *Peer) describeSections() error {
 	for i, u := range p.uplinks() {
 		if u.text != "" {
@@ -181,7 +181,8 @@ func (d *Downlink) describe(section *sdp.MediaDescription) {
 func (p *Peer) describeCandidates(section *sdp.MediaDescription) {
 	for i, address := range p.engine.announced {
 		priority := 126<<24 | (65535-i)<<8 | 255
-		section.WithValueAttribute("candidate", fmt.Sprintf("%d 1 udp %d %s %d typ host", i+1, priority, address.Addr(), address.Port()))
+		section.WithValueAttribute("candidate", fmt.Sprintf("%d 1 udp %d %s %d typ host", i+1, priority, address.Addr(),
+			address.Port()))
 	}
 	section.WithPropertyAttribute("end-of-candidates")
 }

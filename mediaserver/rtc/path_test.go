@@ -36,11 +36,13 @@ func (p *Peer) videoSSRC() uint32 { return p.videoSSRCs()[0] }
 func newPath(t testing.TB, receivers, frames, packets int) *path {
 	t.Helper()
 	engine := newEngine(t)
-	track := fanout.NewTrack(fanout.Config{Kind: videoKind, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {}})
+	track := fanout.NewTrack(fanout.Config{Kind: videoKind, Inspect: codecs.VP8.Inspect,
+		RequestKeyframe: func(media.Layers) {}})
 	t.Cleanup(track.Close)
 	client := newClientWith(t, nil, func(media *webrtc.MediaEngine) { numbering(t, media) }, false, true)
 	connected := make(chan struct{})
-	sender, err := engine.NewPeer(PeerConfig{Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: track}, OnConnected: func() { close(connected) }})
+	sender, err := engine.NewPeer(PeerConfig{Video: &Uplink{Format: vp8, MaxBitRate: 1, Receiver: track},
+		OnConnected: func() { close(connected) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +92,8 @@ func (p *path) seal(t testing.TB, frames, packets int) {
 			}
 			p.packets++
 			packet := &rtp.Packet{Payload: payload, Header: rtp.Header{
-				SequenceNumber: p.packets, Timestamp: uint32(p.packets-uint16(i)) * 1000, SSRC: ssrc, PayloadType: 96, Marker: i == packets-1,
+				SequenceNumber: p.packets, Timestamp: uint32(p.packets-uint16(i)) * 1000, SSRC: ssrc, PayloadType: 96,
+				Marker: i == packets-1,
 			}}
 			must(t, packet.SetExtension(transportWideNumber.id, binary.BigEndian.AppendUint16(nil, p.packets)))
 			datagrams = append(datagrams, sealed(t, p.client, packet))

@@ -16,8 +16,9 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// PeerConfig describes one client's connection. Its functions run on a goroutine of the peer, one at a time, except that
-// OnNegotiationNeeded runs within AddDownlink and Remove. They must not block, and must not call Close, which waits for them.
+// PeerConfig describes one client's connection. Its functions run on a goroutine of the peer, one at a time, except
+// that OnNegotiationNeeded runs within AddDownlink and Remove. They must not block, and must not call Close, which
+// waits for them.
 type PeerConfig struct {
 	// Audio and Video are the uplinks; nil: the client is offered no m-line to send that kind on.
 	Audio, Video *Uplink
@@ -30,8 +31,8 @@ type PeerConfig struct {
 	// OnClosed is called at most once, with ErrICEFailed, ErrMediaUnanswered, ErrUnreadableMedia or ErrClosedByClient,
 	// and not on account of Close.
 	OnClosed func(err error)
-	// OnNegotiationNeeded is called when an offer would differ from the one made last, once until the next is made; not before
-	// the first.
+	// OnNegotiationNeeded is called when an offer would differ from the one made last, once until the next is made; not
+	// before the first.
 	OnNegotiationNeeded func()
 }
 
@@ -138,8 +139,8 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 	return peer, nil
 }
 
-// Close ends the connection and waits for all that belongs to it; nothing of the configuration is called any more after it,
-// but for packets that a reader of the socket is handing on at this moment.
+// Close ends the connection and waits for all that belongs to it; nothing of the configuration is called any more
+// after it, but for packets that a reader of the socket is handing on at this moment.
 func (p *Peer) Close() error {
 	p.alive.Lock()
 	if p.isClosing() {
@@ -160,8 +161,8 @@ func (p *Peer) Close() error {
 	return err
 }
 
-// RequestKeyframe asks the client for a keyframe of each of the layers of its video (PLI, RFC 4585 section 6.3.1). It never
-// blocks; requests that come faster than they can be sent become one.
+// RequestKeyframe asks the client for a keyframe of each of the layers of its video (PLI, RFC 4585 section 6.3.1). It
+// never blocks; requests that come faster than they can be sent become one.
 func (p *Peer) RequestKeyframe(layers media.Layers) {
 	p.keyframesOf.Or(uint32(layers))
 	signal(p.keyframeWanted)
@@ -277,8 +278,8 @@ func (p *Peer) start(run func()) {
 	}
 }
 
-// differs notes that an offer would differ from the one made last, and tells whether OnNegotiationNeeded has yet to be called
-// for that. It is called with the negotiation locked, OnNegotiationNeeded without.
+// differs notes that an offer would differ from the one made last, and tells whether OnNegotiationNeeded has yet to be
+// called for that. It is called with the negotiation locked, OnNegotiationNeeded without.
 func (p *Peer) differs() bool {
 	needed := p.offered && !p.different
 	p.different = p.offered

@@ -114,7 +114,8 @@ func TestOfferShape(t *testing.T) {
 		t.Errorf("no candidate of the socket in the first m-line:\n%s", got[0])
 	}
 	for i, bandwidth := range []string{"b=TIAS:64000\r", "b=TIAS:2000000\r"} {
-		for _, part := range []string{bandwidth, "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01", " transport-cc\r"} {
+		for _, part := range []string{bandwidth,
+			"a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01", " transport-cc\r"} {
 			if !strings.Contains(got[i], part) {
 				t.Errorf("m-line %d has no %q:\n%s", i, part, got[i])
 			}
@@ -135,8 +136,10 @@ func TestOfferShape(t *testing.T) {
 		}
 	}
 	for _, part := range []string{
-		"a=rtpmap:96 VP8/90000", "a=rtcp-fb:96 nack\r", "a=rtcp-fb:96 nack pli", "a=rtcp-fb:96 ccm fir", "a=rtcp-fb:96 goog-remb",
-		"a=rtpmap:111 opus/48000/2", "a=fmtp:111 minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1\r", "a=group:BUNDLE 0 1 2 3", "a=ice-lite\r", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96", "a=ssrc-group:FID ",
+		"a=rtpmap:96 VP8/90000", "a=rtcp-fb:96 nack\r", "a=rtcp-fb:96 nack pli", "a=rtcp-fb:96 ccm fir",
+		"a=rtcp-fb:96 goog-remb",
+		"a=rtpmap:111 opus/48000/2", "a=fmtp:111 minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1\r",
+		"a=group:BUNDLE 0 1 2 3", "a=ice-lite\r", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96", "a=ssrc-group:FID ",
 	} {
 		if !strings.Contains(offer, part) {
 			t.Errorf("offer has no %q:\n%s", part, offer)
@@ -157,7 +160,8 @@ func TestUplinkArrivesExactly(t *testing.T) {
 	}
 	const count = 50
 	for i := range uint16(count) {
-		packet := &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: 65520 + i, Timestamp: uint32(i) * 3000}, Payload: []byte{byte(i), 1, 2}}
+		packet := &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: 65520 + i, Timestamp: uint32(i) * 3000},
+			Payload: []byte{byte(i), 1, 2}}
 		if i%7 == 3 {
 			packet.Padding, packet.PaddingSize = true, 9
 		}

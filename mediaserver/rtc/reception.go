@@ -17,8 +17,8 @@ const (
 	// nackDelay is how long a gap may be reordering. Then the packet is asked for, nackTries times in all.
 	nackDelay = 10 * time.Millisecond
 	nackTries = 10
-	// firstNACKInterval is how long an answer may take while the round trip is not known, and minNACKInterval how long it may
-	// take in any case: a sender may wait for its next turn to send.
+	// firstNACKInterval is how long an answer may take while the round trip is not known, and minNACKInterval how long it
+	// may take in any case: a sender may wait for its next turn to send.
 	firstNACKInterval = 50 * time.Millisecond
 	minNACKInterval   = 20 * time.Millisecond
 	// maxNACKBackOff is what the wait for an answer doubles up to: after a few that were lost, the next will be as well.
@@ -75,7 +75,9 @@ func (r *reception) fresh() reception {
 
 // receive takes in a packet's header. It returns the packet's extended number, and tells whether packets before it are
 // missing; not ok: the packet belongs to no run of numbers.
-func (r *reception) receive(sequenceNumber uint16, timestamp uint32, retransmission bool, now time.Time) (number uint64, gap, ok bool) {
+func (r *reception) receive(
+	sequenceNumber uint16, timestamp uint32, retransmission bool, now time.Time,
+) (number uint64, gap, ok bool) {
 	sequence, n, ok := r.sequence.Receive(r.ssrc, sequenceNumber)
 	r.sequence = sequence
 	if !ok {
@@ -93,7 +95,8 @@ func (r *reception) receive(sequenceNumber uint16, timestamp uint32, retransmiss
 
 		return n.Extended, false, true
 	}
-	if !retransmission { // Another stream brings them (RFC 4588). What was lost stays lost in reports: senders find their rate by it.
+	// Another stream brings them (RFC 4588). What was lost stays lost in reports: senders find their rate by it.
+	if !retransmission {
 		r.received++
 		r.measureJitter(timestamp, now)
 	}
@@ -142,8 +145,8 @@ func (r *reception) measureJitter(timestamp uint32, now time.Time) {
 	}
 }
 
-// minReportInterval is shorter than any that RFC 3550 section 6.2 leads to. A datagram has room for 70 reports, each of which
-// would be sealed and sent to every receiver.
+// minReportInterval is shorter than any that RFC 3550 section 6.2 leads to. A datagram has room for 70 reports, each
+// of which would be sealed and sent to every receiver.
 const minReportInterval = 100 * time.Millisecond
 
 // reported notes a sender report; false: it comes too soon after the last one to be passed on.
@@ -203,8 +206,8 @@ func (r *reception) ask(now time.Time) (numbers []uint16, next time.Time) {
 	return numbers, next
 }
 
-// nackInterval is how long the answer to the try may take: a round trip and a quarter, and twice as long each time, lest a
-// round trip that is longer than known makes every packet be asked for many times.
+// nackInterval is how long the answer to the try may take: a round trip and a quarter, and twice as long each time,
+// lest a round trip that is longer than known makes every packet be asked for many times.
 func (r *reception) nackInterval(try int) time.Duration {
 	first := firstNACKInterval
 	if trip := r.trips.estimate(); trip > 0 {

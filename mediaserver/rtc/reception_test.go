@@ -68,7 +68,8 @@ func TestReceptionReports(t *testing.T) {
 	feed(r, 65534, 65535, 0, 2, 3) // 1 of 6 is lost
 	r.reported(0x0102030405060708, begin)
 	report, ok := r.report(begin.Add(1500 * time.Millisecond))
-	if !ok || report.SSRC != 7 || report.TotalLost != 1 || report.FractionLost != 256/6 || report.LastSequenceNumber != 1<<16+3 ||
+	if !ok || report.SSRC != 7 || report.TotalLost != 1 || report.FractionLost != 256/6 ||
+		report.LastSequenceNumber != 1<<16+3 ||
 		report.LastSenderReport != 0x03040506 || report.Delay != 3<<15 {
 		t.Errorf("report %+v", report)
 	}
@@ -98,7 +99,8 @@ func TestNearTellsLateRetransmissions(t *testing.T) {
 		t.Error("nothing is late before the first packet")
 	}
 	feed(r, 65535, 0, 1)
-	for number, want := range map[uint16]bool{1: true, 60: true, 65500: true, 64530: true, 64500: false, 20_000: false, 40_000: false} {
+	for number, want := range map[uint16]bool{1: true, 60: true, 65500: true, 64530: true, 64500: false, 20_000: false,
+		40_000: false} {
 		if got := r.near(number); got != want {
 			t.Errorf("number %d near 1: %t, want %t", number, got, want)
 		}

@@ -42,8 +42,8 @@ func (h *heard) said() []string {
 	return slices.Clone(h.says)
 }
 
-// What a client says of what it is sent is heard, in receiver reports and in the sender reports of one that sends too; what
-// it says of anything else is not.
+// What a client says of what it is sent is heard, in receiver reports and in the sender reports of one that sends too;
+// what it says of anything else is not.
 func TestReportsAreHeard(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	h := &heard{}

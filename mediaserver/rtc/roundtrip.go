@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// roundTrips measures the round trip to a sender by what it sends again: the time from asking for a packet to its arrival. The
-// server sends no STUN checks, and senders' reports answer none of ours, so there is nothing else that every client does.
+// roundTrips measures the round trip to a sender by what it sends again: the time from asking for a packet to its
+// arrival. The server sends no STUN checks, and senders' reports answer none of ours, so there is nothing else that
+// every client does.
 type roundTrips struct {
 	last [8]time.Duration
 	n    int

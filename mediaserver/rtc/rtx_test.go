@@ -65,7 +65,8 @@ func TestResendOnTheRetransmissionStream(t *testing.T) {
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
 	for range 2 {
-		if err := d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 4711, Timestamp: 90_000, Marker: true, Payload: []byte("payload"), Padding: 3}); err != nil {
+		if err := d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 4711, Timestamp: 90_000, Marker: true,
+			Payload: []byte("payload"), Padding: 3}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +85,8 @@ func TestResendOnTheRetransmissionStream(t *testing.T) {
 		if err := packet.Unmarshal(plain); err != nil {
 			t.Fatal(err)
 		}
-		if packet.SSRC != d.rtxSSRC || packet.PayloadType != 97 || packet.SequenceNumber != uint16(i) || packet.Timestamp != 90_000 ||
+		if packet.SSRC != d.rtxSSRC || packet.PayloadType != 97 || packet.SequenceNumber != uint16(i) ||
+			packet.Timestamp != 90_000 ||
 			!packet.Marker || packet.Header.PaddingSize != 3 ||
 			binary.BigEndian.Uint16(packet.Payload) != 4711 || string(packet.Payload[2:]) != "payload" {
 			t.Errorf("retransmission %d is %v %q", i, packet, packet.Payload)
@@ -106,12 +108,14 @@ func TestResendWithoutRTXIsTheSamePacket(t *testing.T) {
 	var sent [][]byte
 	batch := udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { sent = append(sent, bytes.Clone(datagram)) })
 	for n := range uint16(3) {
-		if err := d.WriteRTP(batch, &media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
+		if err := d.WriteRTP(batch, &media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true,
+			Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for n := range uint16(3) {
-		if err := d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true, Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
+		if err := d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 65535 + n, Timestamp: 1, Marker: true,
+			Payload: []byte(fmt.Sprint("payload", n)), Padding: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,15 +132,19 @@ func TestUplinkRetransmissions(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	c.peer.inbound.mu.Lock()
 	stream := c.peer.inbound.streams[1]
-	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.streams = append(c.peer.inbound.streams,
+		inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
 	media := func(n uint16) []byte {
-		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, Timestamp: 5, SSRC: stream.ssrc, PayloadType: 96}, Payload: []byte{byte(n)}})
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, Timestamp: 5, SSRC: stream.ssrc,
+			PayloadType: 96}, Payload: []byte{byte(n)}})
 	}
 	arrive(c.peer, udp.NewBatch(0, nil), media(10), media(12),
-		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, Timestamp: 5, SSRC: 99, PayloadType: 97}, Payload: []byte{0, 11, 11}}),
-		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, Timestamp: 5, SSRC: 99, PayloadType: 97, Padding: true, PaddingSize: 200}}))
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, Timestamp: 5, SSRC: 99, PayloadType: 97},
+			Payload: []byte{0, 11, 11}}),
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, Timestamp: 5, SSRC: 99, PayloadType: 97,
+			Padding: true, PaddingSize: 200}}))
 	var got []string
 	for _, packet := range c.video.received() {
 		got = append(got, fmt.Sprintf("%t %d %d", packet.SSRC == stream.ssrc, uint16(packet.SequenceNumber), packet.Payload))
@@ -151,24 +159,27 @@ func TestUplinkRetransmissions(t *testing.T) {
 	}
 }
 
-// What comes on the retransmission stream far off the numbers that the client sends now was asked for long ago. Two of them
-// in order would pass for a new run of numbers, to which every receiver would change over, and back.
+// What comes on the retransmission stream far off the numbers that the client sends now was asked for long ago. Two of
+// them in order would pass for a new run of numbers, to which every receiver would change over, and back.
 func TestUplinkRetransmissionsFarOff(t *testing.T) {
 	c := connect(t, newEngine(t), true)
 	c.peer.inbound.mu.Lock()
 	stream := c.peer.inbound.streams[1]
-	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.streams = append(c.peer.inbound.streams,
+		inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
 	media := func(n uint16) []byte {
-		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: stream.ssrc, PayloadType: 96}, Payload: []byte{1}})
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: stream.ssrc, PayloadType: 96},
+			Payload: []byte{1}})
 	}
 	again := uint16(0)
 	resent := func(n uint16) []byte {
 		again++
 		original := []byte{byte(n >> 8), byte(n), 1}
 
-		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: again, SSRC: 99, PayloadType: 97}, Payload: original})
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: again, SSRC: 99, PayloadType: 97},
+			Payload: original})
 	}
 	arrive(c.peer, udp.NewBatch(0, nil), media(40_000), media(40_002),
 		resent(20_000), resent(20_001), resent(60_000), resent(60_001), resent(36_000), resent(36_001),
@@ -182,8 +193,8 @@ func TestUplinkRetransmissionsFarOff(t *testing.T) {
 	}
 }
 
-// The largest packet that is taken in can leave, and can be sent again: one that could not would use up a number that SRTP
-// never learns of.
+// The largest packet that is taken in can leave, and can be sent again: one that could not would use up a number that
+// SRTP never learns of.
 func TestLargestPayloadLeaves(t *testing.T) {
 	_, d := timed(t, func(answer string) string { return answer })
 	if d.binding.Load().rtx.sendTime == 0 {
@@ -208,7 +219,8 @@ func TestBadPacketsOfAClient(t *testing.T) {
 	ssrc := ssrcOf(c.client.senders[1])
 	context := ofClient(t, c.peer)
 	good := func(n uint16) []byte {
-		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1, 2, 3}})
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96},
+			Payload: []byte{1, 2, 3}})
 	}
 	// raw seals what no marshaller would make.
 	raw := func(n uint16, change func(plain []byte) []byte) []byte {
@@ -227,13 +239,23 @@ func TestBadPacketsOfAClient(t *testing.T) {
 	forged[len(forged)-1] ^= 1
 	repeated := good(3)
 	bad := map[string][]byte{
-		"forged":                forged,
-		"cut":                   good(4)[:20],
-		"padding of 0":          raw(5, func(p []byte) []byte { p[0] |= 0x20; return p }),
-		"padding beyond header": raw(6, func(p []byte) []byte { p[0] |= 0x20; p[len(p)-1] = 200; return p }),
+		"forged": forged,
+		"cut":    good(4)[:20],
+		"padding of 0": raw(5, func(p []byte) []byte {
+			p[0] |= 0x20
+
+			return p
+		}),
+		"padding beyond header": raw(6, func(p []byte) []byte {
+			p[0] |= 0x20
+			p[len(p)-1] = 200
+
+			return p
+		}),
 	}
 	sized := func(n uint16, bytes int) []byte {
-		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96}, Payload: make([]byte, bytes)})
+		return sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: n, SSRC: ssrc, PayloadType: 96},
+			Payload: make([]byte, bytes)})
 	}
 	bad["too large to leave"] = sized(9, maxPayloadBytes+1)
 	batch := udp.NewBatch(0, nil)
@@ -260,8 +282,10 @@ func FuzzDatagrams(f *testing.F) {
 	c := connect(f, engine, true)
 	ssrc := ssrcOf(c.client.senders[1])
 	context := ofClient(f, c.peer)
-	f.Add(sealed(f, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1}}), true)
-	f.Add([]byte{0x90, 96, 0, 1, 0, 0, 0, 0, byte(ssrc >> 24), byte(ssrc >> 16), byte(ssrc >> 8), byte(ssrc), 0xbe, 0xde, 0xff, 0xff}, true)
+	f.Add(sealed(f, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc, PayloadType: 96},
+		Payload: []byte{1}}), true)
+	f.Add([]byte{0x90, 96, 0, 1, 0, 0, 0, 0, byte(ssrc >> 24), byte(ssrc >> 16), byte(ssrc >> 8), byte(ssrc), 0xbe, 0xde,
+		0xff, 0xff}, true)
 	f.Add([]byte{0x80, 200, 0, 6, 0, 0, 0, 1, 2, 3}, false)
 	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, false)
 	f.Add([]byte{22, 254, 253}, false)
@@ -289,7 +313,8 @@ func TestHeard(t *testing.T) {
 	c.peer.liveness.heard.Store(1)
 	context := ofClient(t, c.peer)
 	ssrc := ssrcOf(c.client.senders[1])
-	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1}}))
+	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context,
+		&rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: ssrc, PayloadType: 96}, Payload: []byte{1}}))
 	if c.peer.liveness.heard.Load() == 1 {
 		t.Error("an authentic packet is not heard")
 	}
@@ -335,11 +360,13 @@ func TestProbingIsNotMalformed(t *testing.T) {
 	c := connect(t, engine, true)
 	c.peer.inbound.mu.Lock()
 	stream := c.peer.inbound.streams[1]
-	c.peer.inbound.streams = append(c.peer.inbound.streams, inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
+	c.peer.inbound.streams = append(c.peer.inbound.streams,
+		inboundStream{ssrc: 99, payloadType: 97, uplink: stream.uplink, retransmissions: true})
 	c.peer.inbound.mu.Unlock()
 	context := ofClient(t, c.peer)
 	arrive(c.peer, udp.NewBatch(0, nil),
-		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: 99, PayloadType: 97, Padding: true, PaddingSize: 200}}),
+		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 1, SSRC: 99, PayloadType: 97, Padding: true,
+			PaddingSize: 200}}),
 		sealed(t, context, &rtp.Packet{Header: rtp.Header{SequenceNumber: 2, SSRC: 99, PayloadType: 97}, Payload: []byte{7}}))
 	if got := engine.Stats().MalformedRTP; got != 1 {
 		t.Errorf("%d malformed packets, one is", got)
@@ -385,7 +412,8 @@ func TestReportersOfALargeChannel(t *testing.T) {
 	d, f := bind(t, c, "SENDER")
 	context := ofClient(t, c.peer)
 	for reporter := range uint32(300) {
-		plain, err := rtcp.Marshal([]rtcp.Packet{&rtcp.PictureLossIndication{SenderSSRC: 1000 + reporter, MediaSSRC: d.SSRC()}})
+		plain, err := rtcp.Marshal([]rtcp.Packet{&rtcp.PictureLossIndication{SenderSSRC: 1000 + reporter,
+			MediaSSRC: d.SSRC()}})
 		must(t, err)
 		datagram, err := context.EncryptRTCP(nil, plain, nil)
 		must(t, err)

@@ -8,12 +8,12 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// reportInterval is how often senders get a reception report and, some, are told the bitrate that they may use; a browser
-// forgets the latter after a few seconds.
+// reportInterval is how often senders get a reception report and, some, are told the bitrate that they may use; a
+// browser forgets the latter after a few seconds.
 const reportInterval = time.Second
 
-// run tells the configuration of the connection's state, each thing once, and sends what the server itself has to say to a
-// sender.
+// run tells the configuration of the connection's state, each thing once, and sends what the server itself has to say
+// to a sender.
 func (p *Peer) run() {
 	var reporting <-chan time.Time // A client that sends nothing needs no reports, and costs no timer.
 	if len(p.uplinks()) > 0 {
@@ -113,8 +113,8 @@ func (p *Peer) videoSSRCs() (ssrcs []uint32) {
 	return ssrcs
 }
 
-// askForMissing asks for the video packets that are missing (RFC 4585 section 6.2.1) and sets the timer for the next time;
-// it rests while nothing is missing.
+// askForMissing asks for the video packets that are missing (RFC 4585 section 6.2.1) and sets the timer for the next
+// time; it rests while nothing is missing.
 func (p *Peer) askForMissing(asking *time.Timer) {
 	if p.video == nil {
 		return

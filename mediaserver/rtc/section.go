@@ -10,8 +10,9 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// A channel's descriptions are long, and each newcomer changes two m-lines of them. So an m-line's text is made when what it
-// says has changed, and what a client answers is read when it is not what it has answered to the same text before.
+// A channel's descriptions are long, and each newcomer changes two m-lines of them. So an m-line's text is made when
+// what it says has changed, and what a client answers is read when it is not what it has answered to the same text
+// before.
 
 // section is an m-line as descriptions have it.
 type section struct {
@@ -54,9 +55,9 @@ func (p *Peer) sections() []*section {
 // minimalSession is what stands in front of m-lines that are looked at by themselves.
 const minimalSession = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 
-// readAnswer tells what of an answer does not fit the offer, before any of it is applied (RFC 3264 section 6, RFC 8829 section
-// 5.8), and what it says. Candidates are of no interest: a lite agent learns of paths by the client's checks. Nor is the
-// transport after the first answer, for it is the whole session's.
+// readAnswer tells what of an answer does not fit the offer, before any of it is applied (RFC 3264 section 6, RFC 8829
+// section 5.8), and what it says. Candidates are of no interest: a lite agent learns of paths by the client's checks.
+// Nor is the transport after the first answer, for it is the whole session's.
 func (p *Peer) readAnswer(text string) (answer, error) {
 	head, answered := splitSections(text)
 	sections := p.sections()[:p.offeredSections]
@@ -113,12 +114,13 @@ func splitSections(text string) (head string, sections []string) {
 	}
 }
 
-// directs tells whether a session has a direction for all m-lines that have none (RFC 8866 section 6.7). Browsers write none;
-// with one, no m-line's text tells all.
+// directs tells whether a session has a direction for all m-lines that have none (RFC 8866 section 6.7). Browsers
+// write none; with one, no m-line's text tells all.
 func directs(head string) bool {
-	return slices.ContainsFunc([]string{"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"}, func(direction string) bool {
-		return strings.Contains(head, direction)
-	})
+	return slices.ContainsFunc([]string{"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"},
+		func(direction string) bool {
+			return strings.Contains(head, direction)
+		})
 }
 
 // unread are the sections that are answered otherwise than before, and their answers.

@@ -28,7 +28,8 @@ func answerTo(offer string) string {
 				kept = append(kept, line)
 			}
 		}
-		kept = append(kept, "a=ice-ufrag:Xq9v", "a=ice-pwd:J4F1bTWz3kYxJq9vJ4F1bTWz", "a=fingerprint:"+digest, "a=setup:active", "a="+direction)
+		kept = append(kept, "a=ice-ufrag:Xq9v", "a=ice-pwd:J4F1bTWz3kYxJq9vJ4F1bTWz", "a=fingerprint:"+digest,
+			"a=setup:active", "a="+direction)
 	}
 
 	return strings.Join(kept, "\r\n") + "\r\n"
@@ -113,7 +114,8 @@ func TestAnswerThatChanges(t *testing.T) {
 	}
 }
 
-// Pion takes a carriage return for the end of a line where one begins. An m-line behind it would be one more than was counted.
+// Pion takes a carriage return for the end of a line where one begins. An m-line behind it would be one more than was
+// counted.
 func TestHiddenSection(t *testing.T) {
 	peer, _ := audience(t, 1)
 	offer, err := peer.Offer()
@@ -134,7 +136,8 @@ func TestDirectionAtSessionLevel(t *testing.T) {
 		}
 		offer, err := peer.Offer()
 		must(t, err)
-		must(t, peer.Answer(strings.Replace(strings.Replace(answerTo(offer), "a=recvonly\r\n", "", 1), "m=", direction+"\r\nm=", 1)))
+		must(t, peer.Answer(strings.Replace(strings.Replace(answerTo(offer), "a=recvonly\r\n", "", 1), "m=",
+			direction+"\r\nm=", 1)))
 	}
 	if d.negotiated == nil {
 		t.Error("not negotiated though the client receives it")

@@ -41,10 +41,15 @@ func opened(t testing.TB, p *Peer, datagrams [][]byte) (packets []*rtp.Packet) {
 // collect is a batch, and the datagrams that it sends.
 func collect() (*udp.Batch, *[][]byte) {
 	sent := &[][]byte{}
-	return udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) { *sent = append(*sent, bytes.Clone(datagram)) }), sent
+
+	return udp.NewBatch(0, func(datagram []byte, _ *udp.Destination) {
+		*sent = append(*sent,
+			bytes.Clone(datagram))
+	}), sent
 }
 
-// timed connects a client that takes send times by the identifier that its answer is given, and binds a stream of video.
+// timed connects a client that takes send times by the identifier that its answer is given, and binds a stream of
+// video.
 func timed(t testing.TB, change func(answer string) string) (*Peer, *Downlink) {
 	t.Helper()
 	client := newClientWith(t, nil, func(engine *webrtc.MediaEngine) { timing(t, engine) }, false, false)
@@ -64,21 +69,25 @@ func timed(t testing.TB, change func(answer string) string) (*Peer, *Downlink) {
 	return peer, d
 }
 
-// All that leaves on a line with retransmissions says when, by the client's identifier, in as many bytes as everything else.
+// All that leaves on a line with retransmissions says when, by the client's identifier, in as many bytes as everything
+// else.
 func TestSendTimes(t *testing.T) {
 	peer, d := timed(t, func(answer string) string {
 		return strings.ReplaceAll(answer, "extmap:2 ", "extmap:9 ")
 	})
 	batch, sent := collect()
 	for i := range 3 {
-		must(t, d.WriteRTP(batch, &media.Outgoing{SequenceNumber: uint16(i), SendTime: 0x010203 + uint32(i), Payload: []byte("payload"), Padding: 3}))
+		must(t, d.WriteRTP(batch, &media.Outgoing{SequenceNumber: uint16(i), SendTime: 0x010203 + uint32(i),
+			Payload: []byte("payload"), Padding: 3}))
 	}
-	must(t, d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 1, SendTime: 0xffffff, Payload: []byte("payload"), Padding: 3}))
+	must(t, d.ResendRTP(batch, &media.Outgoing{SequenceNumber: 1, SendTime: 0xffffff, Payload: []byte("payload"),
+		Padding: 3}))
 	batch.Flush()
 	for i, packet := range opened(t, peer, *sent) {
 		want := []uint32{0x010203, 0x010204, 0x010205, 0xffffff}[i]
 		value := packet.GetExtension(9)
-		if len(value) != 3 || binary.BigEndian.Uint32(append([]byte{0}, value...)) != want || len(packet.GetExtensionIDs()) != 1 {
+		if len(value) != 3 || binary.BigEndian.Uint32(append([]byte{0}, value...)) != want ||
+			len(packet.GetExtensionIDs()) != 1 {
 			t.Errorf("packet %d says %x, want %#x", i, value, want)
 		}
 		if payload := strings.TrimPrefix(string(packet.Payload), "\x00\x01"); payload != "payload" {
@@ -96,6 +105,7 @@ func TestNoSendTimeWithoutRetransmissionStream(t *testing.T) {
 		"no retransmissions": func(answer string) string {
 			answer = strings.ReplaceAll(answer, "SAVPF 96 97\r\n", "SAVPF 96\r\n")
 			answer = strings.ReplaceAll(answer, "a=rtpmap:97 rtx/90000\r\n", "")
+
 			return strings.ReplaceAll(answer, "a=fmtp:97 apt=96\r\n", "")
 		},
 		"not wanted":     func(answer string) string { return strings.ReplaceAll(answer, "extmap:2 ", "extmap:2/sendonly ") },
@@ -130,7 +140,8 @@ func TestNoSendTimeWithoutRetransmissionStream(t *testing.T) {
 func TestPaddingOnTheRetransmissionStream(t *testing.T) {
 	peer, d := timed(t, func(answer string) string { return answer })
 	batch, sent := collect()
-	packet := &media.Outgoing{SequenceNumber: 7, Timestamp: 90_000, SendTime: 0x010203, Marker: true, Payload: []byte("payload")}
+	packet := &media.Outgoing{SequenceNumber: 7, Timestamp: 90_000, SendTime: 0x010203, Marker: true,
+		Payload: []byte("payload")}
 	if !d.TakesPadding() {
 		t.Error("it is said to take no padding")
 	}
@@ -140,12 +151,15 @@ func TestPaddingOnTheRetransmissionStream(t *testing.T) {
 	must(t, d.ResendRTP(batch, packet))
 	batch.Flush()
 	for i, packet := range opened(t, peer, *sent) {
-		if packet.SSRC != d.rtxSSRC || packet.PayloadType != 97 || packet.SequenceNumber != uint16(i) || packet.Timestamp != 90_000 ||
+		if packet.SSRC != d.rtxSSRC || packet.PayloadType != 97 || packet.SequenceNumber != uint16(i) ||
+			packet.Timestamp != 90_000 ||
 			!bytes.Equal(packet.GetExtension(2), []byte{1, 2, 3}) {
 			t.Errorf("packet %d is %v", i, packet)
 		}
-		if size := []byte{0, 255, 3, 0}[i]; packet.PaddingSize != size || size != 0 && (len(packet.Payload) != 0 || packet.Marker) {
-			t.Errorf("packet %d has %d bytes of padding, want %d, and the payload %q", i, packet.PaddingSize, size, packet.Payload)
+		if size := []byte{0, 255, 3, 0}[i]; packet.PaddingSize != size || size != 0 &&
+			(len(packet.Payload) != 0 || packet.Marker) {
+			t.Errorf("packet %d has %d bytes of padding, want %d, and the payload %q", i, packet.PaddingSize, size,
+				packet.Payload)
 		}
 	}
 }

@@ -19,9 +19,9 @@ type Encoding struct {
 	Paused bool
 }
 
-// The extensions by which a client tells what an SSRC is (RFC 8843 section 15, RFC 8852). They are asked for where there is
-// simulcast alone: elsewhere the answer has the SSRCs. Not one is ever forwarded: a receiver would tie its stream to another
-// m-line by the sender's MID.
+// The extensions by which a client tells what an SSRC is (RFC 8843 section 15, RFC 8852). They are asked for where
+// there is simulcast alone: elsewhere the answer has the SSRCs. Not one is ever forwarded: a receiver would tie its
+// stream to another m-line by the sender's MID.
 var (
 	midExtension         = extension{4, "urn:ietf:params:rtp-hdrext:sdes:mid"}
 	ridExtension         = extension{10, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"}
@@ -31,8 +31,8 @@ var (
 // maxRIDs of an answer are looked at.
 const maxRIDs = 16
 
-// maxLearned is how many SSRCs are learned of one encoding, and of its retransmissions, in a session. Browsers have one; each
-// is remembered, against replays.
+// maxLearned is how many SSRCs are learned of one encoding, and of its retransmissions, in a session. Browsers have
+// one; each is remembered, against replays.
 const maxLearned = 8
 
 // layer is one of the encodings that a client sends on an m-line; an m-line without simulcast has one. It is guarded by
@@ -47,7 +47,8 @@ type layer struct {
 // identifiers are those by which a client tells what its packets are, 0 those that it does not send.
 type identifiers struct{ mid, rid, repairedRID uint8 }
 
-// describeSimulcast asks for the encodings. Clients choose the first m-line that fits for their camera, so it is this one.
+// describeSimulcast asks for the encodings. Clients choose the first m-line that fits for their camera, so it is this
+// one.
 func (u *uplink) describeSimulcast(section *sdp.MediaDescription) {
 	if len(u.config.Encodings) == 0 {
 		return
@@ -74,7 +75,8 @@ func (u *uplink) hasSimulcast(answer answeredMedia) bool {
 	})
 }
 
-// readRIDs are the encodings that an answer says are sent, paused or not (RFC 8853 section 5.1), and how its packets tell.
+// readRIDs are the encodings that an answer says are sent, paused or not (RFC 8853 section 5.1), and how its packets
+// tell.
 func readRIDs(section *sdp.MediaDescription) (rids []string, ids identifiers) {
 	for _, attribute := range section.Attributes { // Pion writes one for each direction.
 		if attribute.Key != "simulcast" {
@@ -88,7 +90,8 @@ func readRIDs(section *sdp.MediaDescription) (rids []string, ids identifiers) {
 		}
 	}
 
-	return rids, identifiers{midExtension.sentIn(section), ridExtension.sentIn(section), repairedRIDExtension.sentIn(section)}
+	return rids, identifiers{midExtension.sentIn(section), ridExtension.sentIn(section),
+		repairedRIDExtension.sentIn(section)}
 }
 
 // appendRIDs reads a list of encodings, of which some have alternatives.
@@ -102,8 +105,8 @@ func appendRIDs(rids []string, list string) []string {
 	return rids
 }
 
-// expectLayers makes the streams of an answered m-line with simulcast: two of each encoding that is sent, most of them without an SSRC
-// for now. Lines of a=ssrc are not looked at: they do not say which encoding is which.
+// expectLayers makes the streams of an answered m-line with simulcast: two of each encoding that is sent, most of them
+// without an SSRC for now. Lines of a=ssrc are not looked at: they do not say which encoding is which.
 func (u *uplink) expectLayers(rids []string, types payloadTypes) (streams []inboundStream) {
 	for i, e := range u.config.Encodings {
 		if !slices.Contains(rids, e.RID) {
@@ -119,8 +122,8 @@ func (u *uplink) expectLayers(rids []string, types payloadTypes) (streams []inbo
 	return streams
 }
 
-// said is the stream that a packet of an unknown SSRC says it is of; nil: it does not say, or what it says cannot be. The
-// SSRC 0 stands for one that is not known yet.
+// said is the stream that a packet of an unknown SSRC says it is of; nil: it does not say, or what it says cannot be.
+// The SSRC 0 stands for one that is not known yet.
 func (in *inbound) said(datagram []byte) *inboundStream {
 	if ssrcOfRTP(datagram) == 0 {
 		return nil
@@ -162,9 +165,9 @@ func (s *inboundStream) isOf(datagram []byte) bool {
 	}
 }
 
-// learn opens a packet of an unknown SSRC in place, as one of the stream that it says it is of. If that succeeds the stream
-// has the SSRC from now on; if not, nothing is left of it. An SSRC that a stream had before does not come back: what is late
-// of it would take the stream away from the present one. It is called with inbound.mu held.
+// learn opens a packet of an unknown SSRC in place, as one of the stream that it says it is of. If that succeeds the
+// stream has the SSRC from now on; if not, nothing is left of it. An SSRC that a stream had before does not come back:
+// what is late of it would take the stream away from the present one. It is called with inbound.mu held.
 func (p *Peer) learn(stream *inboundStream, datagram []byte, header *rtp.Header, now time.Time) ([]byte, error) {
 	in, ssrc := &p.inbound, ssrcOfRTP(datagram)
 	l, kind := &stream.uplink.layers[stream.layer], 0
@@ -194,8 +197,8 @@ func (p *Peer) learn(stream *inboundStream, datagram []byte, header *rtp.Header,
 	return plain, nil
 }
 
-// decryptStrange is decryptFirst for an SSRC that the context shall not know of unless a packet of it can be opened. The
-// context takes a roll-over counter of 0 for granted; 1 is tried in a context of its own.
+// decryptStrange is decryptFirst for an SSRC that the context shall not know of unless a packet of it can be opened.
+// The context takes a roll-over counter of 0 for granted; 1 is tried in a context of its own.
 func (p *Peer) decryptStrange(ssrc uint32, datagram []byte, header *rtp.Header) ([]byte, error) {
 	context := p.inbound.context
 	sealed := slices.Clone(datagram)

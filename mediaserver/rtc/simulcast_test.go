@@ -29,7 +29,8 @@ type simulcastConnection struct {
 // newSimulcast makes a peer that is to get three encodings, and a client that knows how; nothing is negotiated yet.
 func newSimulcast(t testing.TB, engine *Engine) *simulcastConnection {
 	t.Helper()
-	c := &simulcastConnection{connection: &connection{video: newRecorder(), connected: make(chan struct{}), closed: make(chan error, 1)}}
+	c := &simulcastConnection{connection: &connection{video: newRecorder(), connected: make(chan struct{}),
+		closed: make(chan error, 1)}}
 	var err error
 	c.peer, err = engine.NewPeer(PeerConfig{
 		Video:       &Uplink{Format: vp8, Receiver: c.video, Encodings: encodings},
@@ -109,7 +110,9 @@ func said(t testing.TB, sequenceNumber uint16, extension extension, rid string) 
 }
 
 // strange has a packet of an SSRC come that was sealed by the client.
-func (c *simulcastConnection) strange(t testing.TB, context *srtp.Context, ssrc uint32, payloadType uint8, packet *rtp.Packet) {
+func (c *simulcastConnection) strange(
+	t testing.TB, context *srtp.Context, ssrc uint32, payloadType uint8, packet *rtp.Packet,
+) {
 	t.Helper()
 	packet.SSRC, packet.PayloadType = ssrc, payloadType
 	arrive(c.peer, udp.NewBatch(0, nil), sealed(t, context, packet))
@@ -133,8 +136,10 @@ func TestSimulcastIsOffered(t *testing.T) {
 	must(t, err)
 	got := lines(t, offer)
 	for _, part := range []string{
-		"a=rid:r0 recv\r", "a=rid:r1 recv\r", "a=rid:r2 recv\r", "a=simulcast:recv r0;r1;~r2", "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r",
-		"a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r", "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r",
+		"a=rid:r0 recv\r", "a=rid:r1 recv\r", "a=rid:r2 recv\r", "a=simulcast:recv r0;r1;~r2",
+		"a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r",
+		"a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r",
+		"a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r",
 	} {
 		if !strings.Contains(got[0], part) {
 			t.Errorf("the m-line has no %q:\n%s", part, got[0])
@@ -274,7 +279,10 @@ func TestStrangersAreNotLearned(t *testing.T) {
 		}),
 		forged(said(t, 2, ridExtension, "r7"), none),
 		forged(numbered(3), none),
-		forged(said(t, 4, ridExtension, "r0"), func(p *rtp.Packet, _ []byte) { must(t, p.SetExtension(midExtension.id, []byte("1"))) }),
+		forged(said(t, 4, ridExtension, "r0"), func(p *rtp.Packet,
+			_ []byte) {
+			must(t, p.SetExtension(midExtension.id, []byte("1")))
+		}),
 		forged(said(t, 5, ridExtension, "r0"), func(p *rtp.Packet, _ []byte) { p.PayloadType = 97 }),
 		forged(said(t, 6, repairedRIDExtension, "r0"), none),
 	)
@@ -353,14 +361,35 @@ func TestAnswersToEncodings(t *testing.T) {
 		change func(answer string) string
 		want   string
 	}{
-		"all":                   {func(answer string) string { return answer }, "0 0 true 0 1 true 0 2 true"},
-		"some, one paused":      {func(answer string) string { return strings.Replace(answer, "send r0;r1;r2", "send ~r0;r2", 1) }, "0 0 true 0 2 true"},
-		"none":                  {func(answer string) string { return strings.Replace(answer, "a=simulcast:send", "a=x:", 1) }, "SSRC 0 true"},
-		"others":                {func(answer string) string { return strings.Replace(answer, "send r0;r1;r2", "send hi;lo", 1) }, "SSRC 0 true"},
-		"no way to tell them":   {func(answer string) string { return strings.Replace(answer, ridExtension.uri, "urn:x", 1) }, "SSRC 0 true"},
-		"as what it receives":   {func(answer string) string { return strings.Replace(answer, "send r0;r1;r2", "recv r0;r1;r2", 1) }, "SSRC 0 true"},
-		"alternatives":          {func(answer string) string { return strings.Replace(answer, "send r0;r1;r2", "send r0,r1;x", 1) }, "0 0 true 0 1 true"},
-		"contradictory, doubly": {func(answer string) string { return strings.Replace(answer, "send r0;r1;r2", "send r0;r0;~r0", 1) }, "0 0 true"},
+		"all": {func(answer string) string { return answer }, "0 0 true 0 1 true 0 2 true"},
+		"some, one paused": {func(answer string) string {
+			return strings.Replace(answer, "send r0;r1;r2", "send ~r0;r2",
+				1)
+		}, "0 0 true 0 2 true"},
+		"none": {func(answer string) string {
+			return strings.Replace(answer, "a=simulcast:send", "a=x:",
+				1)
+		}, "SSRC 0 true"},
+		"others": {func(answer string) string {
+			return strings.Replace(answer, "send r0;r1;r2", "send hi;lo",
+				1)
+		}, "SSRC 0 true"},
+		"no way to tell them": {func(answer string) string {
+			return strings.Replace(answer, ridExtension.uri, "urn:x",
+				1)
+		}, "SSRC 0 true"},
+		"as what it receives": {func(answer string) string {
+			return strings.Replace(answer, "send r0;r1;r2",
+				"recv r0;r1;r2", 1)
+		}, "SSRC 0 true"},
+		"alternatives": {func(answer string) string {
+			return strings.Replace(answer, "send r0;r1;r2",
+				"send r0,r1;x", 1)
+		}, "0 0 true 0 1 true"},
+		"contradictory, doubly": {func(answer string) string {
+			return strings.Replace(answer, "send r0;r1;r2",
+				"send r0;r0;~r0", 1)
+		}, "0 0 true"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := newSimulcast(t, newEngine(t))
@@ -388,8 +417,8 @@ func TestAnswersToEncodings(t *testing.T) {
 	}
 }
 
-// FuzzLayers: whatever a client's packets say that they are of, no more is learned than there may be, and what is handed on is
-// of a layer that there is.
+// FuzzLayers: whatever a client's packets say that they are of, no more is learned than there may be, and what is
+// handed on is of a layer that there is.
 func FuzzLayers(f *testing.F) {
 	c := connectSimulcast(f)
 	context := ofClient(f, c.peer)

@@ -58,8 +58,8 @@ func newKeys(conn *dtls.Conn, client bool) (*keys, error) {
 	return &keys{profile: profile, session: config.Keys, overhead: tag + aeadTag}, nil
 }
 
-// sealing makes a context for one outgoing stream. Each stream has one of its own, for a context serves one goroutine at a
-// time, and the streams of one client come from many senders.
+// sealing makes a context for one outgoing stream. Each stream has one of its own, for a context serves one goroutine
+// at a time, and the streams of one client come from many senders.
 func (k *keys) sealing() (*srtp.Context, error) {
 	return srtp.CreateContext(k.session.LocalMasterKey, k.session.LocalMasterSalt, k.profile)
 }

@@ -20,11 +20,11 @@ type Uplink struct {
 	Receiver UplinkReceiver
 }
 
-// UplinkReceiver takes what a client sends of one kind. Its functions are called by readers of the socket: they must not wait
-// for anything, and have what they send appended to the batch.
+// UplinkReceiver takes what a client sends of one kind. Its functions are called by readers of the socket: they must
+// not wait for anything, and have what they send appended to the batch.
 type UplinkReceiver interface {
-	// ReceiveRTP gets packets in the order of their arrival; retransmissions (RFC 4588) come as what they repeat. Packets and
-	// payloads are valid only during the call.
+	// ReceiveRTP gets packets in the order of their arrival; retransmissions (RFC 4588) come as what they repeat. Packets
+	// and payloads are valid only during the call.
 	ReceiveRTP(batch *udp.Batch, burst []media.Received)
 	// ReceiveSenderReport gets the clock pair of each sender report (RFC 3550 section 6.4.1).
 	ReceiveSenderReport(batch *udp.Batch, layer media.Layer, ntpTime uint64, rtpTime uint32)
@@ -38,7 +38,8 @@ type uplink struct {
 	layers []layer // guarded by the peer's inbound.mu, as what follows
 	// ids are those of packets that tell their encoding; all 0: the client sends one.
 	ids identifiers
-	// transportCC is the identifier of transport-wide numbers in what the client sends, for feedback on them; 0: there are none.
+	// transportCC is the identifier of transport-wide numbers in what the client sends, for feedback on them; 0: there
+	// are none.
 	transportCC uint8
 	// levels is the identifier of audio levels in it; 0: there are none.
 	levels uint8

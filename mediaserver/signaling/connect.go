@@ -89,7 +89,8 @@ func decodeConnect(fields object) (Message, error) {
 	if c.Metadata, err = decodeMetadata("metadata", fields["metadata"]); err != nil {
 		return nil, err
 	}
-	if c.NotifyMetadata, err = decodeMetadata("signaling_notify_metadata", fields["signaling_notify_metadata"]); err != nil {
+	if c.NotifyMetadata, err = decodeMetadata("signaling_notify_metadata",
+		fields["signaling_notify_metadata"]); err != nil {
 		return nil, err
 	}
 	c.SoraClient, _ = stringOf(fields["sora_client"])
@@ -120,7 +121,8 @@ func refuseUnserved(fields object) error {
 	}
 	for _, name := range []string{"forwarding_filter", "forwarding_filters"} {
 		if !isNull(fields[name]) && !bytes.Equal(fields[name], []byte("[]")) {
-			return refuse(ReasonForwardingFilter, "%s would let through what it is to block; create an RtpStreamPause instead", name)
+			return refuse(ReasonForwardingFilter, "%s would let through what it is to block; create an RtpStreamPause instead",
+				name)
 		}
 	}
 
@@ -139,6 +141,7 @@ func decodeMedia(value json.RawMessage, rules mediaRules) (*Media, error) {
 		if !on {
 			return nil, nil //nolint:nilnil // The kind is off, as Connect documents.
 		}
+
 		return media, nil
 	}
 
@@ -160,8 +163,10 @@ func decodeMedia(value json.RawMessage, rules mediaRules) (*Media, error) {
 		media.CodecType = name
 	}
 	if bitRate := fields["bit_rate"]; !isNull(bitRate) {
-		if json.Unmarshal(bitRate, &media.BitRate) != nil || media.BitRate < rules.minBitRate || media.BitRate > rules.maxBitRate {
-			return nil, refuse(rules.invalid, "bit_rate must be a whole number from %d to %d kbit/s", rules.minBitRate, rules.maxBitRate)
+		if json.Unmarshal(bitRate, &media.BitRate) != nil || media.BitRate < rules.minBitRate ||
+			media.BitRate > rules.maxBitRate {
+			return nil, refuse(rules.invalid, "bit_rate must be a whole number from %d to %d kbit/s", rules.minBitRate,
+				rules.maxBitRate)
 		}
 	}
 	var err error

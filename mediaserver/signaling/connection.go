@@ -128,6 +128,7 @@ func (c *connection) logEnd() (reason string) {
 	switch cause := context.Cause(c.ctx); {
 	case !errors.As(cause, &told):
 		c.log.Debug("signalling ended", "cause", cause)
+
 		return reasonDropped
 	case told.Code == CodeError:
 		c.log.Warn("client closed", "code", told.Code, "reason", told.Reason, "detail", told.Detail)
@@ -142,6 +143,7 @@ func (c *connection) logEnd() (reason string) {
 func (c *connection) Notify(message any) {
 	if text, ok := message.(Encoded); ok {
 		c.enqueue(text)
+
 		return
 	}
 	c.send(message)
@@ -229,6 +231,7 @@ func (c *connection) send(message any) {
 	text, err := Encode(message)
 	if err != nil {
 		c.end(refuse(ReasonInternalError, "%v", err))
+
 		return
 	}
 	c.enqueue(text)

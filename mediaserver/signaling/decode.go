@@ -71,6 +71,7 @@ func Decode(text []byte) (Message, error) {
 	case "disconnect":
 		// The reason is for the log only, so any is good.
 		reason, _ := stringOf(fields["reason"])
+
 		return Disconnect{Reason: reason}, nil
 	default:
 		return nil, refuse(ReasonUnknownType, "a client does not send messages of type %.40q", kind)

@@ -37,25 +37,34 @@ func TestDecode(t *testing.T) {
 		"connect":            {connectText(""), plain},
 		"everything ignored": {connectText(`,"sdp":"","sora_client":null,"environment":1,"libwebrtc":"x","new":{"a":[]},"data_channel_signaling":true,"multistream":true,"simulcast":false,"spotlight":false,"forwarding_filters":[]`), plain},
 		"keys are exact":     {connectText(`,"CLIENT_ID":"x","Video":false`), plain},
-		"recvonly":           {`{"type":"connect","role":"recvonly","channel_id":"sora"}`, with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_RECVONLY })},
-		"sendonly":           {`{"type":"connect","role":"sendonly","channel_id":"sora"}`, with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_SENDONLY })},
-		"longest ids": {`{"type":"connect","role":"sendrecv","channel_id":"` + longest + `","client_id":"` + longest + `","bundle_id":"b"}`, with(func(c *Connect) {
+		"recvonly": {`{"type":"connect","role":"recvonly","channel_id":"sora"}`,
+			with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_RECVONLY })},
+		"sendonly": {`{"type":"connect","role":"sendonly","channel_id":"sora"}`,
+			with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_SENDONLY })},
+		"longest ids": {`{"type":"connect","role":"sendrecv","channel_id":"` + longest + `","client_id":"` + longest +
+			`","bundle_id":"b"}`, with(func(c *Connect) {
 			c.ChannelID, c.ClientID, c.BundleID = longest, longest, "b"
 		})},
 		"audio off": {connectText(`,"audio":false,"video":true`), with(func(c *Connect) { c.Audio = nil })},
 		"video off": {connectText(`,"audio":{},"video":false`), with(func(c *Connect) { c.Video = nil })},
-		"codecs": {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`), with(func(c *Connect) {
-			c.Audio, c.Video = &Media{"OPUS", "", 6, defaultOpus}, &Media{"VP8", "", 50000, Opus{}}
-		})},
-		"simulcast":              {connectText(`,"simulcast":true,"simulcast_rid":"r1"`), with(func(c *Connect) { c.Simulcast, c.RequestRID = true, "r1" })},
-		"newer name of the rid":  {connectText(`,"simulcast_request_rid":"none","simulcast_rid":"r1"`), with(func(c *Connect) { c.RequestRID = "none" })},
+		"codecs": {connectText(`,"audio":{"codec_type":"OPUS","bit_rate":6},"video":{"codec_type":"VP8","bit_rate":50000}`),
+			with(func(c *Connect) {
+				c.Audio, c.Video = &Media{"OPUS", "", 6, defaultOpus}, &Media{"VP8", "", 50000, Opus{}}
+			})},
+		"simulcast": {connectText(`,"simulcast":true,"simulcast_rid":"r1"`),
+			with(func(c *Connect) { c.Simulcast, c.RequestRID = true, "r1" })},
+		"newer name of the rid": {connectText(`,"simulcast_request_rid":"none","simulcast_rid":"r1"`),
+			with(func(c *Connect) { c.RequestRID = "none" })},
 		"VP9":                    video(`"codec_type":"VP9"`, Media{CodecType: "VP9"}),
 		"AV1":                    video(`"codec_type":"AV1","vp9_params":{"profile_id":2}`, Media{CodecType: "AV1"}),
 		"H264":                   video(`"codec_type":"H264","h264_params":{}`, Media{CodecType: "H264"}),
 		"profile of the default": video(`"vp9_params":{"profile_id":2,"new":1}`, Media{CodecType: "VP9", Profile: "2"}),
-		"profile of AV1":         video(`"codec_type":"AV1","av1_params":{"profile":1}`, Media{CodecType: "AV1", Profile: "1"}),
-		"profile of H264":        video(`"codec_type":"H264","h264_params":{"profile_level_id":"640C1F"}`, Media{CodecType: "H264", Profile: "640c1f"}),
-		"no profile":             video(`"codec_type":"H264","h264_params":{"profile_level_id":null}`, Media{CodecType: "H264"}),
+		"profile of AV1": video(`"codec_type":"AV1","av1_params":{"profile":1}`,
+			Media{CodecType: "AV1", Profile: "1"}),
+		"profile of H264": video(`"codec_type":"H264","h264_params":{"profile_level_id":"640C1F"}`,
+			Media{CodecType: "H264", Profile: "640c1f"}),
+		"no profile": video(`"codec_type":"H264","h264_params":{"profile_level_id":null}`,
+			Media{CodecType: "H264"}),
 		"Opus, everything": {
 			connectText(`,"audio":{"opus_params":{"channels":2,"clock_rate":48000,"maxplaybackrate":16000,"minptime":20,"ptime":60,` +
 				`"stereo":false,"sprop_stereo":true,"useinbandfec":false,"usedtx":true,"new":[]}}`),
@@ -69,9 +78,10 @@ func TestDecode(t *testing.T) {
 		"Opus, one channel": {connectText(`,"audio":{"opus_params":{"channels":1}}`), with(func(c *Connect) {
 			c.Audio = &Media{CodecType: "OPUS", Opus: Opus{UseInbandFEC: true, MinPTime: 10}}
 		})},
-		"Opus, one channel and yet two": {connectText(`,"audio":{"opus_params":{"channels":1,"stereo":true}}`), with(func(c *Connect) {
-			c.Audio = &Media{CodecType: "OPUS", Opus: Opus{Stereo: true, UseInbandFEC: true, MinPTime: 10}}
-		})},
+		"Opus, one channel and yet two": {connectText(`,"audio":{"opus_params":{"channels":1,"stereo":true}}`),
+			with(func(c *Connect) {
+				c.Audio = &Media{CodecType: "OPUS", Opus: Opus{Stereo: true, UseInbandFEC: true, MinPTime: 10}}
+			})},
 		"spotlight": {connectText(`,"spotlight":true,"spotlight_number":null`), with(func(c *Connect) {
 			c.Spotlight = &Spotlight{Number: 5, FocusRID: "r1", UnfocusRID: "r0"}
 		})},
@@ -79,9 +89,11 @@ func TestDecode(t *testing.T) {
 			connectText(`,"spotlight":true,"spotlight_number":8,"spotlight_focus_rid":"r2","spotlight_unfocus_rid":"none"`),
 			with(func(c *Connect) { c.Spotlight = &Spotlight{Number: 8, FocusRID: "r2", UnfocusRID: RIDNone} }),
 		},
-		"no spotlight":       {connectText(`,"spotlight":false,"spotlight_number":99,"spotlight_focus_rid":7`), plain},
-		"metadata":           {connectText(`,"metadata":{"access_token": "x"},"signaling_notify_metadata":[1, 2]`), with(func(c *Connect) { c.Metadata, c.NotifyMetadata = []byte(`{"access_token":"x"}`), []byte("[1,2]") })},
-		"client's name":      {connectText(`,"sora_client":"Sora JavaScript SDK"`), with(func(c *Connect) { c.SoraClient = "Sora JavaScript SDK" })},
+		"no spotlight": {connectText(`,"spotlight":false,"spotlight_number":99,"spotlight_focus_rid":7`), plain},
+		"metadata": {connectText(`,"metadata":{"access_token": "x"},"signaling_notify_metadata":[1, 2]`),
+			with(func(c *Connect) { c.Metadata, c.NotifyMetadata = []byte(`{"access_token":"x"}`), []byte("[1,2]") })},
+		"client's name": {connectText(`,"sora_client":"Sora JavaScript SDK"`),
+			with(func(c *Connect) { c.SoraClient = "Sora JavaScript SDK" })},
 		"answer":             {`{"type":"answer","sdp":"v=0"}`, Answer{SDP: "v=0"}},
 		"re-answer":          {`{"type":"re-answer","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
 		"update":             {`{"type":"update","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
@@ -215,7 +227,8 @@ func FuzzDecode(f *testing.F) {
 		if !ok {
 			return
 		}
-		if len(c.ChannelID) < 1 || len(c.ChannelID) > 255 || len(c.ClientID) > 255 || len(c.BundleID) > 255 || c.Role == forwardingv1.Role_ROLE_UNSPECIFIED {
+		if len(c.ChannelID) < 1 || len(c.ChannelID) > 255 || len(c.ClientID) > 255 || len(c.BundleID) > 255 ||
+			c.Role == forwardingv1.Role_ROLE_UNSPECIFIED {
 			t.Fatalf("%q passes as %+v", text, c)
 		}
 	})

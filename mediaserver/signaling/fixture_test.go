@@ -56,7 +56,8 @@ func (s *seat) Offer(context.Context) (Offer, error) {
 	s.room.mu.Lock()
 	defer s.room.mu.Unlock()
 
-	return Offer{SDP: "first", ChannelID: s.request.ChannelID, ConnectionID: "id", ClientID: "client", BundleID: "bundle", SessionID: "session", AudioMID: "0", VideoMID: "1"}, s.room.offerErr
+	return Offer{SDP: "first", ChannelID: s.request.ChannelID, ConnectionID: "id", ClientID: "client", BundleID: "bundle",
+		SessionID: "session", AudioMID: "0", VideoMID: "1"}, s.room.offerErr
 }
 
 func (s *seat) Reoffer(context.Context) (string, error) {

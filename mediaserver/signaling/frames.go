@@ -20,6 +20,7 @@ func (c *connection) read() {
 		message, err := c.readMessage()
 		if err != nil {
 			c.end(err)
+
 			return
 		}
 		select {
@@ -75,6 +76,7 @@ func (c *connection) write() {
 			c.writeWaiting(late)
 		case <-c.ctx.Done():
 			c.closeSocket()
+
 			return
 		}
 	}
@@ -109,6 +111,7 @@ func (c *connection) closeSocket() {
 	var told *CloseError
 	if !errors.As(context.Cause(c.ctx), &told) {
 		c.logClose(c.socket.CloseNow())
+
 		return
 	}
 	if told.Reason != ReasonSlowClient {

@@ -98,6 +98,7 @@ func (c *connection) join(request Connect) {
 	session, err := c.config.Channels.Join(c.ctx, request, c)
 	if err != nil {
 		c.end(closeErrorOf(err, ReasonInternalError))
+
 		return
 	}
 	c.session = session
@@ -105,6 +106,7 @@ func (c *connection) join(request Connect) {
 	offer, err := session.Offer(c.ctx)
 	if err != nil {
 		c.end(closeErrorOf(err, ReasonInternalError))
+
 		return
 	}
 	c.log = c.log.With("connection", offer.ConnectionID)
@@ -155,6 +157,7 @@ func (c *connection) takeAnswer(sdp string) {
 	c.timers.await(c.config.MediaTimeout, ReasonConnectionWaitTimeout)
 	if err := c.session.Answer(c.ctx, sdp); err != nil {
 		c.end(closeErrorOf(err, ReasonInvalidSDP))
+
 		return
 	}
 	c.phase = established
@@ -165,6 +168,7 @@ func (c *connection) takeReAnswer(sdp string) {
 	c.timers.reAnswer.Stop()
 	if err := c.session.Answer(c.ctx, sdp); err != nil {
 		c.end(closeErrorOf(err, ReasonInvalidSDP))
+
 		return
 	}
 	c.reoffer.outstanding = false
@@ -185,6 +189,7 @@ func (c *connection) sendReoffer() {
 	sdp, err := c.session.Reoffer(c.ctx)
 	if err != nil {
 		c.end(closeErrorOf(err, ReasonInternalError))
+
 		return
 	}
 	c.metrics.reoffers.Inc()

@@ -17,8 +17,9 @@ func TestHandshake(t *testing.T) {
 	want := map[string]any{
 		"type": "offer", "sdp": "first", "version": protocolVersion,
 		"channel_id": "sora", "connection_id": "id", "client_id": "client", "bundle_id": "bundle", "session_id": "session",
-		"config": map[string]any{"iceServers": []any{}}, "mid": map[string]any{"audio": "0", "video": "1"}, "metadata": map[string]any{},
-		"audio": true, "audio_codec_type": "OPUS", "video": true, "video_codec_type": "VP9", "video_bit_rate": 800.0,
+		"config": map[string]any{"iceServers": []any{}}, "mid": map[string]any{"audio": "0", "video": "1"},
+		"metadata": map[string]any{},
+		"audio":    true, "audio_codec_type": "OPUS", "video": true, "video_codec_type": "VP9", "video_bit_rate": 800.0,
 		"multistream": true, "simulcast": false, "simulcast_multicodec": false, "spotlight": false,
 		"data_channel_signaling": false, "ignore_disconnect_websocket": false,
 	}
@@ -70,11 +71,12 @@ func TestSimulcastIsOffered(t *testing.T) {
 		simulcast bool
 		encodings any
 	}{
-		"a sender":                  {connectText(`,"simulcast":true`), true, encodings()},
-		"a sender that names rates": {connectText(`,"simulcast":true,"video":{"bit_rate":1500}`), true, encodings(125_000, 375_000, 1_000_000)},
-		"a sender without video":    {connectText(`,"simulcast":true,"video":false`), true, nil},
-		"a receiver":                {`{"type":"connect","role":"recvonly","channel_id":"sora","simulcast":true}`, true, nil},
-		"nobody":                    {connectText(``), false, nil},
+		"a sender": {connectText(`,"simulcast":true`), true, encodings()},
+		"a sender that names rates": {connectText(`,"simulcast":true,"video":{"bit_rate":1500}`), true,
+			encodings(125_000, 375_000, 1_000_000)},
+		"a sender without video": {connectText(`,"simulcast":true,"video":false`), true, nil},
+		"a receiver":             {`{"type":"connect","role":"recvonly","channel_id":"sora","simulcast":true}`, true, nil},
+		"nobody":                 {connectText(``), false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, Config{}).dial()

@@ -10,7 +10,8 @@ import (
 // longAnswerText is an answer as a browser sends it in a big channel.
 func longAnswerText(tb testing.TB, kind string) []byte {
 	tb.Helper()
-	text, err := json.Marshal(map[string]string{"type": kind, "sdp": strings.Repeat("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:7\r\n", 5000)})
+	text, err := json.Marshal(map[string]string{"type": kind,
+		"sdp": strings.Repeat("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:7\r\n", 5000)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -10,7 +10,8 @@ import (
 
 func TestNotifications(t *testing.T) {
 	at := time.Date(2026, 12, 1, 18, 0, 0, 120_003_999, time.FixedZone("JST", 9*3600))
-	member := Member{Role: Role(forwardingv1.Role_ROLE_SENDRECV), ClientID: "c", BundleID: "b", ConnectionID: "i", Audio: true, Metadata: json.RawMessage(`{"n":1}`)}
+	member := Member{Role: Role(forwardingv1.Role_ROLE_SENDRECV), ClientID: "c", BundleID: "b", ConnectionID: "i",
+		Audio: true, Metadata: json.RawMessage(`{"n":1}`)}
 	var counts Counts
 	for _, role := range []forwardingv1.Role{1, 2, 3, 3} {
 		counts.Add(role)
@@ -20,7 +21,8 @@ func TestNotifications(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream := RTPStream{Timestamp: at, ChannelID: "sora", RecvConnectionID: "r", SendConnectionID: "s", StreamID: "s", Kinds: []Kind{Kind(forwardingv1.Kind_KIND_VIDEO), Kind(forwardingv1.Kind_KIND_AUDIO)}}
+	stream := RTPStream{Timestamp: at, ChannelID: "sora", RecvConnectionID: "r", SendConnectionID: "s", StreamID: "s",
+		Kinds: []Kind{Kind(forwardingv1.Kind_KIND_VIDEO), Kind(forwardingv1.Kind_KIND_AUDIO)}}
 
 	focus := Focus{Timestamp: at, ChannelID: "sora", ClientID: "c", ConnectionID: "i", Audio: true}
 	reasoned := stream
@@ -37,16 +39,23 @@ func TestNotifications(t *testing.T) {
 		message any
 		want    string
 	}{
-		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Encoded{encoded, encoded}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[{` + mjson + `},{` + mjson + `}]}`},
-		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Encoded{}}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[]}`},
-		{ConnectionCreated{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `}`},
-		{ConnectionDestroyed{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.destroyed",` + time + `,` + sjson + `}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Encoded{encoded, encoded}},
+			`{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[{` + mjson + `},{` + mjson +
+				`}]}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state, Data: []Encoded{}},
+			`{"type":"notify","event_type":"connection.created",` + time + `,` + sjson + `,"data":[]}`},
+		{ConnectionCreated{Timestamp: at, ConnectionState: state}, `{"type":"notify","event_type":"connection.created",` +
+			time + `,` + sjson + `}`},
+		{ConnectionDestroyed{Timestamp: at, ConnectionState: state},
+			`{"type":"notify","event_type":"connection.destroyed",` + time + `,` + sjson + `}`},
 		{RTPStreamPaused(stream), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `}`},
-		{RTPStreamPaused(reasoned), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson + `,"reason":"camera \"test\""}`},
+		{RTPStreamPaused(reasoned), `{"type":"notify","event_type":"rtp-stream.paused",` + time + `,` + stjson +
+			`,"reason":"camera \"test\""}`},
 		{RTPStreamResumed(stream), `{"type":"notify","event_type":"rtp-stream.resumed",` + time + `,` + stjson + `}`},
 		{SpotlightFocused(focus), `{"type":"notify","event_type":"spotlight.focused",` + time + `,` + fjson + `}`},
 		{SpotlightUnfocused(focus), `{"type":"notify","event_type":"spotlight.unfocused",` + time + `,` + fjson + `}`},
-		{RTPStreamRejected{stream, "AV1"}, `{"type":"notify","event_type":"rtp-stream.rejected",` + time + `,` + stjson + `,"codec_type":"AV1"}`},
+		{RTPStreamRejected{stream, "AV1"}, `{"type":"notify","event_type":"rtp-stream.rejected",` + time + `,` + stjson +
+			`,"codec_type":"AV1"}`},
 	} {
 		got, err := Encode(test.message)
 		if err != nil || string(got) != test.want {

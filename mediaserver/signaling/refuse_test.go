@@ -21,7 +21,8 @@ func TestRefusedBeforeJoin(t *testing.T) {
 			p.closed(CodeError, reason)
 		}
 	}
-	for _, text := range []string{`{"type":"answer","sdp":"x"}`, `{"type":"re-answer","sdp":"x"}`, `{"type":"candidate","candidate":""}`, `{"type":"pong"}`} {
+	for _, text := range []string{`{"type":"answer","sdp":"x"}`, `{"type":"re-answer","sdp":"x"}`,
+		`{"type":"candidate","candidate":""}`, `{"type":"pong"}`} {
 		p := f.dial()
 		p.send(text)
 		p.closed(CodeError, ReasonUnexpectedType)

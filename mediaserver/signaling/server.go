@@ -25,7 +25,8 @@ type Config struct {
 	AnswerTimeout time.Duration
 	// MediaTimeout is how long after the answer media may take to connect: 30 s.
 	MediaTimeout time.Duration
-	// PingInterval is the time between pings: 20 s, below any proxy's patience. A ping and its pong cost more than ICE's checks.
+	// PingInterval is the time between pings: 20 s, below any proxy's patience. A ping and its pong cost more than ICE's
+	// checks.
 	PingInterval time.Duration
 	// PongTimeout is how long a client may stay without a pong: 60 s.
 	PongTimeout time.Duration
@@ -108,6 +109,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	if !s.enter() {
 		http.Error(w, "the media server is shutting down; connect again", http.StatusServiceUnavailable)
+
 		return
 	}
 	defer s.handlers.Done()
@@ -115,6 +117,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused := s.crowd.enter(from); refused != nil {
 		s.metrics.refused.WithLabelValues(refused.bound).Inc()
 		http.Error(w, refused.advice, refused.status)
+
 		return
 	}
 	defer s.crowd.leave(from)
@@ -122,6 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	socket, err := websocket.Accept(w, r, options)
 	if err != nil {
 		s.config.Log.Debug("WebSocket handshake refused", "remote", r.RemoteAddr, "error", err)
+
 		return // Accept has answered.
 	}
 	// The request's context says nothing about a hijacked socket.

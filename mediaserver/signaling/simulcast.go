@@ -38,6 +38,7 @@ func newEncodings(bitRate int) []encodingMessage {
 			ScaleResolutionDownBy: float64(int(1) << (len(RIDs) - 1 - i)), ScalabilityMode: "L1T1",
 		}
 	}
+
 	return encodings
 }
 
@@ -62,11 +63,13 @@ func (c *Connect) decodeSimulcast(fields object) error {
 		}
 		c.RequestRID = rid
 	}
+
 	return nil
 }
 
 // ridOf reads one of RIDs or RIDNone.
 func ridOf(value json.RawMessage) (rid string, ok bool) {
 	rid, _ = stringOf(value)
+
 	return rid, rid == RIDNone || slices.Contains(RIDs[:], rid)
 }

@@ -31,7 +31,8 @@ func decodeSpotlight(fields object) (*Spotlight, error) {
 	s := &Spotlight{Number: defaultSpotlightNumber, FocusRID: RIDs[1], UnfocusRID: RIDs[0]}
 	if number := fields["spotlight_number"]; !isNull(number) {
 		if json.Unmarshal(number, &s.Number) != nil || s.Number < 1 || s.Number > maxSpotlightNumber {
-			return nil, refuse(ReasonInvalidSpotlight, "spotlight_number must be a whole number from 1 to %d", maxSpotlightNumber)
+			return nil, refuse(ReasonInvalidSpotlight, "spotlight_number must be a whole number from 1 to %d",
+				maxSpotlightNumber)
 		}
 	}
 	for name, rid := range map[string]*string{"spotlight_focus_rid": &s.FocusRID, "spotlight_unfocus_rid": &s.UnfocusRID} {

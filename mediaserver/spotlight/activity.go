@@ -50,6 +50,7 @@ func scores(n int, lambda float64) []float64 {
 		score := choose + float64(n)*math.Log(0.5) - math.Log(lambda) + lambda*float64(v)
 		logs[v] = math.Log(max(score, 1e-10))
 	}
+
 	return logs
 }
 
@@ -76,11 +77,13 @@ func (a *activity) advance(slot int64, noise *hearing) (fresh bool) {
 	}
 	if slot-a.slot > history {
 		*a = activity{slot: slot}
+
 		return true
 	}
 	for ; a.slot < slot; a.slot++ {
 		a.close(noise)
 	}
+
 	return true
 }
 
@@ -132,5 +135,6 @@ func (a *activity) exceeds(other *activity) bool {
 	if a.long() != other.long() {
 		return a.long() > other.long()
 	}
+
 	return a.block > other.block
 }

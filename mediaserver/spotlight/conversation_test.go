@@ -61,6 +61,7 @@ func readConversation(t testing.TB) conversation {
 	if len(c.loudness) != 3 || len(c.turns) == 0 {
 		t.Fatalf("%d speakers and %d turns were read", len(c.loudness), len(c.turns))
 	}
+
 	return c
 }
 
@@ -123,6 +124,7 @@ func together(loudness []uint8) uint8 {
 	for _, l := range loudness {
 		energy += math.Pow(10, float64(l)/10) / float64(len(loudness))
 	}
+
 	return uint8(math.Round(10 * math.Log10(energy)))
 }
 
@@ -139,6 +141,7 @@ func (m *measured) mean() time.Duration {
 	for _, d := range m.toFocus {
 		sum += d
 	}
+
 	return sum / time.Duration(max(1, len(m.toFocus)))
 }
 
@@ -201,5 +204,6 @@ func (c *conversation) measure(number int, sent func([]uint8, int) (uint8, bool)
 		}
 	}
 	m.open = 100 * open / max(1, silent)
+
 	return m
 }

@@ -53,6 +53,7 @@ func New(number int) *Spotlight { return &Spotlight{number: number} }
 func (s *Spotlight) Add() *Sender {
 	sender := new(Sender)
 	s.senders = append(s.senders, sender)
+
 	return sender
 }
 
@@ -75,6 +76,7 @@ func (s *Spotlight) Remove(gone *Sender) (refocused bool) {
 		next.focused = true
 		s.focus = append(s.focus, next)
 	}
+
 	return true
 }
 
@@ -86,8 +88,10 @@ func (s *Spotlight) Hear(sender *Sender, loudness uint8, now time.Duration) (ref
 	sender.activity.came, sender.activity.loudest = true, max(sender.activity.loudest, loudness)
 	if block := at / blockSlots; block > s.block {
 		s.block = block
+
 		return s.look(block*blockSlots, now)
 	}
+
 	return false
 }
 
@@ -126,6 +130,7 @@ func (s *Spotlight) look(at int64, now time.Duration) (refocused bool) {
 	challenger.focused, challenger.spoke = true, now
 	challenger.due = max(challenger.due, now) + comeback
 	s.focus = append(s.focus, challenger)
+
 	return true
 }
 
@@ -138,5 +143,6 @@ func (s *Spotlight) last() int {
 			last = i
 		}
 	}
+
 	return last
 }

@@ -30,6 +30,7 @@ func newRoom(number, senders int) *room {
 	for range senders {
 		r.senders = append(r.senders, r.Add())
 	}
+
 	return r
 }
 
@@ -52,6 +53,7 @@ func (r *room) focused() string {
 			names = append(names, byte('a'+i))
 		}
 	}
+
 	return string(names)
 }
 
@@ -231,7 +233,8 @@ func TestInvariants(t *testing.T) {
 			check.step(
 				rapid.ByteRange(0, 255).Draw(t, "what"),
 				rapid.SampledFrom([]byte{0, 60, 80, 100, 127, 255}).Draw(t, "loudness"),
-				rapid.SampledFrom([]time.Duration{0, time.Millisecond, frame, frame, 5 * frame, time.Second, 24 * time.Hour, -frame}).Draw(t, "later"),
+				rapid.SampledFrom([]time.Duration{0, time.Millisecond, frame, frame, 5 * frame, time.Second, 24 * time.Hour,
+					-frame}).Draw(t, "later"),
 			)
 			if check.broken != "" {
 				t.Fatal(check.broken)
@@ -321,6 +324,7 @@ func (c *checked) focusedSet() []*spotlight.Sender {
 			set = append(set, sender)
 		}
 	}
+
 	return set
 }
 

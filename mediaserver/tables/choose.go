@@ -55,6 +55,7 @@ func (s *Subscriber) channelOf(channelID string) *channel {
 		c = &channel{id: channelID}
 		s.channels[channelID] = c
 	}
+
 	return c
 }
 
@@ -63,6 +64,7 @@ func (c *channel) heldOf(instance uint64) *held {
 	if c.held == nil || c.held.instance != instance {
 		return nil
 	}
+
 	return c.held
 }
 
@@ -114,6 +116,7 @@ func (s *Subscriber) takePending(c *channel) bool {
 	defer s.mu.Unlock()
 	pending := c.pending
 	c.pending, c.settling = false, pending
+
 	return pending
 }
 
@@ -121,7 +124,9 @@ func (s *Subscriber) takePending(c *channel) bool {
 func (d *decision) table(channelID string) Table {
 	slices.SortFunc(d.set, func(a, b *forwardingv1.Pause) int { return cmp.Compare(a.GetUid(), b.GetUid()) })
 	slices.Sort(d.removed)
-	return Table{ChannelID: channelID, Instance: d.instance, Version: d.version, Whole: d.whole, Set: d.set, Removed: d.removed}
+
+	return Table{ChannelID: channelID, Instance: d.instance, Version: d.version, Whole: d.whole, Set: d.set,
+		Removed: d.removed}
 }
 
 // choose picks the table that shall be held.
@@ -165,6 +170,7 @@ func (s *Subscriber) choose(c *channel) decision {
 	if adopt {
 		s.metrics.regressions.Inc()
 	}
+
 	return d
 }
 
@@ -179,6 +185,7 @@ func (s *Subscriber) newestInstance(c *channel) uint64 {
 			newest = max(newest, e.instance)
 		}
 	}
+
 	return newest
 }
 
@@ -194,6 +201,7 @@ func (s *Subscriber) bestOffer(c *channel, instance uint64) *offer {
 		e := st.exchanges[c.id]
 		if e == nil || e.offer == nil || e.instance != instance {
 			freshAwaited = freshAwaited || !st.stale && (e == nil || e.refused.IsZero())
+
 			continue
 		}
 		if st.fresh() {
@@ -210,6 +218,7 @@ func (s *Subscriber) bestOffer(c *channel, instance uint64) *offer {
 	if anyFresh || c.held == nil && freshAwaited {
 		return best
 	}
+
 	return bestStale
 }
 
@@ -222,6 +231,7 @@ func (s *Subscriber) freshestOffer(c *channel) (best *offer, version uint64) {
 			best, version = e.offer, st.version
 		}
 	}
+
 	return best, version
 }
 
@@ -230,6 +240,7 @@ func newer(a, b *offer) *offer {
 	if a == nil || b.version > a.version || b.version == a.version && b.arrival > a.arrival {
 		return b
 	}
+
 	return a
 }
 

@@ -43,12 +43,15 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	streams.Wait()
 	watch.Wait()
 	s.settlers.Wait()
+
 	return nil
 }
 
 // follow starts a stream for each address that has none and stops those whose
 // address is gone.
-func (s *Subscriber) follow(ctx context.Context, streams *sync.WaitGroup, running map[string]context.CancelFunc, addresses []string) {
+func (s *Subscriber) follow(
+	ctx context.Context, streams *sync.WaitGroup, running map[string]context.CancelFunc, addresses []string,
+) {
 	wanted := make(map[string]struct{}, len(addresses))
 	for _, address := range addresses {
 		wanted[address] = struct{}{}
@@ -151,5 +154,6 @@ func (s *Subscriber) subscribe(ctx context.Context, address string) error {
 	cancel(nil)
 	parts.Wait()
 	stream.questions.Wait()
+
 	return fmt.Errorf("stream to the manager %s ended: %w", address, err)
 }

@@ -51,6 +51,7 @@ func (s *session) said() []string {
 		said = append(said, render(request))
 	}
 	s.received = nil
+
 	return said
 }
 
@@ -66,6 +67,7 @@ func render(request *forwardingv1.SubscribeRequest) string {
 		case r.GetBaseEpoch() == 0:
 			return fmt.Sprintf("report %s %d", r.GetChannelId(), len(r.GetJoined()))
 		}
+
 		return fmt.Sprintf("report %s +%d -%d", r.GetChannelId(), len(r.GetJoined()), len(r.GetLeft()))
 	case *forwardingv1.SubscribeRequest_Complete:
 		return "complete"
@@ -74,6 +76,7 @@ func render(request *forwardingv1.SubscribeRequest) string {
 		if a.GetWhole() {
 			return fmt.Sprintf("ack %s %d %d", a.GetChannelId(), a.GetVersion(), len(a.GetSet()))
 		}
+
 		return fmt.Sprintf("ack %s %d +%d -%d", a.GetChannelId(), a.GetVersion(), len(a.GetSet()), len(a.GetRemoved()))
 	case *forwardingv1.SubscribeRequest_Clock:
 		return "clock"
@@ -84,6 +87,7 @@ func render(request *forwardingv1.SubscribeRequest) string {
 	case *forwardingv1.SubscribeRequest_Farewell:
 		return "farewell"
 	}
+
 	return "nothing"
 }
 
@@ -108,10 +112,13 @@ func newReplica(listener net.Listener) *replica {
 	r := &replica{server: grpc.NewServer(), limit: forwardingv1.MaxMessageBytes}
 	forwardingv1.RegisterForwardingServer(r.server, r)
 	go func() { _ = r.server.Serve(listener) }()
+
 	return r
 }
 
-func (r *replica) Subscribe(call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse]) error {
+func (r *replica) Subscribe(
+	call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse],
+) error {
 	s := &session{call: call, end: make(chan error, 1), ledger: newLedger(r.limit)}
 	r.mu.Lock()
 	refuse := r.refuse
@@ -135,6 +142,7 @@ func (r *replica) Subscribe(call grpc.BidiStreamingServer[forwardingv1.Subscribe
 			request, err := call.Recv()
 			if err != nil {
 				read <- nil
+
 				return
 			}
 			s.take(request)
@@ -151,6 +159,7 @@ func (r *replica) Subscribe(call grpc.BidiStreamingServer[forwardingv1.Subscribe
 func (r *replica) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	return len(r.sessions)
 }
 
@@ -158,6 +167,7 @@ func (r *replica) count() int {
 func (r *replica) last() *session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	return r.sessions[len(r.sessions)-1]
 }
 
@@ -171,6 +181,7 @@ func (r *replica) problems() []string {
 		problems = append(problems, s.ledger.problems...)
 		s.mu.Unlock()
 	}
+
 	return problems
 }
 
@@ -198,6 +209,7 @@ func pause(uid string, revision byte) *forwardingv1.Pause {
 	digest := make([]byte, forwardingv1.DigestBytes)
 	digest[0] = revision
 	ids := &forwardingv1.IDs{Ids: []string{"receiver"}}
+
 	return &forwardingv1.Pause{
 		Uid: uid, Digest: digest, Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
 		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: ids}},
@@ -212,6 +224,7 @@ func table(version uint64, uids ...string) *forwardingv1.Table {
 	for _, uid := range uids {
 		table.Set = append(table.Set, pause(uid, 1))
 	}
+
 	return table
 }
 
@@ -219,21 +232,25 @@ func table(version uint64, uids ...string) *forwardingv1.Table {
 func difference(base, version uint64, uids ...string) *forwardingv1.Table {
 	table := table(version, uids...)
 	table.BaseVersion = base
+
 	return table
 }
 
 func removing(table *forwardingv1.Table, uids ...string) *forwardingv1.Table {
 	table.Removed = uids
+
 	return table
 }
 
 func more(table *forwardingv1.Table) *forwardingv1.Table {
 	table.More = true
+
 	return table
 }
 
 func stale(table *forwardingv1.Table) *forwardingv1.Table {
 	table.Stale = true
+
 	return table
 }
 
@@ -286,6 +303,7 @@ func newWorld(managers []string) *world {
 		},
 		Log: slog.New(slog.DiscardHandler),
 	}, w.host)
+
 	return w
 }
 

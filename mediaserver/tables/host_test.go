@@ -59,6 +59,7 @@ func (c *channels) host(id string, connections ...string) {
 	defer c.mu.Unlock()
 	if len(connections) == 0 {
 		delete(c.hosted, id)
+
 		return
 	}
 	h := c.hosted[id]
@@ -109,6 +110,7 @@ func equalState(a, b *forwardingv1.PauseState) bool {
 func (c *channels) Hosted() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	return slices.Sorted(maps.Keys(c.hosted))
 }
 
@@ -136,6 +138,7 @@ func (c *channels) Membership(id string, instance, since uint64) Membership {
 			m.Left = append(m.Left, id)
 		}
 	}
+
 	return m
 }
 
@@ -206,6 +209,7 @@ func (c *channels) States(id string, instance, since uint64) States {
 			s.Removed = append(s.Removed, uid)
 		}
 	}
+
 	return s
 }
 
@@ -213,6 +217,7 @@ func (c *channels) Ask(question *forwardingv1.Question) *forwardingv1.Answer {
 	if c.ask != nil {
 		return c.ask(question)
 	}
+
 	return &forwardingv1.Answer{Count: question.GetInstance()}
 }
 
@@ -234,6 +239,7 @@ func (c *channels) tables() []string {
 		}
 		tables = append(tables, fmt.Sprintf("%d%s", table.Version, word))
 	}
+
 	return tables
 }
 
@@ -245,5 +251,6 @@ func (c *channels) versions() []uint64 {
 	for _, table := range c.applied {
 		versions = append(versions, table.Version)
 	}
+
 	return versions
 }

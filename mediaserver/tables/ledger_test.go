@@ -81,6 +81,7 @@ func (l *ledger) report(r *forwardingv1.ChannelReport) {
 			l.problem("%s: instance %d is closed, which was not reported", id, r.GetInstance())
 		}
 		delete(l.channels, id)
+
 		return
 	}
 	if e == nil || e.instance != r.GetInstance() {
@@ -122,6 +123,7 @@ func (l *ledger) acknowledge(a *forwardingv1.Acknowledgement) {
 	e := l.channels[id]
 	if e == nil || e.instance != a.GetInstance() {
 		l.problem("%s: instance %d is acknowledged, which was not reported", id, a.GetInstance())
+
 		return
 	}
 	if a.GetEpoch() > e.epoch || e.report != nil {

@@ -35,6 +35,7 @@ func newMetrics(registerer prometheus.Registerer, s *Subscriber) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return factory.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
+
 	return &metrics{
 		applied: counter("nagi_tables_applied_total",
 			"Tables, or changes of one, that were applied."),

@@ -54,7 +54,8 @@ func (r *modelReplica) react(s *session, request *forwardingv1.SubscribeRequest)
 	switch {
 	case report.GetClosed():
 		delete(r.sent, report.GetChannelId())
-	case report != nil && !report.GetMore() && (r.sent[report.GetChannelId()] == nil || r.sent[report.GetChannelId()].instance != report.GetInstance()):
+	case report != nil && !report.GetMore() && (r.sent[report.GetChannelId()] == nil ||
+		r.sent[report.GetChannelId()].instance != report.GetInstance()):
 		id = report.GetChannelId()
 		r.sent[id] = &sent{instance: report.GetInstance()}
 	}
@@ -90,7 +91,8 @@ func (r *modelReplica) push(id string) {
 	parts := slices.Collect(slices.Chunk(changes, r.part))
 	for i := range max(1, len(parts)) {
 		table := &forwardingv1.Table{
-			ChannelId: id, Instance: before.instance, Version: r.version, BaseVersion: before.version, Stale: r.stale, More: i < len(parts)-1,
+			ChannelId: id, Instance: before.instance, Version: r.version, BaseVersion: before.version, Stale: r.stale,
+			More: i < len(parts)-1,
 		}
 		if len(parts) > 0 {
 			for _, change := range parts[i] {
@@ -101,7 +103,8 @@ func (r *modelReplica) push(id string) {
 				}
 			}
 		}
-		r.outbox = append(r.outbox, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: table}})
+		r.outbox = append(r.outbox,
+			&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: table}})
 	}
 	before.version, before.pauses = r.version, now
 }
@@ -172,10 +175,11 @@ func (r *modelReplica) misfit(id string) {
 	r.model.mu.Lock()
 	defer r.model.mu.Unlock()
 	if r.sent[id] != nil {
-		r.outbox = append(r.outbox, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: &forwardingv1.Table{
-			ChannelId: id, Instance: r.sent[id].instance, Version: r.version, BaseVersion: 1 << 40, Stale: r.stale,
-			Set: []*forwardingv1.Pause{modelPause("misfit", 255)},
-		}}})
+		r.outbox = append(r.outbox,
+			&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: &forwardingv1.Table{
+				ChannelId: id, Instance: r.sent[id].instance, Version: r.version, BaseVersion: 1 << 40, Stale: r.stale,
+				Set: []*forwardingv1.Pause{modelPause("misfit", 255)},
+			}}})
 	}
 }
 
@@ -188,7 +192,9 @@ func (r *modelReplica) ask(id string) {
 	}
 	r.push(id)
 	r.question++
-	r.outbox = append(r.outbox, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Question{Question: &forwardingv1.Question{
-		Id: r.question, ChannelId: id, Instance: r.sent[id].instance, Version: r.version, Wait: durationpb.New(3 * time.Second),
-	}}})
+	r.outbox = append(r.outbox,
+		&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Question{Question: &forwardingv1.Question{
+			Id: r.question, ChannelId: id, Instance: r.sent[id].instance, Version: r.version,
+			Wait: durationpb.New(3 * time.Second),
+		}}})
 }

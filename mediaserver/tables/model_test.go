@@ -27,7 +27,8 @@ type action struct {
 }
 
 var actions = []string{
-	"edit", "edit", "edit", "follow", "follow", "follow", "pump", "pump", "pump", "pump", "flush", "flush", "state", "stall", "recover",
+	"edit", "edit", "edit", "follow", "follow", "follow", "pump", "pump", "pump", "pump", "flush", "flush", "state",
+	"stall", "recover",
 	"restore", "join", "join", "leave", "reopen", "cut", "resend", "misfit", "ask", "ambush", "ambush", "pass", "pass",
 }
 
@@ -41,6 +42,7 @@ func (c contents) clone() contents {
 	for id, pauses := range c {
 		clone[id] = maps.Clone(pauses)
 	}
+
 	return clone
 }
 
@@ -48,6 +50,7 @@ func (c contents) clone() contents {
 func modelPause(uid string, revision byte) *forwardingv1.Pause {
 	p := pause(uid, revision)
 	p.GetReceivers().GetConnectionIds().Ids = []string{fmt.Sprint("c", revision%3)}
+
 	return p
 }
 
@@ -56,6 +59,7 @@ func revisions(pauses map[string]*forwardingv1.Pause) map[string]byte {
 	for uid, pause := range pauses {
 		revisions[uid] = pause.GetDigest()[0]
 	}
+
 	return revisions
 }
 
@@ -95,7 +99,8 @@ func (m *model) verify(id string, e *entry) {
 			return
 		}
 	}
-	m.problem("%s: epoch %d of instance %d is acknowledged with states that the Host never had then", id, e.acknowledgedEpoch, e.instance)
+	m.problem("%s: epoch %d of instance %d is acknowledged with states that the Host never had then", id,
+		e.acknowledgedEpoch, e.instance)
 }
 
 // enforced checks that a table acts only when it is whole.
@@ -256,7 +261,8 @@ func (m *model) compare(i int, r *modelReplica) {
 		switch {
 		case e == nil || e.instance != h.instance || e.epoch != h.epoch:
 			m.problem("replica %d does not know instance %d of %s at epoch %d", i, h.instance, id, h.epoch)
-		case !maps.EqualFunc(e.members, h.members[h.epoch-1], func(a, b *forwardingv1.Connection) bool { return proto.Equal(a, b) }):
+		case !maps.EqualFunc(e.members, h.members[h.epoch-1],
+			func(a, b *forwardingv1.Connection) bool { return proto.Equal(a, b) }):
 			m.problem("replica %d takes %v to be in %s", i, slices.Collect(maps.Keys(e.members)), id)
 		case h.holds && (e.acknowledgedEpoch != h.epoch || !equalStates(e.states, h.states[len(h.states)-1])):
 			m.problem("replica %d holds an acknowledgement of %s at epoch %d that is not what is so", i, id, e.acknowledgedEpoch)
@@ -302,6 +308,7 @@ func newModel() *model {
 		r.server.opened = r.opened
 		m.replicas = append(m.replicas, r)
 	}
+
 	return m
 }
 

@@ -79,6 +79,7 @@ func (o *offer) compareAll(h *held) {
 func (o *offer) compareChanged(h *held, d decision) {
 	if d.whole {
 		o.compareAll(h)
+
 		return
 	}
 	for _, pause := range d.set {
@@ -101,13 +102,16 @@ func (s *Subscriber) stated(ctx context.Context, st *stream, table *forwardingv1
 	}
 	s.share(st, table.GetChannelId(), in.set)
 	s.complete(st, table, in)
+
 	return nil
 }
 
 // understood returns the pauses of a part that can be taken. One that cannot is
 // left out, and with it the content that its uid had before, which the replica
 // states no longer.
-func (s *Subscriber) understood(ctx context.Context, st *stream, table *forwardingv1.Table) map[string]*forwardingv1.Pause {
+func (s *Subscriber) understood(
+	ctx context.Context, st *stream, table *forwardingv1.Table,
+) map[string]*forwardingv1.Pause {
 	set := make(map[string]*forwardingv1.Pause, len(table.GetSet()))
 	for _, pause := range table.GetSet() {
 		if bad := validatePause(pause); bad != nil {
@@ -116,17 +120,21 @@ func (s *Subscriber) understood(ctx context.Context, st *stream, table *forwardi
 			if pause.GetUid() != "" {
 				set[pause.GetUid()] = nil
 			}
+
 			continue
 		}
 		set[pause.GetUid()] = pause
 	}
+
 	return set
 }
 
 // gather adds a part to those before it and returns the table when it is the last
 // one. A table that cannot be put together, or is the difference to another than
 // the one stated before, is given up and asked for anew: that of its channel alone.
-func (s *Subscriber) gather(st *stream, table *forwardingv1.Table, set map[string]*forwardingv1.Pause) (*incoming, *malformed) {
+func (s *Subscriber) gather(
+	st *stream, table *forwardingv1.Table, set map[string]*forwardingv1.Pause,
+) (*incoming, *malformed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := st.exchanges[table.GetChannelId()]
@@ -135,11 +143,13 @@ func (s *Subscriber) gather(st *stream, table *forwardingv1.Table, set map[strin
 	}
 	if e.skipping {
 		e.skipping = table.GetMore()
+
 		return nil, nil
 	}
 	in := e.incoming
 	if in == nil {
-		in = &incoming{version: table.GetVersion(), base: table.GetBaseVersion(), set: make(map[string]*forwardingv1.Pause, len(set))}
+		in = &incoming{version: table.GetVersion(), base: table.GetBaseVersion(),
+			set: make(map[string]*forwardingv1.Pause, len(set))}
 		if !e.follows(in.base) {
 			return nil, s.giveUp(st, e, table, "wrong_base", "the table is the difference to another one than was stated before")
 		}
@@ -150,12 +160,14 @@ func (s *Subscriber) gather(st *stream, table *forwardingv1.Table, set map[strin
 	in.removed = append(in.removed, table.GetRemoved()...)
 	if table.GetMore() {
 		e.incoming = in
+
 		return nil, nil
 	}
 	e.incoming = nil
 	if in.base == 0 {
 		e.resending, e.resendDue = false, false
 	}
+
 	return in, nil
 }
 
@@ -175,6 +187,7 @@ func (s *Subscriber) giveUp(st *stream, e *exchange, table *forwardingv1.Table, 
 	e.resending, e.resendDue = true, true
 	s.metrics.resends.WithLabelValues("media_server").Inc()
 	st.mark(table.GetChannelId())
+
 	return &malformed{reason, "channel " + table.GetChannelId() + ": " + detail}
 }
 
@@ -187,6 +200,7 @@ func (s *Subscriber) share(st *stream, channelID string, set map[string]*forward
 			for _, pauses := range known {
 				if pause := pauses[uid]; pause != nil && equal(pause, set[uid]) {
 					set[uid] = pause
+
 					break
 				}
 			}
@@ -207,6 +221,7 @@ func (s *Subscriber) known(st *stream, channelID string) []map[string]*forwardin
 			known = append(known, e.offer.pauses)
 		}
 	}
+
 	return known
 }
 

@@ -63,7 +63,8 @@ func TestWhatFitsNoTableIsAskedForAnew(t *testing.T) {
 				s.sendTable(t, difference(7, 8, "u6"))
 				expectSaid(t, s)
 				// The other channel goes on, on the same stream.
-				s.sendTable(t, &forwardingv1.Table{ChannelId: "other", Instance: 2, Version: 6, BaseVersion: 5, Set: []*forwardingv1.Pause{pause("o1", 1)}})
+				s.sendTable(t, &forwardingv1.Table{ChannelId: "other", Instance: 2, Version: 6, BaseVersion: 5,
+					Set: []*forwardingv1.Pause{pause("o1", 1)}})
 				expectSaid(t, s, "ack other 6 +1 -0")
 				s.sendTable(t, more(table(9, "u1")))
 				s.sendTable(t, table(9, "u5"))
@@ -110,7 +111,8 @@ func TestMalformedPausesAreLeftOutAlone(t *testing.T) {
 				}
 				expectTables(t, w, "5 whole u1 u2", want)
 				var counted dto.Metric
-				if err := w.metrics.malformed.WithLabelValues(test.reason).Write(&counted); err != nil || counted.GetCounter().GetValue() != 1 {
+				if err := w.metrics.malformed.WithLabelValues(test.reason).Write(&counted); err != nil ||
+					counted.GetCounter().GetValue() != 1 {
 					t.Errorf("%v malformed pauses by reason %q are counted, want 1", counted.GetCounter().GetValue(), test.reason)
 				}
 			})

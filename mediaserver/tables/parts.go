@@ -24,6 +24,7 @@ type cutter struct {
 // next part.
 func newCutter(limit int, header proto.Message, next func()) *cutter {
 	room := limit - proto.Size(header) - envelopeBytes
+
 	return &cutter{room: room, left: room, next: next}
 }
 
@@ -57,6 +58,7 @@ func cutReport(limit int, channelID string, m Membership) []*forwardingv1.Channe
 		cut.fit(proto.Size(connection))
 		last.Joined = append(last.Joined, connection)
 	}
+
 	return parts
 }
 
@@ -81,6 +83,7 @@ func cutAcknowledgement(limit int, channelID string, states States) []*forwardin
 		cut.fit(proto.Size(state))
 		last.Set = append(last.Set, state)
 	}
+
 	return parts
 }
 
@@ -104,5 +107,6 @@ func cutAnswer(limit int, whole *forwardingv1.Answer) []*forwardingv1.Answer {
 		last.Pauses = append(last.Pauses, pause)
 	}
 	last.Count, last.Error = whole.GetCount(), whole.GetError()
+
 	return parts
 }

@@ -32,7 +32,9 @@ func (st *stream) asks(ctx context.Context, question *forwardingv1.Question) *ma
 	if st.asked >= maxQuestions {
 		st.turnDown(question)
 		s.mu.Unlock()
-		return &malformed{"questions", fmt.Sprintf("a question on channel %q came while %d had no answer yet", question.GetChannelId(), maxQuestions)}
+
+		return &malformed{"questions", fmt.Sprintf("a question on channel %q came while %d had no answer yet",
+			question.GetChannelId(), maxQuestions)}
 	}
 	st.asked++
 	// What the replica stated before it asked has to be looked at first.
@@ -43,6 +45,7 @@ func (st *stream) asks(ctx context.Context, question *forwardingv1.Question) *ma
 	s.mu.Unlock()
 	s.metrics.questions.Inc()
 	st.questions.Go(func() { st.respond(ctx, question, arrival) })
+
 	return nil
 }
 
@@ -54,8 +57,9 @@ func (st *stream) turnDown(question *forwardingv1.Question) {
 	}
 	st.asked++
 	st.answers = append(st.answers, answer{
-		parts: []*forwardingv1.Answer{{QuestionId: question.GetId(), Error: fmt.Sprintf("the media server has %d questions to answer already; ask again later", maxQuestions)}},
-		sent:  func() {},
+		parts: []*forwardingv1.Answer{{QuestionId: question.GetId(),
+			Error: fmt.Sprintf("the media server has %d questions to answer already; ask again later", maxQuestions)}},
+		sent: func() {},
 	})
 	st.wakeWriter()
 }
@@ -72,7 +76,8 @@ func (st *stream) respond(ctx context.Context, question *forwardingv1.Question, 
 	if problem == "" {
 		// The Host's answer is not changed: it may be kept there.
 		told := st.subscriber.host.Ask(question)
-		whole = &forwardingv1.Answer{Error: told.GetError(), Edges: told.GetEdges(), Count: told.GetCount(), Pauses: told.GetPauses()}
+		whole = &forwardingv1.Answer{Error: told.GetError(), Edges: told.GetEdges(), Count: told.GetCount(),
+			Pauses: told.GetPauses()}
 	}
 	whole.QuestionId = question.GetId()
 	st.subscriber.mu.Lock()
@@ -99,6 +104,7 @@ func (st *stream) nextAnswer() *forwardingv1.Answer {
 		st.asked--
 		first.sent()
 	}
+
 	return part
 }
 
@@ -120,7 +126,8 @@ func (st *stream) awaitTable(ctx context.Context, question *forwardingv1.Questio
 		select {
 		case <-looked:
 		case <-deadline.C:
-			return fmt.Sprintf("the table of channel %q at version %d is not enforced after %s: %s", question.GetChannelId(), question.GetVersion(), wait, held)
+			return fmt.Sprintf("the table of channel %q at version %d is not enforced after %s: %s", question.GetChannelId(),
+				question.GetVersion(), wait, held)
 		case <-ctx.Done():
 			return ctx.Err().Error()
 		}
@@ -144,6 +151,7 @@ func (st *stream) holds(question *forwardingv1.Question, arrival uint64) (looked
 	if h == nil {
 		return c.looked, "this instance holds none"
 	}
+
 	return c.looked, fmt.Sprintf("the one held is at version %d", h.version)
 }
 
@@ -152,5 +160,6 @@ func (st *stream) holds(question *forwardingv1.Question, arrival uint64) (looked
 // that a restored backup ended. Subscriber.mu is held.
 func (st *stream) contradicts(c *channel, h *held) bool {
 	e := st.exchanges[c.id]
+
 	return st.fresh() && st.version < h.version && e != nil && e.offer != nil && len(e.offer.differs) > 0
 }

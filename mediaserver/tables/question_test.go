@@ -27,6 +27,7 @@ func (s *session) answer(id uint64) *forwardingv1.Answer {
 	if !s.ledger.answered[id] {
 		return nil
 	}
+
 	return s.ledger.answers[id]
 }
 
@@ -35,7 +36,8 @@ func TestQuestionWaitsForItsTable(t *testing.T) {
 		a := w.replicas[replicaA].last()
 		release := make(chan struct{})
 		w.host.apply = func(Table) { <-release }
-		question := &forwardingv1.Question{Id: 1, ChannelId: "sora", Instance: 1, Version: 7, Wait: durationpb.New(5 * time.Second)}
+		question := &forwardingv1.Question{Id: 1, ChannelId: "sora", Instance: 1, Version: 7,
+			Wait: durationpb.New(5 * time.Second)}
 		a.ask(t, question)
 		if a.answer(1) != nil {
 			t.Error("answered before any table")
@@ -49,7 +51,8 @@ func TestQuestionWaitsForItsTable(t *testing.T) {
 			t.Errorf("the answer is %v", answer)
 		}
 		// An empty difference tells that nothing changed up to a version.
-		again := &forwardingv1.Question{Id: 2, ChannelId: "sora", Instance: 1, Version: 9, Wait: durationpb.New(5 * time.Second)}
+		again := &forwardingv1.Question{Id: 2, ChannelId: "sora", Instance: 1, Version: 9,
+			Wait: durationpb.New(5 * time.Second)}
 		a.ask(t, again)
 		if a.answer(2) != nil {
 			t.Error("answered at an older table")
@@ -59,7 +62,8 @@ func TestQuestionWaitsForItsTable(t *testing.T) {
 			t.Errorf("the answer at the version of another replica's table is %v", answer)
 		}
 		a.sendTable(t, difference(7, 12))
-		a.ask(t, &forwardingv1.Question{Id: 3, ChannelId: "sora", Instance: 1, Version: 12, Wait: durationpb.New(time.Second)})
+		a.ask(t, &forwardingv1.Question{Id: 3, ChannelId: "sora", Instance: 1, Version: 12,
+			Wait: durationpb.New(time.Second)})
 		if answer := a.answer(3); answer == nil || answer.GetError() != "" {
 			t.Errorf("the answer at the version of an empty difference is %v", answer)
 		}
@@ -84,7 +88,8 @@ func TestQuestionFailsWhenItsTableTakesTooLong(t *testing.T) {
 				t.Errorf("question %d is answered before its wait has ended", id)
 			}
 			time.Sleep(time.Millisecond)
-			if answer := a.answer(question.GetId()); !strings.Contains(answer.GetError(), fmt.Sprint("version ", question.GetVersion())) {
+			if answer := a.answer(question.GetId()); !strings.Contains(answer.GetError(),
+				fmt.Sprint("version ", question.GetVersion())) {
 				t.Errorf("question %d is answered %v, want an error", id, answer)
 			}
 			a.sendVersion(t, 7, false)
@@ -99,7 +104,8 @@ func TestQuestionIsNotAnsweredFromAnotherHistory(t *testing.T) {
 		a.sendTable(t, table(100, "u1"))
 		synctest.Wait()
 		a.sendTable(t, removing(difference(100, 50, "u0"), "u1"))
-		a.ask(t, &forwardingv1.Question{Id: 1, ChannelId: "sora", Instance: 1, Version: 50, Wait: durationpb.New(30 * time.Second)})
+		a.ask(t, &forwardingv1.Question{Id: 1, ChannelId: "sora", Instance: 1, Version: 50,
+			Wait: durationpb.New(30 * time.Second)})
 		if answer := a.answer(1); answer != nil {
 			t.Errorf("answered %v while the table of the history before is held", answer)
 		}
@@ -125,6 +131,7 @@ func TestSlowQuestionsDelayNothingElse(t *testing.T) {
 		w.host.ask = func(*forwardingv1.Question) *forwardingv1.Answer {
 			asked.Add(1)
 			<-release
+
 			return &forwardingv1.Answer{Count: 7}
 		}
 		for id := range uint64(maxQuestions + 5) {
@@ -162,7 +169,8 @@ func TestLongAnswersGoInParts(t *testing.T) {
 		a.mu.Unlock()
 		whole := &forwardingv1.Answer{Count: 101}
 		for i := range 100 {
-			whole.Edges = append(whole.Edges, &forwardingv1.Edge{RecvConnectionId: fmt.Sprint("receiver-", i), SendConnectionId: "sender", PauseUids: []string{"u1"}})
+			whole.Edges = append(whole.Edges, &forwardingv1.Edge{RecvConnectionId: fmt.Sprint("receiver-", i),
+				SendConnectionId: "sender", PauseUids: []string{"u1"}})
 			whole.Pauses = append(whole.Pauses, &forwardingv1.PauseCount{Uid: fmt.Sprint("u", i), Edges: 3})
 		}
 		kept := proto.CloneOf(whole)

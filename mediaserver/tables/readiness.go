@@ -45,6 +45,7 @@ func (s *Subscriber) Ready() error {
 		return fmt.Errorf("no manager is known: none of %s has an address yet", strings.Join(s.config.Managers, ", "))
 	}
 	slices.SortFunc(missing, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+
 	return errors.Join(missing...)
 }
 
@@ -53,6 +54,7 @@ func (st *stream) missing() string {
 	if len(st.awaited) == 0 {
 		return "its version"
 	}
+
 	return fmt.Sprintf("the tables of %d channels: %s", len(st.awaited), names(st.awaited))
 }
 
@@ -62,6 +64,7 @@ func names(channels map[string]struct{}) string {
 	if len(ids) > namesTold {
 		ids = append(ids[:namesTold], "and more")
 	}
+
 	return strings.Join(ids, ", ")
 }
 
@@ -88,6 +91,7 @@ func (s *Subscriber) Refusals() []Refused {
 	slices.SortFunc(refusals, func(a, b Refused) int {
 		return strings.Compare(a.ChannelID+"\x00"+a.Manager, b.ChannelID+"\x00"+b.Manager)
 	})
+
 	return refusals
 }
 
@@ -118,6 +122,7 @@ func (s *Subscriber) Vouched() error {
 		reasons = append(reasons, fmt.Sprintf("no stream to any manager of %s", strings.Join(s.config.Managers, ", ")))
 	}
 	slices.Sort(reasons)
+
 	return fmt.Errorf("no manager vouches for the tables since %s: the pauses held go on acting, and no newer one does (%s)",
 		s.lastFresh.UTC().Format(time.RFC3339), strings.Join(reasons, "; "))
 }
@@ -133,6 +138,7 @@ func (s *Subscriber) Taken() error {
 	for i, refused := range refusals {
 		if i == namesTold {
 			told = append(told, fmt.Sprintf("and %d more", len(refusals)-i))
+
 			break
 		}
 		reason := refused.Reason
@@ -141,7 +147,9 @@ func (s *Subscriber) Taken() error {
 		}
 		told = append(told, fmt.Sprintf("channel %q by the manager %s: %s", refused.ChannelID, refused.Manager, reason))
 	}
-	return fmt.Errorf("refused, so that pauses act only as far as another manager, or the last table, tells them: %s", strings.Join(told, "; "))
+
+	return fmt.Errorf("refused, so that pauses act only as far as another manager, or the last table, tells them: %s",
+		strings.Join(told, "; "))
 }
 
 // refused takes that the replica takes nothing of a channel. The channel is not
@@ -158,11 +166,13 @@ func (s *Subscriber) refused(st *stream, refusal *forwardingv1.Refusal) *malform
 	e.refused = time.Now()
 	if e.refusal != refusal.GetReason() {
 		e.refusal = refusal.GetReason()
-		s.config.Log.Warn("a manager takes nothing of a channel; trying again now and then", "manager", st.address, "channel", id, "reason", e.refusal)
+		s.config.Log.Warn("a manager takes nothing of a channel; trying again now and then", "manager", st.address,
+			"channel", id, "reason", e.refusal)
 	}
 	delete(st.awaited, id)
 	s.noteReady(st)
 	s.settle(id)
+
 	return nil
 }
 

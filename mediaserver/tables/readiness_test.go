@@ -95,6 +95,7 @@ func TestNobodyVouchesForTheTables(t *testing.T) {
 			err := w.Vouched()
 			if (err == nil) != (len(want) == 0) {
 				t.Errorf("%s: %v, want words %q", what, err, want)
+
 				return
 			}
 			for _, word := range want {
@@ -112,7 +113,8 @@ func TestNobodyVouchesForTheTables(t *testing.T) {
 		a.sendVersion(t, 5, true)
 		synctest.Wait()
 		time.Sleep(3 * time.Second)
-		expect("it is stale", "no manager vouches for the tables "+since, "the manager "+replicaA+" does not hear from the API server", "the manager "+replicaB+" has not told its version yet")
+		expect("it is stale", "no manager vouches for the tables "+since,
+			"the manager "+replicaA+" does not hear from the API server", "the manager "+replicaB+" has not told its version yet")
 		for address, s := range map[string]*session{replicaA: a, replicaB: b} {
 			r := w.replicas[address]
 			r.mu.Lock()
@@ -143,12 +145,14 @@ func TestRefusedChannelsAreTold(t *testing.T) {
 			t.Fatal("nothing is told")
 		}
 		text := err.Error()
-		for _, want := range []string{`channel "hall-a" by the manager ` + replicaA + ": too many connections of hall-a", `"hall-e"`, "and 2 more"} {
+		for _, want := range []string{`channel "hall-a" by the manager ` + replicaA + ": too many connections of hall-a",
+			`"hall-e"`, "and 2 more"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%q is not in %s", want, text)
 			}
 		}
-		if strings.Contains(text, "hall-f") || len(text) > 2*namesTold*reasonTold || !utf8.ValidString(text) || strings.Contains(text, "\n") {
+		if strings.Contains(text, "hall-f") || len(text) > 2*namesTold*reasonTold || !utf8.ValidString(text) ||
+			strings.Contains(text, "\n") {
 			t.Errorf("told is %s", text)
 		}
 		for i := range namesTold + 2 {

@@ -16,6 +16,7 @@ func (st *stream) told(channelID string) told {
 	if e == nil {
 		return told{}
 	}
+
 	return told{e.instance, e.epoch, e.sequence}
 }
 
@@ -52,17 +53,20 @@ func (st *stream) sendChanges(channelID string) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
 // sendReport says what changed in the channel's membership, if anything.
 func (st *stream) sendReport(channelID string) error {
 	base := st.told(channelID)
-	for _, part := range st.noteMembership(channelID, st.subscriber.host.Membership(channelID, base.instance, base.epoch)) {
+	for _, part := range st.noteMembership(channelID,
+		st.subscriber.host.Membership(channelID, base.instance, base.epoch)) {
 		if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Report{Report: part}}); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -91,9 +95,11 @@ func (st *stream) noteMembership(channelID string, m Membership) []*forwardingv1
 	case m.Base != 0 && m.Base != e.epoch:
 		// The replica has asked for everything meanwhile.
 		st.mark(channelID)
+
 		return nil
 	}
 	e.epoch = m.Epoch
+
 	return cutReport(s.partBytes, channelID, m)
 }
 
@@ -105,6 +111,7 @@ func (st *stream) noteClosed(channelID string, e *exchange) []*forwardingv1.Chan
 	if e == nil {
 		return nil
 	}
+
 	return []*forwardingv1.ChannelReport{{
 		ChannelId: channelID, Instance: e.instance, Epoch: e.epoch + 1, BaseEpoch: e.epoch, Closed: true,
 	}}
@@ -122,6 +129,7 @@ func (st *stream) noteStates(channelID string, states States) (acknowledgement S
 	case states.Epoch > e.epoch || !states.Whole && !e.acknowledged:
 		// The replica has asked for everything meanwhile.
 		st.mark(channelID)
+
 		return states, false
 	case e.acknowledged && !e.owed && states.Sequence == e.sequence && states.Epoch == e.acknowledgedEpoch:
 		return states, false
@@ -132,6 +140,7 @@ func (st *stream) noteStates(channelID string, states States) (acknowledgement S
 	}
 	e.acknowledged, e.owed = true, false
 	e.sequence, e.acknowledgedEpoch = states.Sequence, states.Epoch
+
 	return states, true
 }
 
@@ -143,6 +152,7 @@ func (st *stream) heldVersion(channelID string) struct{ instance, version uint64
 	if c := st.subscriber.channels[channelID]; c != nil && c.held != nil {
 		h.instance, h.version = c.held.instance, c.held.version
 	}
+
 	return h
 }
 
@@ -155,6 +165,7 @@ func (st *stream) takeResend(channelID string) bool {
 		return false
 	}
 	e.resendDue = false
+
 	return true
 }
 
@@ -176,5 +187,6 @@ func (s *Subscriber) resend(st *stream, resend *forwardingv1.Resend) *malformed 
 	s.metrics.resends.WithLabelValues("replica").Inc()
 	e.forget()
 	st.mark(resend.GetChannelId())
+
 	return nil
 }

@@ -144,6 +144,7 @@ func (st *stream) next() (w work, due bool) {
 		delete(st.marked, w.channelID)
 	}
 	w.answer = st.nextAnswer()
+
 	return w, w != work{}
 }
 
@@ -167,6 +168,7 @@ func (st *stream) write(ctx context.Context) error {
 	if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Complete{Complete: complete}}); err != nil {
 		return err
 	}
+
 	return st.writeChanges(ctx)
 }
 
@@ -197,6 +199,7 @@ func (st *stream) writeChanges(ctx context.Context) error {
 				return ctx.Err()
 			case <-st.wake:
 			}
+
 			continue
 		}
 		if err := st.do(w); err != nil {
@@ -221,6 +224,7 @@ func (st *stream) do(w work) error {
 	if w.answer == nil {
 		return nil
 	}
+
 	return st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Answer{Answer: w.answer}})
 }
 
@@ -251,6 +255,7 @@ func (st *stream) take(ctx context.Context, response *forwardingv1.SubscribeResp
 		return s.stated(ctx, st, message.Table)
 	case *forwardingv1.SubscribeResponse_ReplicaVersion:
 		s.heard(st, message.ReplicaVersion)
+
 		return nil
 	case *forwardingv1.SubscribeResponse_Question:
 		return st.asks(ctx, message.Question)
@@ -271,7 +276,8 @@ func (st *stream) dropped(ctx context.Context, bad *malformed) {
 		// Usually the channel ended while its table was under way.
 		level = slog.LevelDebug
 	}
-	st.subscriber.config.Log.Log(ctx, level, "dropped what a manager said", "manager", st.address, "reason", bad.reason, "detail", bad.detail)
+	st.subscriber.config.Log.Log(ctx, level, "dropped what a manager said", "manager", st.address, "reason", bad.reason,
+		"detail", bad.detail)
 }
 
 // sayFarewell ends the stream in order. Only of a process that hosts nothing any more

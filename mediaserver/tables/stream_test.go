@@ -64,7 +64,8 @@ func TestReconnectSaysEverythingAgain(t *testing.T) {
 		if a.count() != 2 {
 			t.Fatalf("%d streams %s after the first was lost, want 2", a.count(), firstRetry)
 		}
-		if again := a.last().received[0].GetHello(); again.GetIncarnation() == "" || again.GetIncarnation() != first.GetIncarnation() {
+		if again := a.last().received[0].GetHello(); again.GetIncarnation() == "" ||
+			again.GetIncarnation() != first.GetIncarnation() {
 			t.Errorf("the incarnation is %q at first and %q later", first.GetIncarnation(), again.GetIncarnation())
 		}
 		expectSaid(t, a.last(), "hello meetings/sfu-0", "report other 1", "report sora 1", "complete", "ack sora 7 1")
@@ -322,6 +323,7 @@ func TestStreamsFollowTheAddressesOfAName(t *testing.T) {
 		again.config.LookupHost = func(context.Context, string) ([]string, error) {
 			mu.Lock()
 			defer mu.Unlock()
+
 			return hosts, nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())

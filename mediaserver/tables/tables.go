@@ -85,6 +85,7 @@ func New(config Config, host Host) *Subscriber {
 		lastFresh: time.Now(),
 	}
 	s.metrics = newMetrics(config.Registerer, s)
+
 	return s
 }
 
@@ -123,6 +124,7 @@ func (s *Subscriber) Drain(ctx context.Context) {
 func (s *Subscriber) isDraining() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	return s.draining
 }
 
@@ -161,11 +163,13 @@ func (s *Subscriber) staleness() time.Duration {
 			return 0
 		}
 	}
+
 	return time.Since(s.lastFresh)
 }
 
 func (s *Subscriber) streamCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	return len(s.streams)
 }

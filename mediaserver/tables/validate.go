@@ -31,6 +31,7 @@ func validate(table *forwardingv1.Table) *malformed {
 	case table.GetVersion() == 0:
 		return &malformed{"no_version", fmt.Sprintf("the table of channel %q has no version", table.GetChannelId())}
 	}
+
 	return nil
 }
 
@@ -41,13 +42,16 @@ func validatePause(pause *forwardingv1.Pause) *malformed {
 	case pause.GetUid() == "":
 		return &malformed{"no_uid", "a pause has no uid"}
 	case len(pause.GetDigest()) != forwardingv1.DigestBytes:
-		return &malformed{"digest", fmt.Sprintf("pause %q has a digest of %d bytes, not of %d", pause.GetUid(), len(pause.GetDigest()), forwardingv1.DigestBytes)}
+		return &malformed{"digest", fmt.Sprintf("pause %q has a digest of %d bytes, not of %d", pause.GetUid(),
+			len(pause.GetDigest()), forwardingv1.DigestBytes)}
 	case len(pause.GetKinds()) == 0:
 		return &malformed{"kinds", fmt.Sprintf("pause %q names no kind", pause.GetUid())}
 	case pause.GetExpiresAt() != nil && pause.GetExpiresAt().CheckValid() != nil:
 		return &malformed{"expiry", fmt.Sprintf("pause %q has an expires_at that is no time", pause.GetUid())}
 	case proto.Size(pause) > maxPauseBytes:
-		return &malformed{"oversized", fmt.Sprintf("pause %q has %d bytes, more than %d", pause.GetUid(), proto.Size(pause), maxPauseBytes)}
+		return &malformed{"oversized", fmt.Sprintf("pause %q has %d bytes, more than %d", pause.GetUid(), proto.Size(pause),
+			maxPauseBytes)}
 	}
+
 	return nil
 }

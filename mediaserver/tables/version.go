@@ -45,6 +45,7 @@ func (s *Subscriber) lookAtVersions() {
 				delete(s.channels, id)
 			}
 			c.absent = true
+
 			continue
 		}
 		c.absent = false
@@ -88,6 +89,7 @@ func (s *Subscriber) outlived(c *channel) bool {
 			contradicted = true
 		}
 	}
+
 	return contradicted
 }
 

@@ -244,7 +244,8 @@ func TestApplyIsSerialisedAndCoalescedPerChannel(t *testing.T) {
 		a.sendTable(t, &forwardingv1.Table{ChannelId: "other", Instance: 2, Version: 20})
 		synctest.Wait()
 		if got := a.said(); len(got) != 1 || got[0] != "ack other 20 0" {
-			t.Errorf("while the fence of one channel is slow the replica was told %q, want the other channel's acknowledgement", got)
+			t.Errorf("while the fence of one channel is slow the replica was told %q, want the other channel's acknowledgement",
+				got)
 		}
 		close(release)
 		expectApplied(t, w, 20, 1, 20)

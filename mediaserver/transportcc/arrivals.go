@@ -21,7 +21,8 @@ type Arrivals struct {
 	// next is the first number that the next feedback tells of, end is one past the highest that has come.
 	// Both are extended: the first number that came is itself.
 	next, end int64
-	// at is when the last window numbers came, in ticks since the beginning of all times; 0: not. It is indexed by the number.
+	// at is when the last window numbers came, in ticks since the beginning of all times; 0: not. It is indexed by the
+	// number.
 	at [window]int64
 	// waiting is how many have come since the last feedback.
 	waiting int
@@ -42,6 +43,7 @@ func (a *Arrivals) Record(number uint16, at time.Duration) (waiting int) {
 	if ahead >= window || ahead <= -window {
 		if number != a.astray {
 			a.astray = number + 1
+
 			return a.waiting
 		}
 		a.restart(number)
@@ -59,6 +61,7 @@ func (a *Arrivals) Record(number uint16, at time.Duration) (waiting int) {
 	// Feedback begins at what came late, though some of it was told before: the sender takes the rest for known.
 	a.next = max(min(a.next, extended), a.end-window)
 	a.waiting++
+
 	return a.waiting
 }
 

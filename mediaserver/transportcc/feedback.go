@@ -26,14 +26,15 @@ const (
 	largeDelta         // as many ticks after or before it as 16 bits can say
 )
 
-// AppendFeedback appends the next feedback packet to b, of at most MaxFeedbackBytes, and nothing when nothing waits. Call it
-// until nothing waits any more. sender and media are the SSRCs of the feedback's own sender and of a stream that it is about:
-// libwebrtc looks at none whose media is not one of its streams.
+// AppendFeedback appends the next feedback packet to b, of at most MaxFeedbackBytes, and nothing when nothing waits.
+// Call it until nothing waits any more. sender and media are the SSRCs of the feedback's own sender and of a stream
+// that it is about: libwebrtc looks at none whose media is not one of its streams.
 func (a *Arrivals) AppendFeedback(b []byte, sender, media uint32) []byte {
 	var memory [window]status
 	statuses, reference := a.describe(memory[:0])
 	if len(statuses) == 0 {
 		a.waiting = 0
+
 		return b
 	}
 	first, start := a.next, len(b)
@@ -58,6 +59,7 @@ func (a *Arrivals) AppendFeedback(b []byte, sender, media uint32) []byte {
 	if a.next == a.end {
 		a.waiting = 0
 	}
+
 	return b
 }
 
@@ -70,6 +72,7 @@ func (a *Arrivals) describe(statuses []status) (_ []status, reference int64) {
 		at := *a.slot(number)
 		if at == 0 {
 			statuses = append(statuses, notReceived)
+
 			continue
 		}
 		if before == 0 {
@@ -91,6 +94,7 @@ func (a *Arrivals) describe(statuses []status) (_ []status, reference int64) {
 		statuses = append(statuses, s)
 		before, told = at, len(statuses)
 	}
+
 	return statuses[:told], reference
 }
 
@@ -108,6 +112,7 @@ func (a *Arrivals) appendDeltas(b []byte, statuses []status, before int64) []byt
 		}
 		before = at
 	}
+
 	return b
 }
 
@@ -128,11 +133,13 @@ func appendChunks(b []byte, statuses []status) []byte {
 		if run := runLength(statuses); run >= vector {
 			b = binary.BigEndian.AppendUint16(b, uint16(statuses[0])<<13|uint16(run))
 			statuses = statuses[run:]
+
 			continue
 		}
 		b = binary.BigEndian.AppendUint16(b, vectorChunk(statuses[:vector], large))
 		statuses = statuses[vector:]
 	}
+
 	return b
 }
 
@@ -143,6 +150,7 @@ func runLength(statuses []status) int {
 			return i
 		}
 	}
+
 	return len(statuses)
 }
 
@@ -155,5 +163,6 @@ func vectorChunk(statuses []status, large bool) uint16 {
 	for i, s := range statuses {
 		chunk |= uint16(s) << (14 - bits - bits*i)
 	}
+
 	return chunk
 }

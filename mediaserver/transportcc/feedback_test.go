@@ -55,6 +55,7 @@ func read(t testing.TB, packets ...[]byte) (all []came) {
 			t.Fatalf("%d deltas are left over", len(feedback.RecvDeltas))
 		}
 	}
+
 	return all
 }
 
@@ -63,6 +64,7 @@ func feedback(a *Arrivals) (packets [][]byte) {
 	for a.Waiting() > 0 {
 		packets = append(packets, a.AppendFeedback(nil, 1, 2))
 	}
+
 	return packets
 }
 
@@ -87,6 +89,7 @@ func story(all []came) string {
 	for _, c := range all {
 		if c.at < 0 {
 			words = append(words, fmt.Sprint(c.number))
+
 			continue
 		}
 		if first < 0 {
@@ -94,6 +97,7 @@ func story(all []came) string {
 		}
 		words = append(words, fmt.Sprintf("%d@%v", c.number, float64(c.at-first)/float64(time.Millisecond)))
 	}
+
 	return strings.Join(words, " ")
 }
 

@@ -160,8 +160,8 @@ func TestRawAddresses(t *testing.T) {
 	}
 }
 
-// A UDP socket's buffer is never full over loopback, where datagrams are the receiver's at once. A local socket's is, so
-// one stands here for a slow network.
+// A UDP socket's buffer is never full over loopback, where datagrams are the receiver's at once. A local socket's is,
+// so one stands here for a slow network.
 func TestSendingWaitsForRoom(t *testing.T) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

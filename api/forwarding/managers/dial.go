@@ -57,5 +57,6 @@ func Dial(address string, options ...grpc.DialOption) (*grpc.ClientConn, error) 
 	if err != nil {
 		return nil, fmt.Errorf("prepare to dial the manager at %s: %w", address, err)
 	}
+
 	return connection, nil
 }

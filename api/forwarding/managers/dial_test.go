@@ -31,6 +31,7 @@ type cuttableConn struct {
 func (n *cuttable) dial(ctx context.Context, _ string) (net.Conn, error) {
 	n.dials.Add(1)
 	connection, err := n.listener.DialContext(ctx)
+
 	return &cuttableConn{connection, n}, err
 }
 
@@ -38,6 +39,7 @@ func (c *cuttableConn) Write(b []byte) (int, error) {
 	if c.network.cut.Load() {
 		return len(b), nil
 	}
+
 	return c.Conn.Write(b)
 }
 
@@ -46,6 +48,7 @@ func (n *cuttable) serve() *grpc.Server {
 	n.listener = bufconn.Listen(64 << 10)
 	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	go func() { _ = server.Serve(n.listener) }()
+
 	return server
 }
 

@@ -52,6 +52,7 @@ type found struct {
 // Parse checks the managers' addresses, host:port each.
 func Parse(entries []string) error {
 	_, err := parse(entries)
+
 	return err
 }
 
@@ -79,6 +80,7 @@ func parse(texts []string) ([]*entry, error) {
 		}
 		entries = append(entries, e)
 	}
+
 	return entries, nil
 }
 
@@ -93,6 +95,7 @@ func New(entries []string, lookup func(ctx context.Context, host string) ([]stri
 	if lookup == nil {
 		lookup = net.DefaultResolver.LookupHost
 	}
+
 	return &Set{entries: parsed, lookup: lookup, log: log}, nil
 }
 
@@ -101,6 +104,7 @@ func New(entries []string, lookup func(ctx context.Context, host string) ([]stri
 func (s *Set) Addresses() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	return s.addresses
 }
 
@@ -188,5 +192,6 @@ func (s *Set) lookUp(ctx context.Context, e *entry) ([]string, error) {
 	for _, host := range hosts {
 		addresses = append(addresses, net.JoinHostPort(host, e.port))
 	}
+
 	return addresses, nil
 }

@@ -47,8 +47,10 @@ func (r *resolver) lookup(ctx context.Context, host string) ([]string, error) {
 	r.mu.Unlock()
 	if hangs {
 		<-ctx.Done()
+
 		return nil, ctx.Err()
 	}
+
 	return answers, err
 }
 

@@ -21,6 +21,7 @@ func NewRegistry() *prometheus.Registry {
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(heapLive)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+
 	return registry
 }
 
@@ -47,6 +48,7 @@ func Handler(gatherer prometheus.Gatherer, ready func() error, details ...func()
 		}
 		writeText(w, status, text)
 	})
+
 	return mux
 }
 

@@ -28,6 +28,7 @@ func Listen(ctx context.Context, log *slog.Logger, what, address string) (net.Li
 		return nil, ListenError(what, address, err)
 	}
 	Announce(log, what, listener.Addr())
+
 	return listener, nil
 }
 
@@ -49,6 +50,7 @@ func ListenError(what, address string, err error) error {
 	case errors.Is(err, syscall.EACCES):
 		remedy = fmt.Sprintf("this port needs privileges: give one above 1023 with %s", flagOf(what))
 	}
+
 	return fmt.Errorf("listen for %s on %q: %w; %s", what, address, err, remedy)
 }
 
@@ -77,5 +79,6 @@ func RequireLoopback(what, address string) error {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
 		return nil
 	}
+
 	return fmt.Errorf("%s=%s: %s knows no authentication yet and listens on loopback only; write 127.0.0.1 or [::1] as the host", flagOf(what), address, what)
 }

@@ -33,5 +33,6 @@ func Run(ctx context.Context, functions ...func(context.Context) error) error {
 	for _, function := range functions {
 		group.Go(func() error { return function(groupContext) })
 	}
+
 	return group.Wait()
 }

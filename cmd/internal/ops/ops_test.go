@@ -54,6 +54,7 @@ func TestHandler(t *testing.T) {
 	get := func(path string) (int, string) {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+
 		return recorder.Code, recorder.Body.String()
 	}
 	if code, text := get("/readyz"); code != http.StatusServiceUnavailable || text != "waiting for the cache\n" {
@@ -107,7 +108,11 @@ func TestServeLetsRequestsInFlightFinish(t *testing.T) {
 }
 
 func TestRunEndsAtTheFirstErrorAndAtSignals(t *testing.T) {
-	untilDone := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	untilDone := func(ctx context.Context) error {
+		<-ctx.Done()
+
+		return nil
+	}
 	failure := errors.New("broken")
 	if err := Run(t.Context(), untilDone, func(context.Context) error { return failure }); !errors.Is(err, failure) {
 		t.Errorf("Run with a failing function: %v", err)

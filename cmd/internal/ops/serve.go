@@ -49,5 +49,6 @@ func Serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	if err != nil {
 		return fmt.Errorf("end HTTP on %s: %w", listener.Addr(), err)
 	}
+
 	return nil
 }

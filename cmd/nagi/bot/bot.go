@@ -119,8 +119,10 @@ func Join(ctx context.Context, config Config) (*Bot, error) {
 	if err := b.start(ctx); err != nil {
 		b.end(err)
 		b.closeAll()
+
 		return nil, fmt.Errorf("join channel %q at %s: %w", config.ChannelID, config.URL, err)
 	}
+
 	return b, nil
 }
 
@@ -148,6 +150,7 @@ func (b *Bot) start(ctx context.Context) error {
 		return fmt.Errorf("wait for notify %s: %w", EventConnectionCreated, err)
 	}
 	b.connectionID, b.clientID = b.peer.connectionID(), b.peer.clientID()
+
 	return nil
 }
 
@@ -166,6 +169,7 @@ func (b *Bot) Streams() []Stream {
 		streams[i].Paused = b.notices.paused(b.connectionID, sender, streams[i].Kind)
 		streams[i].Gone = b.notices.gone(sender)
 	}
+
 	return streams
 }
 
@@ -177,6 +181,7 @@ func (b *Bot) Stream(senderConnectionID string, kind Kind) (Stream, bool) {
 			return stream, true
 		}
 	}
+
 	return Stream{}, false
 }
 
@@ -185,6 +190,7 @@ func (b *Bot) Published() Published {
 	if b.publisher == nil {
 		return Published{}
 	}
+
 	return b.publisher.published()
 }
 
@@ -203,6 +209,7 @@ func (b *Bot) RequestKeyframe(senderConnectionID string) error {
 	if !ok {
 		return fmt.Errorf("request a keyframe from %s: no video of it has been negotiated", senderConnectionID)
 	}
+
 	return b.peer.requestKeyframe(stream.SSRC)
 }
 
@@ -223,6 +230,7 @@ func (b *Bot) Leave(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leave channel %q: %w", b.config.ChannelID, err)
 	}
+
 	return nil
 }
 

@@ -131,6 +131,7 @@ func collect(t *testing.T, s *server, payloadType uint8, n int) []*rtp.Packet {
 			all = append(all, packet)
 		}
 	}
+
 	return all
 }
 
@@ -206,6 +207,7 @@ func TestReceives(t *testing.T) {
 	defer cancel()
 	stream := await(ctx, t, func() (Stream, bool) {
 		stream, ok := b.Stream("SENDER", Video)
+
 		return stream, ok && stream.Packets == 3 && stream.Paused
 	})
 	if stream.Frames != 2 || stream.Keyframes != 1 || stream.LastSequenceNumber != 0 || stream.Bytes != 10 {
@@ -225,6 +227,7 @@ func TestReceives(t *testing.T) {
 func isKeyframeStart(payload []byte) bool {
 	var descriptor codecs.VP8Packet
 	data, err := descriptor.Unmarshal(payload)
+
 	return err == nil && descriptor.S == 1 && descriptor.PID == 0 && isKeyframe(data)
 }
 
@@ -264,6 +267,7 @@ func TestReceivesEachCodec(t *testing.T) {
 			defer cancel()
 			stream := await(ctx, t, func() (Stream, bool) {
 				stream, ok := b.Stream("SENDER", Video)
+
 				return stream, ok && stream.Packets == 2
 			})
 			if stream.Frames != 2 || stream.Keyframes != 1 {
@@ -321,6 +325,7 @@ func join(t *testing.T, s *server, config Config) *Bot {
 	if b.ConnectionID() != "SELF" || b.ClientID() != "client" {
 		t.Errorf("the bot takes itself for %q, client %q", b.ConnectionID(), b.ClientID())
 	}
+
 	return b
 }
 

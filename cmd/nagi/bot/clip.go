@@ -58,6 +58,7 @@ func loadClip(simulcast bool) (*clip, error) {
 	if err := c.loadAudio(); err != nil {
 		return nil, fmt.Errorf("read the embedded clip's audio: %w", err)
 	}
+
 	return c, nil
 }
 
@@ -82,6 +83,7 @@ func (c *clip) loadVideo(file []byte) error {
 		return errors.New("it does not begin with a keyframe")
 	}
 	c.layers = append(c.layers, frames)
+
 	return nil
 }
 
@@ -106,6 +108,7 @@ func (c *clip) loadAudio() error {
 	if len(c.audio) == 0 {
 		return errors.New("it holds no packets")
 	}
+
 	return nil
 }
 
@@ -118,6 +121,7 @@ func nextKeyframe(frames []frame, from int) int {
 			return at
 		}
 	}
+
 	return 0
 }
 

@@ -62,6 +62,7 @@ func (pub *publisher) addLayers() error {
 		}
 		pub.peer.bot.run(func() { pub.readFeedback(l, read) })
 	}
+
 	return nil
 }
 
@@ -72,6 +73,7 @@ func (l *layer) next() (frame, [][]byte) {
 	}
 	f := l.frames[l.index]
 	l.index = (l.index + 1) % len(l.frames)
+
 	return f, l.payloader.Payload(maxPacketBytes-rtpHeaderBytes-extensionBytes, f.data)
 }
 
@@ -110,8 +112,10 @@ func (pub *publisher) identify(answer string) error {
 				}
 			}
 		}
+
 		return nil
 	}
+
 	return fmt.Errorf("the server offered no simulcast")
 }
 
@@ -122,8 +126,10 @@ func extensionID(media *sdp.MediaDescription, uri string) (uint8, error) {
 		}
 		number, _, _ := strings.Cut(attribute.Value, " ")
 		id, err := strconv.ParseUint(number, 10, 8)
+
 		return uint8(id), err
 	}
+
 	return 0, fmt.Errorf("no a=extmap of %s in the answer", uri)
 }
 
@@ -141,9 +147,11 @@ func asBrowser(answer string) string {
 		lines := strings.SplitAfter(section, "\r\n")
 		sections[i] = strings.Join(slices.DeleteFunc(lines, func(line string) bool {
 			line = strings.TrimSpace(line)
+
 			return strings.HasPrefix(line, "a=rid:") && strings.HasSuffix(line, " recv") || strings.HasPrefix(line, "a=simulcast:recv") ||
 				strings.HasPrefix(line, "a=ssrc")
 		}), "")
 	}
+
 	return head + strings.Join(sections, "")
 }

@@ -79,6 +79,7 @@ func newConnectMessage(config Config) connectMessage {
 		message.Spotlight, message.Number = true, s.Number
 		message.FocusRID, message.UnfocusRID = s.FocusRID, s.UnfocusRID
 	}
+
 	return message
 }
 
@@ -88,6 +89,7 @@ func (b *Bot) send(ctx context.Context, message any) error {
 	if err := wsjson.Write(ctx, b.socket, message); err != nil {
 		return fmt.Errorf("send a signalling message: %w", err)
 	}
+
 	return nil
 }
 
@@ -98,11 +100,13 @@ func (b *Bot) readMessages() {
 		_, data, err := b.socket.Read(b.ctx)
 		if err != nil {
 			b.end(b.causeOfEnd(err))
+
 			return
 		}
 		if err := b.handle(data); err != nil {
 			b.log.Error("signalling message not handled", "error", err)
 			b.end(err)
+
 			return
 		}
 	}
@@ -130,6 +134,7 @@ func (b *Bot) causeOfEnd(err error) error {
 	if errors.As(err, &closed) {
 		return &ClosedError{Code: int(closed.Code), Reason: closed.Reason}
 	}
+
 	return fmt.Errorf("the connection to the server broke: %w", err)
 }
 
@@ -141,6 +146,7 @@ func (b *Bot) handle(data []byte) error {
 	switch message.Type {
 	case "offer":
 		b.peer.identify(message.ConnectionID, message.ClientID)
+
 		return b.answer(message.SDP, "answer")
 	case "re-offer":
 		return b.answer(message.SDP, "re-answer")
@@ -150,6 +156,7 @@ func (b *Bot) handle(data []byte) error {
 		return b.takeNotification(data)
 	default:
 		b.log.Debug("signalling message of no interest", "type", message.Type)
+
 		return nil
 	}
 }
@@ -159,6 +166,7 @@ func (b *Bot) answer(offer, answerType string) error {
 	if err != nil && b.peer.ended() {
 		// The server has closed the transport, and is about to say why.
 		b.log.Debug("offer not answered, the transport is gone", "error", err)
+
 		return nil
 	}
 	if err != nil {
@@ -182,5 +190,6 @@ func (b *Bot) takeNotification(data []byte) error {
 		return fmt.Errorf("the server sent a notify that cannot be read: %w", err)
 	}
 	b.notices.add(n)
+
 	return nil
 }

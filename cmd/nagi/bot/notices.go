@@ -89,12 +89,14 @@ func (l *notices) add(n Notification) {
 func (l *notices) paused(receiver, sender string, kind Kind) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.pauses[pausedStream{receiver, sender, kind}]
 }
 
 func (l *notices) gone(connectionID string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.left[connectionID]
 }
 
@@ -108,6 +110,7 @@ func (l *notices) expectEnd() {
 func (l *notices) endExpected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.ending
 }
 
@@ -118,6 +121,7 @@ func (l *notices) since(from int) ([]Notification, int, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	start := max(from-l.dropped, 0)
+
 	return slices.Clone(l.log[start:]), l.dropped + len(l.log), l.grown
 }
 
@@ -125,6 +129,7 @@ func (l *notices) since(from int) ([]Notification, int, <-chan struct{}) {
 // only the last 1024.
 func (b *Bot) Notifications() []Notification {
 	all, _, _ := b.notices.since(0)
+
 	return all
 }
 

@@ -42,6 +42,7 @@ func newPeer(b *Bot) (*peer, error) {
 	connection.OnICECandidate(p.gathered)
 	connection.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { b.streams.receive(track) })
 	connection.OnConnectionStateChange(p.stateChanged)
+
 	return p, nil
 }
 
@@ -84,6 +85,7 @@ func newAPI() (*webrtc.API, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(media),
 		webrtc.WithInterceptorRegistry(interceptors),
@@ -112,6 +114,7 @@ func newInterceptors() (*interceptor.Registry, error) {
 	for _, factory := range []interceptor.Factory{responder, generator, senderReports, receiverReports} {
 		registry.Add(factory)
 	}
+
 	return registry, nil
 }
 
@@ -132,6 +135,7 @@ func newSettings() webrtc.SettingEngine {
 		loggers.DefaultLogLevel = logging.LogLevelDisabled
 	}
 	settings.LoggerFactory = loggers
+
 	return settings
 }
 
@@ -145,12 +149,14 @@ func (p *peer) identify(connectionID, clientID string) {
 func (p *peer) connectionID() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	return p.id
 }
 
 func (p *peer) clientID() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	return p.client
 }
 
@@ -172,6 +178,7 @@ func (p *peer) answer(offer string) (string, error) {
 		}
 		pub.identified.Store(true)
 	}
+
 	return asBrowser(answer.SDP), nil
 }
 
@@ -184,6 +191,7 @@ func (p *peer) gathered(candidate *webrtc.ICECandidate) {
 	if !p.answered {
 		p.pending = append(p.pending, candidate.ToJSON())
 		p.mu.Unlock()
+
 		return
 	}
 	p.mu.Unlock()
@@ -202,6 +210,7 @@ func (p *peer) flushCandidates() error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -221,6 +230,7 @@ func (p *peer) requestKeyframe(ssrc uint32) error {
 	if err := p.connection.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
 		return fmt.Errorf("send a PLI: %w", err)
 	}
+
 	return nil
 }
 

@@ -76,6 +76,7 @@ func newTrack(mimeType, id string, options ...func(*webrtc.TrackLocalStaticRTP))
 	if err != nil {
 		return nil, fmt.Errorf("make the %s track: %w", id, err)
 	}
+
 	return track, nil
 }
 
@@ -85,6 +86,7 @@ func (p *peer) addTrack(track *webrtc.TrackLocalStaticRTP) (*webrtc.RTPSender, e
 	if err != nil {
 		return nil, fmt.Errorf("add the %s track: %w", track.ID(), err)
 	}
+
 	return transceiver.Sender(), nil
 }
 
@@ -121,6 +123,7 @@ func (pub *publisher) readFeedback(l *layer, read func() ([]rtcp.Packet, interce
 				return
 			}
 			pub.peer.bot.log.Debug("RTCP not read", "error", err)
+
 			continue
 		}
 		for _, packet := range packets {
@@ -185,6 +188,7 @@ func (pub *publisher) write(track *webrtc.TrackLocalStaticRTP, header *rtp.Heade
 	header.SequenceNumber++
 	if err != nil {
 		pub.peer.bot.log.Debug("packet not sent", "error", err)
+
 		return
 	}
 	count.Add(1)

@@ -92,6 +92,7 @@ func (s *streams) receive(track *webrtc.TrackRemote) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
+
 		return
 	}
 	s.readers.Add(1)
@@ -124,6 +125,7 @@ func payloadOf(header *rtp.Header, rest []byte) []byte {
 	if !header.Padding || len(rest) == 0 {
 		return rest
 	}
+
 	return rest[:max(len(rest)-int(rest[len(rest)-1]), 0)]
 }
 
@@ -150,6 +152,7 @@ func widthOf(payload []byte) int {
 	if err != nil || len(frame) < 8 {
 		return 0
 	}
+
 	return int(binary.LittleEndian.Uint16(frame[6:]) & 0x3fff)
 }
 
@@ -181,6 +184,7 @@ func (s *streams) snapshot() []Stream {
 	slices.SortFunc(all, func(a, b Stream) int {
 		return cmp.Or(cmp.Compare(a.SenderConnectionID, b.SenderConnectionID), cmp.Compare(a.Kind, b.Kind))
 	})
+
 	return all
 }
 

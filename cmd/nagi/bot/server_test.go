@@ -73,6 +73,7 @@ func newServer(t *testing.T) *server {
 		s.http.Close()
 		s.work.Wait()
 	})
+
 	return s
 }
 
@@ -97,6 +98,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	socket, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		s.t.Error(err)
+
 		return
 	}
 	defer func() { _ = socket.CloseNow() }()
@@ -109,6 +111,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		if err := json.Unmarshal(data, &message); err != nil {
 			s.t.Errorf("the bot sent %q: %v", data, err)
+
 			return
 		}
 		if message.Type == "candidate" {
@@ -130,11 +133,13 @@ func (s *server) take(ctx context.Context, socket *websocket.Conn, message clien
 			s.t.Error(err)
 		}
 		s.answers <- descriptionMessage{Type: message.Type, SDP: message.SDP}
+
 		return
 	case "candidate":
 		if err := s.connection.AddICECandidate(message.init); err != nil {
 			s.t.Error(err)
 		}
+
 		return
 	case "disconnect":
 		defer func() { _ = socket.Close(websocket.StatusNormalClosure, "TYPE-DISCONNECT") }()
@@ -160,14 +165,17 @@ func (s *server) offer() string {
 	offer, err := s.connection.CreateOffer(nil)
 	if err != nil {
 		s.t.Error(err)
+
 		return ""
 	}
 	gathered := webrtc.GatheringCompletePromise(s.connection)
 	if err := s.connection.SetLocalDescription(offer); err != nil {
 		s.t.Error(err)
+
 		return ""
 	}
 	<-gathered
+
 	return s.connection.LocalDescription().SDP
 }
 

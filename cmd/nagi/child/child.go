@@ -61,6 +61,7 @@ func Start(spec Spec) (*Child, error) {
 		c.err = c.command.Wait()
 		c.output.end()
 	}()
+
 	return c, nil
 }
 
@@ -84,6 +85,7 @@ func (c *Child) EndError() error {
 	if c.err != nil {
 		how = c.err.Error()
 	}
+
 	return fmt.Errorf("%s ended: %s; its last lines:\n%s", c.name, how, c.output.lastLines())
 }
 
@@ -113,6 +115,7 @@ func (c *Child) Address(ctx context.Context, what string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	return line["address"], nil
 }
 
@@ -167,6 +170,7 @@ func probe(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return err.Error(), err
 	}
+
 	return response.Status + ": " + string(text), nil
 }
 
@@ -176,6 +180,7 @@ func (c *Child) Stop(ctx context.Context) error {
 	if err := c.command.Process.Signal(syscall.SIGTERM); err != nil {
 		// It has ended already, or is about to.
 		<-c.done
+
 		return nil
 	}
 	select {
@@ -183,6 +188,7 @@ func (c *Child) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		c.Kill()
+
 		return fmt.Errorf("%s did not end when asked to and was killed: %w", c.name, context.Cause(ctx))
 	}
 }
@@ -198,6 +204,7 @@ func (c *Child) signalGroup(signal syscall.Signal) error {
 	if err := syscall.Kill(-c.PID(), signal); err != nil {
 		return fmt.Errorf("send %s to %s: %w", signal, c.name, err)
 	}
+
 	return nil
 }
 

@@ -19,6 +19,7 @@ func shell(t *testing.T, script string) *Child {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Kill)
+
 	return c
 }
 
@@ -26,6 +27,7 @@ func withDeadline(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
+
 	return ctx
 }
 

@@ -52,6 +52,7 @@ func (o *output) Write(p []byte) (int, error) {
 	if len(o.partial) > maxLineBytes {
 		o.partial = o.partial[:maxLineBytes]
 	}
+
 	return len(p), nil
 }
 
@@ -82,6 +83,7 @@ func (o *output) end() {
 func (o *output) lastLines() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+
 	return strings.Join(o.lines, "\n")
 }
 
@@ -95,6 +97,7 @@ func (o *output) announcement(what string) (map[string]string, bool, <-chan stru
 			return a, true, o.grown
 		}
 	}
+
 	return nil, false, o.grown
 }
 
@@ -110,9 +113,11 @@ func parseLine(line string) map[string]string {
 		if quoted, err := strconv.QuotedPrefix(rest); err == nil {
 			value, _ := strconv.Unquote(quoted)
 			attributes[key], line = value, rest[len(quoted):]
+
 			continue
 		}
 		attributes[key], line, _ = strings.Cut(rest, " ")
 	}
+
 	return attributes
 }

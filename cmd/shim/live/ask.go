@@ -57,6 +57,7 @@ func ask[T any](ctx context.Context, patience time.Duration, replicas []replica,
 		case w := <-words:
 			if w.err != nil {
 				failures = append(failures, fmt.Errorf("manager replica %s: %w", w.replica.address, w.err))
+
 				continue
 			}
 			if enough(w) {
@@ -73,12 +74,14 @@ func ask[T any](ctx context.Context, patience time.Duration, replicas []replica,
 			if over != nil {
 				return nil
 			}
+
 			return unanswered(append(failures, ctx.Err()))
 		}
 	}
 	if len(failures) == len(replicas) {
 		return unanswered(failures)
 	}
+
 	return nil
 }
 
@@ -91,6 +94,7 @@ func unanswered(failures []error) error {
 	case len(failures) == 0 || slices.ContainsFunc(failures, func(failure error) bool { return status.Code(failure) != codes.InvalidArgument }):
 		kind = ErrNoReplica
 	}
+
 	return fmt.Errorf("%w: %w", kind, errors.Join(failures...))
 }
 
@@ -198,5 +202,6 @@ func named(failures map[string]error) []error {
 			list = append(list, fmt.Errorf("manager replica %s: %w", address, failures[address]))
 		}
 	}
+
 	return list
 }

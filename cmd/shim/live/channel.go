@@ -51,8 +51,10 @@ func (c *Channel) Connections() []*forwardingv1.Connection {
 		if order := a.GetCreatedTime().AsTime().Compare(b.GetCreatedTime().AsTime()); order != 0 {
 			return order
 		}
+
 		return strings.Compare(a.GetConnectionId(), b.GetConnectionId())
 	})
+
 	return connections
 }
 
@@ -75,6 +77,7 @@ func (r *Replicas) Find(ctx context.Context, channelID string, connectionIDs, cl
 	if len(request.GetConnectionIds())+len(request.GetClientIds()) == 0 {
 		request.ConnectionIds = []string{nobodysID}
 	}
+
 	return r.find(ctx, request)
 }
 
@@ -94,11 +97,13 @@ func (r *Replicas) find(ctx context.Context, request *forwardingv1.ConnectionsRe
 		func(ctx context.Context, one replica) (*Channel, error) { return believed(ctx, one, request) },
 		func(w word[*Channel]) bool {
 			channel.unite(w.answer)
+
 			return byID && channel.holds(request.GetConnectionIds())
 		})
 	if err != nil {
 		return nil, err
 	}
+
 	return channel, nil
 }
 
@@ -114,6 +119,7 @@ func connectionsOf(ctx context.Context, one replica, request *forwardingv1.Conne
 		channel.outOfTouch = channel.outOfTouch || part.GetOutOfTouch()
 		channel.stale = channel.stale || part.GetStale()
 	})
+
 	return channel, err
 }
 
@@ -132,6 +138,7 @@ func believed(ctx context.Context, one replica, request *forwardingv1.Connection
 	if err := collect(stream, err, func(*forwardingv1.ExplainResponse) {}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotCurrent, err)
 	}
+
 	return channel, nil
 }
 
@@ -154,6 +161,7 @@ func (c *Channel) holds(connectionIDs []string) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -183,11 +191,14 @@ func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID s
 					return nil, err
 				}
 			}
+
 			return believed(ctx, one, r.aboutNobody(channelID))
 		},
 		func(w word[*Channel]) bool {
 			nobody = nobody && !w.answer.occupied && !w.answer.outOfTouch
+
 			return !nobody
 		})
+
 	return err == nil && nobody
 }

@@ -12,6 +12,7 @@ func (r *Replicas) DisconnectConnection(ctx context.Context, channelID, connecti
 	if cannotExist(connectionID) {
 		return nil
 	}
+
 	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ConnectionId{ConnectionId: connectionID}})
 }
 
@@ -20,6 +21,7 @@ func (r *Replicas) DisconnectClient(ctx context.Context, channelID, clientID str
 	if cannotExist(clientID) {
 		return nil
 	}
+
 	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ClientId{ClientId: clientID}})
 }
 
@@ -37,7 +39,9 @@ func (r *Replicas) disconnect(ctx context.Context, channelID string, dismissal *
 	request := &forwardingv1.DisconnectRequest{Namespace: r.namespace, ChannelId: channelID, Dismissal: dismissal}
 	_, err := settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[uint64], error) {
 		response, err := one.control.Disconnect(ctx, request)
+
 		return finding[uint64]{answer: response.GetConnections(), positive: response.GetConnections() > 0}, err
 	})
+
 	return err
 }

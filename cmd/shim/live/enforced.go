@@ -78,6 +78,7 @@ func (r *Replicas) WaitEnforced(ctx context.Context, pause Pause) error {
 	for failure := range failures {
 		err = errors.Join(err, failure)
 	}
+
 	return err
 }
 
@@ -114,6 +115,7 @@ func (r *Replicas) enforcedAt(ctx context.Context, one replica, pause Pause) err
 		request.Edge = &forwardingv1.EdgeName{RecvConnectionId: pause.Recv, SendConnectionId: pause.Send}
 	}
 	_, err := one.view.WaitEnforced(ctx, request, grpc.WaitForReady(true))
+
 	return err
 }
 
@@ -127,6 +129,7 @@ func (r *Replicas) armedAt(ctx context.Context, one replica, all []replica, paus
 			Namespace: r.namespace, ChannelId: pause.ChannelID, Version: pause.Version,
 			Of: &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: pause.UID}},
 		}, grpc.WaitForReady(true))
+
 		return collect(stream, err, func(*forwardingv1.ExplainResponse) {})
 	}
 	if err := has(ctx, one); err != nil {
@@ -141,5 +144,6 @@ func (r *Replicas) armedAt(ctx context.Context, one replica, all []replica, paus
 	if !r.nobodyIn(ctx, all, pause.ChannelID, has) {
 		return status.Error(codes.Unavailable, "a media server that hosts the channel, or may, has not confirmed the pause")
 	}
+
 	return nil
 }

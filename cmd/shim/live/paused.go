@@ -27,6 +27,7 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 	request := &forwardingv1.ListRequest{
 		Namespace: r.namespace, ChannelId: channelID, Kind: forwardingv1.Kind_KIND_VIDEO, Version: version, Limit: limit, NamesOnly: true,
 	}
+
 	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[Paused], error) {
 		var paused Paused
 		stream, err := one.view.List(ctx, request)
@@ -35,6 +36,7 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 			paused.Count = max(paused.Count, part.GetCount())
 			paused.PauseNames = part.GetPauseNames() // the same in every part
 		})
+
 		return finding[Paused]{answer: paused, positive: paused.Count > 0 || len(paused.Edges) > 0}, err
 	})
 }
@@ -49,6 +51,7 @@ func (r *Replicas) Explain(ctx context.Context, channelID, recv, send string, ve
 		Namespace: r.namespace, ChannelId: channelID, Version: version,
 		Of: &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{RecvConnectionId: recv, SendConnectionId: send}},
 	}
+
 	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[*forwardingv1.Edge], error) {
 		var edge *forwardingv1.Edge
 		stream, err := one.view.Explain(ctx, request)
@@ -57,6 +60,7 @@ func (r *Replicas) Explain(ctx context.Context, channelID, recv, send string, ve
 				edge = e
 			}
 		})
+
 		return finding[*forwardingv1.Edge]{answer: edge, positive: edge != nil}, err
 	})
 }

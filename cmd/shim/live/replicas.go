@@ -67,6 +67,7 @@ func NewReplicas(entries []string, namespace string, log *slog.Logger) (*Replica
 	if err != nil {
 		return nil, fmt.Errorf("--managers: %w", err)
 	}
+
 	return &Replicas{
 		namespace:   namespace,
 		entries:     slices.Clone(entries),
@@ -101,6 +102,7 @@ func (r *Replicas) use(addresses []string) {
 		connection, err := managers.Dial(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			r.log.Error("manager replica cannot be asked", "address", address, "error", err)
+
 			continue
 		}
 		// Not left for the first question, which has no time for it.
@@ -120,6 +122,7 @@ func (r *Replicas) all() ([]replica, error) {
 	for address, connection := range r.connections {
 		replicas = append(replicas, replica{address, forwardingv1.NewViewClient(connection), forwardingv1.NewControlClient(connection)})
 	}
+
 	return replicas, nil
 }
 
@@ -132,6 +135,7 @@ func (r *Replicas) inReach() bool {
 			return true
 		}
 	}
+
 	return false
 }
 

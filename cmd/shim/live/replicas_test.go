@@ -54,6 +54,7 @@ type manager struct {
 func (m *manager) Connections(request *forwardingv1.ConnectionsRequest, stream grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
 	if m.silent {
 		<-stream.Context().Done()
+
 		return stream.Context().Err()
 	}
 	if m.connectionsError != nil {
@@ -67,12 +68,14 @@ func (m *manager) Connections(request *forwardingv1.ConnectionsRequest, stream g
 			})
 		}
 	}
+
 	return stream.Send(response)
 }
 
 func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingServer[forwardingv1.ListResponse]) error {
 	if m.silent {
 		<-stream.Context().Done()
+
 		return stream.Context().Err()
 	}
 	if m.listError != nil && (m.recovers == 0 || m.lists.Add(1) <= m.recovers) {
@@ -84,6 +87,7 @@ func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingS
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -91,18 +95,22 @@ func (m *manager) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforced
 	m.waits.Add(1)
 	if m.silent {
 		<-ctx.Done()
+
 		return nil, ctx.Err()
 	}
 	if m.waitError == nil && len(m.mediaServers) == 0 { // as managers do while nobody hosts the channel
 		<-ctx.Done()
+
 		return nil, ctx.Err()
 	}
+
 	return &forwardingv1.WaitEnforcedResponse{MediaServers: m.mediaServers}, m.waitError
 }
 
 func (m *manager) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
 	if m.silent {
 		<-stream.Context().Done()
+
 		return stream.Context().Err()
 	}
 	if request.GetPause() != nil && time.Now().Before(m.has) {
@@ -115,6 +123,7 @@ func (m *manager) Explain(request *forwardingv1.ExplainRequest, stream grpc.Serv
 	if m.explainError != nil {
 		return m.explainError
 	}
+
 	return stream.Send(&forwardingv1.ExplainResponse{})
 }
 
@@ -136,6 +145,7 @@ func serve(t *testing.T, managers ...*manager) *Replicas {
 			if err := listener.Close(); err != nil {
 				t.Fatal(err)
 			}
+
 			continue
 		}
 		server := grpc.NewServer()

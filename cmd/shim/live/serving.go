@@ -20,10 +20,12 @@ func (r *Replicas) Serving(ctx context.Context) error {
 		func(ctx context.Context, one replica) (*Channel, error) { return r.presence(ctx, one, nobodysID) },
 		func(w word[*Channel]) bool {
 			current = current || !w.answer.stale
+
 			return current
 		})
 	if err == nil && !current {
 		return fmt.Errorf("%w: the managers that serve it do not hear from the API server, so that pauses are stored and not confirmed, and none is listed; /readyz of the managers tells why", ErrNotCurrent)
 	}
+
 	return err
 }

@@ -56,6 +56,7 @@ func decodeObject(body []byte) (object map[string]json.RawMessage, err error) {
 		}
 		object[name] = value
 	}
+
 	return object, nil
 }
 
@@ -81,6 +82,7 @@ func hasLoneSurrogate(body []byte) bool {
 		}
 		i += 6
 	}
+
 	return false
 }
 
@@ -94,6 +96,7 @@ func escapedUnit(text []byte) rune {
 	if err != nil {
 		return 0
 	}
+
 	return rune(unit)
 }
 
@@ -129,6 +132,7 @@ func (s schema) of(object map[string]json.RawMessage) (schema, *failure) {
 		}
 		chosen.required[i] = other
 	}
+
 	return chosen, nil
 }
 
@@ -164,6 +168,7 @@ func (s schema) check(body []byte, object map[string]json.RawMessage) (arguments
 			return arguments{}, violation(s.json(), "missing_required_property", name, []string{})
 		}
 	}
+
 	return arguments{text: texts, object: object}, nil
 }
 
@@ -173,6 +178,7 @@ func (s schema) json() map[string]any {
 	for _, name := range s.required {
 		properties[name] = stringType()
 	}
+
 	return map[string]any{"properties": properties, "required": s.required, "type": "object"}
 }
 

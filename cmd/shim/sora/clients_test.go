@@ -20,6 +20,7 @@ func bodyOf(e edge) string {
 	if err != nil {
 		panic(err)
 	}
+
 	return string(body)
 }
 

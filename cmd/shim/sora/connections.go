@@ -50,6 +50,7 @@ func (h *Handler) listConnections(ctx context.Context, arguments arguments) (any
 	for _, c := range channel.Connections() {
 		entries = append(entries, entryOf(channelID, c))
 	}
+
 	return entries, nil
 }
 
@@ -73,5 +74,6 @@ func entryOf(channelID string, c *forwardingv1.Connection) connection {
 	if video := c.GetVideo(); video != nil {
 		entry.Video = codec{video.GetBitRate(), video.GetCodecType()}
 	}
+
 	return entry
 }

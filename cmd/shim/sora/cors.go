@@ -32,6 +32,7 @@ func CheckOrigin(origin string) error {
 			return fmt.Errorf("CORS origin %q is not one origin in ASCII; %s", origin, want)
 		}
 	}
+
 	return nil
 }
 

@@ -41,5 +41,6 @@ func (h *Handler) disconnected(ctx context.Context, arguments arguments, disconn
 	if reason, given := arguments.object["reason"]; given {
 		echo["reason"] = reason
 	}
+
 	return echo, nil
 }

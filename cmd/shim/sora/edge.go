@@ -46,8 +46,10 @@ func edgeOf(arguments arguments) edge {
 		if id, named := arguments.text[side+"_client_id"]; named {
 			return end{id: id, client: true}
 		}
+
 		return end{id: arguments.text[side+"_connection_id"]}
 	}
+
 	return edge{arguments.text["channel_id"], endOf("recv"), endOf("send")}
 }
 
@@ -68,6 +70,7 @@ func (e edge) check() error {
 			return explained(http.StatusBadRequest, invalidClientID, "the id of a client has 1 to 255 bytes", "client_id", shortened(end.id))
 		}
 	}
+
 	return nil
 }
 
@@ -79,8 +82,10 @@ func (e edge) echo() map[string]string {
 		if end.client {
 			return side + "_client_id"
 		}
+
 		return side + "_connection_id"
 	}
+
 	return map[string]string{"channel_id": e.channel, key("recv", e.recv): e.recv.id, key("send", e.send): e.send.id}
 }
 
@@ -97,6 +102,7 @@ func (e edge) ids(client bool) []string {
 			ids = append(ids, end.id)
 		}
 	}
+
 	return ids
 }
 
@@ -114,6 +120,7 @@ func (e edge) name() string {
 		_ = binary.Write(hash, binary.BigEndian, uint64(len(part)))
 		_, _ = hash.Write([]byte(part))
 	}
+
 	return "pause-" + hex.EncodeToString(hash.Sum(nil))[:40]
 }
 
@@ -121,6 +128,7 @@ func (e end) word() string {
 	if e.client {
 		return "client"
 	}
+
 	return "connection"
 }
 
@@ -128,6 +136,7 @@ func (e end) side() v1alpha1.Side {
 	if e.client {
 		return v1alpha1.Side{ClientIDs: []string{e.id}}
 	}
+
 	return v1alpha1.Side{ConnectionIDs: []string{e.id}}
 }
 
@@ -145,6 +154,7 @@ func (e edge) object(namespace string) *v1alpha1.RtpStreamPause {
 	if len(e.connectionIDs()) > 0 {
 		pause.Spec.DeleteAfterDisconnectSeconds = new(int64(deleteAfterDisconnectSeconds))
 	}
+
 	return pause
 }
 
@@ -160,5 +170,6 @@ func (e end) isSide(side *v1alpha1.Side) bool {
 	if e.client {
 		named, other = other, named
 	}
+
 	return len(named) == 1 && named[0] == e.id && len(other) == 0 && side.Everyone == nil && side.EveryoneExcept == nil
 }

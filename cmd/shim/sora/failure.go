@@ -25,6 +25,7 @@ func (f *failure) Error() string {
 	if f.reason == nil {
 		return f.name
 	}
+
 	return fmt.Sprintf("%s: %v", f.name, f.reason)
 }
 
@@ -37,6 +38,7 @@ func (f *failure) body() map[string]any {
 	if f.reason != nil {
 		body["error_reason"] = f.reason
 	}
+
 	return body
 }
 
@@ -100,6 +102,7 @@ func explained(status int, name, message string, details ...any) *failure {
 	for i := 0; i+1 < len(details); i += 2 {
 		reason[fmt.Sprint(details[i])] = details[i+1]
 	}
+
 	return &failure{status: status, name: name, reason: reason}
 }
 
@@ -113,5 +116,6 @@ func (h *Handler) unanswered(so string, err error) error {
 	case errors.Is(err, live.ErrNotCurrent):
 		why = "the managers, or a media server, are behind or out of touch"
 	}
+
 	return fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed, so+", but "+why+"; repeat the request"), err)
 }

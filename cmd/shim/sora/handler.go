@@ -100,6 +100,7 @@ func New(config Config) (*Handler, error) {
 		"Sora_20151104.DisconnectClient":       {ofClient, h.disconnectClient},
 		"Sora_20151104.DisconnectChannel":      {ofChannel, h.disconnectChannel},
 	}
+
 	return h, nil
 }
 
@@ -128,6 +129,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) reply(w http.ResponseWriter, r *http.Request, name string, result any, err error) string {
 	if err == nil {
 		h.respond(w, http.StatusOK, result)
+
 		return "ok"
 	}
 	var f *failure
@@ -144,6 +146,7 @@ func (h *Handler) reply(w http.ResponseWriter, r *http.Request, name string, res
 		w.Header().Set("Connection", "close")
 	}
 	h.respond(w, f.status, f.body())
+
 	return f.name
 }
 
@@ -186,6 +189,7 @@ func compactJSON(content any) ([]byte, error) {
 	if err := encoder.Encode(content); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
+
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
 }
 
@@ -217,6 +221,7 @@ func (h *Handler) perform(w http.ResponseWriter, r *http.Request) (name string, 
 		return name, nil, err
 	}
 	result, err = op.run(r.Context(), arguments)
+
 	return name, result, err
 }
 
@@ -235,6 +240,7 @@ func targetOf(r *http.Request) (target, error) {
 	case t.Service != serviceName:
 		return target{}, refusal(invalidTarget)
 	}
+
 	return t, nil
 }
 
@@ -256,6 +262,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	// The deadline would otherwise end the wait for enforcement: net/http goes on
 	// reading to learn whether the client has gone.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+
 	return body, nil
 }
 
@@ -266,6 +273,7 @@ func argumentsOf(t target, op operation, known bool, body []byte) (arguments, er
 		if !known {
 			return arguments{}, refusal(missingTarget)
 		}
+
 		return arguments{}, refusalOf(missingTargetFunction, t)
 	}
 	// A byte order mark may be ignored (RFC 8259 section 8.1).
@@ -281,5 +289,6 @@ func argumentsOf(t target, op operation, known bool, body []byte) (arguments, er
 	if violation != nil {
 		return arguments{}, violation
 	}
+
 	return checked, nil
 }

@@ -40,6 +40,7 @@ func NewClient(config *rest.Config) (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the API server at %s: %w", config.Host, err)
 	}
+
 	return objects, nil
 }
 
@@ -79,12 +80,14 @@ func (p pauses) explain(ctx context.Context, err error) *failure {
 		if missing, reviewError := p.missingRights(ctx); reviewError == nil && len(missing) > 0 {
 			return refused("%v", p.lacks(missing))
 		}
+
 		return refused("an admission policy or a quota of the cluster refuses the pause; its words are in the shim's log")
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return refused("an admission policy of the cluster, or its RtpStreamPause type, refuses the pause; its words are in the shim's log")
 	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err):
 		return unavailable("the API server has too much to do; repeat the request")
 	}
+
 	return unavailable("the API server failed; repeat the request")
 }
 
@@ -112,9 +115,11 @@ func (p pauses) missingRights(ctx context.Context) ([]string, error) {
 			err := p.client.Create(ctx, review)
 			if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
 				allowed[i] = true
+
 				return nil
 			}
 			allowed[i] = review.Status.Allowed
+
 			return err
 		})
 	}
@@ -127,6 +132,7 @@ func (p pauses) missingRights(ctx context.Context) ([]string, error) {
 			missing = append(missing, verb)
 		}
 	}
+
 	return slices.Clip(missing), nil
 }
 
@@ -151,13 +157,22 @@ func (h *Handler) Ready() error {
 	defer cancel()
 	var group errgroup.Group
 	var served, usable error
-	group.Go(func() error { served = h.config.Replicas.Serving(ctx); return nil })
-	group.Go(func() error { usable = h.access.check(ctx, h.pauses); return nil })
+	group.Go(func() error {
+		served = h.config.Replicas.Serving(ctx)
+
+		return nil
+	})
+	group.Go(func() error {
+		usable = h.access.check(ctx, h.pauses)
+
+		return nil
+	})
 	// Neither returns an error: both are told.
 	_ = group.Wait()
 	if served != nil {
 		served = fmt.Errorf("namespace %s: %w", h.config.Namespace, served)
 	}
+
 	return errors.Join(usable, served)
 }
 
@@ -179,5 +194,6 @@ func (a *access) check(ctx context.Context, pauses pauses) error {
 			a.checked = time.Now()
 		}
 	}
+
 	return a.err
 }

@@ -32,6 +32,7 @@ func clientset(t testing.TB) *kubernetes.Clientset {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return set
 }
 
@@ -46,6 +47,7 @@ func userWith(t testing.TB, name string, verbs ...string) (client.Client, string
 		t.Fatal(err)
 	}
 	grant(t, name, verbs...)
+
 	return newClient(t, user.Config()), name
 }
 
@@ -86,6 +88,7 @@ func createNamespace(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return namespace.Name
 }
 
@@ -117,12 +120,14 @@ type logged struct {
 func (l *logged) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.text.Write(p)
 }
 
 func (l *logged) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.text.String()
 }
 
@@ -190,6 +195,7 @@ func through(t testing.TB, config *rest.Config, way func(*http.Request, http.Rou
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) { return way(r, next) })
 	})
+
 	return newClient(t, config)
 }
 
@@ -237,6 +243,7 @@ func TestReady(t *testing.T) {
 		if strings.Contains(r.URL.Path, "selfsubjectaccessreviews") {
 			return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: r}, nil
 		}
+
 		return next.RoundTrip(r)
 	})
 	failing := func(code codes.Code) func(*shim) {

@@ -52,7 +52,9 @@ func (h *Handler) listPauses(ctx context.Context, arguments arguments) (any, err
 		if order := strings.Compare(a.RecvConnectionID, b.RecvConnectionID); order != 0 {
 			return order
 		}
+
 		return strings.Compare(a.SendConnectionID, b.SendConnectionID)
 	})
+
 	return streams, nil
 }

@@ -33,6 +33,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 	}
 	registerer.MustRegister(m.requests, m.durations, m.enforcement)
+
 	return m
 }
 

@@ -31,11 +31,13 @@ func (s *shim) find(channel string) []v1alpha1.RtpStreamPause {
 			found = append(found, pause)
 		}
 	}
+
 	return found
 }
 
 func (s *shim) create(name string, spec v1alpha1.RtpStreamPauseSpec) *v1alpha1.RtpStreamPause {
 	s.t.Helper()
+
 	return s.store(&v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec})
 }
 
@@ -44,6 +46,7 @@ func (s *shim) createdByShim(e edge, change func(*v1alpha1.RtpStreamPause)) *v1a
 	s.t.Helper()
 	pause := e.object("default")
 	change(pause)
+
 	return s.store(pause)
 }
 
@@ -60,6 +63,7 @@ func (s *shim) store(pause *v1alpha1.RtpStreamPause) *v1alpha1.RtpStreamPause {
 			s.t.Error(err)
 		}
 	})
+
 	return pause
 }
 
@@ -68,6 +72,7 @@ func of(channel string, change func(*v1alpha1.RtpStreamPauseSpec)) v1alpha1.RtpS
 	if change != nil {
 		change(&spec)
 	}
+
 	return spec
 }
 
@@ -99,6 +104,7 @@ func TestPauseListResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return string(listed)
 	}
 	s.expect(listTarget, channelBody(channel), http.StatusOK, "["+entry(bob)+","+entry(carol)+"]")

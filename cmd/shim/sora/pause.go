@@ -33,6 +33,7 @@ func (h *Handler) pause(ctx context.Context, arguments arguments) (any, error) {
 		return nil, err
 	}
 	h.metrics.enforcement.Observe(time.Since(committed).Seconds())
+
 	return e.echo(), nil
 }
 
@@ -66,6 +67,7 @@ func (h *Handler) waitEnforced(ctx context.Context, e edge, stored *v1alpha1.Rtp
 			fmt.Sprintf("the pause is stored, but no media server confirmed it in %v; it acts as soon as one can, and repeating the request is harmless", h.config.PauseTimeout),
 			"name", stored.Name), err)
 	}
+
 	return fmt.Errorf("wait for %s: %w", stored.Name, err)
 }
 
@@ -75,6 +77,7 @@ func (h *Handler) refused(ctx context.Context, e edge, stored *v1alpha1.RtpStrea
 	if err := h.checkConnections(ctx, e, "the pause is stored"); err != nil {
 		return err
 	}
+
 	return explained(http.StatusBadRequest, pauseRefused, "the pause is stored; "+refused.Reason, "name", stored.Name)
 }
 
@@ -90,6 +93,7 @@ func (h *Handler) checkConnections(ctx context.Context, e edge, so string) error
 	if err != nil {
 		return h.unanswered(so, err)
 	}
+
 	return checkEdge(channel, e, so)
 }
 
@@ -130,6 +134,7 @@ func checkEdge(channel *live.Channel, e edge, so string) error {
 		return explained(http.StatusBadRequest, differentMediaServers,
 			"the two connections are in the channel on different media servers, between which no stream flows: connect both to one")
 	}
+
 	return nil
 }
 

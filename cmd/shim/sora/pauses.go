@@ -41,8 +41,10 @@ func (p pauses) ensure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause, e
 	var stored *v1alpha1.RtpStreamPause
 	err := p.untilSettled(ctx, e, func(ctx context.Context) (err error) {
 		stored, err = p.tryEnsure(ctx, e)
+
 		return err
 	})
+
 	return stored, err
 }
 
@@ -81,6 +83,7 @@ func (p pauses) tryEnsure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause
 	case err != nil:
 		return nil, p.failure(ctx, "update "+wanted.Name, err)
 	}
+
 	return &found, nil
 }
 
@@ -106,8 +109,10 @@ func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error
 			return p.failure(ctx, "delete "+e.name(), err)
 		}
 		deleted = true
+
 		return nil
 	})
+
 	return deleted, err
 }
 
@@ -155,6 +160,7 @@ func (p pauses) version(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, p.failure(ctx, "read the version of the collection", err)
 	}
+
 	return version, nil
 }
 
@@ -167,12 +173,14 @@ func (p pauses) ofVideo(ctx context.Context, names []string) []string {
 	ctx, cancel := context.WithTimeout(ctx, kubernetesTimeout)
 	defer cancel()
 	reads := 0
+
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		if reads++; reads > maxRead {
 			return false
 		}
 		var pause v1alpha1.RtpStreamPause
 		err := p.client.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: name}, &pause)
+
 		return err == nil && !pausesVideo(&pause.Spec)
 	})
 }
@@ -189,8 +197,10 @@ func sameContent(a, b *v1alpha1.RtpStreamPauseSpec) bool {
 		if slices.Equal(copied.Kinds, []v1alpha1.Kind{v1alpha1.KindVideo}) {
 			copied.Kinds = nil
 		}
+
 		return copied
 	}
+
 	return reflect.DeepEqual(normal(a), normal(b))
 }
 
@@ -199,5 +209,6 @@ func shortened(id string) string {
 	if len(id) <= maxIDBytes {
 		return id
 	}
+
 	return strings.ToValidUTF8(id[:maxIDBytes], "") + "…"
 }

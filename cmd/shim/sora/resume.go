@@ -55,6 +55,7 @@ func (h *Handler) resume(ctx context.Context, arguments arguments) (any, error) 
 		return nil, explained(http.StatusBadRequest, stillPaused,
 			"other RtpStreamPauses in force withhold this stream; whoever owns them must edit or delete them", "names", names)
 	}
+
 	return e.echo(), nil
 }
 
@@ -90,6 +91,7 @@ func (h *Handler) stillPaused(ctx context.Context, e edge, version uint64, so st
 			mu.Lock()
 			defer mu.Unlock()
 			names = append(names, withheldBy...)
+
 			return nil
 		})
 	}
@@ -97,6 +99,7 @@ func (h *Handler) stillPaused(ctx context.Context, e edge, version uint64, so st
 		return nil, err
 	}
 	slices.Sort(names)
+
 	return slices.Compact(names), nil
 }
 
@@ -108,6 +111,7 @@ func pairsOf(channel *live.Channel, e edge) [][2]string {
 				connections = append(connections, c)
 			}
 		}
+
 		return connections
 	}
 	var pairs [][2]string
@@ -118,6 +122,7 @@ func pairsOf(channel *live.Channel, e edge) [][2]string {
 			}
 		}
 	}
+
 	return pairs
 }
 
@@ -140,6 +145,7 @@ func (h *Handler) withholding(ctx context.Context, edge *forwardingv1.Edge) []st
 			return ofVideo
 		}
 	}
+
 	return names
 }
 

@@ -105,6 +105,7 @@ type meddling struct {
 func (m *meddling) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 	err := m.Client.Get(ctx, key, object, options...)
 	m.once.Do(m.change)
+
 	return err
 }
 
@@ -148,10 +149,12 @@ func TestVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return version
 	}
 	asked := func() (version uint64) {
 		s.views[0].set(func(v *view) { version = v.versions[len(v.versions)-1] })
+
 		return version
 	}
 	s.expect(listTarget, channelBody(channel), http.StatusOK, "[]")

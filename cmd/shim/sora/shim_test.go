@@ -43,6 +43,7 @@ func apiServer(t testing.TB) *controlplane.ControlPlane {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return server
 }
 
@@ -84,6 +85,7 @@ func newClient(t testing.TB, config *rest.Config) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return objects
 }
 
@@ -132,6 +134,7 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 		}
 	}
 	s.handler, s.url, s.address = handler, httpServer.URL, httpServer.Listener.Addr().String()
+
 	return s
 }
 
@@ -152,6 +155,7 @@ func (s *shim) post(operation, body string) (int, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+
 	return response.StatusCode, string(content)
 }
 
@@ -182,6 +186,7 @@ func edgeBody(channel, recv, send string) string {
 	if err != nil {
 		panic(err)
 	}
+
 	return string(body)
 }
 
@@ -190,6 +195,7 @@ func channelBody(channel string) string {
 	if err != nil {
 		panic(err)
 	}
+
 	return string(body)
 }
 

@@ -22,6 +22,7 @@ func parseTarget(header string) (t target, ok bool) {
 	if !isLetters(service) || !isDigits(version) || separator == '\n' || !isLetters(operation) {
 		return target{}, false
 	}
+
 	return target{Service: service, Version: version, Operation: operation}, true
 }
 

@@ -73,6 +73,7 @@ func listenView(t testing.TB, objects client.Client) (*view, string) {
 			t.Error(err)
 		}
 	})
+
 	return v, listener.Addr().String()
 }
 
@@ -115,6 +116,7 @@ func (v *view) check(namespace string) error {
 	if namespace != "default" {
 		return status.Error(codes.InvalidArgument, "namespace not served")
 	}
+
 	return v.failing
 }
 
@@ -160,6 +162,7 @@ func (v *view) Connections(request *forwardingv1.ConnectionsRequest, stream grpc
 					return err
 				}
 			}
+
 			return stream.Send(&forwardingv1.ConnectionsResponse{Occupied: len(members) > 0, OutOfTouch: outOfTouch})
 		}
 		if known == len(request.GetConnectionIds()) {
@@ -187,6 +190,7 @@ func (v *view) pauses(ctx context.Context, channelID string) ([]v1alpha1.RtpStre
 	slices.SortFunc(list.Items, func(a, b v1alpha1.RtpStreamPause) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
 	})
+
 	return list.Items, nil
 }
 
@@ -197,6 +201,7 @@ func names(side *v1alpha1.Side, c *forwardingv1.Connection) bool {
 	case side.EveryoneExcept != nil:
 		return !slices.Contains(side.EveryoneExcept.ConnectionIDs, c.GetConnectionId()) && !slices.Contains(side.EveryoneExcept.ClientIDs, c.GetClientId())
 	}
+
 	return slices.Contains(side.ConnectionIDs, c.GetConnectionId()) || slices.Contains(side.ClientIDs, c.GetClientId())
 }
 
@@ -238,6 +243,7 @@ func (v *view) edges(ctx context.Context, channelID string, version uint64, only
 			edges = append(edges, edge)
 		}
 	}
+
 	return append(edges, v.extra...), nil
 }
 
@@ -255,6 +261,7 @@ func (v *view) List(request *forwardingv1.ListRequest, stream grpc.ServerStreami
 		v.mu.Lock()
 		names := v.names
 		v.mu.Unlock()
+
 		return stream.Send(&forwardingv1.ListResponse{Count: count, PauseNames: names})
 	}
 	// The last sender first: an order is the shim's business.
@@ -264,6 +271,7 @@ func (v *view) List(request *forwardingv1.ListRequest, stream grpc.ServerStreami
 			return err
 		}
 	}
+
 	return stream.Send(&forwardingv1.ListResponse{Count: count})
 }
 
@@ -284,6 +292,7 @@ func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerS
 			return status.Error(codes.NotFound, "no such pause")
 		}
 		edges = slices.DeleteFunc(edges, func(e *forwardingv1.Edge) bool { return !slices.Contains(e.GetPauseUids(), pause.GetUid()) })
+
 		return stream.Send(&forwardingv1.ExplainResponse{Count: uint64(len(edges))})
 	}
 	name := request.GetEdge()
@@ -292,6 +301,7 @@ func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerS
 			return stream.Send(&forwardingv1.ExplainResponse{Edges: []*forwardingv1.Edge{edge}, Count: 1})
 		}
 	}
+
 	return nil
 }
 
@@ -307,6 +317,7 @@ func (v *view) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnfor
 	}
 	if holding {
 		<-ctx.Done()
+
 		return nil, ctx.Err()
 	}
 	var list v1alpha1.RtpStreamPauseList
@@ -328,10 +339,13 @@ func (v *view) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnfor
 		v.mu.Unlock()
 		if len(servers) == 0 { // A media server may not have reached this replica yet.
 			<-ctx.Done()
+
 			return nil, ctx.Err()
 		}
+
 		return &forwardingv1.WaitEnforcedResponse{MediaServers: slices.Compact(servers)}, nil
 	}
+
 	return nil, status.Error(codes.NotFound, "deleted")
 }
 
@@ -347,8 +361,10 @@ func (v *view) Disconnect(_ context.Context, request *forwardingv1.DisconnectReq
 			if dismissed {
 				count++
 			}
+
 			return dismissed
 		})
 	})
+
 	return &forwardingv1.DisconnectResponse{Connections: count}, nil
 }

@@ -30,6 +30,7 @@ func (s *shim) exchange(request string) string {
 	if err != nil && len(response) == 0 {
 		s.t.Fatal(err)
 	}
+
 	return string(response)
 }
 

@@ -63,5 +63,6 @@ func (b *bench) measureCrowd(ctx context.Context) error {
 		Measure: "crowd", What: "the same until a manager knows it, p99", Unit: "ms",
 		Value: milliseconds(acknowledged.percentile(99)), Bound: bound(50), Samples: len(acknowledged), Detail: acknowledged.spread("", nil),
 	})
+
 	return nil
 }

@@ -100,6 +100,7 @@ func (b *bench) measureCrowded(ctx context.Context) error {
 			Detail: f.full.spread("full_", f.empty.spread("empty_", nil)),
 		})
 	}
+
 	return nil
 }
 
@@ -127,5 +128,6 @@ func (s *system) post(ctx context.Context, target string, arguments map[string]s
 	if response.StatusCode != http.StatusOK {
 		return 0, nil, fmt.Errorf("%s was answered with %s: %s", target, response.Status, answer)
 	}
+
 	return took, answer, nil
 }

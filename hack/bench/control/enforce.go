@@ -39,6 +39,7 @@ func latencies(samples []enforced) (d durations) {
 	for _, s := range samples {
 		d = append(d, s.enforced)
 	}
+
 	return d
 }
 
@@ -46,6 +47,7 @@ func answers(samples []enforced) (d durations) {
 	for _, s := range samples {
 		d = append(d, s.created)
 	}
+
 	return d
 }
 
@@ -66,6 +68,7 @@ func (b *bench) enforce(ctx context.Context, object *v1alpha1.RtpStreamPause) (e
 		return e, fmt.Errorf("wait until %s is enforced: %w", object.Name, err)
 	}
 	e.enforced = time.Since(e.began)
+
 	return e, nil
 }
 
@@ -91,6 +94,7 @@ func (b *bench) watchPauses(ctx context.Context) (*watcher, error) {
 	}
 	own := &watcher{watch: w, done: make(chan struct{}), seen: map[types.UID]time.Time{}}
 	go own.follow()
+
 	return own, nil
 }
 
@@ -109,6 +113,7 @@ func (w *watcher) follow() {
 func (w *watcher) at(uid types.UID) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	return w.seen[uid]
 }
 
@@ -150,6 +155,7 @@ func (b *bench) measureEnforce(ctx context.Context) error {
 			Value: float64(acting.percentile(50)) / float64(watched.percentile(50)), Samples: len(samples),
 		})
 	}
+
 	return nil
 }
 
@@ -166,6 +172,7 @@ func (b *bench) load(ctx context.Context, name string, rate, count int, own *wat
 		objects[i] = edgePause(namespace, fmt.Sprintf("%s-%d", name, i), channelName(channel), connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
 		group.Go(func() (err error) {
 			samples[i], err = b.enforce(groupContext, objects[i])
+
 			return err
 		})
 		select {
@@ -188,5 +195,6 @@ func (b *bench) load(ctx context.Context, name string, rate, count int, own *wat
 			samples[i].watched = at.Sub(samples[i].began)
 		}
 	}
+
 	return samples, nil
 }

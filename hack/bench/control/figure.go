@@ -86,6 +86,7 @@ func (b *bench) missed() error {
 	if len(names) == 0 {
 		return nil
 	}
+
 	return fmt.Errorf("bounds not kept: %s", strings.Join(names, "; "))
 }
 
@@ -102,6 +103,7 @@ func (d durations) percentile(p float64) time.Duration {
 	}
 	sorted := slices.Sorted(slices.Values(d))
 	rank := int(math.Ceil(p/100*float64(len(sorted)))) - 1
+
 	return sorted[max(rank, 0)]
 }
 
@@ -114,6 +116,7 @@ func (d durations) spread(prefix string, detail map[string]float64) map[string]f
 	}
 	detail[prefix+"p50"], detail[prefix+"p99"] = milliseconds(d.percentile(50)), milliseconds(d.percentile(99))
 	detail[prefix+"max"] = milliseconds(d.percentile(100))
+
 	return detail
 }
 
@@ -122,6 +125,7 @@ func median(values []float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()
 	}
+
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
@@ -130,6 +134,7 @@ func revision(ctx context.Context, root string) string {
 	if err != nil {
 		return "unknown"
 	}
+
 	return strings.TrimSpace(string(out))
 }
 

@@ -37,6 +37,7 @@ func smallEdge(i int) (receiver, sender int) {
 	if sender >= receiver {
 		sender++
 	}
+
 	return receiver, sender
 }
 
@@ -78,6 +79,7 @@ func newFleet(o options, manager string) *fleet {
 		}
 		f.servers = append(f.servers, server)
 	}
+
 	return f
 }
 
@@ -91,8 +93,10 @@ func startFleet(ctx context.Context, o options, s *system) (*fleet, error) {
 	f.live.start()
 	if err := s.served(ctx, o, 1, f.start); err != nil {
 		f.stop()
+
 		return nil, err
 	}
+
 	return f, nil
 }
 
@@ -101,6 +105,7 @@ func (f *fleet) start() error {
 	for _, server := range f.servers {
 		server.start()
 	}
+
 	return nil
 }
 
@@ -128,6 +133,7 @@ func (s *system) served(ctx context.Context, o options, others int, connect func
 	if err := connect(); err != nil {
 		return err
 	}
+
 	return s.awaitServed(ctx, o, others, before)
 }
 
@@ -164,14 +170,17 @@ func (f *fleet) openCrowd(ctx context.Context, id string, senders, connections i
 		}
 		all[i] = newConnection(id, i, role)
 	}
+
 	return f.opened(ctx, f.live.add(newSimulatedChannel(id, all)))
 }
 
 func (f *fleet) opened(ctx context.Context, c *simulatedChannel) (*simulatedChannel, error) {
 	f.live.subscriber.Changed(c.id)
+
 	return c, f.await(ctx, "the first table of "+c.id, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+
 		return c.version > 0
 	})
 }
@@ -196,6 +205,7 @@ func (f *fleet) noteApplied(before, after int, set []*forwardingv1.Pause, remove
 func (f *fleet) applied() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
 	return f.applies
 }
 
@@ -203,6 +213,7 @@ func (f *fleet) awaitHeld(ctx context.Context, count int) error {
 	return f.await(ctx, fmt.Sprintf("%d pauses at the media servers", count), func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+
 		return f.held == count
 	})
 }
@@ -211,6 +222,7 @@ func (f *fleet) awaitUID(ctx context.Context, uid string, there bool) error {
 	return f.await(ctx, "the pause "+uid, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+
 		return f.uids[uid] == there
 	})
 }
@@ -231,6 +243,7 @@ func (f *fleet) await(ctx context.Context, what string, condition func() bool) e
 		case <-ctx.Done():
 			f.mu.Lock()
 			defer f.mu.Unlock()
+
 			return fmt.Errorf("wait for %s (%d are held): %w", what, f.held, context.Cause(ctx))
 		}
 	}
@@ -242,6 +255,7 @@ func (m *mediaServer) host(id string, connections int) *simulatedChannel {
 	for i := range all {
 		all[i] = newConnection(id, i, forwardingv1.Role_ROLE_SENDRECV)
 	}
+
 	return m.add(newSimulatedChannel(id, all))
 }
 
@@ -251,6 +265,7 @@ func (m *mediaServer) add(c *simulatedChannel) *simulatedChannel {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.channels[c.id] = c
+
 	return c
 }
 
@@ -281,12 +296,14 @@ func (m *mediaServer) stop() {
 func (m *mediaServer) Hosted() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	return slices.Collect(maps.Keys(m.channels))
 }
 
 func (m *mediaServer) channel(id string) *simulatedChannel {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	return m.channels[id]
 }
 
@@ -295,6 +312,7 @@ func (m *mediaServer) Membership(channelID string, of, since uint64) tables.Memb
 	if c := m.channel(channelID); c != nil {
 		return c.membership(of, since)
 	}
+
 	return tables.Membership{}
 }
 
@@ -310,6 +328,7 @@ func (m *mediaServer) States(channelID string, of, since uint64) tables.States {
 	if c := m.channel(channelID); c != nil {
 		return c.states(of, since)
 	}
+
 	return tables.States{}
 }
 
@@ -318,5 +337,6 @@ func (m *mediaServer) Ask(question *forwardingv1.Question) *forwardingv1.Answer 
 	if c := m.channel(question.GetChannelId()); c != nil {
 		return c.ask(question)
 	}
+
 	return &forwardingv1.Answer{QuestionId: question.GetId(), Error: "nobody is in the channel"}
 }

@@ -38,6 +38,7 @@ func newSimulatedChannel(id string, connections []*forwardingv1.Connection) *sim
 	for _, connection := range connections {
 		c.add(connection)
 	}
+
 	return c
 }
 
@@ -51,12 +52,14 @@ func (c *simulatedChannel) add(connection *forwardingv1.Connection) {
 func (c *simulatedChannel) connection(i int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	return c.members[i].GetConnectionId()
 }
 
 func (c *simulatedChannel) client(i int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	return c.members[i].GetClientId()
 }
 
@@ -77,6 +80,7 @@ func (c *simulatedChannel) join() (string, error) {
 		}
 	}
 	c.changed(c.id)
+
 	return newcomer.GetConnectionId(), nil
 }
 
@@ -95,6 +99,7 @@ func (c *simulatedChannel) membership(of, since uint64) tables.Membership {
 	if of != instance || since > epoch {
 		since = 0
 	}
+
 	return tables.Membership{Instance: instance, Epoch: epoch, Base: since, Joined: c.members[since:epoch:epoch]}
 }
 
@@ -135,6 +140,7 @@ func (c *simulatedChannel) states(of, since uint64) tables.States {
 		for uid := range c.matcher.Uids() {
 			s.Set = append(s.Set, c.matcher.State(uid))
 		}
+
 		return s
 	}
 	seen := map[string]bool{}
@@ -149,6 +155,7 @@ func (c *simulatedChannel) states(of, since uint64) tables.States {
 			s.Removed = append(s.Removed, uid)
 		}
 	}
+
 	return s
 }
 
@@ -177,6 +184,7 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 			answer.Edges = append(answer.Edges, &forwardingv1.Edge{
 				RecvConnectionId: edge.Receiver, SendConnectionId: edge.Sender, RecvRole: c.byID[edge.Receiver].GetRole(),
 			})
+
 			continue
 		}
 		last := uint32(i) & 0xFFFF //nolint:gosec // Masked.
@@ -194,5 +202,6 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 		}
 		answer.Edges = append(answer.Edges, told)
 	}
+
 	return answer
 }

@@ -48,6 +48,7 @@ func run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
+
 	return b.missed()
 }
 
@@ -92,5 +93,6 @@ func parse(arguments []string) (options, error) {
 	}
 	var err error
 	o.root, err = filepath.Abs(o.root)
+
 	return o, err
 }

@@ -37,6 +37,7 @@ func measureNames() []string {
 	for _, m := range measures() {
 		names = append(names, m.name)
 	}
+
 	return names
 }
 
@@ -61,6 +62,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 					return err
 				}
 			}
+
 			continue
 		}
 		b.say("measuring: %s", m.name)
@@ -68,6 +70,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
+
 	return nil
 }
 
@@ -104,6 +107,7 @@ func (b *bench) measureChange(ctx context.Context) error {
 			Detail: map[string]float64{"few_ms": f.few, "all_ms": f.all},
 		})
 	}
+
 	return nil
 }
 
@@ -142,6 +146,7 @@ func (b *bench) changes(ctx context.Context) (changeCost, error) {
 	}
 	cost.reached = float64(b.fleet.applied()-applied) / float64(2*b.options.samples)
 	cost.cpu = milliseconds(after-before) / float64(b.options.samples)
+
 	return cost, nil
 }
 
@@ -154,6 +159,7 @@ func (b *bench) measureMemory(context.Context) error {
 		Measure: "memory", What: fmt.Sprintf("manager's RSS with %d objects", b.options.objects), Unit: "MB", Value: now, Bound: bound(300),
 		Detail: map[string]float64{"highest": highest},
 	})
+
 	return nil
 }
 
@@ -176,5 +182,6 @@ func (b *bench) measureIdle(ctx context.Context) error {
 		Measure: "idle", What: fmt.Sprintf("manager's CPU while nothing changes, %d streams", b.options.mediaServers), Unit: "% of a core",
 		Value: 100 * float64(after-before) / float64(quiet), Bound: bound(2),
 	})
+
 	return nil
 }

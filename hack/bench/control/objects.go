@@ -46,6 +46,7 @@ func (b *bench) fill(ctx context.Context, from, to int) error {
 			if err := b.system.api.Create(groupContext, object); err != nil {
 				return fmt.Errorf("create %s: %w", object.Name, err)
 			}
+
 			return nil
 		})
 	}
@@ -56,6 +57,7 @@ func (b *bench) fill(ctx context.Context, from, to int) error {
 	if err := b.fleet.awaitHeld(ctx, to); err != nil {
 		return err
 	}
+
 	return b.settle(ctx)
 }
 
@@ -91,6 +93,7 @@ func (b *bench) removeAll(ctx context.Context, objects []*v1alpha1.RtpStreamPaus
 	for _, object := range objects {
 		group.Go(func() error { return b.remove(groupContext, object) })
 	}
+
 	return group.Wait()
 }
 
@@ -99,5 +102,6 @@ func (b *bench) remove(ctx context.Context, object client.Object) error {
 	if err := client.IgnoreNotFound(b.system.api.Delete(ctx, object)); err != nil {
 		return fmt.Errorf("delete %s: %w", object.GetName(), err)
 	}
+
 	return nil
 }

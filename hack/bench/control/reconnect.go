@@ -32,6 +32,7 @@ func (b *bench) measureReconnect(ctx context.Context) error {
 	busy, settled, err := b.weathered(ctx, "busy", func(ctx context.Context) error {
 		return b.system.served(ctx, b.options, 1, func() error {
 			b.fleet.disconnect()
+
 			return storm.begin()
 		})
 	})
@@ -57,6 +58,7 @@ func (b *bench) measureReconnect(ctx context.Context) error {
 		Value: milliseconds(latencies(elsewhere).percentile(99) - latencies(calm).percentile(99)), Samples: len(elsewhere),
 		Detail: latencies(elsewhere).spread("elsewhere_", answers(elsewhere).spread("elsewhere_answer_", nil)),
 	})
+
 	return nil
 }
 
@@ -74,6 +76,7 @@ func (b *bench) elsewhere(ctx context.Context) ([]enforced, error) {
 	samples, _, err := b.weathered(ctx, "elsewhere", func(ctx context.Context) error {
 		return other.served(ctx, b.options, 0, storm.begin)
 	})
+
 	return samples, errors.Join(err, b.system.programs.End(ctx, storm.child), b.system.programs.End(ctx, other.manager), b.settle(ctx))
 }
 
@@ -99,5 +102,6 @@ func (b *bench) live(ctx context.Context, name string, count int) ([]enforced, e
 		}
 		<-ticker.C
 	}
+
 	return samples, nil
 }

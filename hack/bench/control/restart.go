@@ -35,5 +35,6 @@ func (b *bench) measureRestart(ctx context.Context) error {
 	b.note(figure{
 		Measure: "restart", What: "RSS of the restarted manager", Unit: "MB", Value: now, Bound: bound(300), Detail: map[string]float64{"highest": highest},
 	})
+
 	return nil
 }

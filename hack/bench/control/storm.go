@@ -46,6 +46,7 @@ func runStorm(ctx context.Context, arguments []string) error {
 	}
 	<-ctx.Done()
 	f.disconnect()
+
 	return nil
 }
 
@@ -66,6 +67,7 @@ func (b *bench) prepareStorm(ctx context.Context, manager string) (*storm, error
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("not within %s", startLimit))
 	defer cancel()
 	_, err = c.Announced(ctx, stormCommand)
+
 	return &storm{c}, err
 }
 
@@ -74,6 +76,7 @@ func (s *storm) begin() error {
 	if err := syscall.Kill(s.child.PID(), syscall.SIGUSR1); err != nil {
 		return fmt.Errorf("have the fleet connect: %w", err)
 	}
+
 	return nil
 }
 
@@ -89,5 +92,6 @@ func (b *bench) weathered(ctx context.Context, name string, settle func(context.
 	}()
 	live, err = b.live(ctx, name, loadSeconds*liveRate)
 	err = errors.Join(err, <-settling)
+
 	return live, settled, err
 }

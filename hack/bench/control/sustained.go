@@ -42,6 +42,7 @@ func (b *bench) measureSustained(ctx context.Context) error {
 		Value: median(ours) / median(theirs), Bound: bound(0.8), AtLeast: true, Samples: sustainedRounds,
 		Detail: map[string]float64{"pauses_per_second": median(ours), "library_per_second": median(theirs)},
 	})
+
 	return nil
 }
 
@@ -66,6 +67,7 @@ func (b *bench) sustain(ctx context.Context, name, in string) (float64, error) {
 			if in == aside {
 				return b.applyStatus(groupContext, objects[i])
 			}
+
 			return nil
 		})
 	}
@@ -90,6 +92,7 @@ func (b *bench) sustain(ctx context.Context, name, in string) (float64, error) {
 		}
 	}
 	rate := sustainedPauses / time.Since(began).Seconds()
+
 	return rate, b.removeAll(ctx, objects)
 }
 
@@ -105,6 +108,7 @@ func (b *bench) allWritten(ctx context.Context, objects []*v1alpha1.RtpStreamPau
 			return false, nil
 		}
 	}
+
 	return true, nil
 }
 
@@ -128,5 +132,6 @@ func (b *bench) applyStatus(ctx context.Context, object *v1alpha1.RtpStreamPause
 	if err != nil {
 		return fmt.Errorf("apply the status of %s: %w", object.Name, err)
 	}
+
 	return nil
 }

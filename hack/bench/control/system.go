@@ -61,6 +61,7 @@ func startSystem(ctx context.Context, root string) (*system, error) {
 	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the system: %w", err), s.stop(ctx))
 	}
+
 	return s, nil
 }
 
@@ -85,6 +86,7 @@ func (s *system) connect(ctx context.Context) error {
 	if err := s.api.Create(ctx, other); err != nil {
 		return fmt.Errorf("create the namespace %s: %w", aside, err)
 	}
+
 	return nil
 }
 
@@ -112,6 +114,7 @@ func (s *system) startManager(ctx context.Context) error {
 		return fmt.Errorf("make a client of the manager: %w", err)
 	}
 	s.view = forwardingv1.NewViewClient(s.grpc)
+
 	return nil
 }
 
@@ -128,6 +131,7 @@ func (s *system) startOther(ctx context.Context) (*system, error) {
 		return nil, err
 	}
 	other.managerMetrics, err = c.Address(ctx, "metrics")
+
 	return other, err
 }
 
@@ -138,6 +142,7 @@ func (s *system) startShim(ctx context.Context) error {
 	}
 	address, err := c.Address(ctx, "http")
 	s.shimURL = "http://" + address + "/"
+
 	return err
 }
 
@@ -148,6 +153,7 @@ func (s *system) stop(ctx context.Context) error {
 	if s.grpc != nil {
 		problem = s.grpc.Close()
 	}
+
 	return errors.Join(problem, s.programs.Stop(ctx, func() {
 		if s.apiHTTP != nil {
 			s.apiHTTP.CloseIdleConnections()
@@ -176,6 +182,7 @@ func (s *system) managerFigures(ctx context.Context) (map[string]float64, error)
 			figures[name] += value
 		}
 	}
+
 	return figures, lines.Err()
 }
 
@@ -187,6 +194,7 @@ func cpu(c *child.Child) (time.Duration, error) {
 	if err := unix.ClockGettime(clock, &used); err != nil {
 		return 0, fmt.Errorf("read the processor time of %s: %w", c.Name(), err)
 	}
+
 	return time.Duration(used.Nano()), nil
 }
 
@@ -207,5 +215,6 @@ func resident(c *child.Child) (now, highest float64, err error) {
 			}
 		}
 	}
+
 	return now, highest, nil
 }

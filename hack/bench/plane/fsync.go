@@ -45,6 +45,7 @@ func ReadFsyncs(ctx context.Context, client *http.Client, etcd string) (Fsyncs, 
 			return f, fmt.Errorf("read etcd's metrics: %w", err)
 		}
 	}
+
 	return f, lines.Err()
 }
 
@@ -54,5 +55,6 @@ func (f Fsyncs) Since(before Fsyncs) (count int64, mean time.Duration, err error
 	if count <= 0 {
 		return 0, 0, errors.New("etcd did not wait for the disk once: its latencies would be too good")
 	}
+
 	return count, time.Duration((f.seconds - before.seconds) / float64(count) * float64(time.Second)), nil
 }

@@ -60,6 +60,7 @@ func Run(ctx context.Context, directory string) error {
 	if os.Getppid() != parent {
 		err = errors.Join(err, os.RemoveAll(directory)) // Nobody else is left to do it.
 	}
+
 	return err
 }
 
@@ -85,5 +86,6 @@ func Directory(root string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a directory for etcd: %w", err)
 	}
+
 	return directory, nil
 }

@@ -55,6 +55,7 @@ func Start(ctx context.Context, root string, arguments ...string) (*Programs, er
 		return nil, errors.Join(err, p.Stop(ctx, nil))
 	}
 	p.Kubeconfig, p.Etcd = facts["kubeconfig"], facts["etcd"]
+
 	return p, nil
 }
 
@@ -64,6 +65,7 @@ func (p *Programs) Program(ctx context.Context, name string, arguments ...string
 	if err != nil {
 		return nil, err
 	}
+
 	return c, c.Ready(ctx)
 }
 
@@ -80,6 +82,7 @@ func (p *Programs) Spawn(name, path string, arguments ...string) (*child.Child, 
 		return nil, err
 	}
 	p.children = append(p.children, c)
+
 	return c, nil
 }
 
@@ -88,6 +91,7 @@ func (p *Programs) End(ctx context.Context, c *child.Child) error {
 	p.children = slices.DeleteFunc(p.children, func(other *child.Child) bool { return other == c })
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
+
 	return c.Stop(ctx)
 }
 
@@ -107,5 +111,6 @@ func (p *Programs) Stop(ctx context.Context, hangUp func()) error {
 	for _, log := range p.logs {
 		problems = append(problems, log.Close())
 	}
+
 	return errors.Join(append(problems, os.RemoveAll(p.work))...)
 }
