@@ -13,6 +13,9 @@ const (
 	// shortfall is how far a receiver's first estimate is below what it is sent if it has seen
 	// a queue grow before. Without, it is what arrived, give or take who has just come.
 	shortfall = 0.25
+	// opening is for how long after a stream has begun, or gone on, a receiver's estimate may
+	// be by what came in its beginning: libwebrtc's counts what came in the last second.
+	opening = 2 * time.Second
 	// caughtUp is how much of what is sent an estimate has to have been to be about it.
 	caughtUp = 0.9
 	// tolerated is the share of lost packets that is no sign of a queue that is full:
@@ -57,6 +60,7 @@ type Reported struct {
 	probed        bool    // a probe was under way at the last look
 	first, fell   bool    // that was the first one, or one lower than before, since the last look
 	from          float64 // where it fell from
+	opened        time.Time
 	grown         float64 // how many times what it said before, since the last look; 0: it said nothing
 	lost          float64
 	expected      float64
@@ -159,8 +163,14 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 func (r *Reported) fallen(rate float64, probing bool, now time.Time) bool {
 	recent := !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < settled
 
-	return r.fell && r.said < rate && (probing || recent || r.from >= rate*caughtUp)
+	fresh := !r.opened.IsZero() && now.Sub(r.opened) < opening
+
+	return r.fell && r.said < rate && (probing || recent || !fresh && r.from >= rate*caughtUp)
 }
+
+// Opens notes that a stream of the receiver's begins, or goes on after a pause: a fall of its
+// estimate is no sign then, for it is by a time in which there was nothing of it.
+func (r *Reported) Opens(now time.Time) { r.opened = now }
 
 // Said is the receiver's own estimate, in bit/s; 0: it has said none.
 func (r *Reported) Said() int { return int(r.said) }

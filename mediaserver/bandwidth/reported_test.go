@@ -15,6 +15,7 @@ type said struct {
 	remb           float64
 	lost, expected int
 	sent           int
+	opens          bool
 	congested      bool
 	estimate       int
 	limited        bool
@@ -48,6 +49,12 @@ func TestReported(t *testing.T) {
 			{after: time.Second, remb: 150_000, sent: 1_050_000},
 			{after: time.Second, remb: 600_000, sent: 1_050_000},
 			{after: time.Second, remb: 550_000, sent: 1_050_000},
+		},
+		"nor what it says of a stream's beginning, unless much is lost": {
+			{remb: 2_000_000, sent: 1_000_000},
+			{after: 10 * time.Second, opens: true, sent: 1_000_000},
+			{after: time.Second, remb: 130_000, sent: 1_000_000},
+			{after: time.Second / 2, lost: 60, expected: 100, sent: 1_000_000, congested: true, estimate: 400_000, limited: true},
 		},
 		"two falls in a row are": {
 			{remb: 3_000_000, sent: 1_250_000},
@@ -90,6 +97,9 @@ func TestReported(t *testing.T) {
 			now := start
 			for i, step := range steps {
 				now = now.Add(step.after)
+				if step.opens {
+					r.Opens(now)
+				}
 				if step.remb != 0 {
 					r.ReceiveREMB(step.remb)
 				}

@@ -79,7 +79,7 @@ func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream,
 		e.video = part{}
 		e.choose(forward)
 	}
-	downlink.Attach(&feedback{Edge: forward})
+	downlink.Attach(&feedback{Edge: forward, supply: e.receiver.supply})
 
 	return &stream{downlink: downlink, forward: forward, withheld: withheld}, nil
 }
@@ -171,6 +171,9 @@ func (e *edge) appendChanges(changes []fanout.Change, hold bool) []fanout.Change
 			Release:  s.withheld &^ wanted,
 		})
 		s.withheld = wanted
+		if wanted == 0 {
+			e.receiver.supply.opens()
+		}
 	}
 
 	return changes
@@ -196,9 +199,13 @@ func removeStreams(streams []*stream, log *slog.Logger) {
 }
 
 // feedback is what comes back from the receiver of a stream.
-type feedback struct{ *fanout.Edge }
+type feedback struct {
+	*fanout.Edge
+	supply *supply
+}
 
 // Bound lets the stream begin: packets can reach the receiver now.
 func (f *feedback) Bound() {
+	f.supply.opens()
 	fanout.Apply([]fanout.Change{{Edge: f.Edge, Release: forwarding.Unnegotiated}})
 }

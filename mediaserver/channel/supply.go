@@ -87,6 +87,13 @@ func (s *supply) end() {
 	}
 }
 
+// opens notes that a stream begins, or goes on.
+func (s *supply) opens() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reported.Opens(time.Now())
+}
+
 // isLimited tells whether anything has told of a limit.
 func (s *supply) isLimited() bool {
 	s.mu.Lock()
