@@ -227,8 +227,8 @@ func sh(t *testing.T, line string) string {
 
 // Rows of the live display.
 const (
-	flowing = `bot-1 +bot-2 +([1-9][0-9]+) +[1-9][0-9]+ +[12][0-9]\n`
-	paused  = `bot-1 +bot-2 +0 +[1-9][0-9]+ +0   video paused\n`
+	flowing = `bot-1 +bot-2 +([1-9][0-9]+) +[1-9][0-9]+ +[12][0-9] +[1-9][0-9]+\n`
+	paused  = `bot-1 +bot-2 +0 +[1-9][0-9]+ +0 +[0-9]+   video paused\n`
 )
 
 // TestOneMachine copies the printed commands, sees the display follow them, and
@@ -354,7 +354,7 @@ func TestBotsOnOneMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.awaitOutput(t, `bot-1 +`+b.ConnectionID()+` +[1-9][0-9]+ +[1-9][0-9]+ +[12][0-9]\n`, 0)
+	n.awaitOutput(t, `bot-1 +`+b.ConnectionID()+` +[1-9][0-9]+ +[1-9][0-9]+ +[12][0-9] +[1-9][0-9]+\n`, 0)
 	if err := b.Leave(ctx); err != nil {
 		t.Error(err)
 	}
