@@ -121,7 +121,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 		before = math.Inf(1)
 	}
 	switch {
-	case r.fallen(rate, padding > 0, now), r.first && r.said < rate*(1-shortfall):
+	case r.fallen(rate, padding > 0, now), r.first && r.said < rate*(1-shortfall) && !r.fresh(now):
 		congested = true
 		r.estimate = min(r.said, before)
 	case r.limited && r.fell:
@@ -163,14 +163,17 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 func (r *Reported) fallen(rate float64, probing bool, now time.Time) bool {
 	recent := !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < settled
 
-	fresh := !r.opened.IsZero() && now.Sub(r.opened) < opening
-
-	return r.fell && r.said < rate && (probing || recent || !fresh && r.from >= rate*caughtUp)
+	return r.fell && r.said < rate && (probing || recent || !r.fresh(now) && r.from >= rate*caughtUp)
 }
 
-// Opens notes that a stream of the receiver's begins, or goes on after a pause: a fall of its
-// estimate is no sign then, for it is by a time in which there was nothing of it.
+// Opens notes that a stream of the receiver's begins, or goes on after a pause: that its
+// estimate is low, or falls, is no sign then, for it is by a time in which there was nothing
+// of it. What is lost, and how long round trips take, is.
 func (r *Reported) Opens(now time.Time) { r.opened = now }
+
+func (r *Reported) fresh(now time.Time) bool {
+	return !r.opened.IsZero() && now.Sub(r.opened) < opening
+}
 
 // Said is the receiver's own estimate, in bit/s; 0: it has said none.
 func (r *Reported) Said() int { return int(r.said) }

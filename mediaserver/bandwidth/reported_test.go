@@ -56,6 +56,11 @@ func TestReported(t *testing.T) {
 			{after: time.Second, remb: 130_000, sent: 1_000_000},
 			{after: time.Second / 2, lost: 60, expected: 100, sent: 1_000_000, congested: true, estimate: 400_000, limited: true},
 		},
+		"nor its first one just after the beginning": {
+			{opens: true},
+			{after: time.Second, remb: 127_000, sent: 182_000},
+			{after: time.Second, remb: 140_000, sent: 182_000},
+		},
 		"two falls in a row are": {
 			{remb: 3_000_000, sent: 1_250_000},
 			{after: time.Second, remb: 1_000_000, sent: 1_250_000, congested: true, estimate: 1_000_000, limited: true},
