@@ -53,7 +53,7 @@ func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) err
 		if !wanted.Has(protocolKind(kind)) || e.streams[kind] != nil {
 			continue
 		}
-		s, err := e.newStream(kind, e.reasons(kind, hold))
+		s, err := e.newStream(kind, hold)
 		if errors.Is(err, rtc.ErrFormatNotTaken) {
 			e.rejected |= kindsOf(kind)
 
@@ -68,15 +68,19 @@ func (e *edge) negotiate(wanted matching.Kinds, hold bool, log *slog.Logger) err
 	return nil
 }
 
-// newStream makes a stream that is withheld from the beginning.
-func (e *edge) newStream(kind media.Kind, withheld forwarding.Reasons) (*stream, error) {
+// newStream makes a stream that has the reasons in force from the beginning. What an earlier
+// stream of the kind got of the receiver's supply is none of them.
+func (e *edge) newStream(kind media.Kind, hold bool) (*stream, error) {
 	downlink, err := e.receiver.peer.AddDownlink(e.sender.id(), e.sender.formats[kind])
 	if err != nil {
 		return nil, fmt.Errorf("adding %v of %s to the offer of %s: %w", kind, e.sender.id(), e.receiver.id(), err)
 	}
-	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
 	if kind == media.Video {
 		e.video = part{}
+	}
+	withheld := e.reasons(kind, hold)
+	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
+	if kind == media.Video {
 		e.choose(forward)
 	}
 	downlink.Attach(&feedback{Edge: forward, supply: e.receiver.supply})

@@ -192,6 +192,30 @@ func TestNewcomersAndSupply(t *testing.T) {
 	}
 }
 
+// Video that its sender ends while there is no room for it begins anew without that.
+func TestShortVideoBeginsAnew(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	first := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	second := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	sendLayers(first, 0, 1, 2)
+	sendLayers(second, 0, 1, 2)
+	limit(receiver, 200_000)
+	wantShares(t, "200 kbit/s", shares(receiver, first, second), 0, -1)
+	announce := func(sends ...media.Kind) {
+		ch := second.session.channel
+		ch.mu.Lock()
+		defer ch.mu.Unlock()
+		ch.announce(second.session.member, sends)
+	}
+	announce(media.Audio)
+	limit(receiver, 9_000_000)
+	announce(media.Audio, media.Video)
+	if got := shares(receiver, second); got[0] < 0 {
+		t.Error("it is withheld for want of room")
+	}
+}
+
 // Silence limits nothing and starts no timer; what a client says after it has left does neither.
 func TestSupplyWithoutLimit(t *testing.T) {
 	registry := newRegistry(t, 1, nil)
