@@ -12,6 +12,8 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
 
 // probe sees what one client receives and is asked for, by the clock of this
@@ -236,7 +238,7 @@ func (p *probe) close() {
 	connections := p.connections
 	p.mu.Unlock()
 	for _, connection := range connections {
-		_ = connection.Close() // The server goes next.
+		_ = bot.ClosePeer(connection) // The server goes next.
 	}
 }
 

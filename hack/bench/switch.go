@@ -16,6 +16,7 @@ import (
 	"github.com/pion/webrtc/v4"
 	"github.com/spf13/pflag"
 
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	core "github.com/nagi-rtc/nagi/mediaserver/forwarding"
@@ -189,7 +190,7 @@ func (s *switchRig) join(
 	if err != nil {
 		return nil, err
 	}
-	s.closing = append(s.closing, func() { _ = connection.Close() })
+	s.closing = append(s.closing, func() { _ = bot.ClosePeer(connection) })
 	if err := prepare(connection, peer); err != nil {
 		return nil, err
 	}

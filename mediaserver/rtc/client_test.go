@@ -14,6 +14,7 @@ import (
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/numbers"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -89,6 +90,7 @@ func newClientWith(
 	settings := webrtc.SettingEngine{LoggerFactory: loggers{quiet()}}
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	settings.DisableCloseByDTLS(true) // See bot.ClosePeer.
 	if set != nil {
 		set(&settings)
 	}
@@ -98,7 +100,7 @@ func newClientWith(
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = pc.GracefulClose() })
+	t.Cleanup(func() { _ = bot.ClosePeer(pc) })
 
 	c := &client{pc: pc, streams: make(chan stream, 200), connected: make(chan struct{})}
 	if audio {

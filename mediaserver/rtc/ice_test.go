@@ -10,6 +10,7 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
@@ -248,7 +249,7 @@ func TestCloseDuringTheHandshake(t *testing.T) {
 			offer, err := c.peer.Offer()
 			must(t, err)
 			must(t, c.peer.Answer(attribute(c.client.answer(t, offer), "setup", setup)))
-			must(t, c.client.pc.Close())
+			must(t, bot.ClosePeer(c.client.pc))
 			// Nobody is at this address: the discard port.
 			datagram := check(t, c.peer.ufrag+":client", c.peer.password, useCandidate)
 			d := &demuxer{engine: engine}

@@ -13,6 +13,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/numbers"
@@ -248,7 +249,7 @@ func TestSenderChangesItsSSRC(t *testing.T) {
 
 func TestClientGoesAway(t *testing.T) {
 	c := connect(t, newEngine(t), true)
-	if err := c.client.pc.GracefulClose(); err != nil {
+	if err := bot.ClosePeer(c.client.pc); err != nil {
 		t.Fatal(err)
 	}
 	if err := within(t, "OnClosed", c.closed); !errors.Is(err, ErrClosedByClient) {

@@ -164,8 +164,7 @@ func (b *Bot) handle(data []byte) error {
 func (b *Bot) answer(offer, answerType string) error {
 	sdp, err := b.peer.answer(offer)
 	if err != nil && b.peer.ended() {
-		// The server has closed the transport, and is about to say why.
-		b.log.Debug("offer not answered, the transport is gone", "error", err)
+		b.log.Debug("offer not answered, we are leaving", "error", err)
 
 		return nil
 	}

@@ -128,6 +128,7 @@ func newSettings() webrtc.SettingEngine {
 	// A stream is counted from its negotiation on: that nothing of it came is a
 	// finding too.
 	settings.SetFireOnTrackBeforeFirstRTP(true)
+	settings.DisableCloseByDTLS(true) // See ClosePeer.
 	// What pion has to say (a late packet after a close, say) would disturb the
 	// live display; PION_LOG_ERROR=all and its like still show it.
 	loggers := logging.NewDefaultLoggerFactory()
@@ -234,7 +235,7 @@ func (p *peer) requestKeyframe(ssrc uint32) error {
 	return nil
 }
 
-// ended tells whether the peer connection was closed, by either side.
+// ended tells whether the peer connection was closed.
 func (p *peer) ended() bool {
 	return p.connection.ConnectionState() == webrtc.PeerConnectionStateClosed ||
 		p.connection.SignalingState() == webrtc.SignalingStateClosed
@@ -242,7 +243,7 @@ func (p *peer) ended() bool {
 
 // close ends the peer connection and waits for pion's goroutines.
 func (p *peer) close(log *slog.Logger) {
-	if err := p.connection.GracefulClose(); err != nil {
+	if err := ClosePeer(p.connection); err != nil {
 		log.Debug("peer connection not closed cleanly", "error", err)
 	}
 }

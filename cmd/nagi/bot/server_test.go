@@ -67,7 +67,7 @@ func newServer(t *testing.T) *server {
 	connection.OnTrack(s.readTrack)
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(func() {
-		if err := connection.GracefulClose(); err != nil {
+		if err := ClosePeer(connection); err != nil {
 			t.Error(err)
 		}
 		s.http.Close()
