@@ -41,6 +41,9 @@ type Demand struct {
 	// Now is what it gets, since Since.
 	Now   Share
 	Since time.Time
+	// Keeps tells that nothing says that what is sent is too much. Then a picture does not
+	// vanish because its sender sends more than before, though the estimate knows of less.
+	Keeps bool
 }
 
 // Share is what a demand gets: a layer, or nothing. The zero Share is nothing.
@@ -87,7 +90,7 @@ func Divide(estimate, audio int, demands []Demand, now time.Time) Result {
 			if rises {
 				needed = audio + int(float64(total-audio)*headroom)
 			}
-			if needed > room(estimate, audio, rung, r.Spent == audio) {
+			if needed > room(estimate, audio, rung, r.Spent == audio) && !step.kept {
 				r.Wanted = max(needed, estimate+1)
 
 				return r
@@ -118,6 +121,7 @@ type step struct {
 	to     Share
 	takes  int // bit/s more than it has
 	weight int // what it is ordered by
+	kept   bool
 }
 
 // steps are those to a rung of the demands' ladders, for all who stand on the one below.
@@ -135,6 +139,9 @@ func steps(demands []Demand, shares []Share, rung int) []step {
 		}
 		if s.weight = s.takes; d.Now.above >= to.above {
 			s.weight /= 2
+			if s.kept = d.Keeps && rung == 0; s.kept {
+				s.weight = 0
+			}
 		}
 		list = append(list, s)
 	}

@@ -22,6 +22,12 @@ func gets(d Demand, layer int) Demand {
 	return d
 }
 
+func kept(d Demand) Demand {
+	d.Keeps = true
+
+	return d
+}
+
 // just is the demand that has it for a second.
 func just(d Demand, layer int) Demand {
 	d = gets(d, layer)
@@ -85,6 +91,9 @@ func TestDivide(t *testing.T) {
 		"down at once":                    {425_000, 0, []Demand{just(three, 2)}, []int{0}, 450_000},
 		"up after a while":                {5_000_000, 0, []Demand{just(three, 0)}, []int{0}, 0},
 		"in place of one that is gone":    {5_000_000, 0, []Demand{just(there(three, 1, 2), 0)}, []int{1}, 0},
+		"no sign, no loss of the lowest":  {30_000, 0, []Demand{kept(seen(600_000))}, []int{0}, 0},
+		"but of what is above it":         {500_000, 0, []Demand{kept(gets(three, 2))}, []int{1}, 1_200_000},
+		"it comes before what is new":     {500_000, 0, []Demand{hidden(300_000), kept(seen(600_000))}, []int{-1, 0}, 990_000},
 		"who holds still keeps none back": {5_000_000, 0, []Demand{just(three, 0), gets(three, 0)}, []int{0, 2}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

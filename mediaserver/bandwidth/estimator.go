@@ -18,6 +18,6 @@ type Estimator interface {
 const (
 	// minEstimate is what is left of any estimate: less than any picture takes.
 	minEstimate = 30_000
-	// maxEstimate bounds what receivers may say.
+	// maxEstimate bounds what receivers may say, and is the estimate of whom no limit is known.
 	maxEstimate = 1_000_000_000
 )

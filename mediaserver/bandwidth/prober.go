@@ -16,6 +16,7 @@ const (
 	probeInterval  = 20 * time.Millisecond // between two handfuls of padding
 	maxProbeWait   = 5 * time.Second       // after a probe that failed: it cost its receiver a queue for a moment
 	maxRelapseWait = 2 * time.Minute       // after a layer that was too much: it cost a picture that stood still
+	maxDarkWait    = 15 * time.Second      // the same where there is no picture at all
 	// relapse is how long after a probe it is that probe's fault when what is sent is too much.
 	relapse = 10 * time.Second
 )
@@ -88,6 +89,9 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	}
 	if p.state == resting && !p.proved.IsZero() && now.Sub(p.proved) > relapse {
 		p.wait = min(p.wait, maxProbeWait)
+	}
+	if p.state == resting && sight.Unpadded && p.until.Sub(now) > maxDarkWait {
+		p.until = now.Add(maxDarkWait)
 	}
 	if p.state == resting && !now.Before(p.until) {
 		p.state, p.until = probing, now.Add(probeFor)

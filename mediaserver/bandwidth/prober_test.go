@@ -126,6 +126,26 @@ func TestUnpadded(t *testing.T) {
 	}
 }
 
+// Who sees nothing at all is not left without for as long as who sees a smaller picture.
+func TestUnpaddedRelapse(t *testing.T) {
+	var p Prober
+	now := start
+	p.Look(Sight{Wanted: 150_000, Congested: true}, now)
+	for i := range 12 {
+		from := now
+		_, _, proved := run(&p, now, 5*time.Minute, func(t time.Time, _ time.Duration) Sight {
+			now = t
+
+			return Sight{Wanted: 150_000, Unpadded: true}
+		})
+		if took := now.Sub(from); proved == 0 || took > maxDarkWait+2*time.Second {
+			t.Fatalf("relapse %d: tried again after %v, as %d bit/s", i, took, proved)
+		}
+		now = now.Add(2 * time.Second)
+		p.Look(Sight{Wanted: 300_000, Sent: 150_000, Congested: true}, now)
+	}
+}
+
 // Who has all that it wants is not probed, and needs no timer.
 func TestNothingToProbe(t *testing.T) {
 	var p Prober

@@ -66,6 +66,7 @@ type Reported struct {
 	expected      float64
 	windowBegan   time.Time
 	congestedLast time.Time
+	moved         time.Time
 
 	trips trips
 }
@@ -89,9 +90,10 @@ func (r *Reported) ReceiveREMB(bitsPerSecond float64) (due bool) {
 }
 
 // ReceiveLoss takes in how many packets were lost of those that should have come since the
-// receiver's last report, and tells whether a look is due.
+// receiver's last report, and tells whether a look is due. What is lost in an outage of the
+// way, which is no queue, is not to be among them.
 func (r *Reported) ReceiveLoss(lost, expected int, now time.Time) (due bool) {
-	if expected <= 0 || lost < 0 || now.Sub(r.congestedLast) < settled && !r.congestedLast.IsZero() {
+	if expected <= 0 || lost < 0 || unsettled(r.congestedLast, now) || unsettled(r.moved, now) {
 		return false
 	}
 	if now.Sub(r.windowBegan) > window {
@@ -161,7 +163,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 // after a pause it grows slowly, and a fall on the way says nothing, unless a fall just said
 // that it was too much, or a probe is under way.
 func (r *Reported) fallen(rate float64, probing bool, now time.Time) bool {
-	recent := !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < settled
+	recent := unsettled(r.congestedLast, now)
 
 	return r.fell && r.said < rate && (probing || recent || !r.fresh(now) && r.from >= rate*caughtUp)
 }
@@ -175,6 +177,14 @@ func (r *Reported) fresh(now time.Time) bool {
 	return !r.opened.IsZero() && now.Sub(r.opened) < opening
 }
 
+// Moves notes that the receiver is reached on another way from now on. Of that nothing is
+// known, and what is lost in the move was lost on neither.
+func (r *Reported) Moves(now time.Time) { *r = Reported{opened: now, moved: now} }
+
+// unsettled tells whether what is reported may still come of something that has happened;
+// zero: it has not.
+func unsettled(since, now time.Time) bool { return !since.IsZero() && now.Sub(since) < settled }
+
 // Said is the receiver's own estimate, in bit/s; 0: it has said none.
 func (r *Reported) Said() int { return int(r.said) }
 
@@ -185,5 +195,9 @@ func (r *Reported) Prove(bitsPerSecond int) {
 
 // Estimate is in bit/s of payload, all streams together; not limited: no limit is known.
 func (r *Reported) Estimate() (bitsPerSecond int, limited bool) {
-	return int(r.estimate), r.limited
+	if !r.limited {
+		return maxEstimate, false
+	}
+
+	return int(r.estimate), true
 }

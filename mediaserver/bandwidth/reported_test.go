@@ -15,7 +15,7 @@ type said struct {
 	remb           float64
 	lost, expected int
 	sent           int
-	opens          bool
+	opens, moves   bool
 	congested      bool
 	estimate       int
 	limited        bool
@@ -82,6 +82,13 @@ func TestReported(t *testing.T) {
 			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
 			{after: time.Second, lost: 60, expected: 100, sent: 150_000, estimate: 425_000, limited: true},
 		},
+		"of another way nothing is known, and what is lost in the move is no sign": {
+			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{after: 5 * time.Second, moves: true, sent: 1_250_000},
+			{after: time.Second, lost: 60, expected: 100, remb: 200_000, sent: 1_250_000},
+			{after: 2 * time.Second, remb: 800_000, sent: 1_250_000},
+			{after: time.Second, lost: 50, expected: 100, sent: 1_250_000, congested: true, estimate: 625_000, limited: true},
+		},
 		"few losses are none, however few packets": {
 			{lost: 1, expected: 2, sent: 1_250_000},
 			{lost: 5, expected: 100, sent: 1_250_000},
@@ -104,6 +111,9 @@ func TestReported(t *testing.T) {
 				now = now.Add(step.after)
 				if step.opens {
 					r.Opens(now)
+				}
+				if step.moves {
+					r.Moves(now)
 				}
 				if step.remb != 0 {
 					r.ReceiveREMB(step.remb)

@@ -219,7 +219,7 @@ func (ch *channel) link(receiver, sender *member) {
 		ch.log.Error("dismissing a receiver that cannot be offered a stream", "connection", receiver.id(), "error", err)
 		receiver.client.Close(signaling.CodeError, signaling.ReasonInternalError)
 	}
-	if receiver.supply.isLimited() {
+	if receiver.supply.isDivided() {
 		fence(ch.divide(receiver, time.Now()), ch.holding)
 	}
 	e.tell(ch.id)

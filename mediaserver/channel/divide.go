@@ -43,12 +43,24 @@ func (ch *channel) lookAtSupply(m *member) {
 // too much gets everything, and costs nothing more than this.
 func (ch *channel) divide(m *member, now time.Time) (changed []*edge) {
 	s := ch.supplied(m, now)
-	estimate, limited, congested := m.supply.measure(s.sent, now)
+	estimate, divided, congested := m.supply.measure(s.sent, now)
 	if congested {
 		ch.metrics.congestions.Inc()
 	}
-	if !limited {
+	if !divided {
 		return nil
+	}
+
+	return ch.shareOut(m, s, bandwidth.Sight{Sent: s.sent, Unpadded: s.padded == nil, Congested: congested}, estimate, now)
+}
+
+// shareOut divides an estimate among the pictures of a receiver, and goes on with finding out
+// whether there is more.
+func (ch *channel) shareOut(
+	m *member, s supplied, sight bandwidth.Sight, estimate int, now time.Time,
+) (changed []*edge) {
+	for i := range s.demands {
+		s.demands[i].Keeps = !sight.Congested
 	}
 	result := allocation.Divide(estimate, s.audio, s.demands, now)
 	for i, e := range s.edges {
@@ -56,9 +68,11 @@ func (ch *channel) divide(m *member, now time.Time) (changed []*edge) {
 			changed = append(changed, e)
 		}
 	}
-	padding, proved := m.supply.probe(bandwidth.Sight{
-		Wanted: result.Wanted, Sent: s.sent, Unpadded: s.padded == nil, Congested: congested,
-	}, result.Next, now)
+	sight.Wanted = result.Wanted
+	padding, proved := m.supply.probe(sight, result.Next, now)
+	if result.Wanted == 0 && result.Next.IsZero() {
+		m.supply.settle()
+	}
 	if proved {
 		ch.metrics.probesProved.Inc()
 	}
@@ -75,7 +89,7 @@ func (ch *channel) divideAmong(edges []*edge, now time.Time) (changed []*edge) {
 	seen := make(map[*member]struct{})
 	for _, e := range edges {
 		m := e.receiver
-		if _, has := seen[m]; has || !m.supply.isLimited() {
+		if _, has := seen[m]; has || !m.supply.isDivided() {
 			continue
 		}
 		seen[m] = struct{}{}

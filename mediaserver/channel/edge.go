@@ -156,7 +156,7 @@ func (e *edge) unwanted() forwarding.Reasons {
 // choose has video go on in the size that the receiver asks for. What a receiver gets of
 // whom not everything can be sent, divide chooses.
 func (e *edge) choose(video *fanout.Edge) {
-	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 && !e.receiver.supply.isLimited() {
+	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 && !e.receiver.supply.isDivided() {
 		video.Choose(media.Layer(layer))
 	}
 }

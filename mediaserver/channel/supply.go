@@ -29,6 +29,7 @@ type supply struct {
 	timer    *time.Timer
 	due      time.Time // when look is called next; zero: it is not
 	looked   time.Time // when it was looked at last
+	divided  bool      // it is, because there is a limit, or was when it was looked at last
 	ended    bool
 	padded   time.Time // when padding was sent last
 }
@@ -56,6 +57,17 @@ func (s *supply) ReceiveRoundTrip(took time.Duration, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reported.ReceiveRoundTrip(took, now) {
+		s.wake(now)
+	}
+}
+
+// Moved notes that the client is reached on another path, of which nothing is known.
+func (s *supply) Moved(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reported.Moves(now)
+	s.prober = bandwidth.Prober{}
+	if s.divided {
 		s.wake(now)
 	}
 }
@@ -94,24 +106,34 @@ func (s *supply) opens() {
 	s.reported.Opens(time.Now())
 }
 
-// isLimited tells whether anything has told of a limit.
-func (s *supply) isLimited() bool {
+// isDivided tells whether what the client is sent is not simply everything.
+func (s *supply) isDivided() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, limited := s.reported.Estimate()
 
-	return limited
+	return limited || s.divided
 }
 
 // measure draws the conclusions from what the client has said, given what it is sent, in bit/s.
-func (s *supply) measure(sent int, now time.Time) (estimate int, limited, congested bool) {
+// divided: that has to be divided. Once there is no limit any more it still has to be, until
+// everybody has what there is (settle).
+func (s *supply) measure(sent int, now time.Time) (estimate int, divided, congested bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.due, s.looked = time.Time{}, now
 	congested = s.reported.Look(sent, s.prober.Padding(), now)
-	estimate, limited = s.reported.Estimate()
+	estimate, limited := s.reported.Estimate()
+	s.divided = s.divided || limited
 
-	return estimate, limited, congested
+	return estimate, s.divided, congested
+}
+
+// settle notes that the client gets all that it wants, unless there is a limit.
+func (s *supply) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, s.divided = s.reported.Estimate()
 }
 
 // probe goes on with finding out whether there is more, and has look called in time; next,

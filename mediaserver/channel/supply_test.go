@@ -8,6 +8,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/allocation"
+	"github.com/nagi-rtc/nagi/mediaserver/bandwidth"
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/tables"
@@ -33,14 +34,19 @@ func sendLayers(a *answering, layers ...media.Layer) {
 
 // limit has a receiver say how much is possible, after it was sent too much.
 func limit(a *answering, bitsPerSecond float64) {
-	s := a.session.member.supply
+	m, ch, now := a.session.member, a.session.channel, time.Now()
+	s := m.supply
 	s.mu.Lock()
 	s.reported.ReceiveREMB(2 * bitsPerSecond)
-	s.reported.Look(1<<30, 0, time.Now())
+	s.reported.Look(1<<30, 0, now)
 	s.reported.ReceiveREMB(bitsPerSecond)
-	s.reported.Look(1<<30, 0, time.Now())
+	s.reported.Look(1<<30, 0, now)
+	estimate, _ := s.reported.Estimate()
+	s.divided = true
 	s.mu.Unlock()
-	a.session.supplyChanged()
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	fence(ch.shareOut(m, ch.supplied(m, now), bandwidth.Sight{Unpadded: true, Congested: true}, estimate, now), ch.holding)
 }
 
 // shares are what a receiver gets of senders' video: a layer, or -1 for what is withheld for want of bandwidth.
@@ -216,6 +222,26 @@ func TestShortVideoBeginsAnew(t *testing.T) {
 	}
 }
 
+// Who comes to be reached on another way gets everything again, for of that way nothing is known.
+func TestAnotherWayHasNoLimit(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	first := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	second := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	sendLayers(first, 0, 1, 2)
+	sendLayers(second, 0, 1, 2)
+	limit(receiver, 200_000)
+	wantShares(t, "200 kbit/s", shares(receiver, first, second), 0, -1)
+	s := receiver.session.member.supply
+	s.Moved(time.Now())
+	for end := time.Now().Add(10 * time.Second); s.isDivided(); time.Sleep(5 * time.Millisecond) { // Pictures hold still.
+		if time.Now().After(end) {
+			t.Fatal("what the receiver is sent is still divided")
+		}
+	}
+	wantShares(t, "on the other way", shares(receiver, first, second), 2, 2)
+}
+
 // Silence limits nothing and starts no timer; what a client says after it has left does neither.
 func TestSupplyWithoutLimit(t *testing.T) {
 	registry := newRegistry(t, 1, nil)
@@ -226,7 +252,7 @@ func TestSupplyWithoutLimit(t *testing.T) {
 	s := receiver.session.member.supply
 	s.ReceiveLoss(1, 100, time.Now())
 	s.ReceiveRoundTrip(time.Second, time.Now())
-	if s.isLimited() || s.timer != nil {
+	if s.isDivided() || s.timer != nil {
 		t.Error("there is a limit, or a timer")
 	}
 	receiver.session.Leave("over")

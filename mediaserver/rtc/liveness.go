@@ -74,6 +74,9 @@ func (l *liveness) look(now, elapsed, silenceTimeout, mediaTimeout time.Duration
 // since is the time since the engine's start, by the clock that nobody sets.
 func (e *Engine) since(now time.Time) time.Duration { return now.Sub(e.began) }
 
+// at is the time of which since tells.
+func (e *Engine) at(since time.Duration) time.Time { return e.began.Add(since) }
+
 // lookInterval is how often the peers are looked at.
 func (e *Engine) lookInterval() time.Duration {
 	return max(min(e.silenceTimeout, e.mediaTimeout)/16, 10*time.Millisecond)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,6 +65,8 @@ func TestMediaMovesWithTheAnswerToACheckOfOurs(t *testing.T) {
 	before := c.peer.selected.Load().Path()
 	elsewhere, other := netip.MustParseAddrPort("192.0.2.9:1000"), netip.MustParseAddrPort("192.0.2.9:1001")
 	client := c.peer.remote.Load()
+	h := &heard{}
+	c.peer.config.Reports = h
 	path := func() udp.Path { return c.peer.selected.Load().Path() }
 	checkOn := func(address netip.AddrPort) *stun.Message {
 		t.Helper()
@@ -103,9 +106,15 @@ func TestMediaMovesWithTheAnswerToACheckOfOurs(t *testing.T) {
 			t.Fatalf("an answer %s moves media to %v", name, path())
 		}
 	}
+	if said := h.said(); len(said) > 0 {
+		t.Errorf("before any move: %q is said", said)
+	}
 	arrivesFrom(t, c.peer, elsewhere, answered(t, ours.TransactionID, client.integrity))
 	if want := (udp.Path{Remote: elsewhere}); path() != want {
 		t.Errorf("the path is %v after the answer, want %v", path(), want)
+	}
+	if said := h.said(); !slices.Equal(said, []string{"moved"}) {
+		t.Errorf("after the move: %q is said", said)
 	}
 	strange := c.peer.engine.Stats().StrangeDatagrams
 	arrivesFrom(t, c.peer, elsewhere, answered(t, ours.TransactionID, client.integrity))

@@ -11,10 +11,13 @@ import (
 type Reports interface {
 	// ReceiveREMB gets how much the client holds to be possible, in bit/s (draft-alvestrand-rmcat-remb-03).
 	ReceiveREMB(bitsPerSecond float64)
-	// ReceiveLoss gets how many packets of a stream were lost of those that should have come since the report before.
+	// ReceiveLoss gets how many packets of a stream were lost of those that should have come since the report before,
+	// without those of an outage.
 	ReceiveLoss(lost, expected int, now time.Time)
 	// ReceiveRoundTrip gets how long a round trip took.
 	ReceiveRoundTrip(took time.Duration, now time.Time)
+	// Moved tells that the client is reached on another path from now on.
+	Moved(now time.Time)
 }
 
 // maxExpected is more packets than a stream has between two reports.
@@ -26,6 +29,7 @@ type reported struct {
 	left    [2]reportTime
 	highest uint32 // sequence number, in the client's last report
 	began   bool   // there was one
+	share   uint8  // of what was lost, in 256ths, in the client's last report
 }
 
 // reportTime is when a sender report left, and the middle of the time in it, by which clients name it.
@@ -39,19 +43,20 @@ func (r *reported) leaves(ntpTime uint64, now time.Time) {
 	r.left = [2]reportTime{{uint32(ntpTime >> 16), now}, r.left[0]}
 }
 
-// losses are what a report adds to the one before it.
+// losses are what a report adds to the one before it, at the lower share of the two: where a queue is full they are in
+// every report, and after an outage of the path, however much was lost in it, they are in one.
 func (r *reported) losses(report rtcp.ReceptionReport) (lost, expected int) {
-	before, began := r.highest, r.began
+	before, share, began := r.highest, min(r.share, report.FractionLost), r.began
 	if ahead := int32(report.LastSequenceNumber - before); began && ahead <= 0 {
 		return 0, 0
 	}
-	r.highest, r.began = report.LastSequenceNumber, true
+	r.highest, r.share, r.began = report.LastSequenceNumber, report.FractionLost, true
 	expected = int(report.LastSequenceNumber - before)
 	if !began || expected > maxExpected {
 		return 0, 0
 	}
 
-	return expected * int(report.FractionLost) >> 8, expected
+	return expected * int(share) >> 8, expected
 }
 
 // trip is how long it took from a report of ours to the client's about it, without what the client waited; 0: unknown.

@@ -35,6 +35,8 @@ func (h *heard) ReceiveRoundTrip(took time.Duration, _ time.Time) {
 	h.trips = append(h.trips, took)
 }
 
+func (h *heard) Moved(time.Time) { h.say("moved") }
+
 func (h *heard) said() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,11 +64,14 @@ func TestReportsAreHeard(t *testing.T) {
 	}
 	for _, packet := range []rtcp.Packet{
 		&rtcp.ReceiverEstimatedMaximumBitrate{Bitrate: 1_000_000},
-		&rtcp.ReceiverReport{Reports: about(100, 128, 0, 0)}, // what it is counted from is not known
-		&rtcp.ReceiverReport{Reports: about(200, 64, 0, 0)},  // a quarter of 100
-		&rtcp.SenderReport{SSRC: 5, Reports: about(300, 128, 0, 0)},
-		&rtcp.ReceiverReport{Reports: about(300, 128, 0, 0)},     // again
-		&rtcp.ReceiverReport{Reports: about(250, 128, 0, 0)},     // late
+		&rtcp.ReceiverReport{Reports: about(100, 128, 0, 0)},        // what it is counted from is not known
+		&rtcp.ReceiverReport{Reports: about(200, 64, 0, 0)},         // a quarter of 100
+		&rtcp.SenderReport{SSRC: 5, Reports: about(300, 128, 0, 0)}, // no less than a quarter
+		&rtcp.ReceiverReport{Reports: about(400, 0, 0, 0)},
+		&rtcp.ReceiverReport{Reports: about(500, 200, 0, 0)}, // an outage
+		&rtcp.ReceiverReport{Reports: about(600, 0, 0, 0)},
+		&rtcp.ReceiverReport{Reports: about(600, 128, 0, 0)},     // again
+		&rtcp.ReceiverReport{Reports: about(550, 128, 0, 0)},     // late
 		&rtcp.ReceiverReport{Reports: about(1<<31-7, 255, 0, 0)}, // nonsense
 		&rtcp.ReceiverReport{Reports: about(1<<31-7, 0, 0x2222_3333, 65536/2)},
 		&rtcp.ReceiverReport{Reports: about(1<<31-7, 0, 0x6666_7777, 0)},
@@ -74,7 +79,9 @@ func TestReportsAreHeard(t *testing.T) {
 	} {
 		c.peer.dispatch(batch, packet, now.Add(100*time.Millisecond))
 	}
-	if got, want := h.said(), []string{"remb 1e+06", "lost 25 of 100", "lost 50 of 100"}; !slices.Equal(got, want) {
+	if got, want := h.said(), []string{
+		"remb 1e+06", "lost 25 of 100", "lost 25 of 100", "lost 0 of 100", "lost 0 of 100", "lost 0 of 100",
+	}; !slices.Equal(got, want) {
 		t.Errorf("heard %q, want %q", got, want)
 	}
 	if want := []time.Duration{600 * time.Millisecond, 100 * time.Millisecond}; !slices.Equal(h.trips, want) {
