@@ -29,7 +29,7 @@ type reported struct {
 	left    [2]reportTime
 	highest uint32 // sequence number, in the client's last report
 	began   bool   // there was one
-	share   uint8  // of what was lost, in 256ths, in the client's last report
+	lossy   bool   // the client's last report told of losses
 }
 
 // reportTime is when a sender report left, and the middle of the time in it, by which clients name it.
@@ -43,20 +43,23 @@ func (r *reported) leaves(ntpTime uint64, now time.Time) {
 	r.left = [2]reportTime{{uint32(ntpTime >> 16), now}, r.left[0]}
 }
 
-// losses are what a report adds to the one before it, at the lower share of the two: where a queue is full they are in
-// every report, and after an outage of the path, however much was lost in it, they are in one.
+// losses are what a report adds to the one before it; none where that one told of none: where a queue is full losses are
+// in every report, and after an outage of the path, however much was lost in it, they are in one.
 func (r *reported) losses(report rtcp.ReceptionReport) (lost, expected int) {
-	before, share, began := r.highest, min(r.share, report.FractionLost), r.began
+	before, lossy, began := r.highest, r.lossy, r.began
 	if ahead := int32(report.LastSequenceNumber - before); began && ahead <= 0 {
 		return 0, 0
 	}
-	r.highest, r.share, r.began = report.LastSequenceNumber, report.FractionLost, true
+	r.highest, r.lossy, r.began = report.LastSequenceNumber, report.FractionLost > 0, true
 	expected = int(report.LastSequenceNumber - before)
 	if !began || expected > maxExpected {
 		return 0, 0
 	}
+	if !lossy {
+		return 0, expected
+	}
 
-	return expected * int(share) >> 8, expected
+	return expected * int(report.FractionLost) >> 8, expected
 }
 
 // trip is how long it took from a report of ours to the client's about it, without what the client waited; 0: unknown.

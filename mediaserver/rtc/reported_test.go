@@ -64,9 +64,9 @@ func TestReportsAreHeard(t *testing.T) {
 	}
 	for _, packet := range []rtcp.Packet{
 		&rtcp.ReceiverEstimatedMaximumBitrate{Bitrate: 1_000_000},
-		&rtcp.ReceiverReport{Reports: about(100, 128, 0, 0)},        // what it is counted from is not known
-		&rtcp.ReceiverReport{Reports: about(200, 64, 0, 0)},         // a quarter of 100
-		&rtcp.SenderReport{SSRC: 5, Reports: about(300, 128, 0, 0)}, // no less than a quarter
+		&rtcp.ReceiverReport{Reports: about(100, 128, 0, 0)}, // what it is counted from is not known
+		&rtcp.ReceiverReport{Reports: about(200, 64, 0, 0)},  // a quarter of 100
+		&rtcp.SenderReport{SSRC: 5, Reports: about(300, 128, 0, 0)},
 		&rtcp.ReceiverReport{Reports: about(400, 0, 0, 0)},
 		&rtcp.ReceiverReport{Reports: about(500, 200, 0, 0)}, // an outage
 		&rtcp.ReceiverReport{Reports: about(600, 0, 0, 0)},
@@ -80,7 +80,7 @@ func TestReportsAreHeard(t *testing.T) {
 		c.peer.dispatch(batch, packet, now.Add(100*time.Millisecond))
 	}
 	if got, want := h.said(), []string{
-		"remb 1e+06", "lost 25 of 100", "lost 25 of 100", "lost 0 of 100", "lost 0 of 100", "lost 0 of 100",
+		"remb 1e+06", "lost 25 of 100", "lost 50 of 100", "lost 0 of 100", "lost 0 of 100", "lost 0 of 100",
 	}; !slices.Equal(got, want) {
 		t.Errorf("heard %q, want %q", got, want)
 	}

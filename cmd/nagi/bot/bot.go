@@ -40,6 +40,9 @@ type Config struct {
 	Role Role
 	// Simulcast: what the bot publishes it publishes in three sizes, as r0, r1 and r2.
 	Simulcast bool
+	// Video is published in place of the embedded clip: an IVF file of VP8 that begins with a
+	// keyframe, or, with Simulcast, three of as many frames, the smallest picture first.
+	Video [][]byte
 	// RID is the size that the bot wants of what others publish: r0, r1, r2 or none.
 	// Empty: the server chooses.
 	RID string

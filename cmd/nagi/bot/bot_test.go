@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestClip(t *testing.T) {
-	c, err := loadClip(false)
+	c, err := loadClip(embedded(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestClip(t *testing.T) {
 
 // The layers are the same pictures, each twice as wide as the one below.
 func TestLayersOfTheClip(t *testing.T) {
-	c, err := loadClip(true)
+	c, err := loadClip(embedded(true))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,15 +44,21 @@ type frame struct {
 	keyframe bool
 }
 
-func loadClip(simulcast bool) (*clip, error) {
-	files := [][]byte{clipVideo}
+// embedded is the clip's video, in one size, or in three.
+func embedded(simulcast bool) [][]byte {
 	if simulcast {
-		files = [][]byte{clipR0, clipR1, clipVideo}
+		return [][]byte{clipR0, clipR1, clipVideo}
 	}
+
+	return [][]byte{clipVideo}
+}
+
+// loadClip takes IVF files, the smallest picture first, and the clip's audio.
+func loadClip(video [][]byte) (*clip, error) {
 	c := &clip{}
-	for _, file := range files {
+	for _, file := range video {
 		if err := c.loadVideo(file); err != nil {
-			return nil, fmt.Errorf("read the embedded clip's video: %w", err)
+			return nil, fmt.Errorf("read the clip's video: %w", err)
 		}
 	}
 	if err := c.loadAudio(); err != nil {

@@ -54,7 +54,11 @@ type publisher struct {
 // newPublisher gives the peer connection its two tracks; to be called before the
 // first offer is taken, so that pion puts them on the server's uplink m-lines.
 func newPublisher(p *peer) (*publisher, error) {
-	c, err := loadClip(p.bot.config.Simulcast)
+	video := p.bot.config.Video
+	if video == nil {
+		video = embedded(p.bot.config.Simulcast)
+	}
+	c, err := loadClip(video)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
 
 // quality is what a tab tells of one sender's stream, since the tab came.
@@ -105,17 +107,39 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// pictures are the layers of a synthetic sender, of 150, 450 and 1,200 kbit/s at 25 frames a second (hack/clip/make.sh):
+// a browser that encodes takes the processor that the other one decodes with.
+func pictures(t *testing.T) (layers [][]byte) {
+	t.Helper()
+	for _, rid := range []string{"r0", "r1", "r2"} {
+		file, err := os.ReadFile("clip/" + rid + ".ivf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, file)
+	}
+
+	return layers
+}
+
 // newNetwork has a receiver on a way of its own see the largest picture of a sender.
-func newNetwork(t *testing.T, mine *way, picture string) (*ways, sdkTab) {
+func newNetwork(t *testing.T, mine *way) (*ways, sdkTab) {
 	w := newWays(t)
 	signaling, media := startMediaServer(t, w.inside.LocalAddr().String())
 	w.serve(fmt.Sprint("127.0.0.1:", regexp.MustCompile(`\d+$`).FindString(media)))
-	join := newSDKOn(t, "ws://"+signaling+"/signaling")
-	options := `{large: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1800, ` + picture + `}`
-	sender := join("network", "sender", "sendonly", options)
+	url := "ws://" + signaling + "/signaling"
+	sender, err := bot.Join(t.Context(), bot.Config{
+		URL: url, ChannelID: "network", Role: bot.SendOnly, Simulcast: true, Video: pictures(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sender.Drop)
 	w.newcomers(mine)
-	receiver := join("network", "receiver", "recvonly", `{simulcast: true}`)
-	eventually(t, "the large picture comes", func() error { return receiver.sees(t, sender, 960) })
+	receiver := newSDKOn(t, url)("network", "receiver", "recvonly", `{simulcast: true}`)
+	eventually(t, "the large picture comes", func() error {
+		return receiver.sees(t, sdkTab{connectionID: sender.ConnectionID()}, 960)
+	})
 	time.Sleep(10 * time.Second) // The receiver's estimate begins after 5 s.
 
 	return w, receiver
@@ -124,7 +148,7 @@ func newNetwork(t *testing.T, mine *way, picture string) (*ways, sdkTab) {
 // measureCapacity: 2 Mbit/s, 500 kbit/s for 20 s, 2 Mbit/s.
 func measureCapacity(t *testing.T, run int) {
 	mine := &way{rate: 2_000_000, delay: 50 * time.Millisecond}
-	w, receiver := newNetwork(t, mine, "snow: true") // 150, 400 and 1,200 kbit/s
+	w, receiver := newNetwork(t, mine)
 	r := &networkResult{Case: "2000-500-2000", Run: run, Load: load()}
 	start := receiver.quality(t)
 	w.change(mine, func(mine *way) { mine.rate = 500_000 })
@@ -153,7 +177,7 @@ func measureCapacity(t *testing.T, run int) {
 // measureLoss: 5 % each way, at a round trip of 52 ms, for 45 s.
 func measureLoss(t *testing.T, run int) {
 	mine := &way{delay: 26 * time.Millisecond}
-	w, receiver := newNetwork(t, mine, "") // 480 kbit/s, at a frame rate that two cores can encode
+	w, receiver := newNetwork(t, mine)
 	r := &networkResult{Case: "loss-5", Run: run, Load: load()}
 	w.change(mine, func(mine *way) { mine.loss = 0.05 })
 	r.Narrow = receiver.watch(t, 45*time.Second)
