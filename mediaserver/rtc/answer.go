@@ -39,8 +39,8 @@ type answeredMedia struct {
 	// rids are the encodings that are sent, ids how their packets tell which they are of (RFC 8852).
 	rids []string
 	ids  identifiers
-	// sendTime is agreed.sendTime.
-	sendTime uint8
+	// sendTime and delay are those of agreed.
+	sendTime, delay uint8
 	// transportCC is uplink.transportCC.
 	transportCC uint8
 	// levels is uplink.levels, if it was offered.
@@ -135,7 +135,7 @@ func readMedia(description *sdp.SessionDescription, offered, section *sdp.MediaD
 	read.transportCC = readTransportCC(section, read.types.media)
 	read.levels = audioLevel.sentIn(section)
 	if read.types.rtx != 0 {
-		read.sendTime = absoluteSendTime.receivedIn(section)
+		read.sendTime, read.delay = absoluteSendTime.receivedIn(section), playoutDelay.receivedIn(section)
 	}
 
 	return read

@@ -64,6 +64,7 @@ type outgoing struct {
 	ssrc        uint32
 	payloadType uint8
 	sendTime    uint8      // see agreed
+	delay       uint8      // as well; 0 where sendTime is
 	header      rtp.Header // scratch of the context's
 }
 
@@ -237,6 +238,14 @@ func (d *Downlink) seal(
 	if retransmission {
 		size += 2
 	}
+	delay := uint32(0)
+	if out.delay != 0 && size+playoutDelayBytes+overhead <= udp.MaxDatagram {
+		delay = d.peer.playout.value.Load()
+	}
+	if delay != 0 {
+		start += playoutDelayBytes
+		size += playoutDelayBytes
+	}
 	if size+overhead > udp.MaxDatagram {
 		return ErrPacketTooLarge
 	}
@@ -256,6 +265,10 @@ func (d *Downlink) seal(
 		datagram[0] |= 0x10
 		binary.BigEndian.PutUint32(datagram[rtpHeaderBytes:], 0xbede<<16|1) // one word of elements
 		binary.BigEndian.PutUint32(datagram[rtpHeaderBytes+4:], uint32(out.sendTime)<<28|2<<24|packet.SendTime)
+	}
+	if delay != 0 {
+		datagram[rtpHeaderBytes+3] = 2 // words
+		binary.BigEndian.PutUint32(datagram[rtpHeaderBytes+sendTimeBytes:], uint32(out.delay)<<28|2<<24|delay)
 	}
 	body := datagram[start:size]
 	if retransmission {
@@ -352,9 +365,13 @@ func (d *Downlink) newBinding(k *keys) (*binding, error) {
 	}
 	how := d.negotiated
 	b := &binding{overhead: k.overhead}
-	b.media = outgoing{context: sealing, ssrc: d.ssrc, payloadType: how.media, sendTime: how.sendTime}
+	delay := how.delay
+	if how.sendTime == 0 {
+		delay = 0
+	}
+	b.media = outgoing{context: sealing, ssrc: d.ssrc, payloadType: how.media, sendTime: how.sendTime, delay: delay}
 	if how.rtx != 0 {
-		b.rtx = outgoing{ssrc: d.rtxSSRC, payloadType: how.rtx, sendTime: how.sendTime}
+		b.rtx = outgoing{ssrc: d.rtxSSRC, payloadType: how.rtx, sendTime: how.sendTime, delay: delay}
 	}
 
 	return b, nil

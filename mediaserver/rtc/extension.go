@@ -21,10 +21,16 @@ var (
 	// absoluteSendTime is by what receivers estimate how much they can be sent: with the times at which packets arrive, it
 	// tells how a queue grows. It differs each time that a packet is sent, see agreed.
 	absoluteSendTime = extension{2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"}
+	// playoutDelay is how long clients are to keep pictures, see playout. It too differs each time.
+	playoutDelay = extension{5, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"}
 )
 
-// sendTimeBytes is what it adds to a packet: RFC 8285's header, and one element of four bytes.
-const sendTimeBytes = 8
+// sendTimeBytes is what the one adds to a packet: RFC 8285's header, and one element of four bytes; playoutDelayBytes
+// what the other adds to that.
+const (
+	sendTimeBytes     = 8
+	playoutDelayBytes = 4
+)
 
 func (e extension) describe(section *sdp.MediaDescription) {
 	section.WithValueAttribute("extmap", fmt.Sprintf("%d %s", e.id, e.uri))

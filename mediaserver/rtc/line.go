@@ -111,7 +111,7 @@ func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
 			p.formats.answered(l.format, !answer.rejected)
 			l.rejected = answer.rejected
 			if answer.receives {
-				accepted[l.inOffer] = agreed{answer.types, answer.sendTime}
+				accepted[l.inOffer] = agreed{answer.types, answer.sendTime, answer.delay}
 			}
 		}
 		l.inOffer = nil

@@ -52,7 +52,11 @@ func (p *Peer) selectPath(destination *udp.Destination, now time.Duration) {
 	p.checked.Store(int64(now))
 	if p.selected.Swap(destination) == nil {
 		close(p.reachable)
-	} else if p.config.Reports != nil {
+
+		return
+	}
+	p.playout.moves()
+	if p.config.Reports != nil {
 		p.config.Reports.Moved(p.engine.at(now))
 	}
 }

@@ -123,6 +123,7 @@ func (p *Peer) describeLine(l *line) *sdp.MediaDescription {
 	}
 	if l.format.Codec.Kind() == media.Video {
 		absoluteSendTime.describe(section)
+		playoutDelay.describe(section)
 	}
 
 	return section

@@ -59,6 +59,7 @@ type Peer struct {
 	audio, video *uplink
 	inbound      inbound
 	congestion   congestion
+	playout      playout
 	reports      reports
 
 	connected      chan struct{} // capacity 1, as the next five

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
 // Reports hears what a client says of what it is sent, all streams together. Its functions are called by readers of the
@@ -43,23 +45,20 @@ func (r *reported) leaves(ntpTime uint64, now time.Time) {
 	r.left = [2]reportTime{{uint32(ntpTime >> 16), now}, r.left[0]}
 }
 
-// losses are what a report adds to the one before it; none where that one told of none: where a queue is full losses are
+// losses are what a report adds to the one before it. steady: that one told of losses, too. Where a queue is full they are
 // in every report, and after an outage of the path, however much was lost in it, they are in one.
-func (r *reported) losses(report rtcp.ReceptionReport) (lost, expected int) {
+func (r *reported) losses(report rtcp.ReceptionReport) (lost, expected int, steady bool) {
 	before, lossy, began := r.highest, r.lossy, r.began
 	if ahead := int32(report.LastSequenceNumber - before); began && ahead <= 0 {
-		return 0, 0
+		return 0, 0, false
 	}
 	r.highest, r.lossy, r.began = report.LastSequenceNumber, report.FractionLost > 0, true
 	expected = int(report.LastSequenceNumber - before)
 	if !began || expected > maxExpected {
-		return 0, 0
-	}
-	if !lossy {
-		return 0, expected
+		return 0, 0, false
 	}
 
-	return expected * int(report.FractionLost) >> 8, expected
+	return expected * int(report.FractionLost) >> 8, expected, lossy
 }
 
 // trip is how long it took from a report of ours to the client's about it, without what the client waited; 0: unknown.
@@ -78,9 +77,6 @@ func (r *reported) trip(report rtcp.ReceptionReport, now time.Time) time.Duratio
 
 // receiveReports hands on what the client reports about streams that it is sent.
 func (p *Peer) receiveReports(reports []rtcp.ReceptionReport, now time.Time) {
-	if p.config.Reports == nil {
-		return
-	}
 	for _, report := range reports {
 		p.downlinks.RLock()
 		d := p.bySSRC[report.SSRC]
@@ -89,13 +85,19 @@ func (p *Peer) receiveReports(reports []rtcp.ReceptionReport, now time.Time) {
 			continue
 		}
 		d.mu.Lock()
-		lost, expected := d.reported.losses(report)
+		lost, expected, steady := d.reported.losses(report)
 		trip := d.reported.trip(report, now)
 		d.mu.Unlock()
-		if expected > 0 {
+		if d.format.Codec.Kind() == media.Video {
+			p.playout.receive(lost, expected, trip, now)
+		}
+		if !steady {
+			lost = 0
+		}
+		if p.config.Reports != nil && expected > 0 {
 			p.config.Reports.ReceiveLoss(lost, expected, now)
 		}
-		if trip > 0 {
+		if p.config.Reports != nil && trip > 0 {
 			p.config.Reports.ReceiveRoundTrip(trip, now)
 		}
 	}

@@ -52,7 +52,16 @@ func collect() (*udp.Batch, *[][]byte) {
 // video.
 func timed(t testing.TB, change func(answer string) string) (*Peer, *Downlink) {
 	t.Helper()
-	client := newClientWith(t, nil, func(engine *webrtc.MediaEngine) { timing(t, engine) }, false, false)
+
+	return timedBy(t, func(engine *webrtc.MediaEngine) { timing(t, engine) }, change)
+}
+
+// timedBy is timed for a client that knows what it is given.
+func timedBy(
+	t testing.TB, know func(*webrtc.MediaEngine), change func(answer string) string,
+) (*Peer, *Downlink) {
+	t.Helper()
+	client := newClientWith(t, nil, know, false, false)
 	connected := make(chan struct{})
 	peer, err := newEngine(t).NewPeer(PeerConfig{OnConnected: func() { close(connected) }})
 	must(t, err)
