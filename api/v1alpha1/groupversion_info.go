@@ -29,6 +29,10 @@ var (
 // Plural is the name of the resource, as in URLs and roles.
 const Plural = "rtpstreampauses"
 
+// RequestedByAnnotation names the user at whose request a program made the pause or
+// edited it last, where the API server saw the program alone.
+const RequestedByAnnotation = "rtp.nagi.dev/requested-by"
+
 // Resource qualifies the name of a resource with this package's group, as errors
 // of the API machinery want it.
 func Resource(resource string) schema.GroupResource {

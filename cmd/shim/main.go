@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+	"github.com/nagi-rtc/nagi/cmd/shim/callers"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 	"github.com/nagi-rtc/nagi/cmd/shim/sora"
 )
@@ -29,23 +32,35 @@ const writeTimeout = 30 * time.Second
 
 type options struct {
 	kubeconfig, namespace, listen, metricsListen, corsOrigin string
-	managers                                                 []string
-	pauseTimeout                                             time.Duration
+	managers, audiences                                      []string
+	// allowAnonymous serves requests without a token: by default on loopback alone.
+	// askedTo tells that somebody wrote it.
+	allowAnonymous, askedTo bool
+	pauseTimeout            time.Duration
 }
 
 func main() {
-	log := ops.NewLogger(os.Stderr)
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, pflag.ErrHelp) {
-		return
-	}
-	if err == nil {
-		err = run(context.Background(), o, log)
-	}
-	if err != nil {
+	os.Exit(start(context.Background(), os.Args[1:], ops.NewLogger(os.Stderr)))
+}
+
+// start runs the shim and returns its exit status: 2 for flags that are wrong.
+func start(ctx context.Context, arguments []string, log *slog.Logger) int {
+	o, err := parse(arguments)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return 0
+	case err != nil:
 		log.Error("shim ends", "error", err)
-		os.Exit(1)
+
+		return 2
 	}
+	if err := run(ctx, o, log); err != nil {
+		log.Error("shim ends", "error", err)
+
+		return 1
+	}
+
+	return 0
 }
 
 func parse(arguments []string) (options, error) {
@@ -54,7 +69,11 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file with the API server's address and credentials; empty: $KUBECONFIG, ~/.kube/config or, in a pod, the ServiceAccount")
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses are served")
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
-	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "host:port of the HTTP API, which knows no authentication")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "host:port of the HTTP API; on loopback it asks for no token")
+	flags.StringSliceVar(&o.audiences, "audience", []string{callers.DefaultAudience},
+		"audiences that a program's token may be for, one of which suffices; empty: tokens are not looked at")
+	flags.BoolVar(&o.allowAnonymous, "allow-anonymous", false,
+		"serve requests without a token wherever they come from; =false: not on loopback either")
 	flags.StringVar(&o.corsOrigin, "cors-origin", "", "the one origin whose pages may call, such as http://127.0.0.1:5000; empty: none")
 	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced, and managers that are behind to catch up, before the answer is 503")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9302", "host:port of /metrics, /healthz and /readyz")
@@ -73,8 +92,27 @@ func parse(arguments []string) (options, error) {
 	if err := sora.CheckOrigin(o.corsOrigin); err != nil {
 		return o, fmt.Errorf("--cors-origin: %w", err)
 	}
+	o.askedTo = flags.Changed("allow-anonymous")
+	if !o.askedTo {
+		o.allowAnonymous = ops.RequireLoopback(ops.HTTP, o.listen) == nil
+	}
 
-	return o, nil
+	return o, o.checkCallers()
+}
+
+// checkCallers refuses an API that would serve nobody, or whoever comes by an oversight.
+func (o *options) checkCallers() error {
+	switch {
+	case slices.Contains(o.audiences, ""):
+		return fmt.Errorf("--audience=%s: one of them is empty: name each, such as %s",
+			strings.Join(o.audiences, ","), callers.DefaultAudience)
+	case len(o.audiences) == 0 && !o.allowAnonymous:
+		return fmt.Errorf("--audience is empty, so no token is accepted, and without one nobody is served at --listen=%s: "+
+			"name the audience of the programs' tokens, such as --audience=%s, or let everybody in with --allow-anonymous",
+			o.listen, callers.DefaultAudience)
+	}
+
+	return nil
 }
 
 func run(ctx context.Context, o options, log *slog.Logger) error {
@@ -91,9 +129,15 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	registry := ops.NewRegistry()
+	var reviews *callers.Reviews
+	if len(o.audiences) > 0 {
+		reviews = callers.New(callers.Config{
+			API: objects, Namespace: o.namespace, Audiences: o.audiences, Registerer: registry,
+		})
+	}
 	handler, err := sora.New(sora.Config{
 		Namespace: o.namespace, Client: objects, Replicas: replicas, PauseTimeout: o.pauseTimeout,
-		CORSOrigin: o.corsOrigin, Log: log, Registerer: registry,
+		CORSOrigin: o.corsOrigin, Reviews: reviews, AllowAnonymous: o.allowAnonymous, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		return err
@@ -107,8 +151,9 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, metricsListener.Close())
 	}
-	if ops.RequireLoopback(ops.HTTP, listener.Addr().String()) != nil {
-		log.Warn("the HTTP API knows no authentication and is reachable from other machines: let the network keep strangers out", "address", listener.Addr().String())
+	if o.askedTo && o.allowAnonymous {
+		log.Warn("--allow-anonymous: whoever reaches the HTTP API may pause, resume and disconnect without a token; "+
+			"let the network keep strangers out", "address", listener.Addr().String())
 	}
 
 	// Requests in flight are answered after SIGTERM too, so the connections to the
@@ -139,7 +184,7 @@ func newServer(handler http.Handler, pauseTimeout time.Duration, log *slog.Logge
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		WriteTimeout:      sora.DefaultBodyTimeout + pauseTimeout + writeTimeout,
+		WriteTimeout:      sora.DefaultBodyTimeout + callers.Timeout + pauseTimeout + writeTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		// OPTIONS * is as wrong a path as any other.

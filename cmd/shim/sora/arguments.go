@@ -106,6 +106,8 @@ type arguments struct {
 	text map[string]string
 	// object has every property of the request.
 	object map[string]json.RawMessage
+	// caller is the name of who asks; empty where nobody had to say.
+	caller string
 }
 
 // schema is the JSON schema of an operation's arguments: an object in which each

@@ -18,6 +18,8 @@ type failure struct {
 	bareKey bool
 	// reason is the value of error_reason; nil: the key is absent.
 	reason any
+	// challenge is the value of the header www-authenticate; empty: there is none.
+	challenge string
 }
 
 // Error makes a failure an error, for logs.
@@ -58,6 +60,7 @@ const (
 	invalidJSON           = "InvalidJSON"
 	handlerException      = "HandlerException"
 
+	unauthenticated       = "UNAUTHENTICATED"
 	ambiguousIDs          = "AMBIGUOUS-IDS"
 	sameConnection        = "SAME-CONNECTION"
 	invalidClientID       = "INVALID-CLIENT-ID"

@@ -40,7 +40,7 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	handler, err := New(Config{Namespace: "default", Client: unreachable(f), Replicas: replicas, Log: log, Registerer: prometheus.NewRegistry()})
+	handler, err := New(Config{Namespace: "default", Client: unreachable(f), Replicas: replicas, AllowAnonymous: true, Log: log, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		f.Fatal(err)
 	}

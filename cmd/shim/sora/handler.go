@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/nagi-rtc/nagi/cmd/shim/callers"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 )
 
@@ -53,8 +56,13 @@ type Config struct {
 	BodyTimeout time.Duration
 	// CORSOrigin is the one origin whose pages may call; empty: none.
 	CORSOrigin string
-	Log        *slog.Logger
-	Registerer prometheus.Registerer
+	// Reviews tell who calls and what they may; nil: nobody is asked for a token, and
+	// one that is sent is not looked at.
+	Reviews *callers.Reviews
+	// AllowAnonymous serves requests without a token.
+	AllowAnonymous bool
+	Log            *slog.Logger
+	Registerer     prometheus.Registerer
 }
 
 // Handler is the HTTP API.
@@ -69,13 +77,19 @@ type Handler struct {
 // operation is one function of the API.
 type operation struct {
 	schema schema
+	// rights are what the caller must be allowed to.
+	rights []callers.Right
 	run    func(context.Context, arguments) (any, error)
 }
 
-// New makes the API. The only error is a CORS origin that is none.
+// New makes the API. The errors are a CORS origin that is none, and an API that would
+// serve nobody.
 func New(config Config) (*Handler, error) {
 	if err := CheckOrigin(config.CORSOrigin); err != nil {
 		return nil, err
+	}
+	if config.Reviews == nil && !config.AllowAnonymous {
+		return nil, errors.New("nobody would be served: no token is reviewed, and no request without one is allowed")
 	}
 	if config.PauseTimeout == 0 {
 		config.PauseTimeout = DefaultPauseTimeout
@@ -88,17 +102,21 @@ func New(config Config) (*Handler, error) {
 		pauses:  pauses{namespace: config.Namespace, client: config.Client},
 		metrics: newMetrics(config.Registerer),
 	}
+	h.access.needs = pauseNeeds(config.Namespace)
+	if !config.AllowAnonymous {
+		h.access.needs = append(h.access.needs, reviewNeeds(config.Namespace)...)
+	}
 	ofChannel := schema{required: []string{"channel_id"}}
 	ofConnection := schema{required: []string{"channel_id", "connection_id"}}
 	ofClient := schema{required: []string{"channel_id", "client_id"}}
 	h.operations = map[string]operation{
-		"Sora_20200401.PauseRtpStream":         {edgeSchema, h.pause},
-		"Sora_20200401.ResumeRtpStream":        {edgeSchema, h.resume},
-		"Sora_20200401.ListPauseRtpStreams":    {ofChannel, h.listPauses},
-		"Sora_20201013.ListChannelConnections": {ofChannel, h.listConnections},
-		"Sora_20151104.DisconnectConnection":   {ofConnection, h.disconnectConnection},
-		"Sora_20151104.DisconnectClient":       {ofClient, h.disconnectClient},
-		"Sora_20151104.DisconnectChannel":      {ofChannel, h.disconnectChannel},
+		"Sora_20200401.PauseRtpStream":         {edgeSchema, rightsToPause, h.pause},
+		"Sora_20200401.ResumeRtpStream":        {edgeSchema, rightsToResume, h.resume},
+		"Sora_20200401.ListPauseRtpStreams":    {ofChannel, rightsToList, h.listPauses},
+		"Sora_20201013.ListChannelConnections": {ofChannel, rightsToLook, h.listConnections},
+		"Sora_20151104.DisconnectConnection":   {ofConnection, rightsToDisconnect, h.disconnectConnection},
+		"Sora_20151104.DisconnectClient":       {ofClient, rightsToDisconnect, h.disconnectClient},
+		"Sora_20151104.DisconnectChannel":      {ofChannel, rightsToDisconnect, h.disconnectChannel},
 	}
 
 	return h, nil
@@ -144,6 +162,9 @@ func (h *Handler) reply(w http.ResponseWriter, r *http.Request, name string, res
 	if f.status == http.StatusRequestTimeout || f.status == http.StatusRequestEntityTooLarge {
 		// The rest of the body would be taken for the next request.
 		w.Header().Set("Connection", "close")
+	}
+	if f.challenge != "" {
+		w.Header()["www-authenticate"] = []string{f.challenge}
 	}
 	h.respond(w, f.status, f.body())
 
@@ -193,8 +214,9 @@ func compactJSON(content any) ([]byte, error) {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
 }
 
-// perform checks a request in Sora's order and runs the operation. name is that
-// of the operation once it is known to exist, else "unknown".
+// perform checks a request in Sora's order and runs the operation. Who asks is
+// checked before the body, of which nobody reads what strangers send. name is that of
+// the operation once it is known to exist, else "unknown".
 func (h *Handler) perform(w http.ResponseWriter, r *http.Request) (name string, result any, err error) {
 	name = "unknown"
 	defer func() {
@@ -212,6 +234,10 @@ func (h *Handler) perform(w http.ResponseWriter, r *http.Request) (name string, 
 	if known {
 		name = t.Operation
 	}
+	caller, err := h.admit(r, op.rights)
+	if err != nil {
+		return name, nil, err
+	}
 	body, err := readBody(w, r)
 	if err != nil {
 		return name, nil, err
@@ -220,9 +246,26 @@ func (h *Handler) perform(w http.ResponseWriter, r *http.Request) (name string, 
 	if err != nil {
 		return name, nil, err
 	}
+	arguments.caller = caller
 	result, err = op.run(r.Context(), arguments)
+	if err == nil && changes(op.rights) {
+		h.record(name, arguments)
+	}
 
 	return name, result, err
+}
+
+// record logs what a named caller has changed: of a pause that is gone, and of a
+// connection, nothing else would tell.
+func (h *Handler) record(operation string, arguments arguments) {
+	if arguments.caller == "" {
+		return
+	}
+	values := []any{"operation", operation, "by", arguments.caller}
+	for _, key := range slices.Sorted(maps.Keys(arguments.text)) {
+		values = append(values, key, shortened(arguments.text[key]))
+	}
+	h.config.Log.Info("request served", values...)
 }
 
 func targetOf(r *http.Request) (target, error) {

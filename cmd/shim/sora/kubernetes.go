@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,13 +28,16 @@ func NewClient(config *rest.Config) (client.Client, error) {
 	config.QPS = -1
 	config.UserAgent = "nagi-shim"
 	scheme := runtime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme)); err != nil {
+	err := errors.Join(v1alpha1.AddToScheme(scheme), authenticationv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme))
+	if err != nil {
 		return nil, fmt.Errorf("register the types: %w", err)
 	}
 	// Known beforehand, so that no discovery can fail or needs a right.
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(v1alpha1.GroupVersion.WithKind("RtpStreamPause"), meta.RESTScopeNamespace)
+	mapper.Add(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), meta.RESTScopeRoot)
 	mapper.Add(authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview"), meta.RESTScopeRoot)
+	mapper.Add(authorizationv1.SchemeGroupVersion.WithKind("LocalSubjectAccessReview"), meta.RESTScopeNamespace)
 	objects, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the API server at %s: %w", config.Host, err)
@@ -77,8 +79,8 @@ func (p pauses) explain(ctx context.Context, err error) *failure {
 	case apierrors.IsUnauthorized(err):
 		return refused("the API server does not accept the shim's credentials: give it valid ones")
 	case apierrors.IsForbidden(err):
-		if missing, reviewError := p.missingRights(ctx); reviewError == nil && len(missing) > 0 {
-			return refused("%v", p.lacks(missing))
+		if missing, reviewError := p.missingRights(ctx, pauseNeeds(p.namespace)); reviewError == nil && len(missing) > 0 {
+			return refused("%v", lacks(missing))
 		}
 
 		return refused("an admission policy or a quota of the cluster refuses the pause; its words are in the shim's log")
@@ -91,51 +93,6 @@ func (p pauses) explain(ctx context.Context, err error) *failure {
 	return unavailable("the API server failed; repeat the request")
 }
 
-// verbs are what the shim does with rtpstreampauses.
-var verbs = []string{"get", "list", "create", "update", "delete"}
-
-// lacks says which rights are missing.
-func (p pauses) lacks(missing []string) error {
-	return fmt.Errorf("the shim's ServiceAccount lacks the right to %s rtpstreampauses.rtp.nagi.dev in the namespace %s: bind it to the role nagi-shim",
-		strings.Join(missing, ", "), p.namespace)
-}
-
-// missingRights asks the API server which verbs the shim may not use. Where it
-// reviews no access, none is known to be missing.
-func (p pauses) missingRights(ctx context.Context) ([]string, error) {
-	allowed := make([]bool, len(verbs))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, verb := range verbs {
-		group.Go(func() error {
-			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-				ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: p.namespace, Verb: verb, Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "rtpstreampauses",
-				},
-			}}
-			err := p.client.Create(ctx, review)
-			if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
-				allowed[i] = true
-
-				return nil
-			}
-			allowed[i] = review.Status.Allowed
-
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("ask the API server for the shim's rights: %w", err)
-	}
-	var missing []string
-	for i, verb := range verbs {
-		if !allowed[i] {
-			missing = append(missing, verb)
-		}
-	}
-
-	return slices.Clip(missing), nil
-}
-
 const (
 	// accessFor is how long a look at the API server counts as readiness.
 	accessFor = 5 * time.Second
@@ -145,6 +102,9 @@ const (
 
 // access is whether the API server can be used, remembered for some seconds.
 type access struct {
+	// needs are the rights without which the shim is not ready.
+	needs []need
+
 	mu      sync.Mutex
 	checked time.Time
 	err     error
@@ -183,11 +143,11 @@ func (a *access) check(ctx context.Context, pauses pauses) error {
 		return a.err
 	}
 	// The time of a failure is not kept: what mends it is to show at once.
-	switch missing, err := pauses.missingRights(ctx); {
+	switch missing, err := pauses.missingRights(ctx, a.needs); {
 	case err != nil:
 		a.err = err
 	case len(missing) > 0:
-		a.err = pauses.lacks(missing)
+		a.err = lacks(missing)
 	default:
 		_, a.err = pauses.version(ctx)
 		if a.err == nil {

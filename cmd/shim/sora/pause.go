@@ -24,7 +24,7 @@ func (h *Handler) pause(ctx context.Context, arguments arguments) (any, error) {
 	if err := h.checkConnections(ctx, e, "nothing was paused"); err != nil {
 		return nil, err
 	}
-	stored, err := h.pauses.ensure(ctx, e)
+	stored, err := h.pauses.ensure(ctx, e, arguments.caller)
 	if err != nil {
 		return nil, err
 	}

@@ -36,11 +36,12 @@ type pauses struct {
 
 // ensure makes the edge's object, and returns it as it is stored. One that is there
 // already is shared, and edited where it says something else: an edit is one step,
-// so that nothing flows in between.
-func (p pauses) ensure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause, error) {
+// so that nothing flows in between. The object names who asked for what it says: of
+// callers who ask for the same, the first.
+func (p pauses) ensure(ctx context.Context, e edge, caller string) (*v1alpha1.RtpStreamPause, error) {
 	var stored *v1alpha1.RtpStreamPause
 	err := p.untilSettled(ctx, e, func(ctx context.Context) (err error) {
-		stored, err = p.tryEnsure(ctx, e)
+		stored, err = p.tryEnsure(ctx, e, caller)
 
 		return err
 	})
@@ -48,8 +49,9 @@ func (p pauses) ensure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause, e
 	return stored, err
 }
 
-func (p pauses) tryEnsure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause, error) {
+func (p pauses) tryEnsure(ctx context.Context, e edge, caller string) (*v1alpha1.RtpStreamPause, error) {
 	wanted := e.object(p.namespace)
+	setRequestedBy(wanted, caller)
 	err := p.client.Create(ctx, wanted)
 	if err == nil {
 		return wanted, nil
@@ -77,6 +79,7 @@ func (p pauses) tryEnsure(ctx context.Context, e edge) (*v1alpha1.RtpStreamPause
 		return &found, nil
 	}
 	found.Spec = wanted.Spec
+	setRequestedBy(&found, caller)
 	switch err := p.client.Update(ctx, &found); {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil, errChanged
@@ -114,6 +117,19 @@ func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error
 	})
 
 	return deleted, err
+}
+
+// setRequestedBy names who asked for the pause; "" names nobody.
+func setRequestedBy(pause *v1alpha1.RtpStreamPause, caller string) {
+	if caller == "" {
+		delete(pause.Annotations, v1alpha1.RequestedByAnnotation)
+
+		return
+	}
+	if pause.Annotations == nil {
+		pause.Annotations = map[string]string{}
+	}
+	pause.Annotations[v1alpha1.RequestedByAnnotation] = caller
 }
 
 // errChanged is returned by an attempt that met somebody else's.

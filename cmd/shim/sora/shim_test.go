@@ -111,7 +111,7 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 		replicas.Run(ctx)
 	}()
 
-	config := Config{Namespace: "default", Client: s.objects, Replicas: replicas, Log: log, Registerer: prometheus.NewRegistry()}
+	config := Config{Namespace: "default", Client: s.objects, Replicas: replicas, AllowAnonymous: true, Log: log, Registerer: prometheus.NewRegistry()}
 	for _, o := range options {
 		o(&config)
 	}
