@@ -19,7 +19,17 @@ func post(t *testing.T, target, body string) (int, string) {
 // post sends one request of Sora's HTTP API.
 func (p *shim) post(t *testing.T, target, body string) (int, string) {
 	t.Helper()
+
+	return p.postAs(t, "", target, body)
+}
+
+// postAs is post with a token; empty: without.
+func (p *shim) postAs(t *testing.T, token, target, body string) (int, string) {
+	t.Helper()
 	header := http.Header{}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	}
 	if target != "" {
 		header.Set("X-Sora-Target", target)
 	}

@@ -19,7 +19,7 @@ func TestOfficeIsGivenUp(t *testing.T) {
 	roles := map[string]*role{}
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1, managerUsers: users, prepare: func(s *system) error {
 		for _, user := range users {
-			r, err := shippedRole("manager", user)
+			r, err := shippedRole("manager/role.yaml", user)
 			if err != nil {
 				return err
 			}

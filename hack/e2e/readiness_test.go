@@ -23,7 +23,7 @@ func TestShimIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	powerless.awaitUnready(t, "right")
-	r, err := shippedRole("shim", "somebody")
+	r, err := shippedRole("shim/role.yaml", "somebody")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,32 +17,27 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// role is what one user may do: the rules of the roles that we ship for a program,
-// in one ClusterRole of its own, so that a test can take some away.
+// role is what one user may do: the rules of roles that we ship, in one ClusterRole of
+// its own, so that a test can take some away.
 type role struct {
 	user  string
 	rules []rbacv1.PolicyRule
 }
 
-// shippedRole reads the rules of the roles that lie in config/rbac for a program.
-func shippedRole(program, user string) (*role, error) {
+// shippedRole reads the rules of the roles in a file of config/rbac, such as
+// shim/role.yaml.
+func shippedRole(file, user string) (*role, error) {
 	r := &role{user: user}
-	paths, err := filepath.Glob(filepath.Join("..", "..", "config", "rbac", program, "role.yaml"))
-	if err != nil || len(paths) == 0 {
-		return nil, fmt.Errorf("find the roles of %s: %w", program, err)
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", filepath.FromSlash(file)))
+	if err != nil {
+		return nil, fmt.Errorf("read the roles that we ship: %w", err)
 	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("read the roles of %s: %w", program, err)
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
+		var shipped rbacv1.ClusterRole // A Role has the same rules.
+		if err := yaml.Unmarshal([]byte(document), &shipped); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		for document := range strings.SplitSeq(string(text), "\n---\n") {
-			var shipped rbacv1.ClusterRole // A Role has the same rules.
-			if err := yaml.Unmarshal([]byte(document), &shipped); err != nil {
-				return nil, fmt.Errorf("%s: %w", path, err)
-			}
-			r.rules = append(r.rules, shipped.Rules...)
-		}
+		r.rules = append(r.rules, shipped.Rules...)
 	}
 
 	return r, nil
