@@ -20,16 +20,20 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
+// usage is the exit code for flags that are wrong.
+const usage = 2
+
 func main() {
 	log := ops.NewLogger(os.Stderr)
 	o, err := parse(os.Args[1:])
 	if errors.Is(err, pflag.ErrHelp) {
 		return
 	}
-	if err == nil {
-		err = run(context.Background(), o, log)
-	}
 	if err != nil {
+		log.Error("mediaserver does not start", "error", err)
+		os.Exit(usage)
+	}
+	if err := run(context.Background(), o, log); err != nil {
 		log.Error("mediaserver ends", "error", err)
 		os.Exit(1)
 	}
@@ -42,11 +46,16 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--shim-url: %w", err)
 	}
+	authority, endAuthority, err := o.auth.authority(o.name, registry, log)
+	if err != nil {
+		return err
+	}
+	defer endAuthority()
 	engine, err := listenMedia(o, registry, log)
 	if err != nil {
 		return err
 	}
-	sfu := newServer(o, engine, registry, log)
+	sfu := newServer(o, engine, authority, registry, log)
 	listener, err := ops.Listen(ctx, log, ops.Signaling, o.listen)
 	if err != nil {
 		return errors.Join(err, engine.Close())
@@ -67,9 +76,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	)
 }
 
+// maxHeaderBytes of a request: browsers send some KB, and strangers are not to be listened to for long.
+const maxHeaderBytes = 16 << 10
+
 func serve(handler http.Handler, listener net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return ops.Serve(ctx, &http.Server{Handler: handler}, listener)
+		return ops.Serve(ctx, &http.Server{Handler: handler, MaxHeaderBytes: maxHeaderBytes}, listener)
 	}
 }
 

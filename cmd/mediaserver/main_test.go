@@ -45,6 +45,18 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--max-channel-connections=1e9":    "--max-channel-connections",
 		"--max-channels=1000001":           "--max-channels",
 		"--max-channel-connections=1":      "",
+		"--max-connects-per-address=0":     "--max-connects-per-address",
+		"--auth-webhook-timeout=0s":        "--auth-webhook-timeout",
+		"--auth-webhook-timeout=31s":       "--auth-webhook-timeout",
+		"--auth-audience=nagi":             "give --auth-jwks-file too",
+		"--auth-issuer=app":                "give --auth-jwks-file too",
+		"--listen=0.0.0.0:5000":            "--allow-anonymous-clients lets everybody in",
+		"--listen=:5000":                   "--auth-webhook-url or --auth-jwks-file",
+		"--listen=[::1]:5000":              "",
+		"--listen=localhost:5000":          "",
+		"--auth-webhook-url=http://x":      "",
+		"--auth-jwks-file=keys":            "",
+		"--allow-anonymous-clients":        "",
 		"extra":                            "no flag",
 		"--public-address=192.0.2.1,::1":   "",
 		"--public-address=192.0.2.1:5004":  "",
@@ -153,7 +165,7 @@ type started struct {
 	ended chan error
 }
 
-func start(t *testing.T, m *manager) started {
+func start(t *testing.T, m *manager, more ...string) started {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -164,10 +176,10 @@ func start(t *testing.T, m *manager) started {
 	go func() { _ = grpcServer.Serve(listener) }()
 	t.Cleanup(grpcServer.Stop)
 
-	o, err := parse([]string{
+	o, err := parse(append([]string{
 		"--managers=" + listener.Addr().String(), "--name=sfu-0",
 		"--listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0",
-	})
+	}, more...))
 	if err != nil {
 		t.Fatal(err)
 	}

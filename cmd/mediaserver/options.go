@@ -32,6 +32,8 @@ type options struct {
 	shimURL                            string
 	maxSockets, maxSocketsPerAddress   int
 	maxChannels, maxChannelConnections int
+	maxConnectsPerAddress              int
+	auth                               authOptions
 }
 
 func parse(arguments []string) (options, error) {
@@ -53,6 +55,9 @@ func parse(arguments []string) (options, error) {
 	flags.IntVar(&o.maxSocketsPerAddress, "max-sockets-per-address", 1_000,
 		"how many of them may come from one IPv4 address or IPv6 /64, which clients behind one proxy or NAT share; "+
 			"one more is answered 429")
+	flags.IntVar(&o.maxConnectsPerAddress, "max-connects-per-address", 100,
+		"how many of them an address may open in a second, and ten times as many at once; one more is answered 429")
+	o.auth.flags(flags)
 	flags.IntVar(&o.maxChannels, "max-channels", 10_000,
 		"how many channels there may be; whoever would open one more is closed with TOO-MANY-CHANNELS")
 	flags.IntVar(&o.maxChannelConnections, "max-channel-connections", 1_000,
@@ -96,7 +101,8 @@ func (o options) check() error {
 	}
 	for flag, most := range map[string]int{
 		"--max-sockets": o.maxSockets, "--max-sockets-per-address": o.maxSocketsPerAddress,
-		"--max-channels": o.maxChannels, "--max-channel-connections": o.maxChannelConnections,
+		"--max-connects-per-address": o.maxConnectsPerAddress,
+		"--max-channels":             o.maxChannels, "--max-channel-connections": o.maxChannelConnections,
 	} {
 		if most < 1 || most > maxBound {
 			return fmt.Errorf("%s=%d: give a number from 1 to %d", flag, most, maxBound)
@@ -109,7 +115,7 @@ func (o options) check() error {
 		return fmt.Errorf("--without-table=%s: write %s or %s", o.withoutTable, channel.Forward, channel.Hold)
 	}
 
-	return nil
+	return o.auth.check(o.listen)
 }
 
 // parseAddresses reads addresses with and without a port. Whether the media socket can be reached by them shows when

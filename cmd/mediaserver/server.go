@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/nagi-rtc/nagi/mediaserver/auth"
 	"github.com/nagi-rtc/nagi/mediaserver/channel"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
@@ -33,7 +34,9 @@ type server struct {
 	signaling  *signaling.Server
 }
 
-func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, log *slog.Logger) *server {
+func newServer(
+	o options, engine *rtc.Engine, authority auth.Authority, registerer prometheus.Registerer, log *slog.Logger,
+) *server {
 	s := &server{engine: engine}
 	s.registry = channel.New(channel.Config{
 		Engine: engine,
@@ -59,11 +62,13 @@ func newServer(o options, engine *rtc.Engine, registerer prometheus.Registerer, 
 		Registerer:  registerer,
 	}, s.registry)
 	s.signaling = signaling.NewServer(signaling.Config{
-		Channels:             s.registry,
-		MaxSockets:           o.maxSockets,
-		MaxSocketsPerAddress: o.maxSocketsPerAddress,
-		Log:                  log,
-		Registerer:           registerer,
+		Channels:              s.registry,
+		Authority:             authority,
+		MaxSockets:            o.maxSockets,
+		MaxSocketsPerAddress:  o.maxSocketsPerAddress,
+		MaxConnectsPerAddress: o.maxConnectsPerAddress,
+		Log:                   log,
+		Registerer:            registerer,
 	})
 
 	return s

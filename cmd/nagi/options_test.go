@@ -13,10 +13,23 @@ func TestParseOptions(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"--bots=-1"}, {"--channel="}, {"--channel=" + strings.Repeat("x", 256)}, {"start"}, {"--unknown"},
+		{"--signaling-listen=0.0.0.0:5000"}, {"--signaling-listen=:5000"},
 	} {
 		if _, err := parseOptions(args); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
+	}
+}
+
+// Beyond loopback nobody is let in unless that is said.
+func TestAnonymousClients(t *testing.T) {
+	o, err := parseOptions([]string{"--signaling-listen=0.0.0.0:5000", "--allow-anonymous-clients"})
+	if err != nil || !o.anonymous {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	_, err = parseOptions([]string{"--signaling-listen=0.0.0.0:5000"})
+	if err == nil || !strings.Contains(err.Error(), "--allow-anonymous-clients") {
+		t.Errorf("the error does not tell the mend: %v", err)
 	}
 }
 

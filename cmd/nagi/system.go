@@ -153,6 +153,9 @@ func (s *system) startMediaServer(ctx context.Context) error {
 		"--managers=" + l.manager, "--listen=" + l.signaling, "--media-listen=" + l.media,
 		"--shim-url=http://" + l.shim, "--metrics-listen=" + l.mediaServerMetrics,
 	}
+	if s.options.anonymous {
+		args = append(args, "--allow-anonymous-clients")
+	}
 	for _, address := range s.options.publicAddresses {
 		args = append(args, "--public-address="+address)
 	}

@@ -16,6 +16,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+	"github.com/nagi-rtc/nagi/mediaserver/auth"
 	"github.com/nagi-rtc/nagi/mediaserver/channel"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
@@ -40,6 +41,15 @@ type server struct {
 
 func newServer(t *testing.T, tableWait time.Duration, without channel.WithoutTable) *server {
 	t.Helper()
+
+	return newServerWith(t, nil, tableWait, without)
+}
+
+// newServerWith makes a server whose clients an authority decides about.
+func newServerWith(
+	t *testing.T, authority auth.Authority, tableWait time.Duration, without channel.WithoutTable,
+) *server {
+	t.Helper()
 	socket, err := udp.Listen("127.0.0.1:0", 2)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +72,9 @@ func newServer(t *testing.T, tableWait time.Duration, without channel.WithoutTab
 		Log:          slog.New(slog.DiscardHandler),
 		Registerer:   prometheus.NewRegistry(),
 	})
-	signalling := signaling.NewServer(signaling.Config{Channels: s.registry, Log: slog.New(slog.DiscardHandler)})
+	signalling := signaling.NewServer(signaling.Config{
+		Channels: s.registry, Authority: authority, Log: slog.New(slog.DiscardHandler),
+	})
 	web := httptest.NewServer(signalling)
 	s.url = "ws" + strings.TrimPrefix(web.URL, "http")
 

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -75,7 +76,7 @@ func newMember(request signaling.Connect, client signaling.Client) *member {
 }
 
 func newConnection(request signaling.Connect, now time.Time) *forwardingv1.Connection {
-	id := signaling.NewID()
+	id := cmp.Or(request.ConnectionID, signaling.NewID())
 	c := &forwardingv1.Connection{
 		ConnectionId: id,
 		ClientId:     request.ClientID,

@@ -102,6 +102,21 @@ func (r *Registry) Join(
 	return s, nil
 }
 
+// Counts counts the connections of a channel, those among them whose media is not up yet.
+func (r *Registry) Counts(channelID string) signaling.Counts {
+	var counts signaling.Counts
+	ch := r.lock(channelID)
+	if ch == nil {
+		return counts
+	}
+	defer ch.mu.Unlock()
+	for _, m := range ch.members {
+		counts.Add(m.connection.GetRole())
+	}
+
+	return counts
+}
+
 // enter takes the session's member into its channel, or says which bound is reached.
 func (r *Registry) enter(s *session, channelID string) error {
 	ch := r.lockOrOpen(channelID, s.log)

@@ -33,6 +33,7 @@ var (
 		http.StatusServiceUnavailable, "sockets", "the media server has as many clients as it may; connect later",
 	}
 	tooManyOfOne = &refusal{http.StatusTooManyRequests, "address", "too many clients at this address; close some"}
+	tooFast      = &refusal{http.StatusTooManyRequests, "pace", "too many clients at once at this address; connect later"}
 )
 
 // enter counts one more from an address, or says why not.
@@ -131,6 +132,6 @@ func (c *boundedConn) Close() error {
 func newRefused() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "nagi_signaling_refused_total",
-		Help: "Connections refused, by the bound that was reached: all sockets, or those of one address.",
+		Help: "Connections refused, by the bound that was reached: all sockets, those of one address, or its pace.",
 	}, []string{"bound"})
 }

@@ -22,6 +22,9 @@ const ReasonShutdown = "SHUTDOWN"
 
 // Reasons that go with code 4490. docs/signaling.md explains each.
 const (
+	ReasonAuthenticationFailure       = "AUTHENTICATION-FAILURE"
+	ReasonAuthenticationInternalError = "AUTHENTICATION-INTERNAL-ERROR"
+
 	ReasonFailureJSONDecode     = "FAILURE-JSON-DECODE"
 	ReasonInvalidJSON           = "INVALID-JSON"
 	ReasonMissingType           = "MISSING-TYPE"
@@ -69,6 +72,9 @@ type CloseError struct {
 	Reason string
 	// Detail is for the log: which field was wrong and how to mend it.
 	Detail string
+
+	// counted is what metrics call a Reason that is not one of this package's.
+	counted string
 }
 
 // Error returns code, reason and detail.

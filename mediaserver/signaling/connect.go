@@ -45,8 +45,7 @@ var (
 )
 
 func decodeConnect(fields object) (Message, error) {
-	var c Connect
-
+	c := Connect{fields: fields}
 	role, _ := stringOf(fields["role"])
 	if c.Role = roles[role]; c.Role == forwardingv1.Role_ROLE_UNSPECIFIED {
 		return nil, refuse(ReasonInvalidRole, "role %.20q: use sendrecv, sendonly or recvonly", role)

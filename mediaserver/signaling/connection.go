@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -136,7 +137,7 @@ func (c *connection) logEnd() (reason string) {
 		c.log.Debug("signalling ended", "code", told.Code, "reason", told.Reason)
 	}
 
-	return told.Reason
+	return cmp.Or(told.counted, told.Reason)
 }
 
 // Notify queues a message; see Client.

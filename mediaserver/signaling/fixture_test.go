@@ -25,6 +25,7 @@ type room struct {
 	sessions chan *seat
 	joinErr  error
 	offerErr error
+	counts   Counts
 }
 
 // seat is one Session.
@@ -50,6 +51,13 @@ func (r *room) Join(_ context.Context, request Connect, client Client) (Session,
 	r.sessions <- s
 
 	return s, nil
+}
+
+func (r *room) Counts(string) Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	return r.counts
 }
 
 func (s *seat) Offer(context.Context) (Offer, error) {
@@ -100,7 +108,9 @@ func start(t *testing.T, config Config) *fixture {
 	t.Helper()
 	f := &fixture{T: t, room: &room{sessions: make(chan *seat, 100)}, registry: prometheus.NewRegistry()}
 	config.Channels, config.Registerer = f.room, f.registry
-	config.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	if config.Log == nil {
+		config.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
 	f.server = NewServer(config)
 	listener := httptest.NewServer(f.server)
 	f.url = listener.URL

@@ -10,6 +10,10 @@ import (
 	"github.com/coder/websocket"
 )
 
+// maxConnectSize is how long a message may be before the offer, in bytes: metadata have
+// 16 KiB each, and the SDP that some SDKs send along some 10 KiB.
+const maxConnectSize = 128 << 10
+
 // read decodes frames until the socket or the connection ends. Its reads have no
 // deadline of their own: ending one of them would cut the socket without a
 // closing handshake. Closing the socket ends them.
@@ -39,8 +43,7 @@ func (c *connection) readMessage() (Message, error) {
 	if kind != websocket.MessageText {
 		return nil, refuse(ReasonBinaryMessage, "send JSON in text frames")
 	}
-	// An answer goes by its offer.
-	most := c.config.MaxMessageSize + 4*c.offerSize.Load()
+	most := c.maxMessageSize()
 	text, err := io.ReadAll(io.LimitReader(reader, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDropped, err)
@@ -50,6 +53,16 @@ func (c *connection) readMessage() (Message, error) {
 	}
 
 	return Decode(text)
+}
+
+// maxMessageSize is that of the next message: an answer goes by its offer, and one who is not
+// admitted yet has little to say.
+func (c *connection) maxMessageSize() int64 {
+	if offerSize := c.offerSize.Load(); offerSize > 0 {
+		return c.config.MaxMessageSize + 4*offerSize
+	}
+
+	return min(c.config.MaxMessageSize, maxConnectSize)
 }
 
 // enqueue never blocks: callers hold a channel's lock.

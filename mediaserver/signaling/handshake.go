@@ -1,6 +1,9 @@
 package signaling
 
-import "errors"
+import (
+	"encoding/json"
+	"errors"
+)
 
 // protocolVersion is what offers say: the Sora whose signalling this resembles,
 // not Nagi's own version.
@@ -9,17 +12,18 @@ const protocolVersion = "2025.1.0"
 // offerMessage is the first offer. Data channels are not served, so their fields are
 // constants.
 type offerMessage struct {
-	Type         string         `json:"type"`
-	SDP          string         `json:"sdp"`
-	Version      string         `json:"version"`
-	ChannelID    string         `json:"channel_id"`
-	ConnectionID string         `json:"connection_id"`
-	ClientID     string         `json:"client_id"`
-	BundleID     string         `json:"bundle_id"`
-	SessionID    string         `json:"session_id"`
-	Config       offerConfig    `json:"config"`
-	MID          offerMID       `json:"mid"`
-	Metadata     map[string]any `json:"metadata"`
+	Type         string      `json:"type"`
+	SDP          string      `json:"sdp"`
+	Version      string      `json:"version"`
+	ChannelID    string      `json:"channel_id"`
+	ConnectionID string      `json:"connection_id"`
+	ClientID     string      `json:"client_id"`
+	BundleID     string      `json:"bundle_id"`
+	SessionID    string      `json:"session_id"`
+	Config       offerConfig `json:"config"`
+	MID          offerMID    `json:"mid"`
+	// Metadata is the authority's.
+	Metadata json.RawMessage `json:"metadata"`
 
 	Audio          bool   `json:"audio"`
 	AudioCodecType string `json:"audio_codec_type,omitempty"`
@@ -30,7 +34,7 @@ type offerMessage struct {
 
 	Multistream bool `json:"multistream"`
 	// Encodings are what the client is to send of video, if that is more than one.
-	Encodings []encodingMessage `json:"encodings,omitempty"`
+	Encodings []Encoding `json:"encodings,omitempty"`
 
 	Simulcast                 bool `json:"simulcast"`
 	SimulcastMulticodec       bool `json:"simulcast_multicodec"`
@@ -92,9 +96,17 @@ func (c *connection) expects(kind string, expected bool) bool {
 	return expected
 }
 
-// join takes the client into its channel and sends the offer.
+// join takes the client into its channel and sends the offer, if it is admitted. Nothing
+// is made for it before.
 func (c *connection) join(request Connect) {
 	c.log = c.log.With("channel", request.ChannelID)
+	request.ConnectionID = NewID()
+	request, err := c.admit(request)
+	if err != nil {
+		c.end(err)
+
+		return
+	}
 	session, err := c.config.Channels.Join(c.ctx, request, c)
 	if err != nil {
 		c.end(closeErrorOf(err, ReasonInternalError))
@@ -132,7 +144,7 @@ func newOfferMessage(request Connect, offer Offer) offerMessage {
 		SessionID:    offer.SessionID,
 		Config:       offerConfig{ICEServers: []struct{}{}},
 		MID:          offerMID{Audio: offer.AudioMID, Video: offer.VideoMID},
-		Metadata:     map[string]any{},
+		Metadata:     json.RawMessage("{}"),
 		Multistream:  true,
 		Spotlight:    request.Spotlight != nil,
 	}
@@ -143,9 +155,16 @@ func newOfferMessage(request Connect, offer Offer) offerMessage {
 		message.Video, message.VideoCodecType, message.VideoBitRate = true, video.CodecType, video.BitRate
 	}
 
+	if request.OfferMetadata != nil {
+		message.Metadata = request.OfferMetadata
+	}
+
 	message.Simulcast = request.Simulcast
 	if request.offersEncodings() {
-		message.Encodings = newEncodings(request.Video.BitRate)
+		message.Encodings = request.Encodings
+		if message.Encodings == nil {
+			message.Encodings = newEncodings(request.bitRate())
+		}
 	}
 
 	return message

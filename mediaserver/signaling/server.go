@@ -11,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nagi-rtc/nagi/mediaserver/auth"
 )
 
 // Config is what a Server needs. A zero duration, size or count means the
@@ -18,6 +20,8 @@ import (
 type Config struct {
 	// Channels takes the clients in.
 	Channels Channels
+	// Authority decides which clients may come in, and as what; nil: all, as they like.
+	Authority auth.Authority
 	// ConnectTimeout is how long a socket may stay without a connect message: 30 s.
 	ConnectTimeout time.Duration
 	// AnswerTimeout is how long a client may take to answer an offer or a
@@ -33,13 +37,16 @@ type Config struct {
 	// WriteTimeout is how long the network may take to accept one message: 10 s.
 	WriteTimeout time.Duration
 	// MaxMessageSize of an incoming message, in bytes: 1 MiB. 4 times the last offer's
-	// SDP are added to it, for the answer.
+	// SDP are added to it, for the answer. Before the offer it is 128 KiB at most.
 	MaxMessageSize int64
 	// MaxSockets is how many WebSockets there may be at a time: 20,000.
 	MaxSockets int
 	// MaxSocketsPerAddress is how many of them may come from one IPv4 address, or one
 	// /64 of IPv6: 1,000. Clients behind one proxy or NAT share it.
 	MaxSocketsPerAddress int
+	// MaxConnectsPerAddress is how many WebSockets an address may open in a second: 100,
+	// and ten times as many at once.
+	MaxConnectsPerAddress int
 	// Log receives what clients are closed for; slog.Default if nil.
 	Log *slog.Logger
 	// Registerer takes the package's metrics; nil: they are not exported.
@@ -56,6 +63,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxMessageSize, 1<<20)
 	setDefault(&c.MaxSockets, 20_000)
 	setDefault(&c.MaxSocketsPerAddress, 1_000)
+	setDefault(&c.MaxConnectsPerAddress, 100)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -75,6 +83,7 @@ type Server struct {
 	config  Config
 	metrics *metrics
 	crowd   *crowd
+	pace    *pace
 
 	mu          sync.Mutex
 	connections map[*connection]struct{}
@@ -93,6 +102,7 @@ func NewServer(config Config) *Server {
 		config:      config,
 		metrics:     newMetrics(config.Registerer),
 		crowd:       newCrowd(config.MaxSockets, config.MaxSocketsPerAddress),
+		pace:        newPace(config.MaxConnectsPerAddress),
 		connections: make(map[*connection]struct{}),
 	}
 }
@@ -115,12 +125,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.handlers.Done()
 	from := networkOf(r.RemoteAddr)
 	if refused := s.crowd.enter(from); refused != nil {
-		s.metrics.refused.WithLabelValues(refused.bound).Inc()
-		http.Error(w, refused.advice, refused.status)
+		s.refuse(w, refused)
 
 		return
 	}
 	defer s.crowd.leave(from)
+	if !s.pace.allow(from, time.Now()) {
+		s.refuse(w, tooFast)
+
+		return
+	}
 
 	socket, err := websocket.Accept(w, r, options)
 	if err != nil {
@@ -135,6 +149,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.remove(c)
 	c.run()
+}
+
+func (s *Server) refuse(w http.ResponseWriter, refused *refusal) {
+	s.metrics.refused.WithLabelValues(refused.bound).Inc()
+	http.Error(w, refused.advice, refused.status)
 }
 
 // enter counts a handler, unless the server goes down.

@@ -16,6 +16,8 @@ type Channels interface {
 	// what the client is told then. The client's methods may be called from now
 	// on until the session's Leave has returned.
 	Join(ctx context.Context, request Connect, client Client) (Session, error)
+	// Counts counts who is in a channel.
+	Counts(channelID string) Counts
 }
 
 // Session is one connection in its channel. Apart from Leave, which may overlap
@@ -52,8 +54,12 @@ type Client interface {
 	Close(code int, reason string)
 }
 
-// Connect is a client's first message, validated.
+// Connect is a client's first message, validated; once the client is admitted, with what
+// the authority has decided in place of what the client said.
 type Connect struct {
+	// ConnectionID is what the connection is called, once the client is admitted.
+	ConnectionID string
+
 	Role      forwardingv1.Role
 	ChannelID string
 	// ClientID and BundleID are empty where the client left the choice to the
@@ -70,13 +76,21 @@ type Connect struct {
 	RequestRID string
 	// Spotlight is nil where the client wants everybody alike.
 	Spotlight *Spotlight
-	// Metadata is what the client offers for its authentication, nil if nothing.
+	// Encodings are those that an authority has the client send of simulcast, nil if it
+	// says nothing.
+	Encodings []Encoding
+	// Metadata is what the client offers for its authentication, nil if nothing, and once it is admitted.
 	Metadata json.RawMessage
+	// OfferMetadata is what the authority has the client told with its offer, nil if nothing.
+	OfferMetadata json.RawMessage
 	// NotifyMetadata is what the others shall be shown with its notifications,
 	// nil if nothing.
 	NotifyMetadata json.RawMessage
-	// SoraClient names the client's library, for logs only.
+	// SoraClient names the client's library, for logs and the authority.
 	SoraClient string
+
+	// fields are all of the message, until the client is admitted.
+	fields object
 }
 
 // Media is what a client wants of one kind.

@@ -36,6 +36,8 @@ type Config struct {
 	ClientID string
 	// BundleID is the bot's bundle id. Empty: the server gives it one.
 	BundleID string
+	// Metadata is what the bot offers for its authentication: any JSON, nil: nothing.
+	Metadata any
 	// Role is what the bot does; empty means SendRecv.
 	Role Role
 	// Simulcast: what the bot publishes it publishes in three sizes, as r0, r1 and r2.

@@ -32,6 +32,7 @@ type (
 		Number      int          `json:"spotlight_number,omitempty"`
 		FocusRID    string       `json:"spotlight_focus_rid,omitempty"`
 		UnfocusRID  string       `json:"spotlight_unfocus_rid,omitempty"`
+		Metadata    any          `json:"metadata,omitempty"`
 		Audio       audioMessage `json:"audio"`
 		Video       videoMessage `json:"video"`
 	}
@@ -72,8 +73,9 @@ func newConnectMessage(config Config) connectMessage {
 		Type: "connect", Role: config.Role,
 		ChannelID: config.ChannelID, ClientID: config.ClientID, BundleID: config.BundleID,
 		SoraClient: "Nagi bot", Multistream: true, Simulcast: config.Simulcast, RID: config.RID,
-		Audio: audioMessage{CodecType: "OPUS"},
-		Video: videoMessage{CodecType: "VP8"},
+		Metadata: config.Metadata,
+		Audio:    audioMessage{CodecType: "OPUS"},
+		Video:    videoMessage{CodecType: "VP8"},
 	}
 	if s := config.Spotlight; s != nil {
 		message.Spotlight, message.Number = true, s.Number

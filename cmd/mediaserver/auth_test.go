@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Beyond loopback somebody has to say who may be a client, and one alone.
+func TestWhoMayBeAClientIsSaid(t *testing.T) {
+	const open, webhook, tokens, anonymous = "--listen=0.0.0.0:5000", "--auth-webhook-url=https://x/", "--auth-jwks-file=keys",
+		"--allow-anonymous-clients"
+	for arguments, want := range map[string]string{
+		open:                                      "listen on loopback",
+		open + " --listen=192.0.2.1:1":            "listen on loopback",
+		open + " --listen=media.example:5000":     "listen on loopback",
+		open + " " + webhook:                      "",
+		open + " " + tokens:                       "",
+		open + " " + tokens + " --auth-issuer=x":  "",
+		open + " " + anonymous:                    "",
+		open + " " + anonymous + "=false":         "listen on loopback",
+		webhook + " " + tokens:                    "exclude each other",
+		webhook + " " + anonymous:                 "exclude each other",
+		tokens + " " + anonymous:                  "exclude each other",
+		webhook + " --auth-audience=x":            "--auth-jwks-file",
+		"--listen=127.0.0.2:0 " + webhook:         "",
+		"--listen=127.0.0.1:0 " + anonymous:       "",
+		"--listen=127.0.0.1:0 --auth-issuer=nagi": "--auth-jwks-file",
+	} {
+		_, err := parse(strings.Fields(arguments))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want one with %q", arguments, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: the error has more than one line: %q", arguments, err)
+		}
+	}
+}
+
+// What an authority needs is looked at when the media server starts; letting everybody in
+// is warned of at every start, and loopback alone is not.
+func TestAuthorityIsMadeAtTheStart(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(keys, []byte(`{"keys":[{"kty":"oct","k":"`+strings.Repeat("a", 43)+`"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for argument, test := range map[string]struct {
+		made        bool
+		fails, logs string
+	}{
+		"--listen=127.0.0.1:0":                   {false, "", ""},
+		"--allow-anonymous-clients":              {false, "", "level=WARN"},
+		"--auth-webhook-url=http://127.0.0.1:1/": {true, "", ""},
+		"--auth-webhook-url=127.0.0.1:1":         {false, "--auth-webhook-url: ", ""},
+		"--auth-jwks-file=" + keys:               {true, "", ""},
+		"--auth-jwks-file=" + keys + ".none":     {false, "--auth-jwks-file: ", ""},
+	} {
+		o, err := parse([]string{argument})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		authority, end, err := o.auth.authority("sfu-0", prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+		if test.fails == "" && err != nil || test.fails != "" && (err == nil || !strings.HasPrefix(err.Error(), test.fails)) {
+			t.Errorf("%s: error %v, want %q", argument, err, test.fails)
+		}
+		if (authority != nil) != test.made || !strings.Contains(log.String(), test.logs) || test.logs == "" && log.Len() > 0 {
+			t.Errorf("%s: made %v, logged %q", argument, authority, log.String())
+		}
+		if end != nil {
+			end()
+		}
+	}
+}
+
+// A media server that asks an authority takes it along when it ends; who is refused is told why.
+func TestClientsAreRefusedByTheProgram(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(keys, []byte(`{"keys":[{"kty":"oct","k":"`+strings.Repeat("a", 43)+`"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, argument := range []string{"--auth-jwks-file=" + keys, "--auth-webhook-url=http://127.0.0.1:1/"} {
+		s := start(t, &manager{}, argument)
+		_, _, err := s.join(t).Read(t.Context())
+		want := "AUTHENTICATION-FAILURE"
+		if strings.Contains(argument, "webhook") {
+			want = "AUTHENTICATION-INTERNAL-ERROR"
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", argument, err, want)
+		}
+		s.end()
+		if err := receive(t, s.ended); err != nil {
+			t.Errorf("the graceful end: %v", err)
+		}
+	}
+}
