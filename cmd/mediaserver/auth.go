@@ -31,9 +31,10 @@ func (o *authOptions) flags(set *pflag.FlagSet) {
 	set.DurationVar(&o.webhookTimeout, "auth-webhook-timeout", 5*time.Second,
 		"how long a client waits for the answer; then it is refused")
 	set.StringVar(&o.jwksFile, "auth-jwks-file", "",
-		"file of keys (JWK Set): a client may connect as the token in metadata.access_token says that is signed with one "+
-			"of them by HS256, RS256 or ES256; read again when it changes")
-	set.StringVar(&o.audience, "auth-audience", "", "audience (aud) that tokens have to name; empty: they must name none")
+		"file of keys (JWK Set): a client may connect as the token in its metadata.access_token says, which one of them "+
+			"has signed by HS256, RS256 or ES256; read again when it changes")
+	set.StringVar(&o.audience, "auth-audience", "",
+		"audience (aud) that tokens have to name; empty: they must name none")
 	set.StringVar(&o.issuer, "auth-issuer", "", "issuer (iss) that tokens have to name; empty: any")
 	set.BoolVar(&o.anonymous, "allow-anonymous-clients", false,
 		"let everybody who reaches --listen into every channel, as whoever they say; without this flag only on loopback")
@@ -53,10 +54,11 @@ func (o *authOptions) check(listen string) error {
 	case o.jwksFile == "" && (o.audience != "" || o.issuer != ""):
 		return errors.New("--auth-audience and --auth-issuer are of tokens: give --auth-jwks-file too")
 	case o.webhookTimeout <= 0 || o.webhookTimeout > maxWebhookTimeout:
-		return fmt.Errorf("--auth-webhook-timeout=%v: give more than 0 and at most %v", o.webhookTimeout, maxWebhookTimeout)
+		return fmt.Errorf("--auth-webhook-timeout=%v: give more than 0 and at most %v",
+			o.webhookTimeout, maxWebhookTimeout)
 	case authorities == 0 && ops.RequireLoopback(ops.Signaling, listen) != nil:
-		return fmt.Errorf("--listen=%s: anybody who reaches this address could join every channel as anybody: say who may with "+
-			"--auth-webhook-url or --auth-jwks-file, or listen on loopback (127.0.0.1 or [::1]); "+
+		return fmt.Errorf("--listen=%s: anybody who reaches this address could join every channel as anybody: "+
+			"say who may with --auth-webhook-url or --auth-jwks-file, or listen on loopback (127.0.0.1 or [::1]); "+
 			"--allow-anonymous-clients lets everybody in", listen)
 	}
 
@@ -65,10 +67,14 @@ func (o *authOptions) check(listen string) error {
 
 // authority makes who decides about clients, nil if nobody does, and what ends it. The
 // error names the flag.
-func (o *authOptions) authority(name string, registry prometheus.Registerer, log *slog.Logger) (auth.Authority, func(), error) {
+func (o *authOptions) authority(
+	name string, registry prometheus.Registerer, log *slog.Logger,
+) (authority auth.Authority, end func(), err error) {
 	switch {
 	case o.webhookURL != "":
-		webhook, err := auth.NewWebhook(auth.WebhookConfig{URL: o.webhookURL, NodeName: name, Timeout: o.webhookTimeout})
+		webhook, err := auth.NewWebhook(auth.WebhookConfig{
+			URL: o.webhookURL, NodeName: name, Timeout: o.webhookTimeout,
+		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("--auth-webhook-url: %w", err)
 		}

@@ -13,8 +13,8 @@ import (
 
 // Beyond loopback somebody has to say who may be a client, and one alone.
 func TestWhoMayBeAClientIsSaid(t *testing.T) {
-	const open, webhook, tokens, anonymous = "--listen=0.0.0.0:5000", "--auth-webhook-url=https://x/", "--auth-jwks-file=keys",
-		"--allow-anonymous-clients"
+	const open, webhook, tokens, anonymous = "--listen=0.0.0.0:5000", "--auth-webhook-url=https://x/",
+		"--auth-jwks-file=keys", "--allow-anonymous-clients"
 	for arguments, want := range map[string]string{
 		open:                                      "listen on loopback",
 		open + " --listen=192.0.2.1:1":            "listen on loopback",
@@ -65,11 +65,13 @@ func TestAuthorityIsMadeAtTheStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
-		authority, end, err := o.auth.authority("sfu-0", prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
-		if test.fails == "" && err != nil || test.fails != "" && (err == nil || !strings.HasPrefix(err.Error(), test.fails)) {
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		authority, end, err := o.auth.authority("sfu-0", prometheus.NewRegistry(), logger)
+		if (err != nil) != (test.fails != "") || err != nil && !strings.HasPrefix(err.Error(), test.fails) {
 			t.Errorf("%s: error %v, want %q", argument, err, test.fails)
 		}
-		if (authority != nil) != test.made || !strings.Contains(log.String(), test.logs) || test.logs == "" && log.Len() > 0 {
+		if (authority != nil) != test.made || !strings.Contains(log.String(), test.logs) ||
+			test.logs == "" && log.Len() > 0 {
 			t.Errorf("%s: made %v, logged %q", argument, authority, log.String())
 		}
 		if end != nil {

@@ -76,7 +76,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	)
 }
 
-// maxHeaderBytes of a request: browsers send some KB, and strangers are not to be listened to for long.
+// maxHeaderBytes of a request. Browsers send some KB; strangers are not listened to for long.
 const maxHeaderBytes = 16 << 10
 
 func serve(handler http.Handler, listener net.Listener) func(context.Context) error {

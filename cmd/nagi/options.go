@@ -56,7 +56,8 @@ func parseOptions(args []string) (options, error) {
 	set.IntVar(&o.bots, "bots", 2, "how many synthetic clients join; two or more to see a pause")
 	set.BoolVar(&o.verbose, "verbose", false, "write what the programs log to stderr, instead of to files")
 	set.StringSliceVar(&o.publicAddresses, "public-address", nil, "IP or IP:PORT that browsers on other machines reach the media server by, which has to listen there (--media-listen); may be given several times")
-	set.BoolVar(&o.anonymous, "allow-anonymous-clients", false, "let everybody who reaches --signaling-listen into every channel, as whoever they say; without this flag only on loopback")
+	set.BoolVar(&o.anonymous, "allow-anonymous-clients", false, "let everybody who reaches --signaling-listen into every "+
+		"channel, as whoever they say; without this flag only on loopback")
 	for _, l := range o.listeners.flags() {
 		set.StringVar(l.address, l.flag, l.value, "address for "+l.purpose+"; port 0 picks a free one")
 	}
@@ -77,8 +78,9 @@ func parseOptions(args []string) (options, error) {
 	case o.channel == "" || len(o.channel) > 255:
 		return o, errors.New("--channel: give 1 to 255 bytes")
 	case !o.anonymous && ops.RequireLoopback(ops.Signaling, o.listeners.signaling) != nil:
-		return o, fmt.Errorf("--signaling-listen=%s: anybody who reaches this address could join every channel as anybody: "+
-			"listen on loopback (127.0.0.1 or [::1]), or let everybody in with --allow-anonymous-clients", o.listeners.signaling)
+		return o, fmt.Errorf("--signaling-listen=%s: anybody who reaches this address could join every channel as "+
+			"anybody: listen on loopback (127.0.0.1 or [::1]), or let everybody in with --allow-anonymous-clients",
+			o.listeners.signaling)
 	}
 
 	return o, nil

@@ -18,13 +18,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // signers are made once: RSA keys take their time.
@@ -107,7 +105,9 @@ func good(change ...claims) claims {
 }
 
 // sign makes a token. A header is added to that of the algorithm.
-func sign(tb testing.TB, algorithm jose.SignatureAlgorithm, key any, payload any, headers ...map[jose.HeaderKey]any) string {
+func sign(
+	tb testing.TB, algorithm jose.SignatureAlgorithm, key, payload any, headers ...map[jose.HeaderKey]any,
+) string {
 	tb.Helper()
 	options := &jose.SignerOptions{}
 	for _, header := range headers {
@@ -153,6 +153,9 @@ func with(token string) Request {
 	return request
 }
 
+// in is a time in the words of a claim.
+func in(d time.Duration) int64 { return time.Now().Add(d).Unix() }
+
 func TestTokensLetIn(t *testing.T) {
 	s := signers()
 	authority := tokens(t, TokensConfig{}, all()...)
@@ -168,9 +171,11 @@ func TestTokensLetIn(t *testing.T) {
 		"ES256":          {authority, sign(t, jose.ES256, s.ec, good(), kid("es")), plain},
 		"without an end": {authority, sign(t, jose.HS256, s.secret, claims{"channel_id": "sora"}), plain},
 		"clocks differ": {authority, sign(t, jose.HS256, s.secret, good(claims{
-			"exp": time.Now().Add(-20 * time.Second).Unix(), "nbf": time.Now().Add(20 * time.Second).Unix(),
+			"exp": in(-20 * time.Second), "nbf": in(20 * time.Second),
 		})), plain},
-		"one of the audiences": {strict, sign(t, jose.HS256, s.secret, good(claims{"aud": []string{"x", "nagi"}, "iss": "app"})), plain},
+		"one of the audiences": {strict, sign(t, jose.HS256, s.secret, good(claims{
+			"aud": []string{"x", "nagi"}, "iss": "app",
+		})), plain},
 		"what it decides": {authority, sign(t, jose.HS256, s.secret, good(claims{
 			"client_id": "alice", "role": "recvonly", "metadata": claims{"a": 1}, "sub": "x", "jti": "y", "iss": "z",
 			"allowed": true, "bundle_id": nil, "iat": time.Now().Unix(),
@@ -192,14 +197,17 @@ func TestTokensLetIn(t *testing.T) {
 func encoded(header, payload, signature string) string {
 	e := base64.RawURLEncoding
 
-	return e.EncodeToString([]byte(header)) + "." + e.EncodeToString([]byte(payload)) + "." + e.EncodeToString([]byte(signature))
+	return e.EncodeToString([]byte(header)) + "." + e.EncodeToString([]byte(payload)) + "." +
+		e.EncodeToString([]byte(signature))
 }
 
 func TestTokensRefuse(t *testing.T) {
 	s := signers()
 	authority := tokens(t, TokensConfig{}, all()...)
 	strict := tokens(t, TokensConfig{Audience: "nagi", Issuer: "app"}, all()...)
-	good256 := sign(t, jose.HS256, s.secret, good())
+	signed := func(change claims) string { return sign(t, jose.HS256, s.secret, good(change)) }
+	says := func(payload string) string { return sign(t, jose.HS256, s.secret, payload) }
+	good256 := signed(nil)
 	public, err := x509.MarshalPKIXPublicKey(&s.rsa.PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -213,51 +221,55 @@ func TestTokensRefuse(t *testing.T) {
 		authority *Tokens
 		token     string
 	}{
-		"nothing":                      {authority, ""},
-		"no token":                     {authority, "Bearer"},
-		"none":                         {authority, encoded(`{"alg":"none"}`, string(payload), "")},
-		"None":                         {authority, encoded(`{"alg":"None"}`, string(payload), "x")},
-		"no algorithm":                 {authority, encoded(`{}`, string(payload), "x")},
-		"no signature":                 {authority, encoded(`{"alg":"HS256"}`, string(payload), "")},
-		"cut off":                      {authority, good256[:len(good256)-2]},
-		"other claims":                 {authority, swapPayload(good256, string(payload)+" ")},
-		"another secret":               {authority, sign(t, jose.HS256, s.otherSecret, good())},
-		"another key of RSA":           {authority, sign(t, jose.RS256, s.otherRSA, good())},
-		"another key of P-256":         {authority, sign(t, jose.ES256, s.otherEC, good())},
-		"a public key as secret, PEM":  {authority, sign(t, jose.HS256, publicPEM, good())},
-		"a public key as secret, DER":  {authority, sign(t, jose.HS256, public, good(), kid("rs"))},
-		"a modulus as secret":          {authority, sign(t, jose.HS256, s.rsa.N.Bytes(), good(), kid("rs"))},
-		"a curve's point as secret":    {authority, sign(t, jose.HS256, s.ec.X.Bytes(), good(), kid("es"))},
-		"the id of another key":        {authority, sign(t, jose.HS256, s.secret, good(), kid("rs"))},
-		"the id of no key":             {authority, sign(t, jose.RS256, s.rsa, good(), kid("x"))},
-		"HS512":                        {authority, sign(t, jose.HS512, bytes.Repeat(s.secret, 2), good())},
-		"PS256":                        {authority, sign(t, jose.PS256, s.rsa, good())},
-		"RS512":                        {authority, sign(t, jose.RS512, s.rsa, good())},
-		"ES384":                        {authority, sign(t, jose.ES384, s.ec384, good(), kid("es384"))},
-		"a key of its own":             {authority, sign(t, jose.ES256, s.otherEC, good(), map[jose.HeaderKey]any{"jwk": jose.JSONWebKey{Key: &s.otherEC.PublicKey}})},
-		"what it must not do without":  {authority, sign(t, jose.HS256, s.secret, good(), map[jose.HeaderKey]any{"crit": []string{"x"}, "x": 1})},
+		"nothing":                     {authority, ""},
+		"no token":                    {authority, "Bearer"},
+		"none":                        {authority, encoded(`{"alg":"none"}`, string(payload), "")},
+		"None":                        {authority, encoded(`{"alg":"None"}`, string(payload), "x")},
+		"no algorithm":                {authority, encoded(`{}`, string(payload), "x")},
+		"no signature":                {authority, encoded(`{"alg":"HS256"}`, string(payload), "")},
+		"cut off":                     {authority, good256[:len(good256)-2]},
+		"other claims":                {authority, swapPayload(good256, string(payload)+" ")},
+		"another secret":              {authority, sign(t, jose.HS256, s.otherSecret, good())},
+		"another key of RSA":          {authority, sign(t, jose.RS256, s.otherRSA, good())},
+		"another key of P-256":        {authority, sign(t, jose.ES256, s.otherEC, good())},
+		"a public key as secret, PEM": {authority, sign(t, jose.HS256, publicPEM, good())},
+		"a public key as secret, DER": {authority, sign(t, jose.HS256, public, good(), kid("rs"))},
+		"a modulus as secret":         {authority, sign(t, jose.HS256, s.rsa.N.Bytes(), good(), kid("rs"))},
+		"a curve's point as secret":   {authority, sign(t, jose.HS256, s.ec.X.Bytes(), good(), kid("es"))},
+		"the id of another key":       {authority, sign(t, jose.HS256, s.secret, good(), kid("rs"))},
+		"the id of no key":            {authority, sign(t, jose.RS256, s.rsa, good(), kid("x"))},
+		"HS512":                       {authority, sign(t, jose.HS512, bytes.Repeat(s.secret, 2), good())},
+		"PS256":                       {authority, sign(t, jose.PS256, s.rsa, good())},
+		"RS512":                       {authority, sign(t, jose.RS512, s.rsa, good())},
+		"ES384":                       {authority, sign(t, jose.ES384, s.ec384, good(), kid("es384"))},
+		"a key of its own": {authority, sign(t, jose.ES256, s.otherEC, good(), map[jose.HeaderKey]any{
+			"jwk": jose.JSONWebKey{Key: &s.otherEC.PublicKey},
+		})},
+		"what it must not do without": {authority, sign(t, jose.HS256, s.secret, good(), map[jose.HeaderKey]any{
+			"crit": []string{"x"}, "x": 1,
+		})},
 		"in JSON":                      {authority, `{"payload":"","protected":"","signature":""}`},
-		"another channel":              {authority, sign(t, jose.HS256, s.secret, good(claims{"channel_id": "other"}))},
+		"another channel":              {authority, signed(claims{"channel_id": "other"})},
 		"no channel":                   {authority, sign(t, jose.HS256, s.secret, claims{"client_id": "alice"})},
-		"a channel of another type":    {authority, sign(t, jose.HS256, s.secret, good(claims{"channel_id": []string{"sora"}}))},
-		"channels of the same letters": {authority, sign(t, jose.HS256, s.secret, good(claims{"channel_id": "SORA"}))},
-		"over":                         {authority, sign(t, jose.HS256, s.secret, good(claims{"exp": time.Now().Add(-40 * time.Second).Unix()}))},
-		"not yet":                      {authority, sign(t, jose.HS256, s.secret, good(claims{"nbf": time.Now().Add(40 * time.Second).Unix()}))},
-		"made tomorrow":                {authority, sign(t, jose.HS256, s.secret, good(claims{"iat": time.Now().Add(24 * time.Hour).Unix()}))},
-		"an end in words":              {authority, sign(t, jose.HS256, s.secret, good(claims{"exp": "tomorrow"}))},
-		"an end beyond all":            {authority, sign(t, jose.HS256, s.secret, `{"channel_id":"sora","exp":1e300}`)},
-		"two ends":                     {authority, sign(t, jose.HS256, s.secret, `{"channel_id":"sora","exp":1,"exp":99999999999}`)},
-		"for somebody else":            {authority, sign(t, jose.HS256, s.secret, good(claims{"aud": "billing"}))},
-		"an audience, none is ours":    {strict, sign(t, jose.HS256, s.secret, good(claims{"aud": "billing", "iss": "app"}))},
-		"no audience":                  {strict, sign(t, jose.HS256, s.secret, good(claims{"iss": "app"}))},
-		"another issuer":               {strict, sign(t, jose.HS256, s.secret, good(claims{"aud": "nagi", "iss": "apple"}))},
-		"no issuer":                    {strict, sign(t, jose.HS256, s.secret, good(claims{"aud": "nagi"}))},
-		"claims that are no object":    {authority, sign(t, jose.HS256, s.secret, `["sora"]`)},
-		"claims that are nothing":      {authority, sign(t, jose.HS256, s.secret, `null`)},
-		"claims that are no JSON":      {authority, sign(t, jose.HS256, s.secret, `sora`)},
-		"a claim that is no UTF-8":     {authority, sign(t, jose.HS256, s.secret, "{\"channel_id\":\"sora\",\"client_id\":\"\xff\"}")},
-		"not allowed":                  {authority, sign(t, jose.HS256, s.secret, good(claims{"allowed": false}))},
-		"not quite allowed":            {authority, sign(t, jose.HS256, s.secret, good(claims{"allowed": "yes"}))},
+		"a channel of another type":    {authority, signed(claims{"channel_id": []string{"sora"}})},
+		"channels of the same letters": {authority, signed(claims{"channel_id": "SORA"})},
+		"over":                         {authority, signed(claims{"exp": in(-40 * time.Second)})},
+		"not yet":                      {authority, signed(claims{"nbf": in(40 * time.Second)})},
+		"made tomorrow":                {authority, signed(claims{"iat": in(24 * time.Hour)})},
+		"an end in words":              {authority, signed(claims{"exp": "tomorrow"})},
+		"an end beyond all":            {authority, says(`{"channel_id":"sora","exp":1e300}`)},
+		"two ends":                     {authority, says(`{"channel_id":"sora","exp":1,"exp":99999999999}`)},
+		"for somebody else":            {authority, signed(claims{"aud": "billing"})},
+		"an audience, none is ours":    {strict, signed(claims{"aud": "billing", "iss": "app"})},
+		"no audience":                  {strict, signed(claims{"iss": "app"})},
+		"another issuer":               {strict, signed(claims{"aud": "nagi", "iss": "apple"})},
+		"no issuer":                    {strict, signed(claims{"aud": "nagi"})},
+		"claims that are no object":    {authority, says(`["sora"]`)},
+		"claims that are nothing":      {authority, says(`null`)},
+		"claims that are no JSON":      {authority, says(`sora`)},
+		"a claim that is no UTF-8":     {authority, says("{\"channel_id\":\"sora\",\"client_id\":\"\xff\"}")},
+		"not allowed":                  {authority, signed(claims{"allowed": false})},
+		"not quite allowed":            {authority, signed(claims{"allowed": "yes"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := test.authority.Decide(t.Context(), with(test.token))
@@ -271,7 +283,7 @@ func TestTokensRefuse(t *testing.T) {
 		_, err := authority.Decide(t.Context(), Request{ChannelID: "sora", Metadata: json.RawMessage(metadata)})
 		expectError(t, err, true, "", "")
 	}
-	_, err = authority.Decide(t.Context(), with(sign(t, jose.HS256, s.secret, good(claims{"allowed": false, "reason": "BANNED"}))))
+	_, err = authority.Decide(t.Context(), with(signed(claims{"allowed": false, "reason": "BANNED"})))
 	expectError(t, err, true, "BANNED", "")
 }
 
@@ -280,93 +292,6 @@ func swapPayload(token, payload string) string {
 	parts := strings.Split(token, ".")
 
 	return parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + "." + parts[2]
-}
-
-// A file that changes is read again within a second. One that cannot be read leaves the
-// keys as they are, and is told of once.
-func TestKeysAreReadAgain(t *testing.T) {
-	s := signers()
-	path := filepath.Join(t.TempDir(), "jwks.json")
-	write(t, path, jwks(t, jose.JSONWebKey{Key: s.secret}))
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		authority := tokens(t, TokensConfig{JWKSFile: path, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		older, newer := sign(t, jose.HS256, s.secret, good()), sign(t, jose.ES256, s.ec, good())
-		expect := func(what string, olderPasses, newerPasses bool, unreadable float64, logged int) {
-			t.Helper()
-			for token, passes := range map[string]bool{older: olderPasses, newer: newerPasses} {
-				if _, err := authority.Decide(t.Context(), with(token)); (err == nil) != passes {
-					t.Errorf("%s: %v, want that it passes: %t", what, err, passes)
-				}
-			}
-			var metric dto.Metric
-			if err := authority.keys.unreadable.Write(&metric); err != nil {
-				t.Fatal(err)
-			}
-			if got := metric.GetGauge().GetValue(); got != unreadable {
-				t.Errorf("%s: unreadable is %v", what, got)
-			}
-			if got := strings.Count(log.String(), "\n"); got != logged {
-				t.Errorf("%s: %d lines are logged, want %d:\n%s", what, got, logged, log.String())
-			}
-		}
-		expect("at first", true, false, 0, 0)
-		write(t, path, jwks(t, jose.JSONWebKey{Key: &s.ec.PublicKey}))
-		expect("within the second", true, false, 0, 0)
-		time.Sleep(lookAgain)
-		expect("changed", false, true, 0, 1)
-		write(t, path, []byte(`{"keys":[{"kty":"oct","k":"c2hvcnQ"}]}`))
-		for range 3 {
-			time.Sleep(lookAgain)
-			expect("broken", false, true, 1, 2)
-		}
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(lookAgain)
-		expect("gone", false, true, 1, 3)
-		write(t, path, jwks(t, jose.JSONWebKey{Key: s.secret}, jose.JSONWebKey{Key: &s.ec.PublicKey}))
-		time.Sleep(lookAgain)
-		expect("mended", true, true, 0, 5)
-	})
-}
-
-func TestKeysThatCannotServeAreRefused(t *testing.T) {
-	s := signers()
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // That is what is refused.
-	if err != nil {
-		t.Fatal(err)
-	}
-	short := []byte("short")
-	for name, test := range map[string]struct{ text, want string }{
-		"nothing":           {"", "no JWK Set"},
-		"no set":            {`{"kty":"oct"}`, "no key is one for"},
-		"a list":            {`[]`, "no JWK Set"},
-		"no keys":           {`{"keys":[]}`, "no key is one for"},
-		"a key of no kind":  {`{"keys":[{}]}`, "key 1 is malformed"},
-		"a short secret":    {string(jwks(t, jose.JSONWebKey{Key: short})), "32 bytes"},
-		"a weak key":        {string(jwks(t, jose.JSONWebKey{Key: &weak.PublicKey})), "2048 bits"},
-		"a private key":     {string(jwks(t, jose.JSONWebKey{Key: s.ec})), "private key"},
-		"a private RSA key": {string(jwks(t, jose.JSONWebKey{Key: s.rsa, KeyID: "it"})), `kid "it"`},
-		"other purposes": {string(jwks(t, jose.JSONWebKey{Key: short, Algorithm: "A128KW"}, jose.JSONWebKey{Key: short, Use: "enc"},
-			jose.JSONWebKey{Key: &s.ec384.PublicKey}, jose.JSONWebKey{Key: &s.rsa.PublicKey, Algorithm: "PS256"})), "no key is one for"},
-		"a kind of the future": {`{"keys":[{"kty":"XYZ"}]}`, "no key is one for"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "jwks.json")
-			write(t, path, []byte(test.text))
-			_, err := NewTokens(TokensConfig{JWKSFile: path, Registerer: prometheus.NewRegistry()})
-			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
-				t.Errorf("error %v, want one with %q and the file", err, test.want)
-			}
-			if err != nil && strings.Contains(err.Error(), base64.RawURLEncoding.EncodeToString(short)) {
-				t.Errorf("the error tells a key: %v", err)
-			}
-		})
-	}
-	if _, err := NewTokens(TokensConfig{JWKSFile: filepath.Join(t.TempDir(), "none")}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that is not there: %v", err)
-	}
 }
 
 // FuzzTokens: no bytes let anybody in that nobody signed.

@@ -143,8 +143,8 @@ func (w *Webhook) unreachable(ctx context.Context, err error) error {
 		return w.ended(ctx, CauseTimeout, "the auth webhook does not answer")
 	}
 
-	return &Failure{CauseUnreachable, fmt.Sprintf("the auth webhook cannot be asked: %v; see --auth-webhook-url",
-		withoutURL(err))}
+	return &Failure{CauseUnreachable, fmt.Sprintf(
+		"the auth webhook cannot be asked: %v; see --auth-webhook-url", withoutURL(err))}
 }
 
 // withoutURL takes the URL out of an error, since it may hold a password.

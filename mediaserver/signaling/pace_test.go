@@ -54,13 +54,15 @@ func hex4(i int) string {
 func TestConnectsArePaced(t *testing.T) {
 	f := start(t, Config{MaxConnectsPerAddress: 1})
 	status := http.StatusSwitchingProtocols
-	for deadline := time.Now().Add(patience); status == http.StatusSwitchingProtocols && time.Now().Before(deadline); {
+	deadline := time.Now().Add(patience)
+	for status == http.StatusSwitchingProtocols && time.Now().Before(deadline) {
 		var socket *websocket.Conn
 		if socket, status = f.tryDial(); socket != nil {
 			_ = socket.CloseNow()
 		}
 	}
-	if got := measured(t, f.server.metrics.refused.WithLabelValues("pace")); status != http.StatusTooManyRequests || got != 1 {
+	got := measured(t, f.server.metrics.refused.WithLabelValues("pace"))
+	if status != http.StatusTooManyRequests || got != 1 {
 		t.Errorf("refused with %d, counted %v times", status, got)
 	}
 }
