@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 )
 
 // Beyond loopback somebody has to say who may be a client, and one alone.
@@ -100,5 +103,35 @@ func TestClientsAreRefusedByTheProgram(t *testing.T) {
 		if err := receive(t, s.ended); err != nil {
 			t.Errorf("the graceful end: %v", err)
 		}
+	}
+}
+
+// Strangers are not listened to for long.
+func TestHeadersAreShort(t *testing.T) {
+	s := start(t, &manager{})
+	get := func(header string) int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.at[ops.Signaling]+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X", header)
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+
+		return response.StatusCode
+	}
+	if status := get(strings.Repeat("x", maxHeaderBytes/2)); status != http.StatusOK {
+		t.Errorf("a header of 8 KiB gets %d", status)
+	}
+	if status := get(strings.Repeat("x", 2*maxHeaderBytes)); status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a header of 32 KiB gets %d", status)
+	}
+	s.end()
+	if err := receive(t, s.ended); err != nil {
+		t.Errorf("the graceful end: %v", err)
 	}
 }
