@@ -62,6 +62,12 @@ func (o *authOptions) check(listen string) error {
 			"--allow-anonymous-clients lets everybody in", listen)
 	}
 
+	if o.webhookURL != "" {
+		if _, err := auth.NewWebhook(auth.WebhookConfig{URL: o.webhookURL}); err != nil {
+			return fmt.Errorf("--auth-webhook-url: %w", err)
+		}
+	}
+
 	return nil
 }
 

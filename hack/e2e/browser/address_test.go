@@ -20,14 +20,14 @@ const enough = 100
 var listening = regexp.MustCompile(`msg=listening what=(\S+) address=(\S+)`)
 
 // startMediaServer starts one more media server, that announces another address, and returns where it listens.
-func startMediaServer(t *testing.T, public string) (signaling, media string) {
+func startMediaServer(t *testing.T, public string, more ...string) (signaling, media string) {
 	t.Helper()
 	binary, err := filepath.Abs("../../../bin/mediaserver")
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(binary, "--name=behind-a-nat", "--listen=127.0.0.1:0", "--media-listen=0.0.0.0:0",
-		"--metrics-listen=127.0.0.1:0", "--public-address="+public)
+	command := exec.Command(binary, append([]string{"--name=" + t.Name(), "--listen=127.0.0.1:0", "--media-listen=0.0.0.0:0",
+		"--metrics-listen=127.0.0.1:0", "--public-address=" + public}, more...)...)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	output, err := command.StderrPipe()
 	if err != nil {
