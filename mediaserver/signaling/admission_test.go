@@ -181,10 +181,11 @@ func TestTheAuthorityDecidesEncodings(t *testing.T) {
 			encoding("r0", true, 4, nil), encoding("r1", true, 2, nil), encoding("r2", false, 1, nil),
 		},
 		`[{"rid":"r2","active":false,"x":1},` +
-			`{"rid":"r0","maxBitrate":1000,"minBitrate":1,"maxFramerate":7.5,"scalabilityMode":"L1T3"},` +
+			`{"rid":"r0","maxBitrate":1000,"minBitrate":1,"maxFramerate":7.5,"scalabilityMode":"L1T3","adaptivePtime":true},` +
 			`{"rid":"r1","scaleResolutionDownTo":{"maxWidth":640,"maxHeight":360}}]`: {
 			encoding("r0", true, 4, map[string]any{
 				"maxBitrate": 1000., "minBitrate": 1., "maxFramerate": 7.5, "scalabilityMode": "L1T3",
+				"adaptivePtime": true,
 			}),
 			encoding("r1", true, 0, map[string]any{
 				"scaleResolutionDownTo": map[string]any{"maxWidth": 640., "maxHeight": 360.},

@@ -24,6 +24,7 @@ type Encoding struct {
 	ScaleResolutionDownBy float64     `json:"scaleResolutionDownBy,omitempty"`
 	ScaleResolutionDownTo *Resolution `json:"scaleResolutionDownTo,omitempty"`
 	ScalabilityMode       string      `json:"scalabilityMode"`
+	AdaptivePTime         bool        `json:"adaptivePtime,omitempty"`
 }
 
 // Resolution bounds a picture, in pixels.
