@@ -68,6 +68,21 @@ func TestKeysAreReadAgain(t *testing.T) {
 	})
 }
 
+// A key serves the algorithm of its kind alone, whatever a token asks for.
+func TestAKeyServesOneAlgorithm(t *testing.T) {
+	authority := tokens(t, TokensConfig{}, all()...)
+	for id, serves := range map[string]jose.SignatureAlgorithm{"hs": jose.HS256, "rs": jose.RS256, "es": jose.ES256} {
+		for _, algorithm := range []jose.SignatureAlgorithm{jose.HS256, jose.RS256, jose.ES256, jose.PS256, "none", ""} {
+			if got := len(authority.keys.matching(algorithm, id)); (got == 1) != (algorithm == serves) || got > 1 {
+				t.Errorf("%d keys %q serve %q", got, id, algorithm)
+			}
+		}
+	}
+	if got := authority.keys.matching(jose.ES384, ""); len(got) > 0 {
+		t.Errorf("%d keys serve ES384", len(got))
+	}
+}
+
 func TestKeysThatCannotServeAreRefused(t *testing.T) {
 	s := signers()
 	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // That is what is refused.
