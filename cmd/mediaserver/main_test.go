@@ -64,7 +64,9 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--table-wait=0s":                  "",
 		"--media-workers=2":                "",
 		"--without-table=hold":             "",
-		"--managers=a.example:1,[::1]:300": "",
+		"--managers=localhost:1,[::1]:300": "",
+		"--managers=a.example:1":           "--manager-ca",
+		"--manager-ca=/nowhere":            "--token-file",
 	} {
 		_, err := parse([]string{argument})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

@@ -24,6 +24,7 @@ const maxBound = 1_000_000
 type options struct {
 	namespace, name                    string
 	managers                           []string
+	credentials                        managers.Credentials
 	listen, mediaListen, metricsListen string
 	mediaWorkers                       int
 	publicAddresses                    []netip.AddrPort // Port 0 stands for that of mediaListen.
@@ -44,6 +45,11 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses act here")
 	flags.StringVar(&o.name, "name", "", "name of this media server, unique in its namespace and stable over restarts; empty: the host's name")
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
+	flags.StringVar(&o.credentials.CAFile, "manager-ca", "",
+		"file of the certificates that sign the managers', such as ca.crt of the ConfigMap nagi-ca; it may change; "+
+			"empty: plaintext to managers on loopback")
+	flags.StringVar(&o.credentials.TokenFile, "token-file", "",
+		"file with the token that managers are shown: a projected ServiceAccount token with the audience nagi; it may change")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:5000", "host:port of signalling (/signaling) and of the page (/)")
 	flags.StringVar(&o.mediaListen, "media-listen", "127.0.0.1:5004", "host:port of UDP for all media")
 	flags.IntVar(&o.mediaWorkers, "media-workers", runtime.GOMAXPROCS(0), "how many cores forward media at most")
@@ -88,8 +94,8 @@ func (o options) check() error {
 	if o.namespace == "" {
 		return errors.New("--namespace is empty: name the namespace of the tenant")
 	}
-	if err := managers.Parse(o.managers); err != nil {
-		return fmt.Errorf("--managers: %w", err)
+	if err := o.credentials.Check(o.managers); err != nil {
+		return err
 	}
 	for flag, address := range map[string]string{"--listen": o.listen, "--media-listen": o.mediaListen, "--metrics-listen": o.metricsListen} {
 		if _, _, err := net.SplitHostPort(address); err != nil {

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/nagi-rtc/nagi/mediaserver/auth"
 	"github.com/nagi-rtc/nagi/mediaserver/channel"
@@ -55,9 +53,8 @@ func newServer(
 		Name:        o.name,
 		Incarnation: rand.Text(),
 		Managers:    o.managers,
-		// The manager listens on loopback only as long as it knows no
-		// authentication.
-		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
+		DialOptions: o.credentials.Options(),
+		Token:       o.credentials.Token,
 		Log:         log,
 		Registerer:  registerer,
 	}, s.registry)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/cmd/shim/callers"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
@@ -33,6 +34,7 @@ const writeTimeout = 30 * time.Second
 type options struct {
 	kubeconfig, namespace, listen, metricsListen, corsOrigin string
 	managers, audiences                                      []string
+	credentials                                              managers.Credentials
 	// allowAnonymous serves requests without a token: by default on loopback alone.
 	// askedTo tells that somebody wrote it.
 	allowAnonymous, askedTo bool
@@ -69,6 +71,8 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file with the API server's address and credentials; empty: $KUBECONFIG, ~/.kube/config or, in a pod, the ServiceAccount")
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses are served")
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
+	flags.StringVar(&o.credentials.CAFile, "manager-ca", "", "file of the certificates that sign the managers', such as ca.crt of the ConfigMap nagi-ca; it may change; empty: plaintext to managers on loopback")
+	flags.StringVar(&o.credentials.TokenFile, "token-file", "", "file with the token that managers are shown: a projected ServiceAccount token with the audience nagi; it may change")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "host:port of the HTTP API; on loopback it asks for no token")
 	flags.StringSliceVar(&o.audiences, "audience", []string{callers.DefaultAudience},
 		"audiences that a program's token may be for, one of which suffices; empty: tokens are not looked at")
@@ -88,6 +92,9 @@ func parse(arguments []string) (options, error) {
 	}
 	if o.namespace == "" {
 		return o, errors.New("--namespace is empty: name the namespace of the tenant")
+	}
+	if err := o.credentials.Check(o.managers); err != nil {
+		return o, err
 	}
 	if err := sora.CheckOrigin(o.corsOrigin); err != nil {
 		return o, fmt.Errorf("--cors-origin: %w", err)
@@ -124,7 +131,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	replicas, err := live.NewReplicas(o.managers, o.namespace, log)
+	replicas, err := live.NewReplicas(o.managers, o.namespace, o.credentials, log)
 	if err != nil {
 		return err
 	}

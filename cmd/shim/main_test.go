@@ -25,18 +25,20 @@ import (
 // TestFlags: what is wrong is named with its flag.
 func TestFlags(t *testing.T) {
 	for arguments, want := range map[string]string{
-		"":                                "",
-		"--namespace=meetings":            "",
-		"--namespace=":                    "--namespace",
-		"--pause-timeout=0s":              "--pause-timeout",
-		"--cors-origin=http://a/":         "--cors-origin",
-		"--cors-origin=http://a serve":    "serve",
-		"--managers=a:1,b:2 --listen=:80": "",
-		"--audience=nagi,":                "--audience",
-		"--audience=":                     "",
-		"--audience= --listen=:80":        "such as --audience=nagi, or let everybody in with --allow-anonymous",
-		"--audience= --listen=:80 --allow-anonymous": "",
-		"--audience= --allow-anonymous=false":        "nobody is served at --listen=127.0.0.1:3000",
+		"":                             "",
+		"--namespace=meetings":         "",
+		"--namespace=":                 "--namespace",
+		"--pause-timeout=0s":           "--pause-timeout",
+		"--cors-origin=http://a/":      "--cors-origin",
+		"--cors-origin=http://a serve": "serve",
+		"--managers=[::1]:1,localhost:2 --listen=:80": "",
+		"--managers=a:1,b:2":                          "--manager-ca",
+		"--token-file=/nowhere":                       "--manager-ca",
+		"--audience=nagi,":                            "--audience",
+		"--audience=":                                 "",
+		"--audience= --listen=:80":                    "such as --audience=nagi, or let everybody in with --allow-anonymous",
+		"--audience= --listen=:80 --allow-anonymous":  "",
+		"--audience= --allow-anonymous=false":         "nobody is served at --listen=127.0.0.1:3000",
 	} {
 		_, err := parse(strings.Fields(arguments))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

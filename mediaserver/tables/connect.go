@@ -36,7 +36,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	var streams, watch sync.WaitGroup
 	watch.Go(func() { s.watchVersions(ctx) })
 	running := make(map[string]context.CancelFunc)
-	set.Run(ctx, func(addresses []string) { s.follow(ctx, &streams, running, addresses) })
+	set.Run(ctx, func(addresses []string) { s.follow(ctx, set, &streams, running, addresses) })
 	for _, stop := range running {
 		stop()
 	}
@@ -50,7 +50,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 // follow starts a stream for each address that has none and stops those whose
 // address is gone.
 func (s *Subscriber) follow(
-	ctx context.Context, streams *sync.WaitGroup, running map[string]context.CancelFunc, addresses []string,
+	ctx context.Context, set *managers.Set, streams *sync.WaitGroup, running map[string]context.CancelFunc, addresses []string,
 ) {
 	wanted := make(map[string]struct{}, len(addresses))
 	for _, address := range addresses {
@@ -58,7 +58,7 @@ func (s *Subscriber) follow(
 		if running[address] == nil {
 			streamContext, stop := context.WithCancel(ctx)
 			running[address] = stop
-			streams.Go(func() { s.keepConnected(streamContext, address) })
+			streams.Go(func() { s.keepConnected(streamContext, set, address) })
 		}
 	}
 	for address, stop := range running {
@@ -70,12 +70,12 @@ func (s *Subscriber) follow(
 }
 
 // keepConnected keeps one stream to the address until ctx ends.
-func (s *Subscriber) keepConnected(ctx context.Context, address string) {
+func (s *Subscriber) keepConnected(ctx context.Context, set *managers.Set, address string) {
 	defer s.noteFailure(address, nil)
 	wait, failing := firstRetry, false
 	for {
 		started := time.Now()
-		err := s.subscribe(ctx, address)
+		err := s.subscribe(ctx, set, address)
 		if ctx.Err() != nil || s.isDraining() {
 			return
 		}
@@ -120,9 +120,9 @@ func jitter(wait time.Duration) time.Duration {
 }
 
 // subscribe opens a stream and serves it to its end.
-func (s *Subscriber) subscribe(ctx context.Context, address string) error {
+func (s *Subscriber) subscribe(ctx context.Context, set *managers.Set, address string) error {
 	// A client for each attempt: its own backoff would come on top of ours.
-	client, err := managers.Dial(address, s.config.DialOptions...)
+	client, err := set.Dial(address, s.config.DialOptions...)
 	if err != nil {
 		return err
 	}
@@ -130,11 +130,17 @@ func (s *Subscriber) subscribe(ctx context.Context, address string) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	// Read before the call reads it: where it is renewed in between, it is said twice.
+	token, err := s.config.token()
+	if err != nil {
+		return err
+	}
 	call, err := forwardingv1.NewForwardingClient(client).Subscribe(ctx)
 	if err != nil {
 		return fmt.Errorf("subscribe to the manager %s: %w", address, err)
 	}
 	stream := newStream(s, address, call)
+	stream.token = token
 	s.join(stream)
 	defer close(stream.ended)
 	defer s.leave(stream)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,10 @@ type stream struct {
 	ended chan struct{}
 	// questions are the goroutines that answer them.
 	questions sync.WaitGroup
+	// renews tells that the replica takes renewed tokens, and token is the last one
+	// that it was shown. Both are the reader's.
+	renews bool
+	token  string
 	// asking has room for the answers that may be held in memory.
 	asking chan struct{}
 
@@ -49,6 +54,8 @@ type stream struct {
 	// clocksDue counts the replica's versions that asked for the clock and are to be
 	// answered: it measures by the answer to each.
 	clocksDue int
+	// tokenDue is the renewed token that is still to be said.
+	tokenDue string
 
 	// awaited are the channels of the first reports that have no table yet.
 	awaited  map[string]struct{}
@@ -126,6 +133,7 @@ func (st *stream) wakeWriter() {
 // work is one round of the writer: what is zero waits for nothing.
 type work struct {
 	clock     bool
+	token     string
 	channelID string
 	answer    *forwardingv1.Answer
 }
@@ -138,6 +146,7 @@ func (st *stream) next() (w work, due bool) {
 	if w.clock = st.clocksDue > 0; w.clock {
 		st.clocksDue--
 	}
+	w.token, st.tokenDue = st.tokenDue, ""
 	if len(st.queue) > 0 {
 		w.channelID = st.queue[0]
 		st.queue = st.queue[1:]
@@ -172,9 +181,31 @@ func (st *stream) write(ctx context.Context) error {
 	return st.writeChanges(ctx)
 }
 
-// features names what this side can do beyond the first version of the protocol:
-// nothing yet.
-func features() []string { return nil }
+// features names what this side can do beyond the first version of the protocol.
+func features() []string { return []string{forwardingv1.FeatureToken} }
+
+// renew says the token where it is another than the replica was shown last. It is
+// looked at whenever the replica states its version: kubelet renews a token long
+// before it expires.
+func (st *stream) renew() {
+	if !st.renews {
+		return
+	}
+	token, err := st.subscriber.config.token()
+	if err != nil {
+		st.subscriber.config.Log.Warn("the token cannot be read; the last one goes on", "manager", st.address, "error", err)
+
+		return
+	}
+	if token == st.token {
+		return
+	}
+	st.token = token
+	st.subscriber.mu.Lock()
+	defer st.subscriber.mu.Unlock()
+	st.tokenDue = token
+	st.wakeWriter()
+}
 
 // completeReports notes that everything hosted has been reported, so that what
 // the replica says from now on can make the answer complete.
@@ -216,6 +247,13 @@ func (st *stream) do(w work) error {
 			return err
 		}
 	}
+	if w.token != "" {
+		if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Token{
+			Token: &forwardingv1.Token{Token: w.token},
+		}}); err != nil {
+			return err
+		}
+	}
 	if w.channelID != "" {
 		if err := st.sendChanges(w.channelID); err != nil {
 			return err
@@ -249,12 +287,14 @@ func (st *stream) take(ctx context.Context, response *forwardingv1.SubscribeResp
 	s := st.subscriber
 	switch message := response.GetMessage().(type) {
 	case *forwardingv1.SubscribeResponse_Welcome:
-		// Its features are looked at when there are any to be used.
+		st.renews = slices.Contains(message.Welcome.GetFeatures(), forwardingv1.FeatureToken)
+
 		return nil
 	case *forwardingv1.SubscribeResponse_Table:
 		return s.stated(ctx, st, message.Table)
 	case *forwardingv1.SubscribeResponse_ReplicaVersion:
 		s.heard(st, message.ReplicaVersion)
+		st.renew()
 
 		return nil
 	case *forwardingv1.SubscribeResponse_Question:

@@ -35,12 +35,23 @@ type Config struct {
 	Managers []string
 	// DialOptions must hold the transport credentials.
 	DialOptions []grpc.DialOption
+	// Token reads the token that the options show, which is said again to managers that
+	// take it when it is renewed; absent: there is none.
+	Token func() (string, error)
 	// LookupHost returns the addresses of a name; absent: the system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
 	// Log is required.
 	Log *slog.Logger
 	// Registerer takes the metrics; absent: they are kept from sight.
 	Registerer prometheus.Registerer
+}
+
+func (c *Config) token() (string, error) {
+	if c.Token == nil {
+		return "", nil
+	}
+
+	return c.Token()
 }
 
 // Subscriber holds one stream to each manager replica.

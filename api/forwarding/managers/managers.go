@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 const (
@@ -29,8 +31,9 @@ type Set struct {
 	log     *slog.Logger
 
 	mu sync.Mutex
-	// addresses are what Run found last.
+	// addresses are what Run found last, and of which entry, as it was given.
 	addresses []string
+	entryOf   map[string]string
 }
 
 // entry is one host:port of the configuration.
@@ -108,6 +111,20 @@ func (s *Set) Addresses() []string {
 	return s.addresses
 }
 
+// Dial is the function Dial to one of the addresses. Whoever answers there must have
+// a certificate for the host that the configuration names, where the options ask for
+// certificates: its address may be a pod's, which nobody knew before.
+func (s *Set) Dial(address string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	s.mu.Lock()
+	entry := s.entryOf[address]
+	s.mu.Unlock()
+	if entry != "" {
+		options = append([]grpc.DialOption{grpc.WithAuthority(entry)}, options...)
+	}
+
+	return Dial(address, options...)
+}
+
 // Run looks names up until ctx ends, and again every 5 s. It calls changed from
 // one goroutine, its own, whenever the addresses are other than before: with those
 // that need no lookup at once, with each name's as soon as they are found. A name
@@ -138,14 +155,18 @@ func (s *Set) Run(ctx context.Context, changed func(addresses []string)) {
 // note calls changed if the addresses are other than before.
 func (s *Set) note(changed func(addresses []string)) {
 	var addresses []string
+	entryOf := make(map[string]string)
 	for _, e := range s.entries {
 		addresses = append(addresses, e.addresses...)
+		for _, address := range e.addresses {
+			entryOf[address] = net.JoinHostPort(e.host, e.port)
+		}
 	}
 	slices.Sort(addresses)
 	addresses = slices.Compact(addresses)
 	s.mu.Lock()
 	same := slices.Equal(addresses, s.addresses)
-	s.addresses = addresses
+	s.addresses, s.entryOf = addresses, entryOf
 	s.mu.Unlock()
 	if !same {
 		changed(slices.Clone(addresses))

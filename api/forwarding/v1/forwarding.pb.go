@@ -16,6 +16,12 @@
 // stream's messages take of which parts are still to come is bounded: of a report or
 // an acknowledgement that goes beyond it nothing is kept, and the channel is refused
 // once its last part is there; an answer that goes beyond it fails its question.
+//
+// Where a replica reviews who calls, each call brings a Kubernetes ServiceAccount
+// token for the audience nagi in its metadata (authorization: Bearer ...). Errors of
+// every call then: UNAUTHENTICATED for a token that is no good (any more),
+// PERMISSION_DENIED for what its ServiceAccount may not do, UNAVAILABLE when the API
+// server did not say.
 
 package forwardingv1
 
@@ -281,6 +287,7 @@ type SubscribeRequest struct {
 	//	*SubscribeRequest_Answer
 	//	*SubscribeRequest_Resend
 	//	*SubscribeRequest_Farewell
+	//	*SubscribeRequest_Token
 	Message       isSubscribeRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -395,6 +402,15 @@ func (x *SubscribeRequest) GetFarewell() *Farewell {
 	return nil
 }
 
+func (x *SubscribeRequest) GetToken() *Token {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeRequest_Token); ok {
+			return x.Token
+		}
+	}
+	return nil
+}
+
 type isSubscribeRequest_Message interface {
 	isSubscribeRequest_Message()
 }
@@ -431,6 +447,10 @@ type SubscribeRequest_Farewell struct {
 	Farewell *Farewell `protobuf:"bytes,8,opt,name=farewell,proto3,oneof"`
 }
 
+type SubscribeRequest_Token struct {
+	Token *Token `protobuf:"bytes,9,opt,name=token,proto3,oneof"`
+}
+
 func (*SubscribeRequest_Hello) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Report) isSubscribeRequest_Message() {}
@@ -446,6 +466,8 @@ func (*SubscribeRequest_Answer) isSubscribeRequest_Message() {}
 func (*SubscribeRequest_Resend) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Farewell) isSubscribeRequest_Message() {}
+
+func (*SubscribeRequest_Token) isSubscribeRequest_Message() {}
 
 // What a replica tells a media server.
 type SubscribeResponse struct {
@@ -597,17 +619,19 @@ func (*SubscribeResponse_Resend) isSubscribeResponse_Message() {}
 // The first message of a stream.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Kubernetes namespace whose pauses act on this media server. Believed
-	// only on a loopback listener without authentication.
+	// The Kubernetes namespace whose pauses act on this media server. Where tokens are
+	// reviewed, the token says so: another one is refused, and it may be empty.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The media server's name, unique in its namespace and stable over restarts (a
-	// pod's name). A newer stream under the same name replaces an older one.
+	// The media server's name, unique in its namespace and stable over restarts. A newer
+	// stream under the same name replaces an older one. Where tokens are reviewed, it is
+	// the name of the token's pod: another one is refused, and it may be empty.
 	MediaServer string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
 	// Drawn anew by each process: what an earlier process of the same name said
 	// counts for nothing once this one has said hello.
 	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// What this side can do beyond the first version of the protocol. A message or
-	// field that a feature brings is sent only to a side that named the feature.
+	// field that a feature brings is sent only to a side that named the feature:
+	// "token", the message Token.
 	Features      []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -717,6 +741,52 @@ func (x *Welcome) GetFeatures() []string {
 	return nil
 }
 
+// The caller's token, renewed: the review of the call goes on with it. It must be of
+// the same pod as the token that the stream began with.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Token) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // What changed in the membership of one channel. Parts of one report follow each
 // other without another report of that channel in between.
 type ChannelReport struct {
@@ -744,7 +814,7 @@ type ChannelReport struct {
 
 func (x *ChannelReport) Reset() {
 	*x = ChannelReport{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +826,7 @@ func (x *ChannelReport) String() string {
 func (*ChannelReport) ProtoMessage() {}
 
 func (x *ChannelReport) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +839,7 @@ func (x *ChannelReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelReport.ProtoReflect.Descriptor instead.
 func (*ChannelReport) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{4}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ChannelReport) GetChannelId() string {
@@ -838,7 +908,7 @@ type ReportComplete struct {
 
 func (x *ReportComplete) Reset() {
 	*x = ReportComplete{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +920,7 @@ func (x *ReportComplete) String() string {
 func (*ReportComplete) ProtoMessage() {}
 
 func (x *ReportComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +933,7 @@ func (x *ReportComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportComplete.ProtoReflect.Descriptor instead.
 func (*ReportComplete) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
 }
 
 // The last message of a process that ends in order: it hosts nothing any more and
@@ -876,7 +946,7 @@ type Farewell struct {
 
 func (x *Farewell) Reset() {
 	*x = Farewell{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +958,7 @@ func (x *Farewell) String() string {
 func (*Farewell) ProtoMessage() {}
 
 func (x *Farewell) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +971,7 @@ func (x *Farewell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Farewell.ProtoReflect.Descriptor instead.
 func (*Farewell) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
 }
 
 // Asks the other side to say everything about one channel again, because a
@@ -915,7 +985,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +997,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1010,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Resend) GetChannelId() string {
@@ -963,7 +1033,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1045,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1058,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Refusal) GetChannelId() string {
@@ -1015,7 +1085,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1097,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1110,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Clock) GetTime() *timestamppb.Timestamp {
@@ -1072,7 +1142,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1154,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1167,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Connection) GetConnectionId() string {
@@ -1182,7 +1252,7 @@ type AudioCodec struct {
 
 func (x *AudioCodec) Reset() {
 	*x = AudioCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1264,7 @@ func (x *AudioCodec) String() string {
 func (*AudioCodec) ProtoMessage() {}
 
 func (x *AudioCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1277,7 @@ func (x *AudioCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioCodec.ProtoReflect.Descriptor instead.
 func (*AudioCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AudioCodec) GetCodecType() string {
@@ -1236,7 +1306,7 @@ type VideoCodec struct {
 
 func (x *VideoCodec) Reset() {
 	*x = VideoCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1318,7 @@ func (x *VideoCodec) String() string {
 func (*VideoCodec) ProtoMessage() {}
 
 func (x *VideoCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1331,7 @@ func (x *VideoCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoCodec.ProtoReflect.Descriptor instead.
 func (*VideoCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VideoCodec) GetCodecType() string {
@@ -1306,7 +1376,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1388,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1401,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Table) GetChannelId() string {
@@ -1412,7 +1482,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1494,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1507,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Pause) GetUid() string {
@@ -1513,7 +1583,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1595,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1608,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Side) GetNames() isSide_Names {
@@ -1622,7 +1692,7 @@ type IDs struct {
 
 func (x *IDs) Reset() {
 	*x = IDs{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1704,7 @@ func (x *IDs) String() string {
 func (*IDs) ProtoMessage() {}
 
 func (x *IDs) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1717,7 @@ func (x *IDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDs.ProtoReflect.Descriptor instead.
 func (*IDs) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IDs) GetIds() []string {
@@ -1665,7 +1735,7 @@ type Everyone struct {
 
 func (x *Everyone) Reset() {
 	*x = Everyone{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1747,7 @@ func (x *Everyone) String() string {
 func (*Everyone) ProtoMessage() {}
 
 func (x *Everyone) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1760,7 @@ func (x *Everyone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Everyone.ProtoReflect.Descriptor instead.
 func (*Everyone) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
 }
 
 type EveryoneExcept struct {
@@ -1703,7 +1773,7 @@ type EveryoneExcept struct {
 
 func (x *EveryoneExcept) Reset() {
 	*x = EveryoneExcept{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +1785,7 @@ func (x *EveryoneExcept) String() string {
 func (*EveryoneExcept) ProtoMessage() {}
 
 func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +1798,7 @@ func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EveryoneExcept.ProtoReflect.Descriptor instead.
 func (*EveryoneExcept) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EveryoneExcept) GetConnectionIds() []string {
@@ -1759,7 +1829,7 @@ type ReplicaVersion struct {
 
 func (x *ReplicaVersion) Reset() {
 	*x = ReplicaVersion{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1841,7 @@ func (x *ReplicaVersion) String() string {
 func (*ReplicaVersion) ProtoMessage() {}
 
 func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1854,7 @@ func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaVersion.ProtoReflect.Descriptor instead.
 func (*ReplicaVersion) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReplicaVersion) GetVersion() uint64 {
@@ -1833,7 +1903,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1915,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1928,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Acknowledgement) GetChannelId() string {
@@ -1930,7 +2000,7 @@ type PauseState struct {
 
 func (x *PauseState) Reset() {
 	*x = PauseState{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2012,7 @@ func (x *PauseState) String() string {
 func (*PauseState) ProtoMessage() {}
 
 func (x *PauseState) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2025,7 @@ func (x *PauseState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseState.ProtoReflect.Descriptor instead.
 func (*PauseState) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseState) GetUid() string {
@@ -2003,7 +2073,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2085,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2098,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Question) GetId() uint64 {
@@ -2154,7 +2224,7 @@ type WithheldEdges struct {
 
 func (x *WithheldEdges) Reset() {
 	*x = WithheldEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2236,7 @@ func (x *WithheldEdges) String() string {
 func (*WithheldEdges) ProtoMessage() {}
 
 func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2249,7 @@ func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithheldEdges.ProtoReflect.Descriptor instead.
 func (*WithheldEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WithheldEdges) GetKind() Kind {
@@ -2213,7 +2283,7 @@ type EdgeName struct {
 
 func (x *EdgeName) Reset() {
 	*x = EdgeName{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2295,7 @@ func (x *EdgeName) String() string {
 func (*EdgeName) ProtoMessage() {}
 
 func (x *EdgeName) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2308,7 @@ func (x *EdgeName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EdgeName.ProtoReflect.Descriptor instead.
 func (*EdgeName) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EdgeName) GetRecvConnectionId() string {
@@ -2266,7 +2336,7 @@ type PauseEdges struct {
 
 func (x *PauseEdges) Reset() {
 	*x = PauseEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2348,7 @@ func (x *PauseEdges) String() string {
 func (*PauseEdges) ProtoMessage() {}
 
 func (x *PauseEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2361,7 @@ func (x *PauseEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseEdges.ProtoReflect.Descriptor instead.
 func (*PauseEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PauseEdges) GetUid() string {
@@ -2322,7 +2392,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2404,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2417,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Dismissal) GetWhom() isDismissal_Whom {
@@ -2425,7 +2495,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2507,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2520,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Answer) GetQuestionId() uint64 {
@@ -2505,7 +2575,7 @@ type PauseCount struct {
 
 func (x *PauseCount) Reset() {
 	*x = PauseCount{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2587,7 @@ func (x *PauseCount) String() string {
 func (*PauseCount) ProtoMessage() {}
 
 func (x *PauseCount) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2600,7 @@ func (x *PauseCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseCount.ProtoReflect.Descriptor instead.
 func (*PauseCount) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PauseCount) GetUid() string {
@@ -2568,7 +2638,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2650,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2663,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Edge) GetRecvConnectionId() string {
@@ -2655,7 +2725,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +2737,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +2750,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Stream) GetKind() Kind {
@@ -2726,7 +2796,7 @@ type ConnectionsRequest struct {
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +2808,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +2821,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConnectionsRequest) GetNamespace() string {
@@ -2806,7 +2876,7 @@ type ConnectionsResponse struct {
 
 func (x *ConnectionsResponse) Reset() {
 	*x = ConnectionsResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +2888,7 @@ func (x *ConnectionsResponse) String() string {
 func (*ConnectionsResponse) ProtoMessage() {}
 
 func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +2901,7 @@ func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConnectionsResponse) GetConnections() []*ChannelConnection {
@@ -2874,7 +2944,7 @@ type ChannelConnection struct {
 
 func (x *ChannelConnection) Reset() {
 	*x = ChannelConnection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +2956,7 @@ func (x *ChannelConnection) String() string {
 func (*ChannelConnection) ProtoMessage() {}
 
 func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +2969,7 @@ func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelConnection.ProtoReflect.Descriptor instead.
 func (*ChannelConnection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ChannelConnection) GetConnection() *Connection {
@@ -2939,7 +3009,7 @@ type WaitEnforcedRequest struct {
 
 func (x *WaitEnforcedRequest) Reset() {
 	*x = WaitEnforcedRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3021,7 @@ func (x *WaitEnforcedRequest) String() string {
 func (*WaitEnforcedRequest) ProtoMessage() {}
 
 func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2964,7 +3034,7 @@ func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedRequest.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WaitEnforcedRequest) GetNamespace() string {
@@ -3008,7 +3078,7 @@ type WaitEnforcedResponse struct {
 
 func (x *WaitEnforcedResponse) Reset() {
 	*x = WaitEnforcedResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3090,7 @@ func (x *WaitEnforcedResponse) String() string {
 func (*WaitEnforcedResponse) ProtoMessage() {}
 
 func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3103,7 @@ func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedResponse.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WaitEnforcedResponse) GetMediaServers() []string {
@@ -3067,7 +3137,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3149,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3162,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3152,7 +3222,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3234,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3247,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListResponse) GetEdges() []*Edge {
@@ -3218,7 +3288,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3300,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3313,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -3320,7 +3390,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3402,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3415,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainResponse) GetEdges() []*Edge {
@@ -3373,7 +3443,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3385,7 +3455,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3398,7 +3468,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DisconnectRequest) GetNamespace() string {
@@ -3431,7 +3501,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3513,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +3526,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DisconnectResponse) GetConnections() uint64 {
@@ -3470,7 +3540,7 @@ var File_forwarding_v1_forwarding_proto protoreflect.FileDescriptor
 
 const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
-	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x03\n" +
+	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x04\n" +
 	"\x10SubscribeRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.nagi.forwarding.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\x06report\x18\x02 \x01(\v2!.nagi.forwarding.v1.ChannelReportH\x00R\x06report\x12@\n" +
@@ -3479,7 +3549,8 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x05clock\x18\x05 \x01(\v2\x19.nagi.forwarding.v1.ClockH\x00R\x05clock\x124\n" +
 	"\x06answer\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.AnswerH\x00R\x06answer\x124\n" +
 	"\x06resend\x18\a \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resend\x12:\n" +
-	"\bfarewell\x18\b \x01(\v2\x1c.nagi.forwarding.v1.FarewellH\x00R\bfarewellB\t\n" +
+	"\bfarewell\x18\b \x01(\v2\x1c.nagi.forwarding.v1.FarewellH\x00R\bfarewell\x121\n" +
+	"\x05token\x18\t \x01(\v2\x19.nagi.forwarding.v1.TokenH\x00R\x05tokenB\t\n" +
 	"\amessage\"\x84\x03\n" +
 	"\x11SubscribeResponse\x127\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1b.nagi.forwarding.v1.WelcomeH\x00R\awelcome\x121\n" +
@@ -3495,7 +3566,9 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\bfeatures\x18\x04 \x03(\tR\bfeatures\"%\n" +
 	"\aWelcome\x12\x1a\n" +
-	"\bfeatures\x18\x01 \x03(\tR\bfeatures\"\xf7\x01\n" +
+	"\bfeatures\x18\x01 \x03(\tR\bfeatures\"\x1d\n" +
+	"\x05Token\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"\xf7\x01\n" +
 	"\rChannelReport\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x1a\n" +
@@ -3767,7 +3840,7 @@ func file_forwarding_v1_forwarding_proto_rawDescGZIP() []byte {
 }
 
 var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(Role)(0),                     // 0: nagi.forwarding.v1.Role
 	(Kind)(0),                     // 1: nagi.forwarding.v1.Kind
@@ -3777,121 +3850,123 @@ var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(*SubscribeResponse)(nil),     // 5: nagi.forwarding.v1.SubscribeResponse
 	(*Hello)(nil),                 // 6: nagi.forwarding.v1.Hello
 	(*Welcome)(nil),               // 7: nagi.forwarding.v1.Welcome
-	(*ChannelReport)(nil),         // 8: nagi.forwarding.v1.ChannelReport
-	(*ReportComplete)(nil),        // 9: nagi.forwarding.v1.ReportComplete
-	(*Farewell)(nil),              // 10: nagi.forwarding.v1.Farewell
-	(*Resend)(nil),                // 11: nagi.forwarding.v1.Resend
-	(*Refusal)(nil),               // 12: nagi.forwarding.v1.Refusal
-	(*Clock)(nil),                 // 13: nagi.forwarding.v1.Clock
-	(*Connection)(nil),            // 14: nagi.forwarding.v1.Connection
-	(*AudioCodec)(nil),            // 15: nagi.forwarding.v1.AudioCodec
-	(*VideoCodec)(nil),            // 16: nagi.forwarding.v1.VideoCodec
-	(*Table)(nil),                 // 17: nagi.forwarding.v1.Table
-	(*Pause)(nil),                 // 18: nagi.forwarding.v1.Pause
-	(*Side)(nil),                  // 19: nagi.forwarding.v1.Side
-	(*IDs)(nil),                   // 20: nagi.forwarding.v1.IDs
-	(*Everyone)(nil),              // 21: nagi.forwarding.v1.Everyone
-	(*EveryoneExcept)(nil),        // 22: nagi.forwarding.v1.EveryoneExcept
-	(*ReplicaVersion)(nil),        // 23: nagi.forwarding.v1.ReplicaVersion
-	(*Acknowledgement)(nil),       // 24: nagi.forwarding.v1.Acknowledgement
-	(*PauseState)(nil),            // 25: nagi.forwarding.v1.PauseState
-	(*Question)(nil),              // 26: nagi.forwarding.v1.Question
-	(*WithheldEdges)(nil),         // 27: nagi.forwarding.v1.WithheldEdges
-	(*EdgeName)(nil),              // 28: nagi.forwarding.v1.EdgeName
-	(*PauseEdges)(nil),            // 29: nagi.forwarding.v1.PauseEdges
-	(*Dismissal)(nil),             // 30: nagi.forwarding.v1.Dismissal
-	(*Answer)(nil),                // 31: nagi.forwarding.v1.Answer
-	(*PauseCount)(nil),            // 32: nagi.forwarding.v1.PauseCount
-	(*Edge)(nil),                  // 33: nagi.forwarding.v1.Edge
-	(*Stream)(nil),                // 34: nagi.forwarding.v1.Stream
-	(*ConnectionsRequest)(nil),    // 35: nagi.forwarding.v1.ConnectionsRequest
-	(*ConnectionsResponse)(nil),   // 36: nagi.forwarding.v1.ConnectionsResponse
-	(*ChannelConnection)(nil),     // 37: nagi.forwarding.v1.ChannelConnection
-	(*WaitEnforcedRequest)(nil),   // 38: nagi.forwarding.v1.WaitEnforcedRequest
-	(*WaitEnforcedResponse)(nil),  // 39: nagi.forwarding.v1.WaitEnforcedResponse
-	(*ListRequest)(nil),           // 40: nagi.forwarding.v1.ListRequest
-	(*ListResponse)(nil),          // 41: nagi.forwarding.v1.ListResponse
-	(*ExplainRequest)(nil),        // 42: nagi.forwarding.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 43: nagi.forwarding.v1.ExplainResponse
-	(*DisconnectRequest)(nil),     // 44: nagi.forwarding.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),    // 45: nagi.forwarding.v1.DisconnectResponse
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*Token)(nil),                 // 8: nagi.forwarding.v1.Token
+	(*ChannelReport)(nil),         // 9: nagi.forwarding.v1.ChannelReport
+	(*ReportComplete)(nil),        // 10: nagi.forwarding.v1.ReportComplete
+	(*Farewell)(nil),              // 11: nagi.forwarding.v1.Farewell
+	(*Resend)(nil),                // 12: nagi.forwarding.v1.Resend
+	(*Refusal)(nil),               // 13: nagi.forwarding.v1.Refusal
+	(*Clock)(nil),                 // 14: nagi.forwarding.v1.Clock
+	(*Connection)(nil),            // 15: nagi.forwarding.v1.Connection
+	(*AudioCodec)(nil),            // 16: nagi.forwarding.v1.AudioCodec
+	(*VideoCodec)(nil),            // 17: nagi.forwarding.v1.VideoCodec
+	(*Table)(nil),                 // 18: nagi.forwarding.v1.Table
+	(*Pause)(nil),                 // 19: nagi.forwarding.v1.Pause
+	(*Side)(nil),                  // 20: nagi.forwarding.v1.Side
+	(*IDs)(nil),                   // 21: nagi.forwarding.v1.IDs
+	(*Everyone)(nil),              // 22: nagi.forwarding.v1.Everyone
+	(*EveryoneExcept)(nil),        // 23: nagi.forwarding.v1.EveryoneExcept
+	(*ReplicaVersion)(nil),        // 24: nagi.forwarding.v1.ReplicaVersion
+	(*Acknowledgement)(nil),       // 25: nagi.forwarding.v1.Acknowledgement
+	(*PauseState)(nil),            // 26: nagi.forwarding.v1.PauseState
+	(*Question)(nil),              // 27: nagi.forwarding.v1.Question
+	(*WithheldEdges)(nil),         // 28: nagi.forwarding.v1.WithheldEdges
+	(*EdgeName)(nil),              // 29: nagi.forwarding.v1.EdgeName
+	(*PauseEdges)(nil),            // 30: nagi.forwarding.v1.PauseEdges
+	(*Dismissal)(nil),             // 31: nagi.forwarding.v1.Dismissal
+	(*Answer)(nil),                // 32: nagi.forwarding.v1.Answer
+	(*PauseCount)(nil),            // 33: nagi.forwarding.v1.PauseCount
+	(*Edge)(nil),                  // 34: nagi.forwarding.v1.Edge
+	(*Stream)(nil),                // 35: nagi.forwarding.v1.Stream
+	(*ConnectionsRequest)(nil),    // 36: nagi.forwarding.v1.ConnectionsRequest
+	(*ConnectionsResponse)(nil),   // 37: nagi.forwarding.v1.ConnectionsResponse
+	(*ChannelConnection)(nil),     // 38: nagi.forwarding.v1.ChannelConnection
+	(*WaitEnforcedRequest)(nil),   // 39: nagi.forwarding.v1.WaitEnforcedRequest
+	(*WaitEnforcedResponse)(nil),  // 40: nagi.forwarding.v1.WaitEnforcedResponse
+	(*ListRequest)(nil),           // 41: nagi.forwarding.v1.ListRequest
+	(*ListResponse)(nil),          // 42: nagi.forwarding.v1.ListResponse
+	(*ExplainRequest)(nil),        // 43: nagi.forwarding.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 44: nagi.forwarding.v1.ExplainResponse
+	(*DisconnectRequest)(nil),     // 45: nagi.forwarding.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),    // 46: nagi.forwarding.v1.DisconnectResponse
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
 }
 var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	6,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
-	8,  // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
-	9,  // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
-	24, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
-	13, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
-	31, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
-	11, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
-	10, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
-	7,  // 8: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
-	17, // 9: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
-	23, // 10: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
-	26, // 11: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
-	12, // 12: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
-	11, // 13: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
-	14, // 14: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
-	46, // 15: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
-	0,  // 16: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
-	46, // 17: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
-	15, // 18: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
-	16, // 19: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
-	18, // 20: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
-	19, // 21: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
-	19, // 22: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
-	1,  // 23: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
-	46, // 24: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
-	46, // 25: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
-	20, // 26: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
-	20, // 27: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
-	21, // 28: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
-	22, // 29: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
-	25, // 30: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
-	2,  // 31: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
-	47, // 32: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
-	27, // 33: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
-	28, // 34: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
-	29, // 35: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	30, // 36: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
-	1,  // 37: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
-	21, // 38: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
-	33, // 39: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
-	32, // 40: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
-	0,  // 41: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
-	34, // 42: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
-	1,  // 43: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
-	3,  // 44: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
-	47, // 45: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
-	37, // 46: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
-	14, // 47: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
-	28, // 48: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	47, // 49: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
-	1,  // 50: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
-	33, // 51: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	28, // 52: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	29, // 53: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	33, // 54: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	30, // 55: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
-	4,  // 56: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
-	35, // 57: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
-	38, // 58: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
-	40, // 59: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
-	42, // 60: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
-	44, // 61: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
-	5,  // 62: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
-	36, // 63: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
-	39, // 64: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
-	41, // 65: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
-	43, // 66: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
-	45, // 67: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
-	62, // [62:68] is the sub-list for method output_type
-	56, // [56:62] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	9,  // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
+	10, // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
+	25, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
+	14, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
+	32, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
+	12, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
+	11, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
+	8,  // 8: nagi.forwarding.v1.SubscribeRequest.token:type_name -> nagi.forwarding.v1.Token
+	7,  // 9: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
+	18, // 10: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
+	24, // 11: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
+	27, // 12: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
+	13, // 13: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
+	12, // 14: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
+	15, // 15: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
+	47, // 16: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
+	0,  // 17: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
+	47, // 18: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
+	16, // 19: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
+	17, // 20: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
+	19, // 21: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
+	20, // 22: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
+	20, // 23: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
+	1,  // 24: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
+	47, // 25: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
+	47, // 26: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
+	21, // 27: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
+	21, // 28: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
+	22, // 29: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
+	23, // 30: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
+	26, // 31: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
+	2,  // 32: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
+	48, // 33: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
+	28, // 34: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
+	29, // 35: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
+	30, // 36: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	31, // 37: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
+	1,  // 38: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
+	22, // 39: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
+	34, // 40: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
+	33, // 41: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
+	0,  // 42: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
+	35, // 43: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
+	1,  // 44: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
+	3,  // 45: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
+	48, // 46: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
+	38, // 47: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
+	15, // 48: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
+	29, // 49: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	48, // 50: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
+	1,  // 51: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
+	34, // 52: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	29, // 53: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	30, // 54: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	34, // 55: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	31, // 56: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
+	4,  // 57: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
+	36, // 58: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
+	39, // 59: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
+	41, // 60: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
+	43, // 61: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
+	45, // 62: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
+	5,  // 63: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
+	37, // 64: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
+	40, // 65: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
+	42, // 66: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
+	44, // 67: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
+	46, // 68: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
+	63, // [63:69] is the sub-list for method output_type
+	57, // [57:63] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_forwarding_v1_forwarding_proto_init() }
@@ -3908,6 +3983,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeRequest_Answer)(nil),
 		(*SubscribeRequest_Resend)(nil),
 		(*SubscribeRequest_Farewell)(nil),
+		(*SubscribeRequest_Token)(nil),
 	}
 	file_forwarding_v1_forwarding_proto_msgTypes[1].OneofWrappers = []any{
 		(*SubscribeResponse_Welcome)(nil),
@@ -3917,25 +3993,25 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeResponse_Refusal)(nil),
 		(*SubscribeResponse_Resend)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[15].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[16].OneofWrappers = []any{
 		(*Side_ConnectionIds)(nil),
 		(*Side_ClientIds)(nil),
 		(*Side_Everyone)(nil),
 		(*Side_EveryoneExcept)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[22].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[23].OneofWrappers = []any{
 		(*Question_Withheld)(nil),
 		(*Question_Edge)(nil),
 		(*Question_Pause)(nil),
 		(*Question_Dismiss)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[26].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[27].OneofWrappers = []any{
 		(*Dismissal_ConnectionId)(nil),
 		(*Dismissal_ClientId)(nil),
 		(*Dismissal_Everyone)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[30].OneofWrappers = []any{}
-	file_forwarding_v1_forwarding_proto_msgTypes[38].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[31].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[39].OneofWrappers = []any{
 		(*ExplainRequest_Edge)(nil),
 		(*ExplainRequest_Pause)(nil),
 	}
@@ -3945,7 +4021,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forwarding_v1_forwarding_proto_rawDesc), len(file_forwarding_v1_forwarding_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -16,6 +16,12 @@
 // stream's messages take of which parts are still to come is bounded: of a report or
 // an acknowledgement that goes beyond it nothing is kept, and the channel is refused
 // once its last part is there; an answer that goes beyond it fails its question.
+//
+// Where a replica reviews who calls, each call brings a Kubernetes ServiceAccount
+// token for the audience nagi in its metadata (authorization: Bearer ...). Errors of
+// every call then: UNAUTHENTICATED for a token that is no good (any more),
+// PERMISSION_DENIED for what its ServiceAccount may not do, UNAVAILABLE when the API
+// server did not say.
 
 package forwardingv1
 

@@ -18,7 +18,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -46,6 +45,7 @@ var (
 type Replicas struct {
 	namespace string
 	entries   []string
+	options   []grpc.DialOption
 	set       *managers.Set
 	log       *slog.Logger
 
@@ -62,7 +62,7 @@ type replica struct {
 
 // NewReplicas takes host:port of each manager. A host that is a name stands for
 // all addresses that DNS gives it. Nothing is dialled before Run.
-func NewReplicas(entries []string, namespace string, log *slog.Logger) (*Replicas, error) {
+func NewReplicas(entries []string, namespace string, known managers.Credentials, log *slog.Logger) (*Replicas, error) {
 	set, err := managers.New(entries, nil, log)
 	if err != nil {
 		return nil, fmt.Errorf("--managers: %w", err)
@@ -71,6 +71,7 @@ func NewReplicas(entries []string, namespace string, log *slog.Logger) (*Replica
 	return &Replicas{
 		namespace:   namespace,
 		entries:     slices.Clone(entries),
+		options:     known.Options(),
 		set:         set,
 		log:         log,
 		connections: map[string]*grpc.ClientConn{},
@@ -99,7 +100,7 @@ func (r *Replicas) use(addresses []string) {
 		if r.connections[address] != nil {
 			continue
 		}
-		connection, err := managers.Dial(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		connection, err := r.set.Dial(address, r.options...)
 		if err != nil {
 			r.log.Error("manager replica cannot be asked", "address", address, "error", err)
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
@@ -132,10 +133,10 @@ func (m *manager) Disconnect(context.Context, *forwardingv1.DisconnectRequest) (
 }
 
 // serve starts the managers and returns them as the replicas that are asked.
-func serve(t *testing.T, managers ...*manager) *Replicas {
+func serve(t *testing.T, served ...*manager) *Replicas {
 	t.Helper()
 	var addresses []string
-	for _, m := range managers {
+	for _, m := range served {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +161,7 @@ func serve(t *testing.T, managers ...*manager) *Replicas {
 			}
 		})
 	}
-	r, err := NewReplicas(addresses, "default", quiet)
+	r, err := NewReplicas(addresses, "default", managers.Credentials{}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func serve(t *testing.T, managers ...*manager) *Replicas {
 		<-ended
 	})
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if replicas, err := r.all(); err == nil && len(replicas) == len(managers) {
+		if replicas, err := r.all(); err == nil && len(replicas) == len(served) {
 			return r
 		}
 		if time.Now().After(deadline) {
@@ -388,7 +389,7 @@ func TestDisconnect(t *testing.T) {
 
 func TestManagersFlag(t *testing.T) {
 	for _, entries := range [][]string{nil, {"manager"}, {":7300"}, {"127.0.0.1:7300", ""}} {
-		if _, err := NewReplicas(entries, "default", quiet); err == nil || !strings.Contains(err.Error(), "--managers") {
+		if _, err := NewReplicas(entries, "default", managers.Credentials{}, quiet); err == nil || !strings.Contains(err.Error(), "--managers") {
 			t.Errorf("%q: %v", entries, err)
 		}
 	}

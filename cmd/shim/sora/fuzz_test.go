@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 )
 
@@ -36,7 +37,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("OPTIONS", "Sora", []byte("null"))
 
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	replicas, err := live.NewReplicas([]string{"127.0.0.1:1"}, "default", log) // never dialled
+	replicas, err := live.NewReplicas([]string{"127.0.0.1:1"}, "default", managers.Credentials{}, log) // never dialled
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 )
@@ -93,14 +94,14 @@ func newClient(t testing.TB, config *rest.Config) client.Client {
 func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 	t.Helper()
 	s := &shim{t: t, objects: newClient(t, apiServer(t).Config)}
-	var managers []string
+	var entries []string
 	for range replicaCount {
 		v, address := listenView(t, s.objects)
 		s.views = append(s.views, v)
-		managers = append(managers, address)
+		entries = append(entries, address)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	replicas, err := live.NewReplicas(managers, "default", log)
+	replicas, err := live.NewReplicas(entries, "default", managers.Credentials{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
