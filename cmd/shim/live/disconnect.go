@@ -30,6 +30,9 @@ func (r *Replicas) DisconnectChannel(ctx context.Context, channelID string) erro
 	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}})
 }
 
+// Managers ask for this verb, and for list, on behalf of whoever calls Control and View.
+// +kubebuilder:rbac:groups=rtp.nagi.dev,resources=rtpstreampauses,verbs=disconnect;list
+
 // disconnect goes through every replica: a media server may be in touch with one of
 // them alone, and dismissing twice does what once does.
 func (r *Replicas) disconnect(ctx context.Context, channelID string, dismissal *forwardingv1.Dismissal) error {
