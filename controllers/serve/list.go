@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -23,6 +24,9 @@ const mostPauses = 10
 // List implements forwardingv1.ViewServer: the media servers that host the channel
 // are asked once they have every pause up to the version.
 func (s *Server) List(request *forwardingv1.ListRequest, g grpc.ServerStreamingServer[forwardingv1.ListResponse]) error {
+	if err := s.admit(g.Context(), identity.List, request.GetNamespace()); err != nil {
+		return err
+	}
 	if err := checkListRequest(request); err != nil {
 		return err
 	}
@@ -56,6 +60,9 @@ func (s *Server) List(request *forwardingv1.ListRequest, g grpc.ServerStreamingS
 
 // Explain implements forwardingv1.ViewServer.
 func (s *Server) Explain(request *forwardingv1.ExplainRequest, g grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
+	if err := s.admit(g.Context(), identity.List, request.GetNamespace()); err != nil {
+		return err
+	}
 	if err := checkExplainRequest(request); err != nil {
 		return err
 	}
@@ -89,6 +96,9 @@ func (s *Server) Explain(request *forwardingv1.ExplainRequest, g grpc.ServerStre
 // Disconnect implements forwardingv1.ControlServer. Where a media server is out of
 // touch, the others have done it.
 func (s *Server) Disconnect(ctx context.Context, request *forwardingv1.DisconnectRequest) (*forwardingv1.DisconnectResponse, error) {
+	if err := s.admit(ctx, identity.Disconnect, request.GetNamespace()); err != nil {
+		return nil, err
+	}
 	if err := checkDisconnectRequest(request); err != nil {
 		return nil, err
 	}

@@ -17,11 +17,14 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -31,6 +34,10 @@ const (
 	maxMessageBytes = forwardingv1.MaxMessageBytes + forwardingv1.MaxMessageBytes/8
 	// connectionBuffer is what one connection may read, or write, in one call.
 	connectionBuffer = 8 << 10
+	// connectionTimeout bounds the handshakes of a connection, and maxHeaderBytes what a
+	// call says before its first message, which is mostly a token.
+	connectionTimeout = 10 * time.Second
+	maxHeaderBytes    = 32 << 10
 	// A peer that answers no ping for this long is dead.
 	keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
 )
@@ -40,6 +47,12 @@ type Config struct {
 	Knowledge  *knowledge.Knowledge
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+
+	// Reviewer knows callers by their tokens; nil: whoever calls is believed, and may
+	// everything, as on loopback.
+	Reviewer Reviewer
+	// Credentials are the listener's; nil: plaintext.
+	Credentials credentials.TransportCredentials
 
 	// VersionInterval is how often the replica states its version; 5 s.
 	VersionInterval time.Duration
@@ -85,7 +98,14 @@ func setDefault(d *time.Duration, value time.Duration) {
 // Run serves gRPC on the listener until ctx ends, and returns when all streams
 // have ended. It may be called once.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	transport := s.config.Credentials
+	if transport == nil {
+		transport = insecure.NewCredentials()
+	}
 	server := grpc.NewServer(
+		grpc.Creds(transport),
+		// Whoever does not come to the point is a stranger.
+		grpc.ConnectionTimeout(connectionTimeout), grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.WaitForHandlers(true),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
@@ -148,6 +168,13 @@ func statusOf(err error) error {
 		return err
 	}
 	switch {
+	case errors.Is(err, identity.ErrUnauthenticated):
+		return status.Error(codes.Unauthenticated, err.Error())
+	case errors.Is(err, identity.ErrDenied):
+		return status.Error(codes.PermissionDenied, err.Error())
+	case errors.Is(err, identity.ErrUnanswerable):
+		// What came of the question is for the log alone.
+		return status.Error(codes.Unavailable, identity.ErrUnanswerable.Error()+": ask again, or ask another replica")
 	case errors.Is(err, knowledge.ErrInvalid):
 		return status.Error(codes.InvalidArgument, err.Error())
 	case errors.Is(err, knowledge.ErrTooMany):

@@ -20,6 +20,7 @@ type stream struct {
 	grpc      forwardingv1.Forwarding_SubscribeServer
 	questions questions
 	clock     clock
+	admission *admission // nil where nobody is reviewed
 }
 
 // streams finds the call of a session.
@@ -59,7 +60,11 @@ func (s *Server) Subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 }
 
 func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
-	hello, t, err := s.hello(g)
+	admission, err := s.admitMediaServer(g.Context())
+	if err != nil {
+		return err
+	}
+	hello, t, err := s.hello(g, admission)
 	if err != nil {
 		return err
 	}
@@ -71,11 +76,11 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 		return statusOf(err)
 	}
 	defer func() { session.Close(time.Now()) }()
-	st := &stream{session: session, grpc: g}
+	st := &stream{session: session, grpc: g, admission: admission}
 	s.streams.add(st)
 	defer s.streams.remove(st)
 	defer st.questions.end()
-	if err := g.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Welcome{Welcome: &forwardingv1.Welcome{}}}); err != nil {
+	if err := g.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Welcome{Welcome: s.welcome()}}); err != nil {
 		return err // The status is the peer's.
 	}
 	s.config.Log.Info("media server connected", "namespace", hello.GetNamespace(), "mediaServer", hello.GetMediaServer())
@@ -83,11 +88,14 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	// Reader and writer are apart, so that a peer that does not read cannot keep
 	// its reports from being heard, nor itself from being replaced. What blocks
 	// them ends with the call; the server waits for them in Run.
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
 	s.goroutines.Go(func() { ended <- s.read(ctx, st) })
 	s.goroutines.Go(func() { ended <- s.write(ctx, st) })
+	if admission != nil {
+		s.goroutines.Go(func() { ended <- s.guard(ctx, admission) })
+	}
 
 	select {
 	case err := <-ended:
@@ -99,7 +107,7 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	}
 }
 
-func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer) (*forwardingv1.Hello, *knowledge.Tenant, error) {
+func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer, admission *admission) (*forwardingv1.Hello, *knowledge.Tenant, error) {
 	message, err := g.Recv()
 	if err != nil {
 		return nil, nil, endOf(err)
@@ -107,6 +115,9 @@ func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer) (*forwardingv1
 	hello := message.GetHello()
 	if hello == nil {
 		return nil, nil, invalid("the first message is not Hello: begin with Hello")
+	}
+	if err := admission.identify(hello); err != nil {
+		return nil, nil, err
 	}
 	if err := checkHello(hello); err != nil {
 		return nil, nil, err
@@ -173,6 +184,8 @@ func (s *Server) handle(st *stream, message *forwardingv1.SubscribeRequest) erro
 		}
 	case *forwardingv1.SubscribeRequest_Answer:
 		st.questions.answer(m.Answer)
+	case *forwardingv1.SubscribeRequest_Token:
+		st.admission.renew(m.Token.GetToken())
 	}
 
 	return nil

@@ -101,7 +101,7 @@ func check(message *forwardingv1.SubscribeRequest) error {
 		return checkReport(m.Report)
 	case *forwardingv1.SubscribeRequest_Acknowledgement:
 		return checkAcknowledgement(m.Acknowledgement)
-	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell:
+	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell, *forwardingv1.SubscribeRequest_Token:
 		return nil
 	case *forwardingv1.SubscribeRequest_Resend:
 		return checkID("resend.channel_id", m.Resend.GetChannelId())

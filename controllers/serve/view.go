@@ -13,12 +13,16 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/controllers/held"
+	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
 // Connections implements forwardingv1.ViewServer: the connections of a channel,
 // oldest first.
 func (s *Server) Connections(request *forwardingv1.ConnectionsRequest, g grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
+	if err := s.admit(g.Context(), identity.List, request.GetNamespace()); err != nil {
+		return err
+	}
 	if err := checkConnectionsRequest(request); err != nil {
 		return err
 	}
@@ -77,6 +81,9 @@ func (s *Server) connections(ctx context.Context, t *knowledge.Tenant, request *
 
 // WaitEnforced implements forwardingv1.ViewServer.
 func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
+	if err := s.admit(ctx, identity.List, request.GetNamespace()); err != nil {
+		return nil, err
+	}
 	if err := checkWaitEnforcedRequest(request); err != nil {
 		return nil, err
 	}
