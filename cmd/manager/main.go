@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+	"github.com/nagi-rtc/nagi/controllers/certificates"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/lifecycle"
 	"github.com/nagi-rtc/nagi/controllers/serve"
@@ -25,7 +27,8 @@ import (
 
 type options struct {
 	kubeconfig, listen, leaseNamespace, metricsListen string
-	namespaces                                        []string
+	tlsCertDir                                        string
+	namespaces, servingNames                          []string
 	mediaServerLost                                   time.Duration
 }
 
@@ -33,8 +36,10 @@ func main() {
 	var o options
 	pflag.StringVar(&o.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty: $KUBECONFIG, the ServiceAccount of the pod, or ~/.kube/config")
 	pflag.StringSliceVar(&o.namespaces, "namespaces", []string{"default"}, "namespaces to watch; each is a tenant")
-	pflag.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services, loopback only")
-	pflag.StringVar(&o.leaseNamespace, "lease-namespace", "default", "namespace of the Lease that elects the writer of status")
+	pflag.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services: plaintext and open to everybody on loopback, else TLS and reviewed ServiceAccount tokens")
+	pflag.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
+	pflag.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
+	pflag.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, and of the Secret nagi-ca")
 	pflag.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute, "after this long out of touch, a media server's connections count as gone")
 	pflag.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9301", "address of /metrics, /healthz and /readyz")
 	pflag.Parse()
@@ -61,8 +66,12 @@ func run(ctx context.Context, log *slog.Logger, o options) error {
 	if o.leaseNamespace == "" {
 		return errors.New("--lease-namespace is empty: name the namespace of the Lease")
 	}
-	if err := ops.RequireLoopback(ops.GRPC, o.listen); err != nil {
+	names, err := servingNames(o.servingNames)
+	if err != nil {
 		return err
+	}
+	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		return fmt.Errorf("--listen: %w; write host:port, such as 127.0.0.1:7300", err)
 	}
 	if o.mediaServerLost <= 0 {
 		return fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
@@ -72,7 +81,7 @@ func run(ctx context.Context, log *slog.Logger, o options) error {
 		return err
 	}
 
-	return manage(ctx, log, config, o)
+	return manage(ctx, log, config, o, names)
 }
 
 func kubeconfig(path string) (*rest.Config, error) {
@@ -88,7 +97,7 @@ func kubeconfig(path string) (*rest.Config, error) {
 }
 
 // manage runs serving and the elected part side by side until ctx ends.
-func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o options) error {
+func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o options, names certificates.Names) error {
 	registry := ops.NewRegistry()
 	known, err := knowledge.New(knowledge.Config{
 		REST: config, Namespaces: o.namespaces, Log: log, Registerer: registry, MediaServerLost: o.mediaServerLost,
@@ -96,7 +105,13 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	if err != nil {
 		return err
 	}
-	server, err := serve.New(serve.Config{Knowledge: known, Log: log, Registerer: registry})
+	guarded, err := newGuard(config, o, names, log, registry)
+	if err != nil {
+		return err
+	}
+	serving := serve.Config{Knowledge: known, Log: log, Registerer: registry}
+	guarded.let(&serving)
+	server, err := serve.New(serving)
 	if err != nil {
 		return err
 	}
@@ -116,11 +131,14 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	}
 	undecodable := func() error { return actOnNobody(known.Undecodable()) }
 
+	ready := func() error { return errors.Join(known.Ready(), guarded.ready()) }
+
 	return ops.Run(ctx,
+		guarded.run,
 		known.Run,
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
 		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, known.Ready, undecodable, elected.GaveUp, elected.Unelectable)}, probes)
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, ready, undecodable, elected.GaveUp, elected.Unelectable, guarded.detail)}, probes)
 		},
 		elected.Run,
 	)

@@ -47,8 +47,8 @@ func runTests(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "manager")
-	if output, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		return failed(fmt.Errorf("build the manager: %w\n%s", err, output))
+	if output, err := exec.CommandContext(context.Background(), "go", "build", "-o", dir, ".", "../mediaserver", "../shim").CombinedOutput(); err != nil {
+		return failed(fmt.Errorf("build the programs: %w\n%s", err, output))
 	}
 	if plane, err = controlplane.Start(); err != nil {
 		return failed(err)
@@ -69,7 +69,9 @@ func failed(err error) int {
 
 func TestFlagsAreChecked(t *testing.T) {
 	for argument, want := range map[string]string{
-		"--listen=0.0.0.0:0":      "loopback only",
+		"--serving-names=a_b":     "--serving-names",
+		"--serving-names=nagi":    "on loopback, where there is no TLS",
+		"--tls-cert-dir=/nowhere": "on loopback, where there is no TLS",
 		"--listen=7300":           "--listen",
 		"--media-server-lost=-1s": "--media-server-lost",
 		"--namespaces=":           "namespace",
@@ -98,7 +100,14 @@ type process struct {
 
 func begin(t *testing.T, arguments ...string) *process {
 	t.Helper()
-	command := exec.CommandContext(context.Background(), program, append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, arguments...)...)
+
+	return beginProgram(t, program, arguments...)
+}
+
+// beginProgram starts any of the programs, on free loopback ports.
+func beginProgram(t *testing.T, path string, arguments ...string) *process {
+	t.Helper()
+	command := exec.CommandContext(context.Background(), path, append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, arguments...)...)
 	log, err := command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -242,9 +251,9 @@ func readyz(t *testing.T, probes string, want int, text string) {
 	}
 }
 
-// identity is a user without any right, by its kubeconfig, and a client of somebody
+// newUser is a user without any right, by its kubeconfig, and a client of somebody
 // who may everything.
-func identity(t *testing.T, user string) (api client.Client, kubeconfig string) {
+func newUser(t *testing.T, user string) (api client.Client, kubeconfig string) {
 	t.Helper()
 	types := runtime.NewScheme()
 	_ = v1alpha1.AddToScheme(types)
@@ -288,7 +297,7 @@ func bindingOf(user string) *rbacv1.RoleBinding {
 // others nothing: their statuses are written.
 func TestOneNamespaceThatIsBarredStopsNoOther(t *testing.T) {
 	const user = "halfway"
-	api, kubeconfig := identity(t, user)
+	api, kubeconfig := newUser(t, user)
 	pause := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user}, Spec: v1alpha1.RtpStreamPauseSpec{
 		ChannelID: user, Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}, Senders: v1alpha1.Side{ClientIDs: []string{"camera-3"}},
 	}}
@@ -324,7 +333,7 @@ func TestOneNamespaceThatIsBarredStopsNoOther(t *testing.T) {
 // leaves the lease to others.
 func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 	const namespace, user = "default", "reader"
-	api, kubeconfig := identity(t, user)
+	api, kubeconfig := newUser(t, user)
 	for _, object := range []client.Object{
 		roleOf(user, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}}),
 		bindingOf(user),
@@ -353,7 +362,7 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 // A manager that cannot have the lease serves, and says that nobody can elect it.
 func TestWhoCannotHaveTheLeaseServesAndSaysSo(t *testing.T) {
 	const user = "bystander"
-	api, kubeconfig := identity(t, user)
+	api, kubeconfig := newUser(t, user)
 	role := roleOf(user, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}})
 	role.Rules = role.Rules[:1] // The election's is the last.
 	for _, object := range []client.Object{role, bindingOf(user)} {
