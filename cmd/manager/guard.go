@@ -26,7 +26,7 @@ type guard struct {
 }
 
 func newGuard(config *rest.Config, o options, names certificates.Names, log *slog.Logger, registerer prometheus.Registerer) (guard, error) {
-	if ops.RequireLoopback(ops.GRPC, o.listen) == nil {
+	if ops.IsLoopback(o.listen) {
 		if len(o.servingNames) > 0 || o.tlsCertDir != "" {
 			return guard{}, fmt.Errorf("--listen=%s is on loopback, where there is no TLS: leave --serving-names and --tls-cert-dir out, or listen where other machines reach it, such as 0.0.0.0:7300", o.listen)
 		}

@@ -56,7 +56,7 @@ func (o *authOptions) check(listen string) error {
 	case o.webhookTimeout <= 0 || o.webhookTimeout > maxWebhookTimeout:
 		return fmt.Errorf("--auth-webhook-timeout=%v: give more than 0 and at most %v",
 			o.webhookTimeout, maxWebhookTimeout)
-	case authorities == 0 && ops.RequireLoopback(ops.Signaling, listen) != nil:
+	case authorities == 0 && !ops.IsLoopback(listen):
 		return fmt.Errorf("--listen=%s: anybody who reaches this address could join every channel as anybody: "+
 			"say who may with --auth-webhook-url or --auth-jwks-file, or listen on loopback (127.0.0.1 or [::1]); "+
 			"--allow-anonymous-clients lets everybody in", listen)

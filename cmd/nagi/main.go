@@ -20,17 +20,26 @@ func main() {
 
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "nagi:", err)
+		if _, usage := errors.AsType[usageError](err); usage {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }
+
+// usageError is that flags are wrong.
+type usageError struct{ error }
 
 func run(args []string) error {
 	if len(args) > 0 && args[0] == controlPlaneCommand {
 		return runControlPlane(args[1:])
 	}
 	o, err := parseOptions(args)
-	if err != nil || o.help {
-		return err
+	if err != nil {
+		return usageError{err}
+	}
+	if o.help {
+		return nil
 	}
 
 	signals := make(chan os.Signal, 2)

@@ -77,7 +77,7 @@ func parseOptions(args []string) (options, error) {
 		return o, fmt.Errorf("--bots=%d: give 0 or more", o.bots)
 	case o.channel == "" || len(o.channel) > 255:
 		return o, errors.New("--channel: give 1 to 255 bytes")
-	case !o.anonymous && ops.RequireLoopback(ops.Signaling, o.listeners.signaling) != nil:
+	case !o.anonymous && !ops.IsLoopback(o.listeners.signaling):
 		return o, fmt.Errorf("--signaling-listen=%s: anybody who reaches this address could join every channel as "+
 			"anybody: listen on loopback (127.0.0.1 or [::1]), or let everybody in with --allow-anonymous-clients",
 			o.listeners.signaling)

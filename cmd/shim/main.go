@@ -101,7 +101,7 @@ func parse(arguments []string) (options, error) {
 	}
 	o.askedTo = flags.Changed("allow-anonymous")
 	if !o.askedTo {
-		o.allowAnonymous = ops.RequireLoopback(ops.HTTP, o.listen) == nil
+		o.allowAnonymous = ops.IsLoopback(o.listen)
 	}
 
 	return o, o.checkCallers()
