@@ -37,7 +37,8 @@ type key struct {
 }
 
 // keyring holds the keys of a file, and reads them again when the file changes. While it
-// cannot be read, the keys that were read last go on.
+// cannot be read, the keys that were read last go on; when there are none in it any more,
+// none does.
 type keyring struct {
 	path       string
 	log        *slog.Logger
@@ -57,6 +58,9 @@ func openKeyring(path string, log *slog.Logger, registerer prometheus.Registerer
 	})}
 	if err := k.read(); err != nil {
 		return nil, err
+	}
+	if len(k.keys) == 0 {
+		return nil, fmt.Errorf("%s: no key is one for %v: give kty oct, RSA, or EC with crv P-256", path, algorithms)
 	}
 	k.looked = time.Now()
 	registerer.MustRegister(k.unreadable)
@@ -103,14 +107,18 @@ func (k *keyring) read() error {
 	if err != nil {
 		return err
 	}
-	if k.keys != nil && bytes.Equal(text, k.text) {
+	again := k.text != nil
+	if again && bytes.Equal(text, k.text) {
 		return nil
 	}
 	keys, err := parseKeys(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.path, err)
 	}
-	if k.keys != nil {
+	switch {
+	case again && len(keys) == 0:
+		k.log.Warn("the file of keys has none that serves: nobody is let in", "file", k.path, "algorithms", algorithms)
+	case again:
 		k.log.Info("the file of keys has changed", "file", k.path, "keys", len(keys))
 	}
 	k.text, k.keys = text, keys
@@ -141,7 +149,7 @@ func parseKeys(text []byte) ([]key, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if json.Unmarshal(text, &set) != nil {
+	if json.Unmarshal(text, &set) != nil || set.Keys == nil {
 		return nil, errors.New(`this is no JWK Set: write {"keys": [ … ]} (RFC 7517 section 5)`)
 	}
 	var keys []key
@@ -161,9 +169,6 @@ func parseKeys(text []byte) ([]key, error) {
 			return nil, fmt.Errorf("key %d (kid %q): %w", i+1, parsed.KeyID, err)
 		}
 		keys = append(keys, key{id: parsed.KeyID, algorithm: algorithm, value: parsed.Key})
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("no key is one for %v: give kty oct, RSA, or EC with crv P-256", algorithms)
 	}
 
 	return keys, nil

@@ -20,7 +20,7 @@ import (
 )
 
 // A file that changes is read again within a second. One that cannot be read leaves the
-// keys as they are, and is told of once.
+// keys as they are, and is told of once. One that has no key any more lets nobody in.
 func TestKeysAreReadAgain(t *testing.T) {
 	s := signers()
 	path := filepath.Join(t.TempDir(), "jwks.json")
@@ -65,6 +65,12 @@ func TestKeysAreReadAgain(t *testing.T) {
 		write(t, path, jwks(t, jose.JSONWebKey{Key: s.secret}, jose.JSONWebKey{Key: &s.ec.PublicKey}))
 		time.Sleep(lookAgain)
 		expect("mended", true, true, 0, 5)
+		write(t, path, []byte(`{"keys":[]}`))
+		time.Sleep(lookAgain)
+		expect("emptied", false, false, 0, 6)
+		write(t, path, jwks(t, jose.JSONWebKey{Key: s.secret}))
+		time.Sleep(lookAgain)
+		expect("filled", true, false, 0, 7)
 	})
 }
 
@@ -92,7 +98,7 @@ func TestKeysThatCannotServeAreRefused(t *testing.T) {
 	short := []byte("short")
 	for name, test := range map[string]struct{ text, want string }{
 		"nothing":           {"", "no JWK Set"},
-		"no set":            {`{"kty":"oct"}`, "no key is one for"},
+		"no set":            {`{"kty":"oct"}`, "no JWK Set"},
 		"a list":            {`[]`, "no JWK Set"},
 		"no keys":           {`{"keys":[]}`, "no key is one for"},
 		"a key of no kind":  {`{"keys":[{}]}`, "key 1 is malformed"},
