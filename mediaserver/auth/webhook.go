@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -144,7 +146,28 @@ func (w *Webhook) unreachable(ctx context.Context, err error) error {
 	}
 
 	return &Failure{CauseUnreachable, fmt.Sprintf(
-		"the auth webhook cannot be asked: %v; see --auth-webhook-url", withoutURL(err))}
+		"the auth webhook cannot be asked: %s; see --auth-webhook-url", tellable(err))}
+}
+
+// tellable is what may be told of an error: of the network and of certificates all, of an
+// answer that is no HTTP nothing, since net/http would repeat it.
+func tellable(err error) string {
+	var network *net.OpError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &network):
+		return network.Error()
+	case errors.As(err, &certificate):
+		return certificate.Error()
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "it speaks HTTP where https is asked for"
+	case errors.As(err, &tls.RecordHeaderError{}):
+		return "it does not speak TLS"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends the connection without an answer"
+	default:
+		return "its answer is no HTTP"
+	}
 }
 
 // withoutURL takes the URL out of an error, since it may hold a password.
