@@ -23,6 +23,9 @@ type authOptions struct {
 	jwksFile         string
 	audience, issuer string
 	anonymous        bool
+	// given tells whether a flag is there, whatever it says: one that is empty, as of a
+	// variable that is not set, must not open what it was to close.
+	given func(flag string) bool
 }
 
 func (o *authOptions) flags(set *pflag.FlagSet) {
@@ -37,7 +40,9 @@ func (o *authOptions) flags(set *pflag.FlagSet) {
 		"audience (aud) that tokens have to name; empty: they must name none")
 	set.StringVar(&o.issuer, "auth-issuer", "", "issuer (iss) that tokens have to name; empty: any")
 	set.BoolVar(&o.anonymous, "allow-anonymous-clients", false,
-		"let everybody who reaches --listen into every channel, as whoever they say; without this flag only on loopback")
+		"let everybody who reaches --listen into every channel, as whoever they say; without this flag only on loopback, "+
+			"and with =false not even there")
+	o.given = set.Changed
 }
 
 // check says what does not fit together. Listen is the address of signalling.
@@ -48,7 +53,15 @@ func (o *authOptions) check(listen string) error {
 			authorities++
 		}
 	}
+	for flag, value := range map[string]string{"auth-webhook-url": o.webhookURL, "auth-jwks-file": o.jwksFile} {
+		if value == "" && o.given(flag) {
+			return fmt.Errorf("--%s is empty: say who may be a client, or leave the flag out", flag)
+		}
+	}
 	switch {
+	case authorities == 0 && o.given("allow-anonymous-clients"):
+		return errors.New("--allow-anonymous-clients=false lets nobody in: " +
+			"say who may connect with --auth-webhook-url or --auth-jwks-file")
 	case authorities > 1:
 		return errors.New("--auth-webhook-url, --auth-jwks-file and --allow-anonymous-clients exclude each other: give one")
 	case o.jwksFile == "" && (o.audience != "" || o.issuer != ""):
