@@ -203,9 +203,11 @@ func (c Connect) bitRate() int {
 	return c.Video.BitRate
 }
 
-// shortText is a string as it is told to the authority, cut off where it is long.
+// shortText is a string as it is told to the authority, cut off where it is long; of what
+// is cut off nothing is kept.
 func shortText(value json.RawMessage) string {
 	text, _ := stringOf(value)
+	text = text[:min(len(text), maxSoraClientLength)]
 
-	return text[:min(len(text), maxSoraClientLength)]
+	return strings.Clone(strings.ToValidUTF8(text, ""))
 }

@@ -92,8 +92,7 @@ func decodeConnect(fields object) (Message, error) {
 		fields["signaling_notify_metadata"]); err != nil {
 		return nil, err
 	}
-	c.SoraClient, _ = stringOf(fields["sora_client"])
-	c.SoraClient = c.SoraClient[:min(len(c.SoraClient), maxSoraClientLength)]
+	c.SoraClient = shortText(fields["sora_client"])
 
 	return c, nil
 }
@@ -194,5 +193,5 @@ func decodeMetadata(name string, value json.RawMessage) (json.RawMessage, error)
 		return nil, refuse(ReasonInvalidMetadata, "%s is larger than %d bytes", name, maxMetadataLength)
 	}
 
-	return compact.Bytes(), nil
+	return bytes.Clone(compact.Bytes()), nil // Spaces are not kept either.
 }

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -233,4 +234,41 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q passes as %+v", text, c)
 		}
 	})
+}
+
+// Of a long message nothing is kept but what is looked at, however long the connection lasts.
+func TestConnectKeepsNoFrame(t *testing.T) {
+	const bound = 1 << 10
+	long := strings.Repeat("x", 100<<10)
+	message, err := Decode([]byte(connectText(`,"sora_client":"` + long + `","signaling_notify_metadata":[` +
+		strings.Repeat(" ", 100<<10) + `]`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := message.(Connect)
+	if got := cap(connect.NotifyMetadata); got > bound {
+		t.Errorf("metadata of %d bytes keeps %d", len(connect.NotifyMetadata), got)
+	}
+	before := allocated()
+	kept := make([]string, 200)
+	for i := range kept {
+		message, err := Decode([]byte(connectText(`,"sora_client":"` + long + `"`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept[i] = message.(Connect).SoraClient
+	}
+	if each := (allocated() - before) / len(kept); each > bound {
+		t.Errorf("%d bytes of sora_client keep %d", len(kept[0]), each)
+	}
+	runtime.KeepAlive(kept)
+}
+
+// allocated is how many bytes of the heap are in use.
+func allocated() int {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+
+	return int(stats.HeapAlloc)
 }
