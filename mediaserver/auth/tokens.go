@@ -58,7 +58,8 @@ func NewTokens(config TokensConfig) (*Tokens, error) {
 }
 
 // Decide checks the client's token. A client whose token names no client_id gets its
-// connection id for one: what it says itself would let it pass as anybody.
+// connection id for one: what it says itself would let it pass as anybody. So it is with
+// bundle_id: who claims to be of another's bundle is not received by them.
 func (t *Tokens) Decide(_ context.Context, request Request) (Answer, error) {
 	text, ok := accessToken(request.Metadata)
 	if !ok {
@@ -76,12 +77,14 @@ func (t *Tokens) Decide(_ context.Context, request Request) (Answer, error) {
 		return nil, &Refusal{Reason: claims.reason(), Detail: "the token does not allow it"}
 	}
 	answer := claims.without(registered...)
-	if answer["client_id"] == nil {
-		clientID, err := json.Marshal(request.ConnectionID)
-		if err != nil {
-			return nil, fmt.Errorf("marshalling a connection id: %w", err)
+	connectionID, err := json.Marshal(request.ConnectionID)
+	if err != nil {
+		return nil, fmt.Errorf("marshalling a connection id: %w", err)
+	}
+	for _, name := range []string{"client_id", "bundle_id"} {
+		if answer[name] == nil {
+			answer[name] = connectionID
 		}
-		answer["client_id"] = clientID
 	}
 
 	return answer, nil

@@ -160,7 +160,7 @@ func TestTokensLetIn(t *testing.T) {
 	s := signers()
 	authority := tokens(t, TokensConfig{}, all()...)
 	strict := tokens(t, TokensConfig{Audience: "nagi", Issuer: "app"}, all()...)
-	plain := Answer{"client_id": []byte(`"ID"`)}
+	plain := Answer{"client_id": []byte(`"ID"`), "bundle_id": []byte(`"ID"`)}
 	for name, test := range map[string]struct {
 		authority *Tokens
 		token     string
@@ -179,7 +179,10 @@ func TestTokensLetIn(t *testing.T) {
 		"what it decides": {authority, sign(t, jose.HS256, s.secret, good(claims{
 			"client_id": "alice", "role": "recvonly", "metadata": claims{"a": 1}, "sub": "x", "jti": "y", "iss": "z",
 			"allowed": true, "bundle_id": nil, "iat": time.Now().Unix(),
-		})), Answer{"client_id": []byte(`"alice"`), "role": []byte(`"recvonly"`), "metadata": []byte(`{"a":1}`)}},
+		})), Answer{
+			"client_id": []byte(`"alice"`), "bundle_id": []byte(`"ID"`), "role": []byte(`"recvonly"`),
+			"metadata": []byte(`{"a":1}`),
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer, err := test.authority.Decide(t.Context(), with(test.token))

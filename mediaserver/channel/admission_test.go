@@ -113,6 +113,30 @@ func TestNobodyEscapesAPauseByClaimingToBeSomebodyElse(t *testing.T) {
 	}
 }
 
+// Nobody hides from another, who would not receive them then, by claiming to be of their bundle.
+func TestNobodyHidesInTheBundleOfAnother(t *testing.T) {
+	signer, authority := newAuthority(t)
+	s := newServerWith(t, authority, time.Hour, channel.Hold)
+	join := func(claimed string, claims map[string]any) *bot.Bot {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		defer cancel()
+		b, err := bot.Join(ctx, bot.Config{
+			URL: s.url, ChannelID: channelID, BundleID: claimed, Role: bot.SendRecv, Metadata: signer.metadata(t, claims),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Drop)
+
+		return b
+	}
+	teacher := join("", map[string]any{"bundle_id": "desk"})
+	pupil := join("desk", nil)
+	s.apply()
+	eventually(t, "the teacher sees who claims to be of the bundle", comes(teacher, pupil, bot.Video))
+}
+
 // A token is looked at when its client connects: its end ends no connection.
 func TestTheEndOfATokenEndsNoConnection(t *testing.T) {
 	signer, authority := newAuthority(t)
