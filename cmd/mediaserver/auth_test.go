@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -139,5 +141,44 @@ func TestHeadersAreShort(t *testing.T) {
 	s.end()
 	if err := receive(t, s.ended); err != nil {
 		t.Errorf("the graceful end: %v", err)
+	}
+}
+
+// Who begins a request and does not end it, or does not take its answer, does not stay.
+func TestRequestsEnd(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(make([]byte, 64<<20)) // More than a connection takes that nobody reads from.
+		}
+	})
+	server := newHTTPServer(page, 50*time.Millisecond)
+	ended := make(chan struct{}, 2)
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			ended <- struct{}{}
+		}
+	}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	for _, request := range []string{
+		"POST /signaling HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := conn.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%.4s stays", request)
+		}
 	}
 }

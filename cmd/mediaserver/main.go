@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
@@ -79,10 +80,19 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 // maxHeaderBytes of a request. Browsers send some KB; strangers are not listened to for long.
 const maxHeaderBytes = 16 << 10
 
+// maxRequestTime is how long a request may take to come, and its answer to go.
+const maxRequestTime = 30 * time.Second
+
 func serve(handler http.Handler, listener net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return ops.Serve(ctx, &http.Server{Handler: handler, MaxHeaderBytes: maxHeaderBytes}, listener)
+		return ops.Serve(ctx, newHTTPServer(handler, maxRequestTime), listener)
 	}
+}
+
+// newHTTPServer makes a server whose requests and answers take that long at most each. For
+// a WebSocket this ends with its handshake.
+func newHTTPServer(handler http.Handler, most time.Duration) *http.Server {
+	return &http.Server{Handler: handler, MaxHeaderBytes: maxHeaderBytes, ReadTimeout: most, WriteTimeout: most}
 }
 
 // listenMedia opens the media socket and starts the engine on it.
