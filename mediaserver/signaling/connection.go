@@ -134,7 +134,7 @@ func (c *connection) logEnd() (reason string) {
 	case told.Code == CodeError:
 		c.log.Warn("client closed", "code", told.Code, "reason", told.Reason, "detail", told.Detail)
 	default:
-		c.log.Debug("signalling ended", "code", told.Code, "reason", told.Reason)
+		c.log.Debug("signalling ended", "code", told.Code, "reason", told.Reason, "detail", told.Detail)
 	}
 
 	return cmp.Or(told.counted, told.Reason)

@@ -27,6 +27,12 @@ func (c *connection) read() {
 
 			return
 		}
+		// Who goes is not kept until what was said before is done, such as asking an authority.
+		if gone, ok := message.(Disconnect); ok {
+			c.end(&CloseError{Code: CodeNormal, Reason: ReasonTypeDisconnect, Detail: gone.Reason})
+
+			return
+		}
 		select {
 		case c.incoming <- message:
 		case <-c.ctx.Done():

@@ -63,9 +63,6 @@ type reofferMessage struct {
 // not come now.
 func (c *connection) receive(message Message) {
 	switch m := message.(type) {
-	case Disconnect:
-		c.log.Debug("client disconnects", "reason", m.Reason)
-		c.end(&CloseError{Code: CodeNormal, Reason: ReasonTypeDisconnect})
 	case Connect:
 		if c.expects("connect", c.phase == awaitingConnect) {
 			c.join(m)

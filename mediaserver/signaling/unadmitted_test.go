@@ -131,6 +131,13 @@ func TestAnAuthorityThatHangsKeepsNobody(t *testing.T) {
 	p = f.dial()
 	p.send(connectText(""))
 	await(t, h.begun, "a question")
+	p.send(`{"type":"disconnect"}`)
+	p.closed(CodeNormal, ReasonTypeDisconnect)
+	await(t, h.ended, "an end of the question of a client that says that it goes")
+
+	p = f.dial()
+	p.send(connectText(""))
+	await(t, h.begun, "a question")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	shut := make(chan error, 1)
