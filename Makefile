@@ -37,6 +37,7 @@ test: build ## Vet and test every package, with real processes; needs no browser
 	@$(if $(RACE),:,echo 'no C compiler: testing without the race detector' >&2)
 	@go vet ./...
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && go test $(RACE) -timeout 20m ./...
+	@cd hack/images && go test -timeout 15m ./...
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Lint the Go code, the API types and the protocol.
@@ -103,6 +104,17 @@ bench-channel: ## Measure what it costs to come to a channel of 50 and of 200, a
 	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
 	@exec bin/bench/bench channel $(CHANNEL)
 
+##@ Install
+
+# What the images are called: localhost/nagi-manager:dev and so on. IMAGES has further options, such as
+# --platforms=linux/amd64.
+REGISTRY ?= localhost
+TAG ?= dev
+
+.PHONY: images
+images: ## Make the container images in dist/images, without a daemon (REGISTRY=registry.example/nagi TAG=v1).
+	@cd hack/images && go run . --registry=$(REGISTRY) --tag=$(TAG) --out=$(ROOT)/dist/images $(IMAGES)
+
 ##@ Generate
 
 .PHONY: generate
@@ -127,8 +139,8 @@ clean: ## Remove the built programs; tools and control plane stay.
 	@find . -name rapid -path '*/testdata/*' -type d -prune -exec rm -r {} +
 
 .PHONY: clean-all
-clean-all: clean ## Remove all of bin/; the control plane takes 5 minutes to build again.
-	@rm -rf bin
+clean-all: clean ## Remove all of bin/ and dist/; the control plane takes 5 minutes to build again.
+	@rm -rf bin dist
 
 # Each tool is built from the module that pins it, and again when that changes.
 build-tool = @echo 'building $(notdir $@)' >&2 && cd $(dir $<) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@
