@@ -38,12 +38,17 @@ test: build ## Vet and test every package, with real processes; needs no browser
 	@go vet ./...
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && go test $(RACE) -timeout 20m ./...
 	@cd hack/images && go test -timeout 15m ./...
+	@$(MAKE) manifests-check
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Lint the Go code, the API types and the protocol.
 	@$(TOOLS)/golangci-lint run
 	@GOOS=darwin go vet ./mediaserver/udp # The one package that is written for each system.
 	@$(TOOLS)/buf lint
+
+.PHONY: manifests-check
+manifests-check: $(TOOLS)/kubeconform $(TOOLS)/kube-score ## Have kubeconform and kube-score judge what config/ installs.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/manifests/check.sh
 
 .PHONY: verify
 verify: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/controller-gen ## Fail when generated code, manifests or go.mod are not what their sources make.
@@ -115,6 +120,11 @@ TAG ?= dev
 images: ## Make the container images in dist/images, without a daemon (REGISTRY=registry.example/nagi TAG=v1).
 	@cd hack/images && go run . --registry=$(REGISTRY) --tag=$(TAG) --out=$(ROOT)/dist/images $(IMAGES)
 
+.PHONY: build-installer
+build-installer: controlplane ## Write dist/install.yaml, which installs everything with `kubectl apply -f` (REGISTRY, TAG, OVERLAY=default).
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/manifests/installer.sh $(or $(OVERLAY),default) $(REGISTRY) $(TAG) dist/install.yaml
+	@echo dist/install.yaml
+
 ##@ Generate
 
 .PHONY: generate
@@ -129,7 +139,8 @@ manifests: $(TOOLS)/controller-gen ## Make the CRD and the roles in config/.
 	@$(TOOLS)/controller-gen rbac:roleName=nagi-shim paths=./cmd/shim/... output:rbac:artifacts:config=config/rbac/shim
 
 .PHONY: tools
-tools: $(addprefix $(TOOLS)/,buf protoc-gen-go protoc-gen-go-grpc controller-gen golangci-lint) ## Build the tools that the other targets use, at their pinned versions.
+tools: $(addprefix $(TOOLS)/,buf protoc-gen-go protoc-gen-go-grpc controller-gen golangci-lint kubeconform kube-score) ## Build the tools that the other targets use, at their pinned versions.
+	@cd hack/tools/crds && go mod download github.com/cert-manager/cert-manager github.com/prometheus-operator/prometheus-operator
 
 ##@ Clean
 
@@ -156,6 +167,12 @@ $(TOOLS)/controller-gen: hack/tools/go.mod hack/tools/go.sum
 
 $(TOOLS)/buf: hack/tools/buf/go.mod hack/tools/buf/go.sum
 	$(build-tool) github.com/bufbuild/buf/cmd/buf
+
+$(TOOLS)/kubeconform: hack/tools/manifests/go.mod hack/tools/manifests/go.sum
+	$(build-tool) github.com/yannh/kubeconform/cmd/kubeconform
+
+$(TOOLS)/kube-score: hack/tools/manifests/go.mod hack/tools/manifests/go.sum
+	$(build-tool) github.com/zegl/kube-score/cmd/kube-score
 
 $(TOOLS)/golangci-lint: hack/tools/lint/go.mod hack/tools/lint/go.sum hack/tools/lint/main.go
 	$(build-tool) .
