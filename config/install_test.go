@@ -43,6 +43,7 @@ func TestOverlays(t *testing.T) {
 			judgePods(t)
 			judgeReferences(t)
 			judgeRights(t)
+			judgeArguments(t)
 			kubectl(t, "apply", "--server-side", "--namespace=meetings", "-k", "samples")
 
 			slices.Reverse(paths)
