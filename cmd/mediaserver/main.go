@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	_ "golang.org/x/crypto/x509roots/fallback" // An auth webhook may be anywhere, and an image from scratch has no roots.
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/mediaserver/page"
