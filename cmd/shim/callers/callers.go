@@ -50,6 +50,9 @@ const (
 // something else.
 var ErrRefused = errors.New("the API server does not accept the token")
 
+// ErrUndecided is that the API server answers, and cannot say whether somebody has a right.
+var ErrUndecided = errors.New("the API server's authorizers could not decide")
+
 // Right is a verb on a resource of the group rtp.nagi.dev.
 type Right struct{ Verb, Resource string }
 
@@ -208,14 +211,23 @@ func (r *Reviews) may(ctx context.Context, user authenticationv1.UserInfo, right
 
 		return false, fmt.Errorf("review the right of %q to %s %s: %w", user.Username, right.Verb, right.Resource, err)
 	}
+	status := &review.Status
+	if !status.Allowed && !status.Denied && status.EvaluationError != "" {
+		// An authorizer could not say, such as a webhook that is away, and no other
+		// allows it: the API server itself answers 500 to such a request, and not 403.
+		r.count("right", "failed")
+
+		return false, fmt.Errorf("review the right of %q to %s %s: %w: %s",
+			user.Username, right.Verb, right.Resource, ErrUndecided, status.EvaluationError)
+	}
 	answer, remembered := "refused", refusedFor
-	if review.Status.Allowed {
+	if status.Allowed {
 		answer, remembered = "accepted", acceptedFor
 	}
 	r.count("right", answer)
-	r.rights.Add(key, review.Status.Allowed, remembered)
+	r.rights.Add(key, status.Allowed, remembered)
 
-	return review.Status.Allowed, nil
+	return status.Allowed, nil
 }
 
 func extra(user authenticationv1.UserInfo) map[string]authorizationv1.ExtraValue {

@@ -130,6 +130,39 @@ func TestRightsAreTheirHolders(t *testing.T) {
 	}
 }
 
+// TestUndecided: that an authorizer could not say is no refusal, and is not remembered;
+// where another allows or denies, that is the answer.
+func TestUndecided(t *testing.T) {
+	for name, test := range map[string]struct {
+		allowed, denied bool
+		undecided       bool
+		missing         int
+	}{
+		"no opinion": {false, false, true, 0},
+		"allowed":    {true, false, false, 0},
+		"denied":     {false, true, false, 1},
+	} {
+		api := &clock{answer: func(_ context.Context, object client.Object) error {
+			object.(*authorizationv1.LocalSubjectAccessReview).Status = authorizationv1.SubjectAccessReviewStatus{
+				Allowed: test.allowed, Denied: test.denied, EvaluationError: "the webhook is away",
+			}
+
+			return nil
+		}}
+		r, _ := reviewsBy(api)
+		for range 2 {
+			missing, err := r.Missing(t.Context(), authenticationv1.UserInfo{Username: "alice"},
+				callers.Right{Verb: "list", Resource: "rtpstreampauses"})
+			if errors.Is(err, callers.ErrUndecided) != test.undecided || (err != nil) != test.undecided || len(missing) != test.missing {
+				t.Errorf("%s: %v %v", name, missing, err)
+			}
+		}
+		if asked := api.asked.Load(); (asked == 2) != test.undecided {
+			t.Errorf("%s: asked %d times", name, asked)
+		}
+	}
+}
+
 // TestAudiences: a review that names none, or none that was asked for, is of an
 // authenticator that did not look at them.
 func TestAudiences(t *testing.T) {

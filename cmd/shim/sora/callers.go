@@ -148,6 +148,9 @@ func subject(user string) string {
 func (h *Handler) unreviewed(ctx context.Context, err error) error {
 	var f *failure
 	switch {
+	case errors.Is(err, callers.ErrUndecided):
+		f = explained(http.StatusServiceUnavailable, kubernetesUnavailable,
+			"an authorizer of the API server's does not answer; its words are in the shim's log; repeat the request")
 	case apierrors.IsForbidden(err):
 		message := "the shim's ServiceAccount may not have tokens and rights reviewed: " +
 			"bind it to the roles nagi-token-reviewer and nagi-shim, as config/rbac does"

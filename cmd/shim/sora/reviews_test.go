@@ -34,7 +34,9 @@ func TestReviewsUnanswered(t *testing.T) {
 		"garbage":         {tokens, 200, "secret words", 503, "the API server"},
 		"rights: away":    {rights, away, "", 503, "the API server cannot be reached; repeat the request"},
 		"rights: hangs":   {rights, hangs, "", 503, "the API server did not answer in 5s"},
-		"rights: fails":   {rights, 500, "secret words", 503, "the API server failed; repeat the request"},
+		"rights: unsure": {rights, 201, `{"status":{"allowed":false,"evaluationError":"secret words"}}`,
+			503, "an authorizer of the API server's does not answer"},
+		"rights: fails": {rights, 500, "secret words", 503, "the API server failed; repeat the request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
