@@ -41,6 +41,8 @@ const (
 	refusedFor = time.Second
 	// maxRemembered bounds the answers that are kept of each kind.
 	maxRemembered = 4096
+	// maxWords bounds what is kept of why a token is refused, in characters.
+	maxWords = 512
 	// maxAtOnce bounds the tokens that are reviewed at the same time: strangers can
 	// send any number of them.
 	maxAtOnce = 32
@@ -150,7 +152,9 @@ func (r *Reviews) reviewToken(ctx context.Context, token string) (authentication
 	isOurs := func(audience string) bool { return slices.Contains(audiences, audience) }
 	switch {
 	case !status.Authenticated || status.User.Username == "":
-		return nobody, fmt.Errorf("%w: %w", ErrRefused, &withoutToken{errors.New(status.Error), token})
+		// This error is remembered, and holds on to nothing of the token's: one that is
+		// refused here may be good elsewhere.
+		return nobody, fmt.Errorf("%w: %.*s", ErrRefused, maxWords, without(token, status.Error))
 	case !slices.ContainsFunc(status.Audiences, isOurs):
 		// An authenticator that knows no audiences names none, and vouches for the API
 		// server's own alone (TokenReviewStatus.Audiences).
@@ -248,9 +252,9 @@ type withoutToken struct {
 }
 
 // Error is the text with the token taken out.
-func (e *withoutToken) Error() string {
-	return strings.ReplaceAll(e.err.Error(), e.token, "(the token)")
-}
+func (e *withoutToken) Error() string { return without(e.token, e.err.Error()) }
 
 // Unwrap lets callers look for what the error is.
 func (e *withoutToken) Unwrap() error { return e.err }
+
+func without(token, text string) string { return strings.ReplaceAll(text, token, "(the token)") }

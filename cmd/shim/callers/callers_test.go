@@ -3,6 +3,8 @@ package callers_test
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -215,6 +217,33 @@ func TestTokensStayInside(t *testing.T) {
 			t.Errorf("%s: %v %v", name, families, err)
 		}
 	}
+}
+
+// TestRefusedTokensAreForgotten: what is remembered of a refusal is neither the token,
+// which may be good elsewhere, nor as long as strangers make it.
+func TestRefusedTokensAreForgotten(t *testing.T) {
+	r, _ := reviewsBy(&clock{answer: nobody})
+	const tokens = 1000
+	before := heldBytes()
+	for i := range tokens {
+		_, err := r.Who(t.Context(), strings.Repeat("x", 60_000)+strconv.Itoa(i))
+		if !errors.Is(err, callers.ErrRefused) || len(err.Error()) > 1000 {
+			t.Fatal(err)
+		}
+	}
+	if held := heldBytes() - before; held > tokens*2000 {
+		t.Errorf("%d refused tokens hold %d bytes", tokens, held)
+	}
+	runtime.KeepAlive(r)
+}
+
+// heldBytes is how much the heap holds that is in use.
+func heldBytes() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+
+	return int64(stats.HeapAlloc)
 }
 
 // TestTokensAtOnce: strangers' tokens wait for each other, at most as long as the
