@@ -39,12 +39,15 @@ const (
 	// refusedFor is the same of a refusal: what mends it shows soon, and a program that
 	// repeats itself costs the API server little.
 	refusedFor = time.Second
+	// knownFor is how long after its last review a token that was accepted need not wait
+	// behind those of strangers for the next one.
+	knownFor = time.Hour
 	// maxRemembered bounds the answers that are kept of each kind.
 	maxRemembered = 4096
 	// maxWords bounds what is kept of why a token is refused, in characters.
 	maxWords = 512
-	// maxAtOnce bounds the tokens that are reviewed at the same time: strangers can
-	// send any number of them.
+	// maxAtOnce bounds the tokens that are reviewed at the same time, of those that were
+	// accepted before and of others each: strangers can send any number of them.
 	maxAtOnce = 32
 )
 
@@ -80,8 +83,11 @@ type Reviews struct {
 	config Config
 	// What is refused has room of its own, so that strangers displace nobody.
 	accepted, refused, rights *cache.LRUExpireCache
-	atOnce                    chan struct{}
-	answers                   *prometheus.CounterVec
+	// known are the tokens that were accepted before, which are reviewed again in places
+	// of their own.
+	known                *cache.LRUExpireCache
+	ofKnown, ofStrangers chan struct{}
+	answers              *prometheus.CounterVec
 }
 
 // New makes Reviews that remember nothing yet.
@@ -91,7 +97,10 @@ func New(config Config) *Reviews {
 		accepted: cache.NewLRUExpireCache(maxRemembered),
 		refused:  cache.NewLRUExpireCache(maxRemembered),
 		rights:   cache.NewLRUExpireCache(maxRemembered),
-		atOnce:   make(chan struct{}, maxAtOnce),
+		known:    cache.NewLRUExpireCache(maxRemembered),
+
+		ofKnown:     make(chan struct{}, maxAtOnce),
+		ofStrangers: make(chan struct{}, maxAtOnce),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nagi_shim_reviews_total",
 			Help: "Reviews of callers, by what is reviewed (token, right) and answer: " +
@@ -120,13 +129,19 @@ func (r *Reviews) Who(ctx context.Context, token string) (authenticationv1.UserI
 
 		return authenticationv1.UserInfo{}, err.(error)
 	}
-	user, err := r.reviewToken(ctx, token)
+	places := r.ofStrangers
+	if _, found := r.known.Get(key); found {
+		places = r.ofKnown
+	}
+	user, err := r.reviewToken(ctx, token, places)
 	switch {
 	case err == nil:
 		r.count("token", "accepted")
 		r.accepted.Add(key, user, acceptedFor)
+		r.known.Add(key, true, knownFor)
 	case errors.Is(err, ErrRefused):
 		r.count("token", "refused")
+		r.known.Remove(key)
 		r.refused.Add(key, err, refusedFor)
 	default:
 		r.count("token", "failed")
@@ -135,11 +150,11 @@ func (r *Reviews) Who(ctx context.Context, token string) (authenticationv1.UserI
 	return user, err
 }
 
-func (r *Reviews) reviewToken(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
+func (r *Reviews) reviewToken(ctx context.Context, token string, places chan struct{}) (authenticationv1.UserInfo, error) {
 	var nobody authenticationv1.UserInfo
 	select {
-	case r.atOnce <- struct{}{}:
-		defer func() { <-r.atOnce }()
+	case places <- struct{}{}:
+		defer func() { <-places }()
 	case <-ctx.Done():
 		return nobody, fmt.Errorf("wait for %d other tokens that are reviewed: %w", maxAtOnce, ctx.Err())
 	}
