@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -39,6 +40,8 @@ type options struct {
 	// askedTo tells that somebody wrote it.
 	allowAnonymous, askedTo bool
 	pauseTimeout            time.Duration
+	// maxConnections are TCP's, in all and from one address.
+	maxConnections, maxConnectionsPerAddress int
 }
 
 func main() {
@@ -80,6 +83,9 @@ func parse(arguments []string) (options, error) {
 		"serve requests without a token wherever they come from; =false: not on loopback either")
 	flags.StringVar(&o.corsOrigin, "cors-origin", "", "the one origin whose pages may call, such as http://127.0.0.1:5000; empty: none")
 	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced, and managers that are behind to catch up, before the answer is 503")
+	flags.IntVar(&o.maxConnections, "max-connections", 2048, "TCP connections to the HTTP API at a time; those beyond it are cut at once")
+	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512,
+		"the same from one IPv4 address, or one /64 of IPv6; behind a proxy give the number of --max-connections")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9302", "host:port of /metrics, /healthz and /readyz")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
@@ -89,6 +95,13 @@ func parse(arguments []string) (options, error) {
 	}
 	if o.pauseTimeout <= 0 {
 		return o, fmt.Errorf("--pause-timeout=%v: give a positive duration such as 5s", o.pauseTimeout)
+	}
+	for flag, most := range map[string]int{
+		"--max-connections": o.maxConnections, "--max-connections-per-address": o.maxConnectionsPerAddress,
+	} {
+		if most <= 0 {
+			return o, fmt.Errorf("%s=%d: give a positive number, such as 1024", flag, most)
+		}
 	}
 	if o.namespace == "" {
 		return o, errors.New("--namespace is empty: name the namespace of the tenant")
@@ -158,6 +171,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, metricsListener.Close())
 	}
+	listener = ops.Bound(listener, o.maxConnections, o.maxConnectionsPerAddress, refusedConnections(registry))
 	if o.askedTo && o.allowAnonymous {
 		log.Warn("--allow-anonymous: whoever reaches the HTTP API may pause, resume and disconnect without a token; "+
 			"let the network keep strangers out", "address", listener.Addr().String())
@@ -184,6 +198,17 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, handler.Ready), ReadHeaderTimeout: 10 * time.Second}, metricsListener)
 		},
 	)
+}
+
+// refusedConnections counts the connections that are beyond a bound.
+func refusedConnections(registerer prometheus.Registerer) func(bound string) {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "nagi_shim_refused_connections_total",
+		Help: "TCP connections that were cut at once, by the bound that was reached: of all, or of one address.",
+	}, []string{"bound"})
+	registerer.MustRegister(refused)
+
+	return func(bound string) { refused.WithLabelValues(bound).Inc() }
 }
 
 func newServer(handler http.Handler, pauseTimeout time.Duration, log *slog.Logger) *http.Server {

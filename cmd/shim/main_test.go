@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -34,6 +36,8 @@ func TestFlags(t *testing.T) {
 		"--managers=[::1]:1,localhost:2 --listen=:80": "",
 		"--managers=a:1,b:2":                          "--manager-ca",
 		"--token-file=/nowhere":                       "--manager-ca",
+		"--max-connections=0":                         "--max-connections=0",
+		"--max-connections-per-address=0":             "--max-connections-per-address=0",
 		"--audience=nagi,":                            "--audience",
 		"--audience=":                                 "",
 		"--audience= --listen=:80":                    "such as --audience=nagi, or let everybody in with --allow-anonymous",
@@ -163,7 +167,7 @@ func TestStart(t *testing.T) {
 	} {
 		t.Run(arguments, func(t *testing.T) {
 			flags := append(strings.Fields(arguments),
-				"--kubeconfig="+without, "--managers=127.0.0.1:1", "--metrics-listen=127.0.0.1:0")
+				"--kubeconfig="+without, "--managers=127.0.0.1:1", "--metrics-listen=127.0.0.1:0", "--max-connections-per-address=1")
 			ctx, cancel := context.WithCancel(t.Context())
 			log, ended := &written{}, make(chan int, 1)
 			go func() { ended <- start(ctx, flags, slog.New(slog.NewTextHandler(log, nil))) }()
@@ -181,6 +185,9 @@ func TestStart(t *testing.T) {
 			if status != test.status {
 				t.Errorf("without a token: %d %s", status, text)
 			}
+			if !cuts(t, port) {
+				t.Error("connections beyond --max-connections-per-address stay")
+			}
 			status, text = ask(t, http.MethodGet, "http://"+log.await(t, `what=metrics address=(\S+)`)+"/readyz")
 			if status != http.StatusServiceUnavailable || strings.Contains(text, reviewers) != test.reviewer {
 				t.Errorf("/readyz: %d %s", status, text)
@@ -190,6 +197,31 @@ func TestStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cuts tells whether the server cuts one of some connections that say nothing.
+func cuts(t *testing.T, port string) bool {
+	t.Helper()
+	// The first may meet the end of the connection before it.
+	var silent []net.Conn
+	for range 3 {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		silent = append(silent, conn)
+	}
+	ended := make(chan error, len(silent))
+	for _, conn := range silent {
+		go func() {
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			_, err := conn.Read(make([]byte, 1))
+			ended <- err
+		}()
+	}
+
+	return !errors.Is(<-ended, os.ErrDeadlineExceeded)
 }
 
 func ask(t *testing.T, method, url string) (int, string) {
