@@ -119,21 +119,21 @@ func (r *Reviews) Audiences() []string { return r.config.Audiences }
 // API server did not say. No error has the token in it.
 func (r *Reviews) Who(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
 	key := sha256.Sum256([]byte(token))
-	if user, found := r.accepted.Get(key); found {
-		r.count("token", "remembered")
+	if user, found, err := r.remembered(key); found {
+		return user, err
+	}
+	leave, err := r.place(ctx, key)
+	if err != nil {
+		r.count("token", "failed")
 
-		return user.(authenticationv1.UserInfo), nil
+		return authenticationv1.UserInfo{}, err
 	}
-	if err, found := r.refused.Get(key); found {
-		r.count("token", "remembered")
-
-		return authenticationv1.UserInfo{}, err.(error)
+	defer leave()
+	// Of requests that waited with one token, the first few have had it reviewed.
+	if user, found, err := r.remembered(key); found {
+		return user, err
 	}
-	places := r.ofStrangers
-	if _, found := r.known.Get(key); found {
-		places = r.ofKnown
-	}
-	user, err := r.reviewToken(ctx, token, places)
+	user, err := r.reviewToken(ctx, token)
 	switch {
 	case err == nil:
 		r.count("token", "accepted")
@@ -150,14 +150,39 @@ func (r *Reviews) Who(ctx context.Context, token string) (authenticationv1.UserI
 	return user, err
 }
 
-func (r *Reviews) reviewToken(ctx context.Context, token string, places chan struct{}) (authenticationv1.UserInfo, error) {
-	var nobody authenticationv1.UserInfo
+// remembered returns what was said of a token in the last seconds.
+func (r *Reviews) remembered(key [sha256.Size]byte) (user authenticationv1.UserInfo, found bool, err error) {
+	if accepted, found := r.accepted.Get(key); found {
+		r.count("token", "remembered")
+
+		return accepted.(authenticationv1.UserInfo), true, nil
+	}
+	if refused, found := r.refused.Get(key); found {
+		r.count("token", "remembered")
+
+		return authenticationv1.UserInfo{}, true, refused.(error)
+	}
+
+	return authenticationv1.UserInfo{}, false, nil
+}
+
+// place waits for one of the places in which tokens are reviewed, and returns how to
+// leave it.
+func (r *Reviews) place(ctx context.Context, key [sha256.Size]byte) (leave func(), err error) {
+	places := r.ofStrangers
+	if _, found := r.known.Get(key); found {
+		places = r.ofKnown
+	}
 	select {
 	case places <- struct{}{}:
-		defer func() { <-places }()
+		return func() { <-places }, nil
 	case <-ctx.Done():
-		return nobody, fmt.Errorf("wait for %d other tokens that are reviewed: %w", maxAtOnce, ctx.Err())
+		return nil, fmt.Errorf("wait for %d other tokens that are reviewed: %w", maxAtOnce, ctx.Err())
 	}
+}
+
+func (r *Reviews) reviewToken(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
+	var nobody authenticationv1.UserInfo
 	audiences := r.config.Audiences
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: audiences}}
 	if err := r.config.API.Create(ctx, review); err != nil {

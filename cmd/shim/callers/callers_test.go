@@ -293,6 +293,31 @@ func TestTokensAtOnce(t *testing.T) {
 	})
 }
 
+// TestOneTokenAtOnce: any number of requests with one token cost the API server no more
+// reviews than there are places.
+func TestOneTokenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &clock{answer: func(ctx context.Context, object client.Object) error {
+			time.Sleep(10 * time.Millisecond)
+
+			return nobody(ctx, object)
+		}}
+		r, _ := reviewsBy(api)
+		var refused atomic.Int64
+		for range 1000 {
+			go func() {
+				if _, err := r.Who(t.Context(), "one"); errors.Is(err, callers.ErrRefused) {
+					refused.Add(1)
+				}
+			}()
+		}
+		time.Sleep(time.Second)
+		if asked := api.asked.Load(); asked != 32 || refused.Load() != 1000 {
+			t.Errorf("asked %d times, %d refused", asked, refused.Load())
+		}
+	})
+}
+
 // TestStrangersDisplaceNobody: any number of refused tokens leaves what was accepted.
 func TestStrangersDisplaceNobody(t *testing.T) {
 	api := &clock{answer: everybody}
