@@ -2,6 +2,7 @@ package sora
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -94,6 +95,7 @@ func TestRequestedByPolicy(t *testing.T) {
 		return err != nil
 	})
 	s := &shim{t: t, objects: shimUser}
+	proveOtherWays(t, s, alex, made)
 	for name, test := range map[string]struct {
 		// before is whom the object names that is there; "-": there is none.
 		user   client.Client
@@ -144,5 +146,37 @@ func TestRequestedByPolicy(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// proveOtherWays: nor do patches, server-side apply and status name another.
+func proveOtherWays(t *testing.T, s *shim, alex client.Client, made func(name, by string) *v1alpha1.RtpStreamPause) {
+	t.Helper()
+	forged := []byte(`{"apiVersion":"rtp.nagi.dev/v1alpha1","kind":"RtpStreamPause","metadata":{"annotations":{"` +
+		v1alpha1.RequestedByAnnotation + `":"kim"}}}`)
+	absent, stored := made("applied", "kim"), s.store(made("other-ways", "alex"))
+	absent.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPause"))
+	whole, err := json.Marshal(absent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := []client.PatchOption{client.FieldOwner("alex"), client.ForceOwnership}
+	for name, err := range map[string]error{
+		"applied":       alex.Patch(t.Context(), stored.DeepCopy(), client.RawPatch(types.ApplyPatchType, forged), apply...),
+		"made by apply": alex.Patch(t.Context(), absent, client.RawPatch(types.ApplyPatchType, whole), apply...),
+		"merge patch":   alex.Patch(t.Context(), stored.DeepCopy(), client.RawPatch(types.MergePatchType, forged)),
+	} {
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := alex.Status().Patch(t.Context(), stored.DeepCopy(), client.RawPatch(types.MergePatchType, forged)); err != nil {
+		t.Error(err)
+	}
+	if err := alex.Get(t.Context(), client.ObjectKeyFromObject(stored), stored); err != nil {
+		t.Fatal(err)
+	}
+	if by := stored.Annotations[v1alpha1.RequestedByAnnotation]; by != "alex" {
+		t.Errorf("%q is named", by)
 	}
 }
