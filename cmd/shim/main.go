@@ -23,6 +23,7 @@ import (
 	"github.com/nagi-rtc/nagi/cmd/shim/callers"
 	"github.com/nagi-rtc/nagi/cmd/shim/live"
 	"github.com/nagi-rtc/nagi/cmd/shim/sora"
+	"github.com/nagi-rtc/nagi/internal/bounds"
 )
 
 // maxHeaderBytes is ample for the one header that matters.
@@ -171,7 +172,8 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, metricsListener.Close())
 	}
-	listener = ops.Bound(listener, o.maxConnections, o.maxConnectionsPerAddress, refusedConnections(registry))
+	crowd := bounds.NewCrowd(o.maxConnections, o.maxConnectionsPerAddress)
+	listener = bounds.Listener(listener, crowd, refusedConnections(registry))
 	if o.askedTo && o.allowAnonymous {
 		log.Warn("--allow-anonymous: whoever reaches the HTTP API may pause, resume and disconnect without a token; "+
 			"let the network keep strangers out", "address", listener.Addr().String())
@@ -201,14 +203,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 }
 
 // refusedConnections counts the connections that are beyond a bound.
-func refusedConnections(registerer prometheus.Registerer) func(bound string) {
+func refusedConnections(registerer prometheus.Registerer) func(bounds.Reached) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "nagi_shim_refused_connections_total",
 		Help: "TCP connections that were cut at once, by the bound that was reached: of all, or of one address.",
 	}, []string{"bound"})
 	registerer.MustRegister(refused)
 
-	return func(bound string) { refused.WithLabelValues(bound).Inc() }
+	return func(reached bounds.Reached) { refused.WithLabelValues(string(reached)).Inc() }
 }
 
 func newServer(handler http.Handler, pauseTimeout time.Duration, log *slog.Logger) *http.Server {

@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/nagi-rtc/nagi/internal/bounds"
 )
 
 // An address has its pace: as many at once as in ten seconds, and then one by one. Others
 // have their own, and nobody is remembered for long.
 func TestPace(t *testing.T) {
 	p, now := newPace(2), time.Now()
-	a, b := networkOf("192.0.2.1:1"), networkOf("192.0.2.2:1")
+	a, b := bounds.NetworkOf("192.0.2.1:1"), bounds.NetworkOf("192.0.2.2:1")
 	take := func(n int, what string) {
 		t.Helper()
 		for i := range n {
@@ -36,7 +38,7 @@ func TestPace(t *testing.T) {
 
 	now = now.Add(time.Hour)
 	for i := range 3 * minSweep {
-		p.allow(networkOf("[2001:db8:"+hex4(i)+"::1]:1"), now)
+		p.allow(bounds.NetworkOf("[2001:db8:"+hex4(i)+"::1]:1"), now)
 		now = now.Add(100 * time.Millisecond)
 	}
 	if len(p.byNet) > minSweep {

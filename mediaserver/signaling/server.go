@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nagi-rtc/nagi/internal/bounds"
 	"github.com/nagi-rtc/nagi/mediaserver/auth"
 )
 
@@ -82,7 +83,7 @@ func setDefault[T comparable](value *T, otherwise T) {
 type Server struct {
 	config  Config
 	metrics *metrics
-	crowd   *crowd
+	crowd   *bounds.Crowd
 	pace    *pace
 
 	mu          sync.Mutex
@@ -101,7 +102,7 @@ func NewServer(config Config) *Server {
 	return &Server{
 		config:      config,
 		metrics:     newMetrics(config.Registerer),
-		crowd:       newCrowd(config.MaxSockets, config.MaxSocketsPerAddress),
+		crowd:       bounds.NewCrowd(config.MaxSockets, config.MaxSocketsPerAddress),
 		pace:        newPace(config.MaxConnectsPerAddress),
 		connections: make(map[*connection]struct{}),
 	}
@@ -123,13 +124,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.handlers.Done()
-	from := networkOf(r.RemoteAddr)
-	if refused := s.crowd.enter(from); refused != nil {
+	from := bounds.NetworkOf(r.RemoteAddr)
+	if refused := refusalOf(s.crowd.Enter(from)); refused != nil {
 		s.refuse(w, refused)
 
 		return
 	}
-	defer s.crowd.leave(from)
+	defer s.crowd.Leave(from)
 	if !s.pace.allow(from, time.Now()) {
 		s.refuse(w, tooFast)
 

@@ -1,9 +1,8 @@
-package ops
+package bounds
 
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -11,14 +10,14 @@ import (
 	"time"
 )
 
-// TestBound: connections beyond a bound are cut at once, and one that has ended makes
+// TestListener: connections beyond a bound are cut at once, and one that has ended makes
 // room, once.
-func TestBound(t *testing.T) {
+func TestListener(t *testing.T) {
 	for name, test := range map[string]struct {
 		most, mostPerAddress int
-		bound                string
+		bound                Reached
 	}{
-		"in all": {2, 9, "all"}, "of an address": {9, 2, "address"},
+		"in all": {2, 9, All}, "of an address": {9, 2, Address},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -26,8 +25,9 @@ func TestBound(t *testing.T) {
 				t.Fatal(err)
 			}
 			var mu sync.Mutex
-			var refused []string
-			listener := Bound(plain, test.most, test.mostPerAddress, func(bound string) {
+			var refused []Reached
+			crowd := NewCrowd(test.most, test.mostPerAddress)
+			listener := Listener(plain, crowd, func(bound Reached) {
 				mu.Lock()
 				defer mu.Unlock()
 				refused = append(refused, bound)
@@ -76,25 +76,12 @@ func TestBound(t *testing.T) {
 			}
 			_ = listener.Close()
 			<-ended
-			if !slices.Equal(refused, []string{test.bound, test.bound}) {
+			if !slices.Equal(refused, []Reached{test.bound, test.bound}) {
 				t.Errorf("refused: %v", refused)
 			}
-			if bounded := listener.(*boundedListener); bounded.all != 0 || len(bounded.byNetwork) != 0 {
-				t.Errorf("%d, %v stay counted", bounded.all, bounded.byNetwork)
+			if crowd.all != 0 || len(crowd.byNetwork) != 0 {
+				t.Errorf("%d, %v stay counted", crowd.all, crowd.byNetwork)
 			}
 		})
-	}
-}
-
-// TestNetworks: a machine cannot be many by the addresses of IPv6 that it has.
-func TestNetworks(t *testing.T) {
-	for address, want := range map[string]string{
-		"192.0.2.7:1": "192.0.2.7/32", "[::ffff:192.0.2.7]:2": "192.0.2.7/32",
-		"[2001:db8::1]:3": "2001:db8::/64", "[2001:db8::2]:4": "2001:db8::/64", "[fe80::1%lo]:5": "fe80::/64",
-	} {
-		got := networkOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)))
-		if got.String() != want {
-			t.Errorf("%s: %v", address, got)
-		}
 	}
 }
