@@ -5,6 +5,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 )
 
 // Authority decides who may connect, and as what.
@@ -21,6 +22,8 @@ type Request struct {
 	// when: a Webhook sets them.
 	Timestamp string `json:"timestamp"`
 	NodeName  string `json:"node_name"`
+	// From is the network that the client comes from. Nobody is told it.
+	From netip.Prefix `json:"-"`
 
 	Role         string `json:"role"`
 	ChannelID    string `json:"channel_id"`

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"time"
 	"unicode/utf8"
+
+	"github.com/nagi-rtc/nagi/internal/bounds"
 )
 
 const (
@@ -21,6 +23,9 @@ const (
 	defaultTimeout = 5 * time.Second
 	// defaultMaxInFlight is how many webhooks are under way at a time.
 	defaultMaxInFlight = 256
+	// shareOfNetwork is the part of them, a quarter, that clients of one network have at most:
+	// whoever asks all the time keeps their own waiting.
+	shareOfNetwork = 4
 	// maxAnswer is how long an answer may be, in bytes.
 	maxAnswer = 64 << 10
 )
@@ -34,7 +39,8 @@ type WebhookConfig struct {
 	NodeName string
 	// Timeout is how long a client may wait for the answer; 0: 5 s.
 	Timeout time.Duration
-	// MaxInFlight is how many are asked for at a time, the others wait; 0: 256.
+	// MaxInFlight is how many are asked for at a time, the others wait; 0: 256. Of one
+	// network it is a quarter of that.
 	MaxInFlight int
 }
 
@@ -42,7 +48,8 @@ type WebhookConfig struct {
 type Webhook struct {
 	url, nodeName string
 	timeout       time.Duration
-	places        chan struct{}
+	places        *bounds.Places
+	most, ofOne   int // places, in all and for one network
 	client        *http.Client
 }
 
@@ -56,6 +63,7 @@ func NewWebhook(config WebhookConfig) (*Webhook, error) {
 		return nil, errors.New("this is no URL of a web server: write one such as https://app.example/sora/auth")
 	}
 	most := cmp.Or(config.MaxInFlight, defaultMaxInFlight)
+	ofOne := max(1, most/shareOfNetwork)
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // It is documented to be one.
 	transport.MaxIdleConnsPerHost = most
 
@@ -63,7 +71,9 @@ func NewWebhook(config WebhookConfig) (*Webhook, error) {
 		url:      config.URL,
 		nodeName: config.NodeName,
 		timeout:  cmp.Or(config.Timeout, defaultTimeout),
-		places:   make(chan struct{}, most),
+		places:   bounds.NewPlaces(most, ofOne),
+		most:     most,
+		ofOne:    ofOne,
 		client: &http.Client{
 			Transport: transport,
 			// What was not told where to go is not to be sent elsewhere with a client's secrets.
@@ -88,12 +98,12 @@ func (w *Webhook) Decide(ctx context.Context, request Request) (Answer, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, errTimeout)
 	defer cancel()
-	select {
-	case w.places <- struct{}{}:
-		defer func() { <-w.places }()
-	case <-ctx.Done():
-		return nil, w.ended(ctx, CauseBusy, fmt.Sprintf("%d other clients wait for the auth webhook", cap(w.places)))
+	leave := w.places.Take(ctx, request.From)
+	if leave == nil {
+		return nil, w.ended(ctx, CauseBusy, fmt.Sprintf(
+			"%d other clients, or %d of the same address, wait for the auth webhook", w.most, w.ofOne))
 	}
+	defer leave()
 	text, err := w.post(ctx, request.ConnectionID, body)
 	if err != nil {
 		return nil, err

@@ -190,10 +190,10 @@ func TestWebhooksAreBounded(t *testing.T) {
 	w := webhook(t, config, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"allowed":true}`)
 	})
-	w.places <- struct{}{}
+	leave := w.places.Take(t.Context(), asked().From)
 	_, err := w.Decide(t.Context(), asked())
 	expectError(t, err, false, "", CauseBusy)
-	<-w.places
+	leave()
 	w.timeout = time.Minute
 	for range 3 {
 		if _, err := w.Decide(t.Context(), asked()); err != nil {

@@ -60,6 +60,7 @@ func (c *connection) ask(request Connect) auth.Request {
 	role, _ := Role(request.Role).MarshalText() // It never fails.
 	counts := c.config.Channels.Counts(request.ChannelID)
 	asked := auth.Request{
+		From:                c.from,
 		Role:                string(role),
 		ChannelID:           request.ChannelID,
 		ClientID:            cmp.Or(request.ClientID, request.ConnectionID),

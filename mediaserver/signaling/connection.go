@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type connection struct {
 	config  Config
 	metrics *metrics
 	socket  *websocket.Conn
+	from    netip.Prefix // network
 	log     *slog.Logger
 
 	ctx      context.Context
@@ -63,13 +65,16 @@ type reofferState struct {
 
 var _ Client = (*connection)(nil)
 
-func newConnection(ctx context.Context, config Config, metrics *metrics, socket *websocket.Conn) *connection {
+func newConnection(
+	ctx context.Context, config Config, metrics *metrics, socket *websocket.Conn, from netip.Prefix,
+) *connection {
 	ctx, end := context.WithCancelCause(ctx)
 
 	return &connection{
 		config:      config,
 		metrics:     metrics,
 		socket:      socket,
+		from:        from,
 		log:         config.Log,
 		ctx:         ctx,
 		end:         end,

@@ -144,7 +144,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered.
 	}
 	// The request's context says nothing about a hijacked socket.
-	c := newConnection(context.WithoutCancel(r.Context()), s.config, s.metrics, socket)
+	c := newConnection(context.WithoutCancel(r.Context()), s.config, s.metrics, socket, from)
 	if !s.add(c) {
 		c.end(&CloseError{Code: CodeGoingAway, Reason: ReasonShutdown})
 	}
