@@ -33,22 +33,45 @@ type options struct {
 }
 
 func main() {
-	var o options
-	pflag.StringVar(&o.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty: $KUBECONFIG, the ServiceAccount of the pod, or ~/.kube/config")
-	pflag.StringSliceVar(&o.namespaces, "namespaces", []string{"default"}, "namespaces to watch; each is a tenant")
-	pflag.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services: plaintext and open to everybody on loopback, else TLS and reviewed ServiceAccount tokens")
-	pflag.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
-	pflag.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
-	pflag.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, and of the Secret nagi-ca")
-	pflag.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute, "after this long out of touch, a media server's connections count as gone")
-	pflag.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9301", "address of /metrics, /healthz and /readyz")
-	pflag.Parse()
+	os.Exit(ops.Main(context.Background(), ops.NewLogger(os.Stderr), "manager", os.Args[1:], parse, run))
+}
 
-	log := ops.NewLogger(os.Stderr)
-	if err := run(context.Background(), log, o); err != nil {
-		log.Error("the manager ended", "err", err)
-		os.Exit(1)
+func parse(arguments []string) (options, error) {
+	var o options
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	ops.Help(flags, "Watches RtpStreamPause objects, serves them to media servers, and writes their status.",
+		[2]string{"On this machine, with the cluster of kubectl's current context:", "--namespaces=meetings"},
+		[2]string{"In a cluster, as config/manager has it:", "--namespaces=meetings --lease-namespace=nagi-system --listen=:7300 " +
+			"--serving-names=nagi-manager.nagi-system.svc"},
+	)
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty: $KUBECONFIG, the ServiceAccount of the pod, or ~/.kube/config")
+	flags.StringSliceVar(&o.namespaces, "namespaces", []string{"default"}, "namespaces to watch; each is a tenant")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services: plaintext and open to everybody on loopback, else TLS and reviewed ServiceAccount tokens")
+	flags.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
+	flags.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
+	flags.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, and of the Secret nagi-ca")
+	flags.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute, "after this long out of touch, a media server's connections count as gone")
+	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9301", "address of /metrics, /healthz and /readyz")
+	if err := flags.Parse(arguments); err != nil {
+		return o, err
 	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag: the manager takes flags only, --help lists them", flags.Arg(0))
+	}
+	if o.leaseNamespace == "" {
+		return o, errors.New("--lease-namespace is empty: name the namespace of the Lease")
+	}
+	if _, err := servingNames(o.servingNames); err != nil {
+		return o, err
+	}
+	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		return o, fmt.Errorf("--listen: %w; write host:port, such as 127.0.0.1:7300", err)
+	}
+	if o.mediaServerLost <= 0 {
+		return o, fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
+	}
+
+	return o, nil
 }
 
 // garbage is by how much the heap may grow, in percent of what is in use, before it
@@ -56,25 +79,13 @@ func main() {
 // there are, and its work is little. GOGC overrules it.
 const garbage = 25
 
-func run(ctx context.Context, log *slog.Logger, o options) error {
+func run(ctx context.Context, o options, log *slog.Logger) error {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(garbage)
-	}
-	if pflag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: the manager takes flags only, --help lists them", pflag.Arg(0))
-	}
-	if o.leaseNamespace == "" {
-		return errors.New("--lease-namespace is empty: name the namespace of the Lease")
 	}
 	names, err := servingNames(o.servingNames)
 	if err != nil {
 		return err
-	}
-	if _, _, err := net.SplitHostPort(o.listen); err != nil {
-		return fmt.Errorf("--listen: %w; write host:port, such as 127.0.0.1:7300", err)
-	}
-	if o.mediaServerLost <= 0 {
-		return fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
 	}
 	config, err := kubeconfig(o.kubeconfig)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/pflag"
 	_ "golang.org/x/crypto/x509roots/fallback" // An auth webhook may be anywhere, and an image from scratch has no roots.
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
@@ -22,23 +21,8 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// usage is the exit code for flags that are wrong.
-const usage = 2
-
 func main() {
-	log := ops.NewLogger(os.Stderr)
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, pflag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		log.Error("mediaserver does not start", "error", err)
-		os.Exit(usage)
-	}
-	if err := run(context.Background(), o, log); err != nil {
-		log.Error("mediaserver ends", "error", err)
-		os.Exit(1)
-	}
+	os.Exit(ops.Main(context.Background(), ops.NewLogger(os.Stderr), "mediaserver", os.Args[1:], parse, run))
 }
 
 // run serves until ctx ends or the process is told to end.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
+	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/mediaserver/channel"
 )
 
@@ -42,6 +43,13 @@ func parse(arguments []string) (options, error) {
 	var publicAddresses []string
 	var withoutTable string
 	flags := pflag.NewFlagSet("mediaserver", pflag.ContinueOnError)
+	ops.Help(flags, "Takes clients in by Sora's signalling, forwards their media, and withholds what RtpStreamPause objects pause.",
+		[2]string{"On this machine, for everybody here, with a manager at 127.0.0.1:7300:", "--namespace=meetings"},
+		[2]string{"For clients anywhere who have a token of yours, behind a NAT:", "--listen=:5000 --media-listen=:5004 " +
+			"--public-address=198.51.100.7 --auth-jwks-file=jwks.json"},
+		[2]string{"In a cluster, as config/mediaserver has it:", "--namespace=meetings --listen=:5000 --media-listen=:5004 --auth-jwks-file=/var/run/nagi/client-keys/jwks.json " +
+			"--managers=nagi-manager.nagi-system.svc:7300 --manager-ca=/var/run/nagi/ca/ca.crt --token-file=/var/run/secrets/nagi/token"},
+	)
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses act here")
 	flags.StringVar(&o.name, "name", "", "name of this media server, unique in its namespace and stable over restarts; empty: the host's name")
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")

@@ -52,6 +52,11 @@ func parseOptions(args []string) (options, error) {
 	var o options
 	set := pflag.NewFlagSet("nagi", pflag.ContinueOnError)
 	set.SortFlags = false
+	ops.Help(set, "Runs the whole system on this machine, with synthetic clients, and shows what they receive.",
+		[2]string{"Four of them, in a channel of your own:", "--bots=4 --channel=lesson-7"},
+		[2]string{"For browsers on other machines, by the address that they reach this one at:",
+			"--media-listen=192.0.2.7:5004 --signaling-listen=192.0.2.7:5000 --allow-anonymous-clients"},
+	)
 	set.StringVar(&o.channel, "channel", "sora", "channel that the synthetic clients join")
 	set.IntVar(&o.bots, "bots", 2, "how many synthetic clients join; two or more to see a pause")
 	set.BoolVar(&o.verbose, "verbose", false, "write what the programs log to stderr, instead of to files")

@@ -49,29 +49,18 @@ func main() {
 	os.Exit(start(context.Background(), os.Args[1:], ops.NewLogger(os.Stderr)))
 }
 
-// start runs the shim and returns its exit status: 2 for flags that are wrong.
-func start(ctx context.Context, arguments []string, log *slog.Logger) int {
-	o, err := parse(arguments)
-	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		return 0
-	case err != nil:
-		log.Error("shim ends", "error", err)
-
-		return 2
-	}
-	if err := run(ctx, o, log); err != nil {
-		log.Error("shim ends", "error", err)
-
-		return 1
-	}
-
-	return 0
+func start(ctx context.Context, arguments []string, log *slog.Logger) (status int) {
+	return ops.Main(ctx, log, "shim", arguments, parse, run)
 }
 
 func parse(arguments []string) (options, error) {
 	var o options
 	flags := pflag.NewFlagSet("shim", pflag.ContinueOnError)
+	ops.Help(flags, "Serves Sora's HTTP API for pausing RTP streams, by RtpStreamPause objects of one namespace.",
+		[2]string{"On this machine, with the cluster of kubectl's current context, for programs here:", "--namespace=meetings"},
+		[2]string{"In a cluster, as config/shim has it:", "--namespace=meetings --listen=:3000 " +
+			"--managers=nagi-manager.nagi-system.svc:7300 --manager-ca=/var/run/nagi/ca/ca.crt --token-file=/var/run/secrets/nagi/token"},
+	)
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file with the API server's address and credentials; empty: $KUBECONFIG, ~/.kube/config or, in a pod, the ServiceAccount")
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses are served")
 	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
