@@ -87,15 +87,15 @@ func TestKubectlAppliesTheDefault(t *testing.T) {
 		account, verb, what, namespace string
 		want                           bool
 	}{
-		{"nagi-manager", "watch", "rtpstreampauses.rtp.nagi.dev", "default", true},
-		{"nagi-manager", "patch", "rtpstreampauses.rtp.nagi.dev/status", "default", true},
-		{"nagi-manager", "create", "events.events.k8s.io", "default", true},
+		{"nagi-manager", "watch", "rtpstreampauses.rtp.nagi.dev", "meetings", true},
+		{"nagi-manager", "patch", "rtpstreampauses.rtp.nagi.dev/status", "meetings", true},
+		{"nagi-manager", "create", "events.events.k8s.io", "meetings", true},
 		{"nagi-manager", "update", "leases.coordination.k8s.io", "nagi-system", true},
 		{"nagi-manager", "update", "leases.coordination.k8s.io", "default", false},
 		{"nagi-manager", "watch", "rtpstreampauses.rtp.nagi.dev", "kube-system", false},
-		{"nagi-manager", "update", "rtpstreampauses.rtp.nagi.dev", "default", false},
-		{"nagi-shim", "update", "rtpstreampauses.rtp.nagi.dev", "default", true},
-		{"nagi-shim", "patch", "rtpstreampauses.rtp.nagi.dev/status", "default", false},
+		{"nagi-manager", "update", "rtpstreampauses.rtp.nagi.dev", "meetings", false},
+		{"nagi-shim", "update", "rtpstreampauses.rtp.nagi.dev", "meetings", true},
+		{"nagi-shim", "patch", "rtpstreampauses.rtp.nagi.dev/status", "meetings", false},
 		{"nagi-shim", "create", "rtpstreampauses.rtp.nagi.dev", "kube-system", false},
 	} {
 		resource, subresource, _ := strings.Cut(test.what, "/")
