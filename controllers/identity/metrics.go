@@ -46,8 +46,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return m
 }
 
-// told counts and logs why a review allowed nothing, and returns it. The API server's
-// texts do not repeat tokens.
+// told counts and logs why a review allowed nothing, and returns it.
 func (r *Reviewer) told(verb, namespace string, err error) error {
 	outcome := unanswerable
 	switch {

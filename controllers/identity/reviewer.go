@@ -4,6 +4,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,8 +38,11 @@ const (
 	// maxTokenBytes is more than any ServiceAccount's token has; what is longer is no
 	// token, and not handed on.
 	maxTokenBytes = 16 << 10
-	// maxReviews bounds the reviews under way, so that strangers with invented tokens
-	// cost the API server no more.
+	// maxWords bounds what is said of why a token is refused, in characters.
+	maxWords = 512
+	// maxReviews bounds the reviews under way, of callers that are known and of others
+	// each: strangers with invented tokens cost the API server no more, and nobody whom
+	// it has allowed something waits behind them.
 	maxReviews = 32
 	// podName and podUID are what the API server says about a token that is bound to a
 	// pod.
@@ -92,7 +96,7 @@ type Reviewer struct {
 	known   *cache
 	// flights make one review of those that are the same at the same time.
 	flights singleflight.Group
-	room    *semaphore.Weighted
+	rooms   map[bool]*semaphore.Weighted // by whether the caller is known
 	right   right
 	saying  map[string]*rate.Sometimes
 }
@@ -113,8 +117,18 @@ func New(config Config) (*Reviewer, error) {
 
 	return &Reviewer{
 		good: config.Good, tokens: tokens.TokenReviews(), rights: rights.SubjectAccessReviews(), log: config.Log, metrics: newMetrics(config.Registerer),
-		known: newCache(), room: semaphore.NewWeighted(maxReviews), saying: newSaying(),
+		known: newCache(), saying: newSaying(),
+		rooms: map[bool]*semaphore.Weighted{false: semaphore.NewWeighted(maxReviews), true: semaphore.NewWeighted(maxReviews)},
 	}, nil
+}
+
+// isToken tells whether a text can be a token. The API server takes one that a space
+// and anything else follow for the token alone: each such text would be remembered, and
+// one caller displace all others.
+func isToken(text string) bool {
+	noToken := func(r rune) bool { return r <= ' ' || r > '~' }
+
+	return text != "" && len(text) <= maxTokenBytes && !strings.ContainsFunc(text, noToken)
 }
 
 // Review tells who shows the token, and that the verb on the pauses of the namespace
@@ -124,35 +138,47 @@ func New(config Config) (*Reviewer, error) {
 // hour, at most until the token ends. Errors wrap ErrUnauthenticated, ErrDenied or
 // ErrUnanswerable.
 func (r *Reviewer) Review(ctx context.Context, token, verb, namespace string) (caller *Caller, again time.Time, err error) {
-	if token == "" || len(token) > maxTokenBytes {
-		err := fmt.Errorf("%w: show a ServiceAccount token for the audience %s", ErrUnauthenticated, forwardingv1.Audience)
+	return r.review(ctx, token, verb, namespace, false)
+}
 
-		return nil, time.Time{}, r.told(verb, namespace, err)
+// Repeat is Review for a caller that has been allowed it before, with another token
+// maybe: it does not wait behind strangers, or whoever has lost a right would keep it
+// as long as there are enough of them.
+func (r *Reviewer) Repeat(ctx context.Context, token, verb, namespace string) (caller *Caller, again time.Time, err error) {
+	return r.review(ctx, token, verb, namespace, true)
+}
+
+func (r *Reviewer) review(ctx context.Context, token, verb, namespace string, isKnown bool) (caller *Caller, again time.Time, err error) {
+	if !isToken(token) {
+		return nil, time.Time{}, r.told(verb, namespace, fmt.Errorf("%w: there is no token, or none that can be one", ErrUnauthenticated))
 	}
 	key := keyOf(token, verb, namespace)
-	if known := r.known.get(key); known != nil && time.Now().Before(known.again) && time.Now().Before(known.until) {
+	known := r.known.get(key)
+	if known != nil && time.Now().Before(known.again) && time.Now().Before(known.until) {
 		return known.caller, known.again, nil
 	}
-	// Those that ask the same at the same time share one answer.
-	answer, err, _ := r.flights.Do(string(key[:]), func() (any, error) {
+	isKnown = isKnown || known != nil
+	// Those that ask the same at the same time, and wait in the same room, share one
+	// answer.
+	answer, err, _ := r.flights.Do(fmt.Sprint(isKnown, key), func() (any, error) {
 		// Whoever else waits for the answer is not to lose it when the first one goes.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
 
-		return r.look(ctx, key, token, verb, namespace)
+		return r.look(ctx, key, token, verb, namespace, r.rooms[isKnown])
 	})
 	if err != nil {
 		return nil, time.Time{}, err // Wrapped by ask.
 	}
-	known := answer.(*review)
+	known = answer.(*review)
 
 	return known.caller, known.again, nil
 }
 
 // look asks the API server, remembers what it allows and forgets what it does not; or
 // goes by what is remembered.
-func (r *Reviewer) look(ctx context.Context, key key, token, verb, namespace string) (*review, error) {
-	caller, err := r.ask(ctx, token, verb, namespace)
+func (r *Reviewer) look(ctx context.Context, key key, token, verb, namespace string, room *semaphore.Weighted) (*review, error) {
+	caller, err := r.ask(ctx, token, verb, namespace, room)
 	now := time.Now()
 	if err == nil {
 		// Streams that came together are not reviewed together for ever.
@@ -181,11 +207,11 @@ func (r *Reviewer) look(ctx context.Context, key key, token, verb, namespace str
 }
 
 // ask has the API server review the token, then the right of whom it names.
-func (r *Reviewer) ask(ctx context.Context, token, verb, namespace string) (*Caller, error) {
-	if err := r.room.Acquire(ctx, 1); err != nil {
+func (r *Reviewer) ask(ctx context.Context, token, verb, namespace string, room *semaphore.Weighted) (*Caller, error) {
+	if err := room.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("%w: %d reviews are under way: %w", ErrUnanswerable, maxReviews, err)
 	}
-	defer r.room.Release(1)
+	defer room.Release(1)
 	caller, err := r.authenticate(ctx, token)
 	if err != nil {
 		return nil, err
@@ -201,15 +227,10 @@ func (r *Reviewer) authenticate(ctx context.Context, token string) (*Caller, err
 	asked := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{forwardingv1.Audience}}}
 	answer, err := r.tokens.Create(ctx, asked, createOptions)
 	if err := r.right.noted(err, "tokenreviews"); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnanswerable, err)
+		return nil, fmt.Errorf("%w: %s", ErrUnanswerable, without(token, err.Error()))
 	}
 	if !answer.Status.Authenticated {
-		reason := answer.Status.Error
-		if reason == "" {
-			reason = "the API server knows no such token"
-		}
-
-		return nil, fmt.Errorf("%w: %s; show a ServiceAccount token of this cluster for the audience %s", ErrUnauthenticated, reason, forwardingv1.Audience)
+		return nil, fmt.Errorf("%w: %.*s", ErrUnauthenticated, maxWords, without(token, cmp.Or(answer.Status.Error, "the API server knows no such token")))
 	}
 	if !slices.Contains(answer.Status.Audiences, forwardingv1.Audience) {
 		// An API server that knows no audiences would take its own tokens for ours.
@@ -218,6 +239,9 @@ func (r *Reviewer) authenticate(ctx context.Context, token string) (*Caller, err
 
 	return callerOf(answer.Status.User), nil
 }
+
+// without is a text of somebody else's that shall not tell the token.
+func without(token, text string) string { return strings.ReplaceAll(text, token, "(the token)") }
 
 func callerOf(user authenticationv1.UserInfo) *Caller {
 	first := func(key string) string {
@@ -253,6 +277,11 @@ func (r *Reviewer) authorize(ctx context.Context, c *Caller, verb, namespace str
 	answer, err := r.rights.Create(ctx, asked, createOptions)
 	if err := r.right.noted(err, "subjectaccessreviews"); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnanswerable, err)
+	}
+	if !answer.Status.Allowed && !answer.Status.Denied && answer.Status.EvaluationError != "" {
+		// An authorizer could not say, such as a webhook that is away, and no other
+		// allows it: the API server itself answers 500 to such a request, and not 403.
+		return fmt.Errorf("%w: the right of %s to %s: %s", ErrUnanswerable, c.Username, verb, answer.Status.EvaluationError)
 	}
 	if !answer.Status.Allowed {
 		return fmt.Errorf("%w: %s may not %s %s.%s in namespace %s; bind a role with that verb to it there",

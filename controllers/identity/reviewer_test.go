@@ -140,3 +140,110 @@ func TestWhoAsksTheSameAtOnceSharesAnAnswer(t *testing.T) {
 		}
 	})
 }
+
+// hangsForStrangers answers about one token alone.
+type hangsForStrangers struct {
+	hanging
+	known string
+}
+
+func (h *hangsForStrangers) RoundTrip(request *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(request.URL.Path, "tokenreviews") && !strings.Contains(string(body), h.known) {
+		return h.slow.RoundTrip(request)
+	}
+
+	return h.hanging.RoundTrip(request)
+}
+
+// Neither who is known, nor a living stream with a renewed token, waits for strangers.
+func TestWhoIsKnownDoesNotQueueBehindStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReviewer(t, &hangsForStrangers{known: "known"}, io.Discard)
+		if _, _, err := r.Review(t.Context(), "known-1", List, "meetings"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		var strangers sync.WaitGroup
+		for i := range 2 * maxReviews {
+			strangers.Go(func() { _, _, _ = r.Review(t.Context(), fmt.Sprint("invented-", i), List, "meetings") })
+		}
+		// The same token may wait among the strangers at the same time.
+		strangers.Go(func() { _, _, _ = r.Review(t.Context(), "known-2", List, "meetings") })
+		synctest.Wait()
+		begun := time.Now()
+		_, _, err := r.Review(t.Context(), "known-1", List, "meetings")
+		_, _, renewed := r.Repeat(t.Context(), "known-2", List, "meetings")
+		if err != nil || renewed != nil || time.Since(begun) != 0 || len(r.known.byKey) != 2 {
+			t.Errorf("after %s: %v, %v; %d are remembered", time.Since(begun), err, renewed, len(r.known.byKey))
+		}
+		strangers.Wait()
+	})
+}
+
+// The API server takes "token anything" for the token: nobody is to be remembered as
+// often as they like.
+func TestATokenIsOneTextAlone(t *testing.T) {
+	r := newReviewer(t, &hanging{}, io.Discard)
+	for _, text := range []string{"token 1", "token\t2", "token\n3", " token", "token\x00", "tokén", "", strings.Repeat("a", maxTokenBytes+1)} {
+		if _, _, err := r.Review(t.Context(), text, List, "meetings"); !errors.Is(err, ErrUnauthenticated) {
+			t.Errorf("%.20q: %v", text, err)
+		}
+	}
+	if len(r.known.byKey) != 0 {
+		t.Errorf("%d are remembered", len(r.known.byKey))
+	}
+}
+
+// undecided allows a token, and says this of a right.
+type undecided string
+
+func (u undecided) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := new(hanging).RoundTrip(request)
+	if strings.HasSuffix(request.URL.Path, "subjectaccessreviews") {
+		answer := `{"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "status": ` + string(u) + `}`
+		response.Body = io.NopCloser(strings.NewReader(answer))
+	}
+
+	return response, err
+}
+
+// An authorizer that is away is no denial, which would end streams.
+func TestAnAuthorizerThatIsAwayDeniesNothing(t *testing.T) {
+	for status, want := range map[string]error{
+		`{"allowed": false}`: ErrDenied,
+		`{"allowed": false, "evaluationError": "webhook: connection refused"}`:                 ErrUnanswerable,
+		`{"allowed": false, "denied": true, "evaluationError": "webhook: connection refused"}`: ErrDenied,
+		`{"allowed": true, "evaluationError": "webhook: connection refused"}`:                  nil,
+	} {
+		r := newReviewer(t, undecided(status), io.Discard)
+		if _, _, err := r.Review(t.Context(), "token", Subscribe, ""); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", status, err, want)
+		}
+	}
+}
+
+// chatty repeats the token, and tells of the cluster.
+type chatty struct{}
+
+func (chatty) RoundTrip(*http.Request) (*http.Response, error) {
+	answer := `{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": {"error": "a.secret.token: ask 10.0.0.7 ` + strings.Repeat("again ", 1000) + `"}}`
+
+	return &http.Response{
+		StatusCode: http.StatusCreated, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer)),
+	}, nil
+}
+
+func TestTheLogTellsWhatIsWrongWithATokenAndNotTheToken(t *testing.T) {
+	log := &strings.Builder{}
+	_, _, err := newReviewer(t, chatty{}, log).Review(t.Context(), "a.secret.token", List, "meetings")
+	if !errors.Is(err, ErrUnauthenticated) || strings.Contains(err.Error(), "secret") || len(err.Error()) > 2*maxWords {
+		t.Error(err)
+	}
+	if strings.Contains(log.String(), "secret") || !strings.Contains(log.String(), "10.0.0.7") || log.Len() > 2*maxWords {
+		t.Errorf("the log says: %s", log)
+	}
+}

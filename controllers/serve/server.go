@@ -169,7 +169,9 @@ func statusOf(err error) error {
 	}
 	switch {
 	case errors.Is(err, identity.ErrUnauthenticated):
-		return status.Error(codes.Unauthenticated, err.Error())
+		// What the API server says of a token is for the log alone: it may tell of the cluster.
+		return status.Errorf(codes.Unauthenticated, "%s: show a ServiceAccount token of this cluster that has not expired, for the audience %s; the manager's log tells what is wrong with this one",
+			identity.ErrUnauthenticated, forwardingv1.Audience)
 	case errors.Is(err, identity.ErrDenied):
 		return status.Error(codes.PermissionDenied, err.Error())
 	case errors.Is(err, identity.ErrUnanswerable):
