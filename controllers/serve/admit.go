@@ -9,15 +9,18 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/controllers/identity"
 )
 
 // Reviewer says who shows a token and that it may do something, as
-// identity.Reviewer.Review does.
+// identity.Reviewer does.
 type Reviewer interface {
 	Review(ctx context.Context, token, verb, namespace string) (caller *identity.Caller, again time.Time, err error)
+	// Repeat is the same for a caller that was allowed it before.
+	Repeat(ctx context.Context, token, verb, namespace string) (caller *identity.Caller, again time.Time, err error)
 }
 
 // retryUnanswerable is when a review is tried again that the API server did not answer.
@@ -39,8 +42,12 @@ func (s *Server) admit(ctx context.Context, verb, namespace string) error {
 	if s.config.Reviewer == nil {
 		return nil
 	}
-	if namespace == "" {
+	switch problems := validation.IsDNS1123Label(namespace); {
+	case namespace == "":
 		return invalid("namespace is empty: set it")
+	case len(problems) > 0:
+		// It would go on to the API server and into the log, of any length.
+		return invalid("namespace is no name of one: %s", problems[0])
 	}
 	if _, _, err := s.config.Reviewer.Review(ctx, tokenOf(ctx), verb, namespace); err != nil {
 		return statusOf(err)
@@ -68,7 +75,7 @@ func (s *Server) admitMediaServer(ctx context.Context) (*admission, error) {
 	a := &admission{token: tokenOf(ctx), renewed: make(chan string, 1)}
 	var err error
 	if a.caller, a.again, err = s.config.Reviewer.Review(ctx, a.token, identity.Subscribe, ""); err != nil {
-		return nil, statusOf(err)
+		return nil, &notAllowed{statusOf(err)}
 	}
 	if a.caller.Pod == "" || a.caller.PodUID == "" {
 		return nil, status.Errorf(codes.PermissionDenied,
@@ -77,6 +84,12 @@ func (s *Server) admitMediaServer(ctx context.Context) (*admission, error) {
 
 	return a, nil
 }
+
+// notAllowed is why a stranger's stream ends, which the reviewer has counted and, within
+// bounds, logged.
+type notAllowed struct{ error }
+
+func (e *notAllowed) Unwrap() error { return e.error }
 
 // welcome names what this replica can do beyond the first version of the protocol.
 func (s *Server) welcome() *forwardingv1.Welcome {
@@ -129,7 +142,7 @@ func (s *Server) guard(ctx context.Context, a *admission) error {
 		case a.token = <-a.renewed:
 		case <-due.C:
 		}
-		caller, again, err := s.config.Reviewer.Review(ctx, a.token, identity.Subscribe, "")
+		caller, again, err := s.config.Reviewer.Repeat(ctx, a.token, identity.Subscribe, "")
 		switch {
 		case errors.Is(err, identity.ErrUnanswerable):
 			again = time.Now().Add(retryUnanswerable)

@@ -118,6 +118,7 @@ func TestWhoAMediaServerIsItsTokenSays(t *testing.T) {
 		"of no pod":                 {tokenFor(t, namespace, "sfu", nil, forwardingv1.Audience), hello("", ""), codes.PermissionDenied, "bound to no pod"},
 		"of a pod that is gone":     {ofGone, hello("", ""), codes.Unauthenticated, ""},
 		"of one that may not":       {tokenFor(t, namespace, "powerless", pod(t, namespace, "powerless", "powerless-0"), forwardingv1.Audience), hello("", ""), codes.PermissionDenied, "may not subscribe"},
+		"and something else":        {right + " else", hello("", ""), codes.Unauthenticated, ""},
 		"longer than any token":     {strings.Repeat("a", 17<<10), hello("", ""), codes.Unauthenticated, ""},
 		"signed by another, though": {right[:len(right)-8] + "AAAAAAAA", hello("", ""), codes.Unauthenticated, ""},
 	} {
@@ -205,6 +206,26 @@ func TestAShimOfAnotherNamespaceSeesNothing(t *testing.T) {
 	expect(t, err, codes.PermissionDenied, "in namespace "+namespace)
 	_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{ChannelId: "sora"})
 	expect(t, err, codes.InvalidArgument, "namespace is empty")
+	for _, name := range []string{strings.Repeat("a", 1<<16), namespace + "\n", "*", "../" + namespace} {
+		asked := r.way.asked.Load()
+		_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{Namespace: name, ChannelId: "sora"})
+		expect(t, err, codes.InvalidArgument, "namespace is no name")
+		if r.way.asked.Load() != asked || len(err.Error()) > 1<<10 {
+			t.Errorf("%.20q is handed on", name)
+		}
+	}
+}
+
+// However often strangers come, the log stays short.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	r := review(t, time.Minute, newNamespace(t))
+	for i := range 50 {
+		stranger := r.subscribe(t, fmt.Sprint("invented-", i), &forwardingv1.Hello{})
+		expect(t, stranger.end(), codes.Unauthenticated, "who calls is not known")
+	}
+	if lines := r.log.count("\n"); lines > 20 {
+		t.Errorf("%d lines in the log", lines)
+	}
 }
 
 // Within a minute the API server is asked once, however much a shim wants to know.

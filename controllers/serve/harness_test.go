@@ -234,3 +234,10 @@ func (l *lines) contain(s string) bool {
 
 	return strings.Contains(l.text.String(), s)
 }
+
+func (l *lines) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	return strings.Count(l.text.String(), s)
+}

@@ -51,9 +51,15 @@ func (s *streams) find(session *knowledge.Session) *stream {
 // Subscribe implements forwardingv1.ForwardingServer.
 func (s *Server) Subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	err := s.subscribe(g)
+	stranger, isStranger := errors.AsType[*notAllowed](err)
+	if isStranger {
+		err = stranger.error
+	}
 	if code := status.Code(err); code != codes.OK && code != codes.Canceled {
 		s.metrics.ended.WithLabelValues(code.String()).Inc()
-		s.config.Log.Info("stream ended", "code", code.String(), "err", err)
+		if !isStranger {
+			s.config.Log.Info("stream ended", "code", code.String(), "err", err)
+		}
 	}
 
 	return err
