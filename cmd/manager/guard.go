@@ -16,6 +16,7 @@ import (
 	"github.com/nagi-rtc/nagi/controllers/certificates"
 	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/serve"
+	"github.com/nagi-rtc/nagi/internal/bounds"
 )
 
 // guard is what stands before the gRPC services where other machines reach them: TLS,
@@ -23,6 +24,8 @@ import (
 type guard struct {
 	keeper   *certificates.Keeper
 	reviewer *identity.Reviewer
+	// bound has a listener cut the connections that are too many.
+	bound func(net.Listener) net.Listener
 }
 
 func newGuard(config *rest.Config, o options, names certificates.Names, log *slog.Logger, registerer prometheus.Registerer) (guard, error) {
@@ -44,7 +47,26 @@ func newGuard(config *rest.Config, o options, names certificates.Names, log *slo
 		return guard{}, err
 	}
 
-	return guard{keeper, reviewer}, nil
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "nagi_refused_connections_total",
+		Help: "TCP connections that were cut at once, by the bound that was reached: of all, or of one address.",
+	}, []string{"bound"})
+	registerer.MustRegister(refused)
+
+	return guard{keeper, reviewer, func(listener net.Listener) net.Listener {
+		crowd := bounds.NewCrowd(o.maxConnections, o.maxConnectionsPerAddress)
+
+		return bounds.Listener(listener, crowd, func(reached bounds.Reached) { refused.WithLabelValues(string(reached)).Inc() })
+	}}, nil
+}
+
+// before puts the guard before a listener.
+func (g guard) before(listener net.Listener) net.Listener {
+	if g.bound == nil {
+		return listener
+	}
+
+	return g.bound(impatient{listener})
 }
 
 // let has a server let in whom the guard lets in.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -240,4 +242,36 @@ func TestWhoMayNotReviewIsNotReadyAndSaysSo(t *testing.T) {
 			p.end(t)
 		})
 	}
+}
+
+// Whoever reaches a manager holds so many connections and no more.
+func TestConnectionsAreBounded(t *testing.T) {
+	_, kubeconfig, own, tenant := installed(t, "bounded", "")
+	p := begin(t, "--kubeconfig="+kubeconfig, "--listen=0.0.0.0:0", "--lease-namespace="+own, "--namespaces="+tenant, "--max-connections-per-address=2")
+	_, listening, _ := strings.Cut(p.says(t, "what=grpc"), "address=")
+	_, port, err := net.SplitHostPort(listening)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() net.Conn {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		return conn
+	}
+	within := []net.Conn{dial(), dial()}
+	beyond := dial()
+	if err := beyond.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	// The others have 10 s for their handshakes.
+	if _, err := beyond.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a third connection stays: %v", err)
+	}
+	for _, conn := range append(within, beyond) {
+		_ = conn.Close()
+	}
+	p.end(t)
 }

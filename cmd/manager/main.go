@@ -29,6 +29,7 @@ type options struct {
 	kubeconfig, listen, leaseNamespace, metricsListen string
 	tlsCertDir                                        string
 	namespaces, servingNames                          []string
+	maxConnections, maxConnectionsPerAddress          int
 	mediaServerLost                                   time.Duration
 }
 
@@ -50,6 +51,8 @@ func parse(arguments []string) (options, error) {
 	flags.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
 	flags.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
 	flags.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, and of the Secret nagi-ca")
+	flags.IntVar(&o.maxConnections, "max-connections", 4096, "TCP connections to the gRPC services at a time, where other machines reach them; those beyond it are cut at once")
+	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512, "the same from one IPv4 address, or one /64 of IPv6")
 	flags.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute, "after this long out of touch, a media server's connections count as gone")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9301", "address of /metrics, /healthz and /readyz")
 	if err := flags.Parse(arguments); err != nil {
@@ -66,6 +69,9 @@ func parse(arguments []string) (options, error) {
 	}
 	if _, _, err := net.SplitHostPort(o.listen); err != nil {
 		return o, fmt.Errorf("--listen: %w; write host:port, such as 127.0.0.1:7300", err)
+	}
+	if o.maxConnections <= 0 || o.maxConnectionsPerAddress <= 0 {
+		return o, fmt.Errorf("--max-connections=%d, --max-connections-per-address=%d: give positive numbers, such as 4096 and 512", o.maxConnections, o.maxConnectionsPerAddress)
 	}
 	if o.mediaServerLost <= 0 {
 		return o, fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
@@ -136,6 +142,7 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	if err != nil {
 		return err
 	}
+	listener = guarded.before(listener)
 	probes, err := ops.Listen(ctx, log, ops.Metrics, o.metricsListen)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -38,8 +39,14 @@ const (
 	// call says before its first message, which is mostly a token.
 	connectionTimeout = 10 * time.Second
 	maxHeaderBytes    = 32 << 10
-	// A peer that answers no ping for this long is dead.
-	keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
+	// maxCalls bounds the calls at a time on one connection where callers are reviewed: a
+	// shim makes one for each request that it answers, a media server one in all.
+	maxCalls = 1000
+	// keepaliveTime is after how long without a word a peer is sent a ping.
+	keepaliveTime = 10 * time.Second
+	// KeepaliveTimeout is for how long a peer may answer no ping, or acknowledge nothing
+	// that was sent, before it is dead.
+	KeepaliveTimeout = 5 * time.Second
 )
 
 // Config says what to serve. Durations left 0 have the values of the design.
@@ -102,8 +109,12 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	if transport == nil {
 		transport = insecure.NewCredentials()
 	}
+	calls := uint32(math.MaxUint32)
+	if s.config.Reviewer != nil {
+		calls = maxCalls
+	}
 	server := grpc.NewServer(
-		grpc.Creds(transport),
+		grpc.Creds(transport), grpc.MaxConcurrentStreams(calls),
 		// Whoever does not come to the point is a stranger.
 		grpc.ConnectionTimeout(connectionTimeout), grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.WaitForHandlers(true),
@@ -113,7 +124,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		// would be a quarter of what a manager may use.
 		grpc.ReadBufferSize(connectionBuffer), grpc.WriteBufferSize(connectionBuffer),
 		grpc.StaticStreamWindowSize(managers.Window), grpc.StaticConnWindowSize(managers.Window),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: KeepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	forwardingv1.RegisterForwardingServer(server, s)
