@@ -152,7 +152,9 @@ func (k *Keeper) pass(ctx context.Context) error {
 		}
 		k.use(serving)
 
-		return k.publish(ctx, bundle)
+		_, err = k.publish(ctx, bundle)
+
+		return err
 	}
 	rs, err := k.authority.look(ctx)
 	if err != nil {
@@ -160,9 +162,9 @@ func (k *Keeper) pass(ctx context.Context) error {
 		return errors.Join(err, k.sign())
 	}
 	// Clients know of a root before anything is signed by it.
-	err = k.publish(ctx, rs.bundle())
-	if err == nil {
-		err = k.authority.tell(ctx)
+	done, err := k.publish(ctx, rs.bundle())
+	if done {
+		err = errors.Join(err, k.authority.tell(ctx))
 	}
 
 	return errors.Join(err, k.sign())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -29,9 +30,13 @@ type published struct {
 // +kubebuilder:rbac:groups="",namespace=default,resources=configmaps,resourceNames=nagi-ca,verbs=create;patch
 
 // publish gives every tenant's namespace, and the managers' own, what clients trust:
-// the ConfigMap nagi-ca, which pods mount. A namespace that is not there has no clients.
-func (k *Keeper) publish(ctx context.Context, bundle string) error {
+// the ConfigMap nagi-ca, which pods mount. A namespace that is not there, or is going,
+// has no clients. done tells that all have it whose own people let them: whoever makes
+// the ConfigMap of one tenant immutable shall not keep the others' authority from being
+// replaced.
+func (k *Keeper) publish(ctx context.Context, bundle string) (done bool, err error) {
 	var failed []error
+	done = true
 	for _, namespace := range k.namespaces {
 		if last := k.published[namespace]; last.bundle == bundle && time.Since(last.at) < publishAgain*k.config.Interval {
 			continue
@@ -40,7 +45,8 @@ func (k *Keeper) publish(ctx context.Context, bundle string) error {
 			WithLabels(map[string]string{"app.kubernetes.io/managed-by": fieldOwner}).
 			WithData(map[string]string{bundleKey: bundle})
 		_, err := k.core.ConfigMaps(namespace).Apply(ctx, applied, metav1.ApplyOptions{FieldManager: fieldOwner, Force: true})
-		if err != nil && !apierrors.IsNotFound(err) {
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			done = done && apierrors.IsInvalid(err)
 			failed = append(failed, fmt.Errorf("write what clients trust into the ConfigMap %s/%s: %w", namespace, Object, err))
 
 			continue
@@ -48,5 +54,5 @@ func (k *Keeper) publish(ctx context.Context, bundle string) error {
 		k.published[namespace] = published{bundle, time.Now()}
 	}
 
-	return errors.Join(failed...)
+	return done, errors.Join(failed...)
 }

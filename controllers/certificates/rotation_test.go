@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
@@ -200,5 +201,30 @@ func TestAnAPIServerThatIsAwayEndsNoCertificate(t *testing.T) {
 	})
 	if err := m.Failing(); err == nil || !strings.Contains(err.Error(), "the API server is away") || m.Ready() != nil {
 		t.Errorf("it says %v, and is ready: %v", err, m.Ready())
+	}
+}
+
+// Who may write ConfigMaps in one tenant's namespace can keep its own clients from being
+// told, and says so by /readyz, but not the authority of all others from being replaced.
+func TestATenantCannotStopARotation(t *testing.T) {
+	own, tenant, stubborn := newNamespace(t), newNamespace(t), newNamespace(t)
+	m := startManager(t, Config{Namespace: own, Namespaces: []string{tenant, stubborn}, Lifetimes: Lifetimes{Settle: time.Second, Serving: 2 * time.Second}})
+	until(t, "clients trust the manager", func() bool { return trusted(t, m.Keeper, stubborn) && m.Failing() == nil })
+	frozen := []byte(`{"immutable": true, "data": {"ca.crt": "another"}}`)
+	if _, err := core.ConfigMaps(stubborn).Patch(t.Context(), Object, types.MergePatchType, frozen, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, tenant)
+	first, _ := c.signedBy(t, m)
+	if err := core.Secrets(own).Delete(t.Context(), Object, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "another authority has taken the place of the first one", func() bool {
+		issuer, _ := c.signedBy(t, m)
+
+		return issuer != first && strings.Count(bundleIn(t, tenant), "BEGIN CERTIFICATE") == 1
+	})
+	if err := m.Failing(); err == nil || !strings.Contains(err.Error(), stubborn+"/"+Object) {
+		t.Errorf("it says %v", err)
 	}
 }
