@@ -11,8 +11,9 @@ import (
 )
 
 // maxKnown bounds the reviews that are remembered: of a thousand media servers and as
-// many others, with the tokens that they had before.
-const maxKnown = 4096
+// many others, with the tokens that they had before, each of which is remembered by
+// itself too.
+const maxKnown = 8192
 
 // key is a hash of a token and of what its caller wants: no token is kept.
 type key [sha256.Size]byte

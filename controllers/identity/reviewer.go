@@ -148,6 +148,14 @@ func (r *Reviewer) Repeat(ctx context.Context, token, verb, namespace string) (c
 	return r.review(ctx, token, verb, namespace, true)
 }
 
+// Knows tells whether the token was allowed something in the last hour, and has not
+// ended. It asks nobody.
+func (r *Reviewer) Knows(token string) bool {
+	known := r.known.get(keyOf(token, "", ""))
+
+	return known != nil && time.Now().Before(known.until)
+}
+
 func (r *Reviewer) review(ctx context.Context, token, verb, namespace string, isKnown bool) (caller *Caller, again time.Time, err error) {
 	if !isToken(token) {
 		return nil, time.Time{}, r.told(verb, namespace, fmt.Errorf("%w: there is no token, or none that can be one", ErrUnauthenticated))
@@ -185,12 +193,16 @@ func (r *Reviewer) look(ctx context.Context, key key, token, verb, namespace str
 		again := now.Add(r.good + rand.N(r.good/10))
 		known := &review{caller: caller, again: again, until: endOf(token, now.Add(goodInOutage))}
 		r.known.put(key, known)
+		r.known.put(keyOf(token, "", ""), known)
 
 		return known, nil
 	}
 	err = r.told(verb, namespace, err)
 	if !errors.Is(err, ErrUnanswerable) {
 		r.known.forget(key)
+		if errors.Is(err, ErrUnauthenticated) {
+			r.known.forget(keyOf(token, "", ""))
+		}
 
 		return nil, err
 	}

@@ -21,6 +21,8 @@ type Reviewer interface {
 	Review(ctx context.Context, token, verb, namespace string) (caller *identity.Caller, again time.Time, err error)
 	// Repeat is the same for a caller that was allowed it before.
 	Repeat(ctx context.Context, token, verb, namespace string) (caller *identity.Caller, again time.Time, err error)
+	// Knows tells whether the token was allowed something lately. It asks nobody.
+	Knows(token string) bool
 }
 
 // retryUnanswerable is when a review is tried again that the API server did not answer.
@@ -52,6 +54,7 @@ func (s *Server) admit(ctx context.Context, verb, namespace string) error {
 	if _, _, err := s.config.Reviewer.Review(ctx, tokenOf(ctx), verb, namespace); err != nil {
 		return statusOf(err)
 	}
+	introduce(ctx)
 
 	return nil
 }
@@ -77,6 +80,7 @@ func (s *Server) admitMediaServer(ctx context.Context) (*admission, error) {
 	if a.caller, a.again, err = s.config.Reviewer.Review(ctx, a.token, identity.Subscribe, ""); err != nil {
 		return nil, &notAllowed{statusOf(err)}
 	}
+	introduce(ctx)
 	if a.caller.Pod == "" || a.caller.PodUID == "" {
 		return nil, status.Errorf(codes.PermissionDenied,
 			"the token of %s is bound to no pod, so it does not say which media server calls: give the media server the token of a projected volume", a.caller.Username)

@@ -27,6 +27,7 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
+	"github.com/nagi-rtc/nagi/internal/bounds"
 )
 
 const (
@@ -74,10 +75,12 @@ type Server struct {
 	forwardingv1.UnimplementedViewServer
 	forwardingv1.UnimplementedControlServer
 
-	config     Config
-	metrics    *metrics
-	streams    streams
-	arrivals   arrivals
+	config   Config
+	metrics  *metrics
+	streams  streams
+	arrivals arrivals
+	// strangers are the calls whose caller is not known yet.
+	strangers  *bounds.Crowd
 	ending     chan struct{}
 	goroutines sync.WaitGroup
 }
@@ -93,6 +96,7 @@ func New(config Config) (*Server, error) {
 	return &Server{
 		config: config, metrics: newMetrics(config.Registerer), ending: make(chan struct{}),
 		streams: streams{of: map[*knowledge.Session]*stream{}}, arrivals: newArrivals(config.Knowledge.Namespaces()),
+		strangers: bounds.NewCrowd(maxStrangers, maxStrangersPerAddress),
 	}, nil
 }
 
@@ -114,7 +118,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		calls = maxCalls
 	}
 	server := grpc.NewServer(
-		grpc.Creds(transport), grpc.MaxConcurrentStreams(calls),
+		grpc.Creds(transport), grpc.MaxConcurrentStreams(calls), grpc.InTapHandle(s.tap),
 		// Whoever does not come to the point is a stranger.
 		grpc.ConnectionTimeout(connectionTimeout), grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.WaitForHandlers(true),
