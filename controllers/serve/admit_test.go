@@ -197,7 +197,7 @@ func TestShippedRoles(t *testing.T) {
 // What one may in its own namespace it may nowhere else.
 func TestAShimOfAnotherNamespaceSeesNothing(t *testing.T) {
 	namespace, other := newNamespace(t), newNamespace(t)
-	r := review(t, time.Minute, namespace, other)
+	r := review(t, time.Minute, namespace)
 	accountWith(t, other, "shim", shippedRules(t, "shim"))
 	ctx := with(t, tokenFor(t, other, "shim", nil, forwardingv1.Audience))
 	_, err := r.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: "u"})
@@ -206,6 +206,13 @@ func TestAShimOfAnotherNamespaceSeesNothing(t *testing.T) {
 	expect(t, err, codes.PermissionDenied, "in namespace "+namespace)
 	_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{ChannelId: "sora"})
 	expect(t, err, codes.InvalidArgument, "namespace is empty")
+	_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{
+		Namespace: other, ChannelId: "sora", Dismissal: &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}},
+	})
+	expect(t, err, codes.InvalidArgument, "is not watched here")
+	if err == nil || strings.Contains(err.Error(), namespace) {
+		t.Errorf("it is told who else is a tenant: %v", err)
+	}
 	for _, name := range []string{strings.Repeat("a", 1<<16), namespace + "\n", "*", "../" + namespace} {
 		asked := r.way.asked.Load()
 		_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{Namespace: name, ChannelId: "sora"})

@@ -162,6 +162,10 @@ func (s *Server) Ready() error { return s.config.Knowledge.Ready() }
 // with UNAVAILABLE until its initial list has been processed.
 func (s *Server) tenantOf(namespace string) (*knowledge.Tenant, error) {
 	t := s.config.Knowledge.Tenant(namespace)
+	if t == nil && s.config.Reviewer != nil {
+		// Whoever may list pauses of a namespace need not know who else is a tenant.
+		return nil, invalid("namespace %q is not watched here: add it to the manager's --namespaces", namespace)
+	}
 	if t == nil {
 		return nil, invalid("namespace %q is not watched here: name one of %s, or add it to the manager's --namespaces",
 			namespace, strings.Join(s.config.Knowledge.Namespaces(), ", "))
