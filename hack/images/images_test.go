@@ -25,7 +25,7 @@ const root = "../.."
 func copySource(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, folder := range []string{"api", "cmd", "config", "controllers", "mediaserver"} {
+	for _, folder := range []string{"api", "cmd", "config", "controllers", "internal", "mediaserver"} {
 		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
 		}
