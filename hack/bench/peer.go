@@ -44,6 +44,7 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
+	settings.DisableCloseByDTLS(true) // See bot.ClosePeer.
 	only := "lo"
 	if p.Protocol == "janus" {
 		only = janusInterface
