@@ -198,16 +198,24 @@ func TestNewcomersAndSupply(t *testing.T) {
 	}
 }
 
-// Video that its sender ends while there is no room for it begins anew without that.
-func TestShortVideoBeginsAnew(t *testing.T) {
+// roomForOne has a receiver with room for the first of two senders' pictures.
+func roomForOne(t *testing.T) (first, second, receiver *answering) {
+	t.Helper()
 	registry := newRegistry(t, 1, nil)
-	first := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
-	second := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
-	receiver := joinAs(t, registry, "recvonly", "", "")
+	first = joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	second = joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
+	receiver = joinAs(t, registry, "recvonly", "", "")
 	sendLayers(first, 0, 1, 2)
 	sendLayers(second, 0, 1, 2)
 	limit(receiver, 200_000)
 	wantShares(t, "200 kbit/s", shares(receiver, first, second), 0, -1)
+
+	return first, second, receiver
+}
+
+// Video that its sender ends while there is no room for it begins anew without that.
+func TestShortVideoBeginsAnew(t *testing.T) {
+	_, second, receiver := roomForOne(t)
 	announce := func(sends ...media.Kind) {
 		ch := second.session.channel
 		ch.mu.Lock()
@@ -224,14 +232,7 @@ func TestShortVideoBeginsAnew(t *testing.T) {
 
 // Who comes to be reached on another way gets everything again, for of that way nothing is known.
 func TestAnotherWayHasNoLimit(t *testing.T) {
-	registry := newRegistry(t, 1, nil)
-	first := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
-	second := joinAs(t, registry, "sendonly", `,"simulcast":true`, "")
-	receiver := joinAs(t, registry, "recvonly", "", "")
-	sendLayers(first, 0, 1, 2)
-	sendLayers(second, 0, 1, 2)
-	limit(receiver, 200_000)
-	wantShares(t, "200 kbit/s", shares(receiver, first, second), 0, -1)
+	first, second, receiver := roomForOne(t)
 	s := receiver.session.member.supply
 	s.Moved(time.Now())
 	for end := time.Now().Add(10 * time.Second); s.isDivided(); time.Sleep(5 * time.Millisecond) { // Pictures hold still.
