@@ -288,6 +288,7 @@ type SubscribeRequest struct {
 	//	*SubscribeRequest_Resend
 	//	*SubscribeRequest_Farewell
 	//	*SubscribeRequest_Token
+	//	*SubscribeRequest_Standing
 	Message       isSubscribeRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -411,6 +412,15 @@ func (x *SubscribeRequest) GetToken() *Token {
 	return nil
 }
 
+func (x *SubscribeRequest) GetStanding() *Standing {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeRequest_Standing); ok {
+			return x.Standing
+		}
+	}
+	return nil
+}
+
 type isSubscribeRequest_Message interface {
 	isSubscribeRequest_Message()
 }
@@ -451,6 +461,10 @@ type SubscribeRequest_Token struct {
 	Token *Token `protobuf:"bytes,9,opt,name=token,proto3,oneof"`
 }
 
+type SubscribeRequest_Standing struct {
+	Standing *Standing `protobuf:"bytes,10,opt,name=standing,proto3,oneof"`
+}
+
 func (*SubscribeRequest_Hello) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Report) isSubscribeRequest_Message() {}
@@ -469,6 +483,8 @@ func (*SubscribeRequest_Farewell) isSubscribeRequest_Message() {}
 
 func (*SubscribeRequest_Token) isSubscribeRequest_Message() {}
 
+func (*SubscribeRequest_Standing) isSubscribeRequest_Message() {}
+
 // What a replica tells a media server.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -480,6 +496,8 @@ type SubscribeResponse struct {
 	//	*SubscribeResponse_Question
 	//	*SubscribeResponse_Refusal
 	//	*SubscribeResponse_Resend
+	//	*SubscribeResponse_Members
+	//	*SubscribeResponse_Unclaimed
 	Message       isSubscribeResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -576,6 +594,24 @@ func (x *SubscribeResponse) GetResend() *Resend {
 	return nil
 }
 
+func (x *SubscribeResponse) GetMembers() *Members {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeResponse_Members); ok {
+			return x.Members
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetUnclaimed() *Unclaimed {
+	if x != nil {
+		if x, ok := x.Message.(*SubscribeResponse_Unclaimed); ok {
+			return x.Unclaimed
+		}
+	}
+	return nil
+}
+
 type isSubscribeResponse_Message interface {
 	isSubscribeResponse_Message()
 }
@@ -604,6 +640,14 @@ type SubscribeResponse_Resend struct {
 	Resend *Resend `protobuf:"bytes,6,opt,name=resend,proto3,oneof"`
 }
 
+type SubscribeResponse_Members struct {
+	Members *Members `protobuf:"bytes,7,opt,name=members,proto3,oneof"`
+}
+
+type SubscribeResponse_Unclaimed struct {
+	Unclaimed *Unclaimed `protobuf:"bytes,8,opt,name=unclaimed,proto3,oneof"`
+}
+
 func (*SubscribeResponse_Welcome) isSubscribeResponse_Message() {}
 
 func (*SubscribeResponse_Table) isSubscribeResponse_Message() {}
@@ -615,6 +659,10 @@ func (*SubscribeResponse_Question) isSubscribeResponse_Message() {}
 func (*SubscribeResponse_Refusal) isSubscribeResponse_Message() {}
 
 func (*SubscribeResponse_Resend) isSubscribeResponse_Message() {}
+
+func (*SubscribeResponse_Members) isSubscribeResponse_Message() {}
+
+func (*SubscribeResponse_Unclaimed) isSubscribeResponse_Message() {}
 
 // The first message of a stream.
 type Hello struct {
@@ -632,9 +680,21 @@ type Hello struct {
 	// What this side can do beyond the first version of the protocol. A message or
 	// field that a feature brings is sent only to a side that named the feature:
 	// "token", the message Token.
-	Features      []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
+	// host:port at which the other media servers of the namespace reach its signalling, to
+	// pass clients on to it; empty: nowhere, so that it is given channels by its own clients
+	// alone.
+	PeerAddress string `protobuf:"bytes,5,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// The ws or wss URL at which clients reach this media server and no other, to which they
+	// are redirected; empty: they are passed on.
+	SignalingUrl string `protobuf:"bytes,6,opt,name=signaling_url,json=signalingUrl,proto3" json:"signaling_url,omitempty"`
+	// Whether it opens channels that nobody could claim for it (--without-claim=serve).
+	ServesWithoutClaim bool `protobuf:"varint,7,opt,name=serves_without_claim,json=servesWithoutClaim,proto3" json:"serves_without_claim,omitempty"`
+	// How many channels, and connections in all, it takes; 0: no matter how many.
+	MaxChannels    uint64 `protobuf:"varint,8,opt,name=max_channels,json=maxChannels,proto3" json:"max_channels,omitempty"`
+	MaxConnections uint64 `protobuf:"varint,9,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -695,6 +755,617 @@ func (x *Hello) GetFeatures() []string {
 	return nil
 }
 
+func (x *Hello) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *Hello) GetSignalingUrl() string {
+	if x != nil {
+		return x.SignalingUrl
+	}
+	return ""
+}
+
+func (x *Hello) GetServesWithoutClaim() bool {
+	if x != nil {
+		return x.ServesWithoutClaim
+	}
+	return false
+}
+
+func (x *Hello) GetMaxChannels() uint64 {
+	if x != nil {
+		return x.MaxChannels
+	}
+	return 0
+}
+
+func (x *Hello) GetMaxConnections() uint64 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
+}
+
+// What changed in how a media server stands; it stood well at Hello.
+type Standing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It is about to end: it keeps its channels for now, and is given no other.
+	Draining      bool `protobuf:"varint,1,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Standing) Reset() {
+	*x = Standing{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standing) ProtoMessage() {}
+
+func (x *Standing) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standing.ProtoReflect.Descriptor instead.
+func (*Standing) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Standing) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+// The media servers of the namespace that the replica hears, the caller among them, or
+// what changed in that since the stream's last Members. The first is sent once the
+// replica has listened for as long as media servers take to come back.
+type Members struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether it is all of them, and not a difference.
+	Whole bool      `protobuf:"varint,1,opt,name=whole,proto3" json:"whole,omitempty"`
+	Set   []*Member `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty"`
+	// Names.
+	Removed []string `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
+	// With what media servers of the namespace prove to each other who they are, 32 bytes,
+	// drawn by each process of a manager for each namespace. Absent in a difference.
+	Key           []byte `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Members) Reset() {
+	*x = Members{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Members) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Members) ProtoMessage() {}
+
+func (x *Members) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Members.ProtoReflect.Descriptor instead.
+func (*Members) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Members) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *Members) GetSet() []*Member {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *Members) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Members) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// One media server, as the others need to know it.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty where no tokens are reviewed.
+	PodUid string `protobuf:"bytes,2,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	// As in Hello.
+	PeerAddress  string `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	SignalingUrl string `protobuf:"bytes,4,opt,name=signaling_url,json=signalingUrl,proto3" json:"signaling_url,omitempty"`
+	// As in Standing.
+	Draining      bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *Member) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *Member) GetSignalingUrl() string {
+	if x != nil {
+		return x.SignalingUrl
+	}
+	return ""
+}
+
+func (x *Member) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+// As far as this replica knows the channel that is reported is not the caller's by claim:
+// it has to claim it again, or to hand it over to its owner.
+type Unclaimed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId     string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unclaimed) Reset() {
+	*x = Unclaimed{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unclaimed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unclaimed) ProtoMessage() {}
+
+func (x *Unclaimed) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unclaimed.ProtoReflect.Descriptor instead.
+func (*Unclaimed) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Unclaimed) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+type LocateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Hello.
+	Namespace   string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	MediaServer string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	ChannelId   string `protobuf:"bytes,3,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Names of media servers that the caller has just failed to reach. They are not chosen;
+	// the claim of one that has not been heard for --takeover-after, whose pod is not ready
+	// and whom no other media server reaches either, passes on.
+	Unreachable   []string `protobuf:"bytes,4,rep,name=unreachable,proto3" json:"unreachable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateRequest) Reset() {
+	*x = LocateRequest{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateRequest) ProtoMessage() {}
+
+func (x *LocateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
+func (*LocateRequest) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LocateRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *LocateRequest) GetMediaServer() string {
+	if x != nil {
+		return x.MediaServer
+	}
+	return ""
+}
+
+func (x *LocateRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *LocateRequest) GetUnreachable() []string {
+	if x != nil {
+		return x.Unreachable
+	}
+	return nil
+}
+
+type LocateResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	MediaServer *Member                `protobuf:"bytes,1,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	// Whether it holds the claim; else nobody does.
+	Claimed       bool `protobuf:"varint,2,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateResponse) Reset() {
+	*x = LocateResponse{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateResponse) ProtoMessage() {}
+
+func (x *LocateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
+func (*LocateResponse) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LocateResponse) GetMediaServer() *Member {
+	if x != nil {
+		return x.MediaServer
+	}
+	return nil
+}
+
+func (x *LocateResponse) GetClaimed() bool {
+	if x != nil {
+		return x.Claimed
+	}
+	return false
+}
+
+type ClaimRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Hello.
+	Namespace     string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	MediaServer   string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	ChannelId     string `protobuf:"bytes,3,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimRequest) Reset() {
+	*x = ClaimRequest{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimRequest) ProtoMessage() {}
+
+func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
+func (*ClaimRequest) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ClaimRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ClaimRequest) GetMediaServer() string {
+	if x != nil {
+		return x.MediaServer
+	}
+	return ""
+}
+
+func (x *ClaimRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+type ClaimResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller, or who was before it.
+	Owner         *Member `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimResponse) Reset() {
+	*x = ClaimResponse{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimResponse) ProtoMessage() {}
+
+func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
+func (*ClaimResponse) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ClaimResponse) GetOwner() *Member {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+type ReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Hello.
+	Namespace   string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	MediaServer string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	// 1 to 1,000.
+	ChannelIds    []string `protobuf:"bytes,3,rep,name=channel_ids,json=channelIds,proto3" json:"channel_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReleaseRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetMediaServer() string {
+	if x != nil {
+		return x.MediaServer
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetChannelIds() []string {
+	if x != nil {
+		return x.ChannelIds
+	}
+	return nil
+}
+
+type ReleaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseResponse) Reset() {
+	*x = ReleaseResponse{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseResponse) ProtoMessage() {}
+
+func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+}
+
 // The answer to Hello.
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -706,7 +1377,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +1389,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[3]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +1402,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{3}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Welcome) GetFeatures() []string {
@@ -752,7 +1423,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1435,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[4]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1448,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{4}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Token) GetToken() string {
@@ -814,7 +1485,7 @@ type ChannelReport struct {
 
 func (x *ChannelReport) Reset() {
 	*x = ChannelReport{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1497,7 @@ func (x *ChannelReport) String() string {
 func (*ChannelReport) ProtoMessage() {}
 
 func (x *ChannelReport) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[5]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1510,7 @@ func (x *ChannelReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelReport.ProtoReflect.Descriptor instead.
 func (*ChannelReport) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{5}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ChannelReport) GetChannelId() string {
@@ -908,7 +1579,7 @@ type ReportComplete struct {
 
 func (x *ReportComplete) Reset() {
 	*x = ReportComplete{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1591,7 @@ func (x *ReportComplete) String() string {
 func (*ReportComplete) ProtoMessage() {}
 
 func (x *ReportComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[6]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1604,7 @@ func (x *ReportComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportComplete.ProtoReflect.Descriptor instead.
 func (*ReportComplete) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{6}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
 }
 
 // The last message of a process that ends in order: it hosts nothing any more and
@@ -946,7 +1617,7 @@ type Farewell struct {
 
 func (x *Farewell) Reset() {
 	*x = Farewell{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1629,7 @@ func (x *Farewell) String() string {
 func (*Farewell) ProtoMessage() {}
 
 func (x *Farewell) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[7]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1642,7 @@ func (x *Farewell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Farewell.ProtoReflect.Descriptor instead.
 func (*Farewell) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{7}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
 }
 
 // Asks the other side to say everything about one channel again, because a
@@ -985,7 +1656,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1668,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[8]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1681,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{8}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Resend) GetChannelId() string {
@@ -1033,7 +1704,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1716,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[9]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1729,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{9}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refusal) GetChannelId() string {
@@ -1085,7 +1756,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1768,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[10]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1781,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{10}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Clock) GetTime() *timestamppb.Timestamp {
@@ -1142,7 +1813,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1825,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[11]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1838,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{11}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Connection) GetConnectionId() string {
@@ -1252,7 +1923,7 @@ type AudioCodec struct {
 
 func (x *AudioCodec) Reset() {
 	*x = AudioCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1935,7 @@ func (x *AudioCodec) String() string {
 func (*AudioCodec) ProtoMessage() {}
 
 func (x *AudioCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1948,7 @@ func (x *AudioCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioCodec.ProtoReflect.Descriptor instead.
 func (*AudioCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AudioCodec) GetCodecType() string {
@@ -1306,7 +1977,7 @@ type VideoCodec struct {
 
 func (x *VideoCodec) Reset() {
 	*x = VideoCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1989,7 @@ func (x *VideoCodec) String() string {
 func (*VideoCodec) ProtoMessage() {}
 
 func (x *VideoCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +2002,7 @@ func (x *VideoCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoCodec.ProtoReflect.Descriptor instead.
 func (*VideoCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VideoCodec) GetCodecType() string {
@@ -1376,7 +2047,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +2059,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +2072,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Table) GetChannelId() string {
@@ -1482,7 +2153,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +2165,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +2178,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Pause) GetUid() string {
@@ -1583,7 +2254,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +2266,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +2279,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Side) GetNames() isSide_Names {
@@ -1692,7 +2363,7 @@ type IDs struct {
 
 func (x *IDs) Reset() {
 	*x = IDs{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +2375,7 @@ func (x *IDs) String() string {
 func (*IDs) ProtoMessage() {}
 
 func (x *IDs) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +2388,7 @@ func (x *IDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDs.ProtoReflect.Descriptor instead.
 func (*IDs) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *IDs) GetIds() []string {
@@ -1735,7 +2406,7 @@ type Everyone struct {
 
 func (x *Everyone) Reset() {
 	*x = Everyone{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +2418,7 @@ func (x *Everyone) String() string {
 func (*Everyone) ProtoMessage() {}
 
 func (x *Everyone) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +2431,7 @@ func (x *Everyone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Everyone.ProtoReflect.Descriptor instead.
 func (*Everyone) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
 }
 
 type EveryoneExcept struct {
@@ -1773,7 +2444,7 @@ type EveryoneExcept struct {
 
 func (x *EveryoneExcept) Reset() {
 	*x = EveryoneExcept{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +2456,7 @@ func (x *EveryoneExcept) String() string {
 func (*EveryoneExcept) ProtoMessage() {}
 
 func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +2469,7 @@ func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EveryoneExcept.ProtoReflect.Descriptor instead.
 func (*EveryoneExcept) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EveryoneExcept) GetConnectionIds() []string {
@@ -1829,7 +2500,7 @@ type ReplicaVersion struct {
 
 func (x *ReplicaVersion) Reset() {
 	*x = ReplicaVersion{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2512,7 @@ func (x *ReplicaVersion) String() string {
 func (*ReplicaVersion) ProtoMessage() {}
 
 func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2525,7 @@ func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaVersion.ProtoReflect.Descriptor instead.
 func (*ReplicaVersion) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplicaVersion) GetVersion() uint64 {
@@ -1903,7 +2574,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2586,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2599,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Acknowledgement) GetChannelId() string {
@@ -2000,7 +2671,7 @@ type PauseState struct {
 
 func (x *PauseState) Reset() {
 	*x = PauseState{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2683,7 @@ func (x *PauseState) String() string {
 func (*PauseState) ProtoMessage() {}
 
 func (x *PauseState) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2696,7 @@ func (x *PauseState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseState.ProtoReflect.Descriptor instead.
 func (*PauseState) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PauseState) GetUid() string {
@@ -2066,6 +2737,7 @@ type Question struct {
 	//	*Question_Edge
 	//	*Question_Pause
 	//	*Question_Dismiss
+	//	*Question_Reach
 	Asks          isQuestion_Asks `protobuf_oneof:"asks"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2073,7 +2745,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2757,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2770,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Question) GetId() uint64 {
@@ -2179,6 +2851,15 @@ func (x *Question) GetDismiss() *Dismissal {
 	return nil
 }
 
+func (x *Question) GetReach() *Member {
+	if x != nil {
+		if x, ok := x.Asks.(*Question_Reach); ok {
+			return x.Reach
+		}
+	}
+	return nil
+}
+
 type isQuestion_Asks interface {
 	isQuestion_Asks()
 }
@@ -2202,6 +2883,12 @@ type Question_Dismiss struct {
 	Dismiss *Dismissal `protobuf:"bytes,9,opt,name=dismiss,proto3,oneof"`
 }
 
+type Question_Reach struct {
+	// Whether a media server can be reached from here; channel_id and instance are empty.
+	// The answer's count is 1 or 0.
+	Reach *Member `protobuf:"bytes,10,opt,name=reach,proto3,oneof"`
+}
+
 func (*Question_Withheld) isQuestion_Asks() {}
 
 func (*Question_Edge) isQuestion_Asks() {}
@@ -2209,6 +2896,8 @@ func (*Question_Edge) isQuestion_Asks() {}
 func (*Question_Pause) isQuestion_Asks() {}
 
 func (*Question_Dismiss) isQuestion_Asks() {}
+
+func (*Question_Reach) isQuestion_Asks() {}
 
 type WithheldEdges struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2224,7 +2913,7 @@ type WithheldEdges struct {
 
 func (x *WithheldEdges) Reset() {
 	*x = WithheldEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2925,7 @@ func (x *WithheldEdges) String() string {
 func (*WithheldEdges) ProtoMessage() {}
 
 func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2938,7 @@ func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithheldEdges.ProtoReflect.Descriptor instead.
 func (*WithheldEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WithheldEdges) GetKind() Kind {
@@ -2283,7 +2972,7 @@ type EdgeName struct {
 
 func (x *EdgeName) Reset() {
 	*x = EdgeName{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2984,7 @@ func (x *EdgeName) String() string {
 func (*EdgeName) ProtoMessage() {}
 
 func (x *EdgeName) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2997,7 @@ func (x *EdgeName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EdgeName.ProtoReflect.Descriptor instead.
 func (*EdgeName) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EdgeName) GetRecvConnectionId() string {
@@ -2336,7 +3025,7 @@ type PauseEdges struct {
 
 func (x *PauseEdges) Reset() {
 	*x = PauseEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2348,7 +3037,7 @@ func (x *PauseEdges) String() string {
 func (*PauseEdges) ProtoMessage() {}
 
 func (x *PauseEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2361,7 +3050,7 @@ func (x *PauseEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseEdges.ProtoReflect.Descriptor instead.
 func (*PauseEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PauseEdges) GetUid() string {
@@ -2392,7 +3081,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +3093,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +3106,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Dismissal) GetWhom() isDismissal_Whom {
@@ -2495,7 +3184,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +3196,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +3209,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Answer) GetQuestionId() uint64 {
@@ -2575,7 +3264,7 @@ type PauseCount struct {
 
 func (x *PauseCount) Reset() {
 	*x = PauseCount{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +3276,7 @@ func (x *PauseCount) String() string {
 func (*PauseCount) ProtoMessage() {}
 
 func (x *PauseCount) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +3289,7 @@ func (x *PauseCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseCount.ProtoReflect.Descriptor instead.
 func (*PauseCount) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PauseCount) GetUid() string {
@@ -2638,7 +3327,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +3339,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +3352,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Edge) GetRecvConnectionId() string {
@@ -2725,7 +3414,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +3426,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +3439,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Stream) GetKind() Kind {
@@ -2796,7 +3485,7 @@ type ConnectionsRequest struct {
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +3497,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +3510,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ConnectionsRequest) GetNamespace() string {
@@ -2876,7 +3565,7 @@ type ConnectionsResponse struct {
 
 func (x *ConnectionsResponse) Reset() {
 	*x = ConnectionsResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +3577,7 @@ func (x *ConnectionsResponse) String() string {
 func (*ConnectionsResponse) ProtoMessage() {}
 
 func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +3590,7 @@ func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ConnectionsResponse) GetConnections() []*ChannelConnection {
@@ -2944,7 +3633,7 @@ type ChannelConnection struct {
 
 func (x *ChannelConnection) Reset() {
 	*x = ChannelConnection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3645,7 @@ func (x *ChannelConnection) String() string {
 func (*ChannelConnection) ProtoMessage() {}
 
 func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3658,7 @@ func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelConnection.ProtoReflect.Descriptor instead.
 func (*ChannelConnection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ChannelConnection) GetConnection() *Connection {
@@ -3009,7 +3698,7 @@ type WaitEnforcedRequest struct {
 
 func (x *WaitEnforcedRequest) Reset() {
 	*x = WaitEnforcedRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3710,7 @@ func (x *WaitEnforcedRequest) String() string {
 func (*WaitEnforcedRequest) ProtoMessage() {}
 
 func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3723,7 @@ func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedRequest.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WaitEnforcedRequest) GetNamespace() string {
@@ -3078,7 +3767,7 @@ type WaitEnforcedResponse struct {
 
 func (x *WaitEnforcedResponse) Reset() {
 	*x = WaitEnforcedResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3779,7 @@ func (x *WaitEnforcedResponse) String() string {
 func (*WaitEnforcedResponse) ProtoMessage() {}
 
 func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3792,7 @@ func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedResponse.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WaitEnforcedResponse) GetMediaServers() []string {
@@ -3137,7 +3826,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3838,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3851,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3222,7 +3911,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3923,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3936,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListResponse) GetEdges() []*Edge {
@@ -3288,7 +3977,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3989,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +4002,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -3390,7 +4079,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +4091,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +4104,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainResponse) GetEdges() []*Edge {
@@ -3443,7 +4132,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3455,7 +4144,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3468,7 +4157,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DisconnectRequest) GetNamespace() string {
@@ -3501,7 +4190,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +4202,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +4215,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DisconnectResponse) GetConnections() uint64 {
@@ -3540,7 +4229,7 @@ var File_forwarding_v1_forwarding_proto protoreflect.FileDescriptor
 
 const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
-	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x04\n" +
+	"\x1eforwarding/v1/forwarding.proto\x12\x12nagi.forwarding.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x04\n" +
 	"\x10SubscribeRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.nagi.forwarding.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\x06report\x18\x02 \x01(\v2!.nagi.forwarding.v1.ChannelReportH\x00R\x06report\x12@\n" +
@@ -3550,21 +4239,68 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x06answer\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.AnswerH\x00R\x06answer\x124\n" +
 	"\x06resend\x18\a \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resend\x12:\n" +
 	"\bfarewell\x18\b \x01(\v2\x1c.nagi.forwarding.v1.FarewellH\x00R\bfarewell\x121\n" +
-	"\x05token\x18\t \x01(\v2\x19.nagi.forwarding.v1.TokenH\x00R\x05tokenB\t\n" +
-	"\amessage\"\x84\x03\n" +
+	"\x05token\x18\t \x01(\v2\x19.nagi.forwarding.v1.TokenH\x00R\x05token\x12:\n" +
+	"\bstanding\x18\n" +
+	" \x01(\v2\x1c.nagi.forwarding.v1.StandingH\x00R\bstandingB\t\n" +
+	"\amessage\"\xfc\x03\n" +
 	"\x11SubscribeResponse\x127\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1b.nagi.forwarding.v1.WelcomeH\x00R\awelcome\x121\n" +
 	"\x05table\x18\x02 \x01(\v2\x19.nagi.forwarding.v1.TableH\x00R\x05table\x12M\n" +
 	"\x0freplica_version\x18\x03 \x01(\v2\".nagi.forwarding.v1.ReplicaVersionH\x00R\x0ereplicaVersion\x12:\n" +
 	"\bquestion\x18\x04 \x01(\v2\x1c.nagi.forwarding.v1.QuestionH\x00R\bquestion\x127\n" +
 	"\arefusal\x18\x05 \x01(\v2\x1b.nagi.forwarding.v1.RefusalH\x00R\arefusal\x124\n" +
-	"\x06resend\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resendB\t\n" +
-	"\amessage\"\x86\x01\n" +
+	"\x06resend\x18\x06 \x01(\v2\x1a.nagi.forwarding.v1.ResendH\x00R\x06resend\x127\n" +
+	"\amembers\x18\a \x01(\v2\x1b.nagi.forwarding.v1.MembersH\x00R\amembers\x12=\n" +
+	"\tunclaimed\x18\b \x01(\v2\x1d.nagi.forwarding.v1.UnclaimedH\x00R\tunclaimedB\t\n" +
+	"\amessage\"\xcc\x02\n" +
 	"\x05Hello\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12\x1a\n" +
-	"\bfeatures\x18\x04 \x03(\tR\bfeatures\"%\n" +
+	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12!\n" +
+	"\fpeer_address\x18\x05 \x01(\tR\vpeerAddress\x12#\n" +
+	"\rsignaling_url\x18\x06 \x01(\tR\fsignalingUrl\x120\n" +
+	"\x14serves_without_claim\x18\a \x01(\bR\x12servesWithoutClaim\x12!\n" +
+	"\fmax_channels\x18\b \x01(\x04R\vmaxChannels\x12'\n" +
+	"\x0fmax_connections\x18\t \x01(\x04R\x0emaxConnections\"&\n" +
+	"\bStanding\x12\x1a\n" +
+	"\bdraining\x18\x01 \x01(\bR\bdraining\"y\n" +
+	"\aMembers\x12\x14\n" +
+	"\x05whole\x18\x01 \x01(\bR\x05whole\x12,\n" +
+	"\x03set\x18\x02 \x03(\v2\x1a.nagi.forwarding.v1.MemberR\x03set\x12\x18\n" +
+	"\aremoved\x18\x03 \x03(\tR\aremoved\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\"\x99\x01\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
+	"\apod_uid\x18\x02 \x01(\tR\x06podUid\x12!\n" +
+	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12#\n" +
+	"\rsignaling_url\x18\x04 \x01(\tR\fsignalingUrl\x12\x1a\n" +
+	"\bdraining\x18\x05 \x01(\bR\bdraining\"*\n" +
+	"\tUnclaimed\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\"\x91\x01\n" +
+	"\rLocateRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
+	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x03 \x01(\tR\tchannelId\x12 \n" +
+	"\vunreachable\x18\x04 \x03(\tR\vunreachable\"i\n" +
+	"\x0eLocateResponse\x12=\n" +
+	"\fmedia_server\x18\x01 \x01(\v2\x1a.nagi.forwarding.v1.MemberR\vmediaServer\x12\x18\n" +
+	"\aclaimed\x18\x02 \x01(\bR\aclaimed\"n\n" +
+	"\fClaimRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
+	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x03 \x01(\tR\tchannelId\"A\n" +
+	"\rClaimResponse\x120\n" +
+	"\x05owner\x18\x01 \x01(\v2\x1a.nagi.forwarding.v1.MemberR\x05owner\"r\n" +
+	"\x0eReleaseRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
+	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12\x1f\n" +
+	"\vchannel_ids\x18\x03 \x03(\tR\n" +
+	"channelIds\"\x11\n" +
+	"\x0fReleaseResponse\"%\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bfeatures\x18\x01 \x03(\tR\bfeatures\"\x1d\n" +
 	"\x05Token\x12\x14\n" +
@@ -3669,7 +4405,7 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"PauseState\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12/\n" +
-	"\x05state\x18\x03 \x01(\x0e2\x19.nagi.forwarding.v1.StateR\x05state\"\x8e\x03\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.nagi.forwarding.v1.StateR\x05state\"\xc2\x03\n" +
 	"\bQuestion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3680,7 +4416,9 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\bwithheld\x18\x06 \x01(\v2!.nagi.forwarding.v1.WithheldEdgesH\x00R\bwithheld\x122\n" +
 	"\x04edge\x18\a \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameH\x00R\x04edge\x126\n" +
 	"\x05pause\x18\b \x01(\v2\x1e.nagi.forwarding.v1.PauseEdgesH\x00R\x05pause\x129\n" +
-	"\adismiss\x18\t \x01(\v2\x1d.nagi.forwarding.v1.DismissalH\x00R\adismissB\x06\n" +
+	"\adismiss\x18\t \x01(\v2\x1d.nagi.forwarding.v1.DismissalH\x00R\adismiss\x122\n" +
+	"\x05reach\x18\n" +
+	" \x01(\v2\x1a.nagi.forwarding.v1.MemberH\x00R\x05reachB\x06\n" +
 	"\x04asks\"r\n" +
 	"\rWithheldEdges\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x14\n" +
@@ -3822,7 +4560,11 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\vConnections\x12&.nagi.forwarding.v1.ConnectionsRequest\x1a'.nagi.forwarding.v1.ConnectionsResponse0\x01\x12a\n" +
 	"\fWaitEnforced\x12'.nagi.forwarding.v1.WaitEnforcedRequest\x1a(.nagi.forwarding.v1.WaitEnforcedResponse\x12K\n" +
 	"\x04List\x12\x1f.nagi.forwarding.v1.ListRequest\x1a .nagi.forwarding.v1.ListResponse0\x01\x12T\n" +
-	"\aExplain\x12\".nagi.forwarding.v1.ExplainRequest\x1a#.nagi.forwarding.v1.ExplainResponse0\x012f\n" +
+	"\aExplain\x12\".nagi.forwarding.v1.ExplainRequest\x1a#.nagi.forwarding.v1.ExplainResponse0\x012\xfe\x01\n" +
+	"\tPlacement\x12O\n" +
+	"\x06Locate\x12!.nagi.forwarding.v1.LocateRequest\x1a\".nagi.forwarding.v1.LocateResponse\x12L\n" +
+	"\x05Claim\x12 .nagi.forwarding.v1.ClaimRequest\x1a!.nagi.forwarding.v1.ClaimResponse\x12R\n" +
+	"\aRelease\x12\".nagi.forwarding.v1.ReleaseRequest\x1a#.nagi.forwarding.v1.ReleaseResponse2f\n" +
 	"\aControl\x12[\n" +
 	"\n" +
 	"Disconnect\x12%.nagi.forwarding.v1.DisconnectRequest\x1a&.nagi.forwarding.v1.DisconnectResponseB9Z7github.com/nagi-rtc/nagi/api/forwarding/v1;forwardingv1b\x06proto3"
@@ -3840,7 +4582,7 @@ func file_forwarding_v1_forwarding_proto_rawDescGZIP() []byte {
 }
 
 var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(Role)(0),                     // 0: nagi.forwarding.v1.Role
 	(Kind)(0),                     // 1: nagi.forwarding.v1.Kind
@@ -3849,124 +4591,147 @@ var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(*SubscribeRequest)(nil),      // 4: nagi.forwarding.v1.SubscribeRequest
 	(*SubscribeResponse)(nil),     // 5: nagi.forwarding.v1.SubscribeResponse
 	(*Hello)(nil),                 // 6: nagi.forwarding.v1.Hello
-	(*Welcome)(nil),               // 7: nagi.forwarding.v1.Welcome
-	(*Token)(nil),                 // 8: nagi.forwarding.v1.Token
-	(*ChannelReport)(nil),         // 9: nagi.forwarding.v1.ChannelReport
-	(*ReportComplete)(nil),        // 10: nagi.forwarding.v1.ReportComplete
-	(*Farewell)(nil),              // 11: nagi.forwarding.v1.Farewell
-	(*Resend)(nil),                // 12: nagi.forwarding.v1.Resend
-	(*Refusal)(nil),               // 13: nagi.forwarding.v1.Refusal
-	(*Clock)(nil),                 // 14: nagi.forwarding.v1.Clock
-	(*Connection)(nil),            // 15: nagi.forwarding.v1.Connection
-	(*AudioCodec)(nil),            // 16: nagi.forwarding.v1.AudioCodec
-	(*VideoCodec)(nil),            // 17: nagi.forwarding.v1.VideoCodec
-	(*Table)(nil),                 // 18: nagi.forwarding.v1.Table
-	(*Pause)(nil),                 // 19: nagi.forwarding.v1.Pause
-	(*Side)(nil),                  // 20: nagi.forwarding.v1.Side
-	(*IDs)(nil),                   // 21: nagi.forwarding.v1.IDs
-	(*Everyone)(nil),              // 22: nagi.forwarding.v1.Everyone
-	(*EveryoneExcept)(nil),        // 23: nagi.forwarding.v1.EveryoneExcept
-	(*ReplicaVersion)(nil),        // 24: nagi.forwarding.v1.ReplicaVersion
-	(*Acknowledgement)(nil),       // 25: nagi.forwarding.v1.Acknowledgement
-	(*PauseState)(nil),            // 26: nagi.forwarding.v1.PauseState
-	(*Question)(nil),              // 27: nagi.forwarding.v1.Question
-	(*WithheldEdges)(nil),         // 28: nagi.forwarding.v1.WithheldEdges
-	(*EdgeName)(nil),              // 29: nagi.forwarding.v1.EdgeName
-	(*PauseEdges)(nil),            // 30: nagi.forwarding.v1.PauseEdges
-	(*Dismissal)(nil),             // 31: nagi.forwarding.v1.Dismissal
-	(*Answer)(nil),                // 32: nagi.forwarding.v1.Answer
-	(*PauseCount)(nil),            // 33: nagi.forwarding.v1.PauseCount
-	(*Edge)(nil),                  // 34: nagi.forwarding.v1.Edge
-	(*Stream)(nil),                // 35: nagi.forwarding.v1.Stream
-	(*ConnectionsRequest)(nil),    // 36: nagi.forwarding.v1.ConnectionsRequest
-	(*ConnectionsResponse)(nil),   // 37: nagi.forwarding.v1.ConnectionsResponse
-	(*ChannelConnection)(nil),     // 38: nagi.forwarding.v1.ChannelConnection
-	(*WaitEnforcedRequest)(nil),   // 39: nagi.forwarding.v1.WaitEnforcedRequest
-	(*WaitEnforcedResponse)(nil),  // 40: nagi.forwarding.v1.WaitEnforcedResponse
-	(*ListRequest)(nil),           // 41: nagi.forwarding.v1.ListRequest
-	(*ListResponse)(nil),          // 42: nagi.forwarding.v1.ListResponse
-	(*ExplainRequest)(nil),        // 43: nagi.forwarding.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 44: nagi.forwarding.v1.ExplainResponse
-	(*DisconnectRequest)(nil),     // 45: nagi.forwarding.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),    // 46: nagi.forwarding.v1.DisconnectResponse
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
+	(*Standing)(nil),              // 7: nagi.forwarding.v1.Standing
+	(*Members)(nil),               // 8: nagi.forwarding.v1.Members
+	(*Member)(nil),                // 9: nagi.forwarding.v1.Member
+	(*Unclaimed)(nil),             // 10: nagi.forwarding.v1.Unclaimed
+	(*LocateRequest)(nil),         // 11: nagi.forwarding.v1.LocateRequest
+	(*LocateResponse)(nil),        // 12: nagi.forwarding.v1.LocateResponse
+	(*ClaimRequest)(nil),          // 13: nagi.forwarding.v1.ClaimRequest
+	(*ClaimResponse)(nil),         // 14: nagi.forwarding.v1.ClaimResponse
+	(*ReleaseRequest)(nil),        // 15: nagi.forwarding.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 16: nagi.forwarding.v1.ReleaseResponse
+	(*Welcome)(nil),               // 17: nagi.forwarding.v1.Welcome
+	(*Token)(nil),                 // 18: nagi.forwarding.v1.Token
+	(*ChannelReport)(nil),         // 19: nagi.forwarding.v1.ChannelReport
+	(*ReportComplete)(nil),        // 20: nagi.forwarding.v1.ReportComplete
+	(*Farewell)(nil),              // 21: nagi.forwarding.v1.Farewell
+	(*Resend)(nil),                // 22: nagi.forwarding.v1.Resend
+	(*Refusal)(nil),               // 23: nagi.forwarding.v1.Refusal
+	(*Clock)(nil),                 // 24: nagi.forwarding.v1.Clock
+	(*Connection)(nil),            // 25: nagi.forwarding.v1.Connection
+	(*AudioCodec)(nil),            // 26: nagi.forwarding.v1.AudioCodec
+	(*VideoCodec)(nil),            // 27: nagi.forwarding.v1.VideoCodec
+	(*Table)(nil),                 // 28: nagi.forwarding.v1.Table
+	(*Pause)(nil),                 // 29: nagi.forwarding.v1.Pause
+	(*Side)(nil),                  // 30: nagi.forwarding.v1.Side
+	(*IDs)(nil),                   // 31: nagi.forwarding.v1.IDs
+	(*Everyone)(nil),              // 32: nagi.forwarding.v1.Everyone
+	(*EveryoneExcept)(nil),        // 33: nagi.forwarding.v1.EveryoneExcept
+	(*ReplicaVersion)(nil),        // 34: nagi.forwarding.v1.ReplicaVersion
+	(*Acknowledgement)(nil),       // 35: nagi.forwarding.v1.Acknowledgement
+	(*PauseState)(nil),            // 36: nagi.forwarding.v1.PauseState
+	(*Question)(nil),              // 37: nagi.forwarding.v1.Question
+	(*WithheldEdges)(nil),         // 38: nagi.forwarding.v1.WithheldEdges
+	(*EdgeName)(nil),              // 39: nagi.forwarding.v1.EdgeName
+	(*PauseEdges)(nil),            // 40: nagi.forwarding.v1.PauseEdges
+	(*Dismissal)(nil),             // 41: nagi.forwarding.v1.Dismissal
+	(*Answer)(nil),                // 42: nagi.forwarding.v1.Answer
+	(*PauseCount)(nil),            // 43: nagi.forwarding.v1.PauseCount
+	(*Edge)(nil),                  // 44: nagi.forwarding.v1.Edge
+	(*Stream)(nil),                // 45: nagi.forwarding.v1.Stream
+	(*ConnectionsRequest)(nil),    // 46: nagi.forwarding.v1.ConnectionsRequest
+	(*ConnectionsResponse)(nil),   // 47: nagi.forwarding.v1.ConnectionsResponse
+	(*ChannelConnection)(nil),     // 48: nagi.forwarding.v1.ChannelConnection
+	(*WaitEnforcedRequest)(nil),   // 49: nagi.forwarding.v1.WaitEnforcedRequest
+	(*WaitEnforcedResponse)(nil),  // 50: nagi.forwarding.v1.WaitEnforcedResponse
+	(*ListRequest)(nil),           // 51: nagi.forwarding.v1.ListRequest
+	(*ListResponse)(nil),          // 52: nagi.forwarding.v1.ListResponse
+	(*ExplainRequest)(nil),        // 53: nagi.forwarding.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 54: nagi.forwarding.v1.ExplainResponse
+	(*DisconnectRequest)(nil),     // 55: nagi.forwarding.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),    // 56: nagi.forwarding.v1.DisconnectResponse
+	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
 }
 var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	6,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
-	9,  // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
-	10, // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
-	25, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
-	14, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
-	32, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
-	12, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
-	11, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
-	8,  // 8: nagi.forwarding.v1.SubscribeRequest.token:type_name -> nagi.forwarding.v1.Token
-	7,  // 9: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
-	18, // 10: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
-	24, // 11: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
-	27, // 12: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
-	13, // 13: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
-	12, // 14: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
-	15, // 15: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
-	47, // 16: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
-	0,  // 17: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
-	47, // 18: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
-	16, // 19: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
-	17, // 20: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
-	19, // 21: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
-	20, // 22: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
-	20, // 23: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
-	1,  // 24: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
-	47, // 25: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
-	47, // 26: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
-	21, // 27: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
-	21, // 28: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
-	22, // 29: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
-	23, // 30: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
-	26, // 31: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
-	2,  // 32: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
-	48, // 33: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
-	28, // 34: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
-	29, // 35: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
-	30, // 36: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	31, // 37: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
-	1,  // 38: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
-	22, // 39: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
-	34, // 40: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
-	33, // 41: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
-	0,  // 42: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
-	35, // 43: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
-	1,  // 44: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
-	3,  // 45: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
-	48, // 46: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
-	38, // 47: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
-	15, // 48: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
-	29, // 49: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	48, // 50: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
-	1,  // 51: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
-	34, // 52: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	29, // 53: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	30, // 54: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	34, // 55: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	31, // 56: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
-	4,  // 57: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
-	36, // 58: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
-	39, // 59: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
-	41, // 60: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
-	43, // 61: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
-	45, // 62: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
-	5,  // 63: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
-	37, // 64: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
-	40, // 65: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
-	42, // 66: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
-	44, // 67: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
-	46, // 68: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
-	63, // [63:69] is the sub-list for method output_type
-	57, // [57:63] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	19, // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
+	20, // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
+	35, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
+	24, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
+	42, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
+	22, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
+	21, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
+	18, // 8: nagi.forwarding.v1.SubscribeRequest.token:type_name -> nagi.forwarding.v1.Token
+	7,  // 9: nagi.forwarding.v1.SubscribeRequest.standing:type_name -> nagi.forwarding.v1.Standing
+	17, // 10: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
+	28, // 11: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
+	34, // 12: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
+	37, // 13: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
+	23, // 14: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
+	22, // 15: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
+	8,  // 16: nagi.forwarding.v1.SubscribeResponse.members:type_name -> nagi.forwarding.v1.Members
+	10, // 17: nagi.forwarding.v1.SubscribeResponse.unclaimed:type_name -> nagi.forwarding.v1.Unclaimed
+	9,  // 18: nagi.forwarding.v1.Members.set:type_name -> nagi.forwarding.v1.Member
+	9,  // 19: nagi.forwarding.v1.LocateResponse.media_server:type_name -> nagi.forwarding.v1.Member
+	9,  // 20: nagi.forwarding.v1.ClaimResponse.owner:type_name -> nagi.forwarding.v1.Member
+	25, // 21: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
+	57, // 22: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
+	0,  // 23: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
+	57, // 24: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
+	26, // 25: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
+	27, // 26: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
+	29, // 27: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
+	30, // 28: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
+	30, // 29: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
+	1,  // 30: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
+	57, // 31: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
+	57, // 32: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
+	31, // 33: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
+	31, // 34: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
+	32, // 35: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
+	33, // 36: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
+	36, // 37: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
+	2,  // 38: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
+	58, // 39: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
+	38, // 40: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
+	39, // 41: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
+	40, // 42: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	41, // 43: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
+	9,  // 44: nagi.forwarding.v1.Question.reach:type_name -> nagi.forwarding.v1.Member
+	1,  // 45: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
+	32, // 46: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
+	44, // 47: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
+	43, // 48: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
+	0,  // 49: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
+	45, // 50: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
+	1,  // 51: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
+	3,  // 52: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
+	58, // 53: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
+	48, // 54: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
+	25, // 55: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
+	39, // 56: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	58, // 57: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
+	1,  // 58: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
+	44, // 59: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	39, // 60: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	40, // 61: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	44, // 62: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	41, // 63: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
+	4,  // 64: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
+	46, // 65: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
+	49, // 66: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
+	51, // 67: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
+	53, // 68: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
+	11, // 69: nagi.forwarding.v1.Placement.Locate:input_type -> nagi.forwarding.v1.LocateRequest
+	13, // 70: nagi.forwarding.v1.Placement.Claim:input_type -> nagi.forwarding.v1.ClaimRequest
+	15, // 71: nagi.forwarding.v1.Placement.Release:input_type -> nagi.forwarding.v1.ReleaseRequest
+	55, // 72: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
+	5,  // 73: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
+	47, // 74: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
+	50, // 75: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
+	52, // 76: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
+	54, // 77: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
+	12, // 78: nagi.forwarding.v1.Placement.Locate:output_type -> nagi.forwarding.v1.LocateResponse
+	14, // 79: nagi.forwarding.v1.Placement.Claim:output_type -> nagi.forwarding.v1.ClaimResponse
+	16, // 80: nagi.forwarding.v1.Placement.Release:output_type -> nagi.forwarding.v1.ReleaseResponse
+	56, // 81: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
+	73, // [73:82] is the sub-list for method output_type
+	64, // [64:73] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_forwarding_v1_forwarding_proto_init() }
@@ -3984,6 +4749,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeRequest_Resend)(nil),
 		(*SubscribeRequest_Farewell)(nil),
 		(*SubscribeRequest_Token)(nil),
+		(*SubscribeRequest_Standing)(nil),
 	}
 	file_forwarding_v1_forwarding_proto_msgTypes[1].OneofWrappers = []any{
 		(*SubscribeResponse_Welcome)(nil),
@@ -3992,26 +4758,29 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeResponse_Question)(nil),
 		(*SubscribeResponse_Refusal)(nil),
 		(*SubscribeResponse_Resend)(nil),
+		(*SubscribeResponse_Members)(nil),
+		(*SubscribeResponse_Unclaimed)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[16].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[26].OneofWrappers = []any{
 		(*Side_ConnectionIds)(nil),
 		(*Side_ClientIds)(nil),
 		(*Side_Everyone)(nil),
 		(*Side_EveryoneExcept)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[23].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[33].OneofWrappers = []any{
 		(*Question_Withheld)(nil),
 		(*Question_Edge)(nil),
 		(*Question_Pause)(nil),
 		(*Question_Dismiss)(nil),
+		(*Question_Reach)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[27].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[37].OneofWrappers = []any{
 		(*Dismissal_ConnectionId)(nil),
 		(*Dismissal_ClientId)(nil),
 		(*Dismissal_Everyone)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[31].OneofWrappers = []any{}
-	file_forwarding_v1_forwarding_proto_msgTypes[39].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[41].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[49].OneofWrappers = []any{
 		(*ExplainRequest_Edge)(nil),
 		(*ExplainRequest_Pause)(nil),
 	}
@@ -4021,9 +4790,9 @@ func file_forwarding_v1_forwarding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forwarding_v1_forwarding_proto_rawDesc), len(file_forwarding_v1_forwarding_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   43,
+			NumMessages:   53,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_forwarding_v1_forwarding_proto_goTypes,
 		DependencyIndexes: file_forwarding_v1_forwarding_proto_depIdxs,

@@ -432,6 +432,220 @@ var View_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
+	Placement_Locate_FullMethodName  = "/nagi.forwarding.v1.Placement/Locate"
+	Placement_Claim_FullMethodName   = "/nagi.forwarding.v1.Placement/Claim"
+	Placement_Release_FullMethodName = "/nagi.forwarding.v1.Placement/Release"
+)
+
+// PlacementClient is the client API for Placement service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Placement decides which media server hosts a channel. A channel's owner is the holder
+// of its claim, a Lease in the managers' namespace, so that any replica gives the same
+// answer. Media servers alone ask, each for its own namespace: where callers are
+// reviewed it needs the right to subscribe.
+//
+// Errors of all: UNAVAILABLE when the replica, or the API server, cannot say now (ask
+// another replica, or again), RESOURCE_EXHAUSTED when no media server has room.
+type PlacementClient interface {
+	// Locate tells who hosts a channel, or who is to: the owner, or where there is none the
+	// media server that has the least to do. It claims nothing, so that a stranger who only
+	// names a channel makes nothing of it.
+	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
+	// Claim makes the caller the owner of a channel that has none, and tells who is the owner
+	// now: whoever was first. Claiming what is one's own already renews it.
+	//
+	// Errors: FAILED_PRECONDITION when the caller drains or has no room, and the channel has
+	// no owner: locate it again.
+	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error)
+	// Release gives up the caller's claims: the channels have ended here, and nobody is let
+	// into them before this has returned. Releasing another's claim, or none, is no error.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+}
+
+type placementClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPlacementClient(cc grpc.ClientConnInterface) PlacementClient {
+	return &placementClient{cc}
+}
+
+func (c *placementClient) Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LocateResponse)
+	err := c.cc.Invoke(ctx, Placement_Locate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *placementClient) Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClaimResponse)
+	err := c.cc.Invoke(ctx, Placement_Claim_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *placementClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseResponse)
+	err := c.cc.Invoke(ctx, Placement_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PlacementServer is the server API for Placement service.
+// All implementations must embed UnimplementedPlacementServer
+// for forward compatibility.
+//
+// Placement decides which media server hosts a channel. A channel's owner is the holder
+// of its claim, a Lease in the managers' namespace, so that any replica gives the same
+// answer. Media servers alone ask, each for its own namespace: where callers are
+// reviewed it needs the right to subscribe.
+//
+// Errors of all: UNAVAILABLE when the replica, or the API server, cannot say now (ask
+// another replica, or again), RESOURCE_EXHAUSTED when no media server has room.
+type PlacementServer interface {
+	// Locate tells who hosts a channel, or who is to: the owner, or where there is none the
+	// media server that has the least to do. It claims nothing, so that a stranger who only
+	// names a channel makes nothing of it.
+	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
+	// Claim makes the caller the owner of a channel that has none, and tells who is the owner
+	// now: whoever was first. Claiming what is one's own already renews it.
+	//
+	// Errors: FAILED_PRECONDITION when the caller drains or has no room, and the channel has
+	// no owner: locate it again.
+	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
+	// Release gives up the caller's claims: the channels have ended here, and nobody is let
+	// into them before this has returned. Releasing another's claim, or none, is no error.
+	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	mustEmbedUnimplementedPlacementServer()
+}
+
+// UnimplementedPlacementServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPlacementServer struct{}
+
+func (UnimplementedPlacementServer) Locate(context.Context, *LocateRequest) (*LocateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Locate not implemented")
+}
+func (UnimplementedPlacementServer) Claim(context.Context, *ClaimRequest) (*ClaimResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Claim not implemented")
+}
+func (UnimplementedPlacementServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedPlacementServer) mustEmbedUnimplementedPlacementServer() {}
+func (UnimplementedPlacementServer) testEmbeddedByValue()                   {}
+
+// UnsafePlacementServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PlacementServer will
+// result in compilation errors.
+type UnsafePlacementServer interface {
+	mustEmbedUnimplementedPlacementServer()
+}
+
+func RegisterPlacementServer(s grpc.ServiceRegistrar, srv PlacementServer) {
+	// If the following call panics, it indicates UnimplementedPlacementServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Placement_ServiceDesc, srv)
+}
+
+func _Placement_Locate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LocateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PlacementServer).Locate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Placement_Locate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PlacementServer).Locate(ctx, req.(*LocateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Placement_Claim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PlacementServer).Claim(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Placement_Claim_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PlacementServer).Claim(ctx, req.(*ClaimRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Placement_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PlacementServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Placement_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PlacementServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Placement_ServiceDesc is the grpc.ServiceDesc for Placement service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Placement_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "nagi.forwarding.v1.Placement",
+	HandlerType: (*PlacementServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Locate",
+			Handler:    _Placement_Locate_Handler,
+		},
+		{
+			MethodName: "Claim",
+			Handler:    _Placement_Claim_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _Placement_Release_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "forwarding/v1/forwarding.proto",
+}
+
+const (
 	Control_Disconnect_FullMethodName = "/nagi.forwarding.v1.Control/Disconnect"
 )
 
