@@ -2,7 +2,6 @@ package objects
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,15 +9,17 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
 )
 
 const token = "administrator"
@@ -100,22 +101,24 @@ func newCluster() (*cluster, error) {
 	if err := errors.Join(writeKey(key), os.WriteFile(tokens, []byte(token+",administrator,1,system:masters\n"), 0o600)); err != nil {
 		return nil, err
 	}
-	var ports [3]string
-	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
-			return nil, err
-		}
+	etcdPort, err := controlplane.FreePort()
+	if err != nil {
+		return nil, err
 	}
-	etcdURL := "http://127.0.0.1:" + ports[0]
-	c.address = "127.0.0.1:" + ports[2]
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", etcdPort)
+	c.address = fmt.Sprintf("127.0.0.1:%d", port)
 	c.etcdArgs = []string{
 		"--data-dir=" + c.data(), "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
-		"--listen-peer-urls=http://127.0.0.1:" + ports[1],
+		"--listen-peer-urls=http://127.0.0.1:0",
 	}
 	c.apiArgs = []string{
 		"--etcd-servers=" + etcdURL, "--cert-dir=" + filepath.Join(c.dir, "certificates"),
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", "--secure-port=" + ports[2],
+		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", "--secure-port=" + strconv.Itoa(port),
 		"--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://" + c.address, "--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
 		"--token-auth-file=" + tokens, "--authorization-mode=RBAC",
@@ -213,15 +216,4 @@ func writeKey(path string) error {
 	}
 
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-func freePort() (string, error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-
-	return port, err
 }

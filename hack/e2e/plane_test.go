@@ -35,7 +35,7 @@ func startPlane(dir string) (*plane, error) {
 	var err error
 	p.ControlPlane, err = controlplane.Start(func(e *envtest.Environment) {
 		e.ControlPlane.GetAPIServer().CertDir = p.certificates()
-		e.ControlPlane.Etcd = &envtest.Etcd{DataDir: p.data()}
+		e.ControlPlane.Etcd.DataDir = p.data()
 	})
 
 	return p, err

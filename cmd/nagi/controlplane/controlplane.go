@@ -6,8 +6,12 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -24,6 +28,11 @@ const (
 	startTimeout = 45 * time.Second
 	// startTimeoutVariable is envtest's own setting, which wins.
 	startTimeoutVariable = "KUBEBUILDER_CONTROLPLANE_START_TIMEOUT"
+	// startAttempts is how often other ports are tried: they are chosen while they are free,
+	// and somebody may have one by the time that a program listens.
+	startAttempts = 5
+	// portTaken is what both programs write then.
+	portTaken = "address already in use"
 )
 
 // ControlPlane is a running etcd and kube-apiserver.
@@ -42,8 +51,18 @@ type ControlPlane struct {
 
 // Start starts etcd and kube-apiserver on free loopback ports and installs the
 // CRD. Assets says where it looks for the binaries. Options change the environment
-// before it starts. An error quotes the last lines that either program wrote.
+// before it starts, each time that it is tried. An error quotes the last lines that
+// either program wrote.
 func Start(options ...func(*envtest.Environment)) (*ControlPlane, error) {
+	for attempt := 1; ; attempt++ {
+		c, err := start(options)
+		if err == nil || attempt == startAttempts || !strings.Contains(err.Error(), portTaken) {
+			return c, err
+		}
+	}
+}
+
+func start(options []func(*envtest.Environment)) (*ControlPlane, error) {
 	assets, err := Assets()
 	if err != nil {
 		return nil, err
@@ -61,6 +80,9 @@ func Start(options ...func(*envtest.Environment)) (*ControlPlane, error) {
 		environment.ControlPlaneStartTimeout = startTimeout
 	}
 	stayOnLoopback(environment)
+	if err := choosePorts(environment); err != nil {
+		return nil, err
+	}
 	for _, option := range options {
 		option(environment)
 	}
@@ -90,6 +112,30 @@ func stayOnLoopback(environment *envtest.Environment) {
 	environment.ControlPlane.GetAPIServer().Configure().
 		Set("advertise-address", "127.0.0.1").
 		Set("endpoint-reconciler-type", "none")
+}
+
+// choosePorts of both. envtest's own are given to outgoing connections too, and are not
+// there any more for a program that is started again.
+func choosePorts(environment *envtest.Environment) error {
+	etcd, err := FreePort()
+	if err != nil {
+		return err
+	}
+	apiServer, err := FreePort()
+	if err != nil {
+		return err
+	}
+	address := net.IPv4(127, 0, 0, 1).String()
+	environment.ControlPlane.GetAPIServer().ListenAddr = envtest.ListenAddr{
+		Address: address, Port: strconv.Itoa(apiServer),
+	}
+	environment.ControlPlane.Etcd = &envtest.Etcd{
+		URL: &url.URL{Scheme: "http", Host: net.JoinHostPort(address, strconv.Itoa(etcd))},
+	}
+	// There are no peers.
+	environment.ControlPlane.Etcd.Configure().Set("listen-peer-urls", "http://"+net.JoinHostPort(address, "0"))
+
+	return nil
 }
 
 // Stop stops both and removes what they wrote. Close every watch first: the API

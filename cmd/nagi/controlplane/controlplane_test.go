@@ -2,8 +2,10 @@ package controlplane_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,6 +53,44 @@ func startAndAsk() (err error) {
 	return nil
 }
 
+// Somebody else may have a port by the time that a program listens.
+func TestPortsThatAreTakenAreReplaced(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().(*net.TCPAddr)
+	for name, take := range map[string]func(*envtest.Environment){
+		"etcd's": func(e *envtest.Environment) {
+			e.ControlPlane.Etcd.URL.Host = address.String()
+		},
+		"kube-apiserver's": func(e *envtest.Environment) {
+			e.ControlPlane.GetAPIServer().ListenAddr = envtest.ListenAddr{
+				Address: address.IP.String(), Port: strconv.Itoa(address.Port),
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attempts := 0
+			plane, err := controlplane.Start(func(e *envtest.Environment) {
+				if attempts++; attempts == 1 {
+					take(e)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := plane.Stop(); err != nil {
+				t.Error(err)
+			}
+			if attempts != 2 {
+				t.Errorf("it started at attempt %d, want 2", attempts)
+			}
+		})
+	}
+}
+
 // Nothing that fails at the start ends in a bare time-out.
 func TestStartErrorsNameTheirCause(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -69,7 +109,6 @@ func TestStartErrorsNameTheirCause(t *testing.T) {
 		},
 		"a directory that etcd cannot make": {
 			func(e *envtest.Environment) {
-				e.ControlPlane.Etcd = &envtest.Etcd{}
 				e.ControlPlane.Etcd.Configure().Set("data-dir", "/dev/null/etcd")
 			},
 			[]string{"the last lines of etcd:", "open /dev/null/etcd: not a directory"},

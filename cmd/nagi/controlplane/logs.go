@@ -26,9 +26,6 @@ type logs struct{ etcd, apiServer tail }
 // already.
 func listen(environment *envtest.Environment) *logs {
 	l := &logs{}
-	if environment.ControlPlane.Etcd == nil {
-		environment.ControlPlane.Etcd = &envtest.Etcd{}
-	}
 	etcd, apiServer := environment.ControlPlane.Etcd, environment.ControlPlane.GetAPIServer()
 	for _, output := range []struct {
 		writer   *io.Writer

@@ -36,7 +36,7 @@ func Run(ctx context.Context, directory string) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	plane, err := controlplane.Start(func(e *envtest.Environment) {
 		e.AttachControlPlaneOutput = true
-		e.ControlPlane.Etcd = &envtest.Etcd{DataDir: filepath.Join(directory, "etcd")}
+		e.ControlPlane.Etcd.DataDir = filepath.Join(directory, "etcd")
 		// The test environment's default trades durability for speed.
 		e.ControlPlane.Etcd.Configure().Disable("unsafe-no-fsync")
 		// Else it looks for a default route, which a network namespace lacks; it
