@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +29,31 @@ const (
 	pageURL      = "http://127.0.0.1:5000/"
 	signalingURL = "ws://127.0.0.1:5000/signaling"
 )
+
+// kubeconfig and kubectl are the paths that nagi has printed.
+var kubeconfig, kubectl string
+
+var introduced = regexp.MustCompile(`\n  kubeconfig +(\S+)\n  kubectl +(\S+)\n`)
+
+// written keeps what a program writes while others read it.
+type written struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	return w.text.Write(p)
+}
+
+func (w *written) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	return w.text.String()
+}
 
 // deadline bounds every wait for a condition.
 const deadline = 60 * time.Second
@@ -54,9 +80,9 @@ func startSystem(api string, arguments ...string) (stop func() error, err error)
 		return nil, err
 	}
 	command := exec.Command(binary, arguments...)
-	var output bytes.Buffer
-	command.Stdout = &output
-	command.Stderr = &output
+	output := &written{}
+	command.Stdout = output
+	command.Stderr = output
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s (run `make build controlplane` first): %w", binary, err)
@@ -79,7 +105,9 @@ func startSystem(api string, arguments ...string) (stop func() error, err error)
 	for end := time.Now().Add(deadline); ; {
 		var connections []map[string]any
 		err := callAt(api, "Sora_20201013.ListChannelConnections", map[string]string{"channel_id": "sora"}, &connections)
-		if err == nil && len(connections) == 2 {
+		if match := introduced.FindStringSubmatch(output.String()); err == nil && len(connections) == 2 && match != nil {
+			kubeconfig, kubectl = match[1], match[2]
+
 			return stop, nil
 		}
 		select {

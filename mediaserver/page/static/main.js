@@ -11,7 +11,8 @@ import { Tiles } from "./tiles.js";
 const at = (id) => document.getElementById(id);
 const wanted = new URLSearchParams(location.search);
 const config = await (await fetch("config.json")).json();
-const shim = new Shim(config.shim_url);
+// Tokens are where they were typed, and nowhere else: not in the address, nor in any storage.
+const shim = new Shim(config.shim_url, () => at("api-token").value.trim());
 
 let meeting = null; // while joined or joining
 
@@ -73,9 +74,12 @@ async function join() {
     return;
   }
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/signaling`;
-  starting.signaling = new Signaling(url, {
+  const connect = {
     role: starting.source.stream ? "sendrecv" : "recvonly", channel_id: channel, client_id: client, sora_client: "Nagi page",
-  }, starting.source.stream);
+  };
+  const token = at("client-token").value.trim();
+  if (token) connect.metadata = { access_token: token };
+  starting.signaling = new Signaling(url, connect, starting.source.stream);
   listen(starting, client);
 }
 
@@ -110,7 +114,8 @@ function listen(current, client) {
   }));
   signaling.addEventListener("left", while_(({ code, reason }) => {
     leave();
-    if (reason === "DISCONNECTED-API") showError("Somebody had the media server disconnect this page, through the API.");
+    if (reason === "AUTHENTICATION-FAILURE") showError("Who may join is decided here, and you may not: give a token under Tokens, “to join”.");
+    else if (reason === "DISCONNECTED-API") showError("Somebody had the media server disconnect this page, through the API.");
     else if (code !== 1000) showError(`The media server closed the connection: ${reason || "no reason"} (${code})`);
   }));
 }
@@ -160,7 +165,7 @@ function setState(state) {
   at("state").dataset.state = state;
   at("state").textContent = { apart: "not joined", joining: "joining…", joined: `in channel ${at("channel").value}` }[state];
   document.body.dataset.connectionId = state === "joined" ? meeting.signaling.connectionID : "";
-  for (const id of ["channel", "client", "source", "join"]) at(id).disabled = !apart;
+  for (const id of ["channel", "client", "source", "client-token", "join"]) at(id).disabled = !apart;
   at("join").hidden = !apart;
   at("leave").hidden = apart;
   at("sound").hidden = apart;

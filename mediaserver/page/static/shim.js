@@ -10,7 +10,8 @@ const explanations = {
   "STILL-PAUSED": "Another pause object still pauses this video; whoever made it must delete or edit it",
   "BEING-DELETED": "The pause is being deleted, and something holds that up",
   "TOO-MANY": "More videos are paused in this channel than can be listed",
-  "FORBIDDEN": "The shim may not create or delete pauses in its namespace.",
+  "UNAUTHENTICATED": "The shim asks for a token, or does not take this one: give one under Tokens, “to pause”",
+  "FORBIDDEN": "Whoever this token is of, or the shim itself, may not do that in its namespace",
   "NOT-CONFIRMED": "Not confirmed in time. Asking again is harmless",
   "NAME-TAKEN": "Another pause object has the name of this one",
   "PAUSE-REFUSED": "The pause cannot come to act",
@@ -21,8 +22,10 @@ const explanations = {
 
 export class Shim {
   #url;
+  #token;
 
-  constructor(url) { this.#url = url; }
+  // token() is the bearer token to show; empty: none.
+  constructor(url, token) { this.#url = url; this.#token = token; }
 
   pause(channel, receiver, sender) { return this.#edge("PauseRtpStream", channel, receiver, sender); }
 
@@ -38,11 +41,14 @@ export class Shim {
 
   // #post returns the response's JSON; its errors can be shown to people.
   async #post(target, body) {
+    const headers = { "content-type": "application/json", "x-sora-target": target };
+    const token = this.#token();
+    if (token) headers.authorization = `Bearer ${token}`;
     let response;
     try {
       response = await fetch(this.#url, {
         method: "POST",
-        headers: { "content-type": "application/json", "x-sora-target": target },
+        headers,
         body: JSON.stringify(body),
       });
     } catch {

@@ -17,20 +17,34 @@ export class Signaling extends EventTarget {
   connectionID = "";
   peer = null;
   #socket;
+  #connect;
   #stream;
   // One message at a time: descriptions must not overtake each other.
   #work = Promise.resolve();
 
   constructor(url, connect, stream) {
     super();
+    this.#connect = { type: "connect", ...connect };
     this.#stream = stream;
+    this.#open(url);
+  }
+
+  #open(url) {
     this.#socket = new WebSocket(url);
-    this.#socket.onopen = () => this.#send({ type: "connect", ...connect });
+    this.#socket.onopen = () => this.#send(this.#connect);
     this.#socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
     this.#socket.onclose = ({ code, reason }) => {
       this.peer?.close();
       this.#tell("left", { code, reason });
     };
+  }
+
+  // #redirect goes on at the media server that the channel is on.
+  #redirect({ location }) {
+    this.#socket.onclose = null;
+    this.#socket.close();
+    this.#connect.redirect = true;
+    this.#open(location);
   }
 
   leave() {
@@ -43,7 +57,8 @@ export class Signaling extends EventTarget {
     switch (message.type) {
       case "ping": this.#send({ type: "pong" }); break;
       case "notify": this.#notify(message); break;
-      case "offer": this.#queue(() => this.#open(message)); break;
+      case "redirect": this.#redirect(message); break;
+      case "offer": this.#queue(() => this.#start(message)); break;
       case "re-offer": this.#queue(() => this.#answer(message.sdp, "re-answer")); break;
     }
   }
@@ -62,7 +77,7 @@ export class Signaling extends EventTarget {
     }
   }
 
-  async #open(offer) {
+  async #start(offer) {
     const addresses = addressesOf(offer.sdp);
     if (!sendsToLoopback && addresses.every(isLoopback)) {
       this.#tell("unreachable", addresses);
