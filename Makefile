@@ -140,7 +140,7 @@ manifests: $(TOOLS)/controller-gen ## Make the CRD and the roles in config/.
 
 .PHONY: tools
 tools: $(addprefix $(TOOLS)/,buf protoc-gen-go protoc-gen-go-grpc controller-gen golangci-lint kubeconform kube-score) ## Build the tools that the other targets use, at their pinned versions.
-	@cd hack/tools/crds && go mod download github.com/cert-manager/cert-manager github.com/prometheus-operator/prometheus-operator
+	@cd hack/tools/crds && go mod download github.com/cert-manager/cert-manager github.com/prometheus-operator/prometheus-operator sigs.k8s.io/gateway-api
 
 ##@ Clean
 

@@ -23,6 +23,10 @@ var foreigners = map[string][]foreign{
 		"github.com/prometheus-operator/prometheus-operator",
 		"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml", "podmonitors.monitoring.coreos.com",
 	}},
+	"stunner": {{
+		"sigs.k8s.io/gateway-api",
+		"config/crd/standard/gateway.networking.k8s.io_udproutes.yaml", "udproutes.gateway.networking.k8s.io",
+	}},
 	"cert-manager": {
 		{"github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_issuers.yaml", "issuers.cert-manager.io"},
 		{"github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_certificates.yaml", "certificates.cert-manager.io"},

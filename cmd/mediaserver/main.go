@@ -18,6 +18,7 @@ import (
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/mediaserver/page"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
+	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
@@ -37,11 +38,15 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer endAuthority()
+	ice, err := o.ice(log)
+	if err != nil {
+		return err
+	}
 	engine, err := listenMedia(o, registry, log)
 	if err != nil {
 		return err
 	}
-	sfu := newServer(o, engine, authority, registry, log)
+	sfu := newServer(o, engine, authority, ice, registry, log)
 	listener, err := ops.Listen(ctx, log, ops.Signaling, o.listen)
 	if err != nil {
 		return errors.Join(err, engine.Close())
@@ -60,6 +65,19 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		serve(mux, sfu.signaling.Bound(listener)),
 		serve(ops.Handler(registry, sfu.ready, sfu.subscriber.Vouched, sfu.subscriber.Taken), metricsListener),
 	)
+}
+
+// ice is what clients are told of ICE servers, nil if they need none.
+func (o options) ice(log *slog.Logger) (*signaling.ICEConfig, error) {
+	if o.iceServersFile == "" {
+		return nil, nil //nolint:nilnil // None, as the option says.
+	}
+	config, err := signaling.OpenICEConfig(o.iceServersFile, log)
+	if err != nil {
+		return nil, fmt.Errorf("--ice-servers-file: %w", err)
+	}
+
+	return config, nil
 }
 
 // maxHeaderBytes of a request. Browsers send some KB; strangers are not listened to for long.

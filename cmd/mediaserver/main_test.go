@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +78,34 @@ func TestFlagsAreChecked(t *testing.T) {
 }
 
 // What clients cannot reach is refused when the media server starts, with the flags that mend it.
+// A ConfigMap has the address of each media server.
+func TestAddressesMayBeInAFile(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string]string{
+		"192.0.2.1\n": "192.0.2.1:0", "[2001:db8::1]:5004": "[2001:db8::1]:5004", "": "", "media.example": "",
+	} {
+		path := filepath.Join(dir, "nagi-mediaserver-0")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, err := parse([]string{"--public-address=" + path})
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), "--public-address") {
+				t.Errorf("%q: %v", text, err)
+			}
+
+			continue
+		}
+		if err != nil || len(o.publicAddresses) != 1 || o.publicAddresses[0].String() != want {
+			t.Errorf("%q: %v, %v; want %s", text, o.publicAddresses, err, want)
+		}
+	}
+	if _, err := parse([]string{"--public-address=" + filepath.Join(dir, "absent")}); err == nil ||
+		!strings.Contains(err.Error(), "write the address") {
+		t.Errorf("no file: %v", err)
+	}
+}
+
 func TestUnreachableAddressesAreRefused(t *testing.T) {
 	for _, test := range []struct{ listen, public, want string }{
 		{"127.0.0.1:0", "::1", "hears no IPv6"},

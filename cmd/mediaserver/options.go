@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -29,6 +31,7 @@ type options struct {
 	listen, mediaListen, metricsListen string
 	mediaWorkers                       int
 	publicAddresses                    []netip.AddrPort // Port 0 stands for that of mediaListen.
+	iceServersFile                     string
 	tableWait                          time.Duration
 	withoutTable                       channel.WithoutTable
 	shimURL                            string
@@ -61,7 +64,10 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:5000", "host:port of signalling (/signaling) and of the page (/)")
 	flags.StringVar(&o.mediaListen, "media-listen", "127.0.0.1:5004", "host:port of UDP for all media")
 	flags.IntVar(&o.mediaWorkers, "media-workers", runtime.GOMAXPROCS(0), "how many cores forward media at most")
-	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP or IP:PORT under which clients reach the media socket, when it is not this machine's own address and port; may be repeated")
+	flags.StringSliceVar(&publicAddresses, "public-address", nil, "IP or IP:PORT under which clients reach the media socket, when it is not this machine's own address and port, "+
+		"or the path of a file with one; may be repeated")
+	flags.StringVar(&o.iceServersFile, "ice-servers-file", "", "file with an RTCConfiguration in JSON, of which clients are told iceServers and iceTransportPolicy, "+
+		"for a TURN gateway before the media socket; read again when it changes; empty: they need none")
 	flags.DurationVar(&o.tableWait, "table-wait", 2*time.Second, "how long the media of new edges is held while the channel's pauses are not known yet")
 	flags.StringVar(&withoutTable, "without-table", string(channel.Forward), "what becomes of that media afterwards: forward or hold")
 	flags.IntVar(&o.maxSockets, "max-sockets", 20_000,
@@ -132,11 +138,36 @@ func (o options) check() error {
 	return o.auth.check(o.listen)
 }
 
+// maxAddressFile is more than an address takes, in bytes.
+const maxAddressFile = 1 << 10
+
+// readAddress reads a file with an address, as a ConfigMap has one for each media server.
+func readAddress(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("--public-address=%s: %w; write the address that clients reach this media server at into it, "+
+			"such as 192.0.2.1", path, err)
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxAddressFile))
+	if err != nil {
+		return "", fmt.Errorf("--public-address=%s: %w", path, err)
+	}
+
+	return strings.TrimSpace(string(text)), nil
+}
+
 // parseAddresses reads addresses with and without a port. Whether the media socket can be reached by them shows when
 // it is open.
 func parseAddresses(texts []string) ([]netip.AddrPort, error) {
 	addresses := make([]netip.AddrPort, 0, len(texts))
 	for _, text := range texts {
+		if strings.HasPrefix(text, "/") {
+			var err error
+			if text, err = readAddress(text); err != nil {
+				return nil, err
+			}
+		}
 		address, err := netip.ParseAddrPort(text)
 		if err == nil && address.Port() == 0 {
 			err = errors.New("port 0 is none")

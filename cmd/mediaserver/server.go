@@ -33,7 +33,8 @@ type server struct {
 }
 
 func newServer(
-	o options, engine *rtc.Engine, authority auth.Authority, registerer prometheus.Registerer, log *slog.Logger,
+	o options, engine *rtc.Engine, authority auth.Authority, ice *signaling.ICEConfig,
+	registerer prometheus.Registerer, log *slog.Logger,
 ) *server {
 	s := &server{engine: engine}
 	s.registry = channel.New(channel.Config{
@@ -61,6 +62,7 @@ func newServer(
 	s.signaling = signaling.NewServer(signaling.Config{
 		Channels:              s.registry,
 		Authority:             authority,
+		ICE:                   ice,
 		MaxSockets:            o.maxSockets,
 		MaxSocketsPerAddress:  o.maxSocketsPerAddress,
 		MaxConnectsPerAddress: o.maxConnectsPerAddress,

@@ -13,8 +13,10 @@ trap 'rm -rf "$work"' EXIT
 module() { (cd hack/tools/crds && go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); }
 cert_manager=$(module github.com/cert-manager/cert-manager)
 prometheus=$(module github.com/prometheus-operator/prometheus-operator)
+gateway=$(module sigs.k8s.io/gateway-api)
 go run ./hack/manifests/schemas "$work/schemas" "$cert_manager"/deploy/crds/cert-manager.io_{issuers,certificates}.yaml \
-  "$prometheus"/example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml
+  "$prometheus"/example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml \
+  "$gateway"/config/crd/standard/gateway.networking.k8s.io_udproutes.yaml
 
 # Each overlay, and each component on top of the default.
 for overlay in default single-node namespaced namespaced/cluster; do

@@ -246,7 +246,7 @@ func FuzzDecided(f *testing.F) {
 		if json.Unmarshal(answer["client_id"], &clientID) == nil && clientID != "" && c.ClientID != clientID {
 			t.Fatalf("%q: admitted as %q", text, c.ClientID)
 		}
-		if _, err := Encode(newOfferMessage(c, Offer{})); err != nil {
+		if _, err := Encode(newOfferMessage(c, Offer{}, noICEServers)); err != nil {
 			t.Fatalf("%q: the offer: %v", text, err)
 		}
 	})

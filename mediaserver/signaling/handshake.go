@@ -20,8 +20,9 @@ type offerMessage struct {
 	ClientID     string      `json:"client_id"`
 	BundleID     string      `json:"bundle_id"`
 	SessionID    string      `json:"session_id"`
-	Config       offerConfig `json:"config"`
-	MID          offerMID    `json:"mid"`
+	// Config is an RTCConfiguration.
+	Config json.RawMessage `json:"config"`
+	MID    offerMID        `json:"mid"`
 	// Metadata is the authority's.
 	Metadata json.RawMessage `json:"metadata"`
 
@@ -41,12 +42,6 @@ type offerMessage struct {
 	Spotlight                 bool `json:"spotlight"`
 	DataChannelSignaling      bool `json:"data_channel_signaling"`
 	IgnoreDisconnectWebSocket bool `json:"ignore_disconnect_websocket"`
-}
-
-// offerConfig is an RTCConfiguration. The server's candidates are in the SDP, so
-// no ICE server is needed; SDKs insist on the array.
-type offerConfig struct {
-	ICEServers []struct{} `json:"iceServers"`
 }
 
 type offerMID struct {
@@ -121,7 +116,7 @@ func (c *connection) join(request Connect) {
 	c.log = c.log.With("connection", offer.ConnectionID)
 	c.log.Debug("offer made", "client", offer.ClientID, "role", request.Role, "library", request.SoraClient)
 	c.offerSize.Store(int64(len(offer.SDP)))
-	c.send(newOfferMessage(request, offer))
+	c.send(newOfferMessage(request, offer, c.config.ICE.current()))
 
 	c.phase = awaitingAnswer
 	c.timers.await(c.config.AnswerTimeout, ReasonAnswerTimeout)
@@ -129,7 +124,7 @@ func (c *connection) join(request Connect) {
 	c.timers.pong.Reset(c.config.PongTimeout)
 }
 
-func newOfferMessage(request Connect, offer Offer) offerMessage {
+func newOfferMessage(request Connect, offer Offer, config json.RawMessage) offerMessage {
 	message := offerMessage{
 		Type:         "offer",
 		SDP:          offer.SDP,
@@ -139,7 +134,7 @@ func newOfferMessage(request Connect, offer Offer) offerMessage {
 		ClientID:     offer.ClientID,
 		BundleID:     offer.BundleID,
 		SessionID:    offer.SessionID,
-		Config:       offerConfig{ICEServers: []struct{}{}},
+		Config:       config,
 		MID:          offerMID{Audio: offer.AudioMID, Video: offer.VideoMID},
 		Metadata:     json.RawMessage("{}"),
 		Multistream:  true,

@@ -23,6 +23,8 @@ type Config struct {
 	Channels Channels
 	// Authority decides which clients may come in, and as what; nil: all, as they like.
 	Authority auth.Authority
+	// ICE is what clients are told of ICE servers; nil: that they need none.
+	ICE *ICEConfig
 	// ConnectTimeout is how long a socket may stay without a connect message: 30 s.
 	ConnectTimeout time.Duration
 	// AnswerTimeout is how long a client may take to answer an offer or a

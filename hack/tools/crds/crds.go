@@ -5,4 +5,5 @@ package crds
 import (
 	_ "github.com/cert-manager/cert-manager/pkg/apis/certmanager"
 	_ "github.com/prometheus-operator/prometheus-operator/pkg/versionutil"
+	_ "sigs.k8s.io/gateway-api/pkg/consts"
 )

@@ -7,6 +7,7 @@ go 1.26.0
 require (
 	github.com/cert-manager/cert-manager v1.21.2
 	github.com/prometheus-operator/prometheus-operator v0.93.0
+	sigs.k8s.io/gateway-api v1.6.0
 )
 
 require (
