@@ -12,14 +12,14 @@ const protocolVersion = "2025.1.0"
 // offerMessage is the first offer. Data channels are not served, so their fields are
 // constants.
 type offerMessage struct {
-	Type         string      `json:"type"`
-	SDP          string      `json:"sdp"`
-	Version      string      `json:"version"`
-	ChannelID    string      `json:"channel_id"`
-	ConnectionID string      `json:"connection_id"`
-	ClientID     string      `json:"client_id"`
-	BundleID     string      `json:"bundle_id"`
-	SessionID    string      `json:"session_id"`
+	Type         string `json:"type"`
+	SDP          string `json:"sdp"`
+	Version      string `json:"version"`
+	ChannelID    string `json:"channel_id"`
+	ConnectionID string `json:"connection_id"`
+	ClientID     string `json:"client_id"`
+	BundleID     string `json:"bundle_id"`
+	SessionID    string `json:"session_id"`
 	// Config is an RTCConfiguration.
 	Config json.RawMessage `json:"config"`
 	MID    offerMID        `json:"mid"`
