@@ -20,6 +20,7 @@ import (
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/controllers/certificates"
+	"github.com/nagi-rtc/nagi/controllers/claims"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/lifecycle"
 	"github.com/nagi-rtc/nagi/controllers/serve"
@@ -30,7 +31,7 @@ type options struct {
 	tlsCertDir                                        string
 	namespaces, servingNames                          []string
 	maxConnections, maxConnectionsPerAddress          int
-	mediaServerLost                                   time.Duration
+	mediaServerLost, takeoverAfter                    time.Duration
 }
 
 func main() {
@@ -50,10 +51,11 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services: plaintext and open to everybody on loopback, else TLS and reviewed ServiceAccount tokens")
 	flags.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
 	flags.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
-	flags.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, and of the Secret nagi-ca")
+	flags.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, of those that say which media server hosts a channel, and of the Secret nagi-ca")
 	flags.IntVar(&o.maxConnections, "max-connections", 4096, "TCP connections to the gRPC services at a time, where other machines reach them; those beyond it are cut at once")
 	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512, "the same from one IPv4 address, or one /64 of IPv6")
 	flags.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute, "after this long out of touch, a media server's connections count as gone")
+	flags.DurationVar(&o.takeoverAfter, "takeover-after", 30*time.Second, "after this long of silence, a media server whose pod is not ready and that no other media server reaches loses its channels to others")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9301", "address of /metrics, /healthz and /readyz")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
@@ -75,6 +77,9 @@ func parse(arguments []string) (options, error) {
 	}
 	if o.mediaServerLost <= 0 {
 		return o, fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
+	}
+	if o.takeoverAfter <= 0 {
+		return o, fmt.Errorf("--takeover-after=%s: give a duration above 0", o.takeoverAfter)
 	}
 
 	return o, nil
@@ -126,7 +131,14 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	if err != nil {
 		return err
 	}
-	serving := serve.Config{Knowledge: known, Log: log, Registerer: registry}
+	claimed, err := claims.New(claims.Config{
+		REST: config, Namespace: o.leaseNamespace, Namespaces: o.namespaces, Log: log, Registerer: registry,
+		Pods: guarded.keeper != nil, TakeoverAfter: o.takeoverAfter, Changed: known.Claimed, Known: known.ClaimsKnown,
+	})
+	if err != nil {
+		return err
+	}
+	serving := serve.Config{Knowledge: known, Claims: claimed, Log: log, Registerer: registry}
 	guarded.let(&serving)
 	server, err := serve.New(serving)
 	if err != nil {
@@ -134,6 +146,7 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	}
 	elected, err := lifecycle.New(lifecycle.Config{
 		REST: config, Knowledge: known, LeaseNamespace: o.leaseNamespace, Log: log, Registerer: registry,
+		Collect: func(ctx context.Context) { claimed.Collect(ctx, server.Hosting()) },
 	})
 	if err != nil {
 		return err
@@ -154,9 +167,10 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 	return ops.Run(ctx,
 		guarded.run,
 		known.Run,
+		claimed.Run,
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
 		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, ready, undecodable, elected.GaveUp, elected.Unelectable, guarded.detail)}, probes)
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, ready, undecodable, elected.GaveUp, elected.Unelectable, claimed.Followed, guarded.detail)}, probes)
 		},
 		elected.Run,
 	)

@@ -71,7 +71,7 @@ func TestEachBoundNamesItselfAndTheOthersGoOn(t *testing.T) {
 	}
 
 	w.stream(t, "three", start)
-	if _, err := w.Connect("four", "first", start); !errors.Is(err, ErrTooMany) || !strings.Contains(err.Error(), "3 are known") {
+	if _, err := w.Connect(Introduction{Name: "four", Incarnation: "first"}, start); !errors.Is(err, ErrTooMany) || !strings.Contains(err.Error(), "3 are known") {
 		t.Errorf("a media server beyond the bound: %v", err)
 	}
 	if w.Streaming() != 3 {

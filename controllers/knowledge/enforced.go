@@ -240,8 +240,15 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 		}
 	}
 	if len(sessions)+len(outOfTouch) == 0 {
-		names, _ := t.out.lost()
+		out := &t.out
+		if t.claims.known {
+			out = &t.anywhere
+		}
+		names, _ := out.lost()
 		outOfTouch = slices.Concat(names, slices.Collect(maps.Keys(t.unheard)), t.untoldOf())
+		if owner, out := t.ownerOutOfTouch(channelID); out && t.claims.known && !slices.Contains(outOfTouch, owner.name) {
+			outOfTouch = append(outOfTouch, owner.name)
+		}
 		if t.turnedAway.name != "" {
 			outOfTouch = append(outOfTouch, t.turnedAway.name)
 		}

@@ -175,7 +175,7 @@ func reportOf(channelID string, instance, epoch, base uint64, joined ...string) 
 
 func (w *world) connect(t testing.TB, name, incarnation string, now time.Time, reports ...*forwardingv1.ChannelReport) *Session {
 	t.Helper()
-	s, err := w.Connect(name, incarnation, now)
+	s, err := w.Connect(Introduction{Name: name, Incarnation: incarnation}, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ const settles = time.Second
 // outOfTouch are the media servers that have no stream, or have not reported
 // everything on it, and have not been given up.
 type outOfTouch struct {
-	servers map[*mediaServer]struct{}
+	servers map[*mediaServer]bool
 	told    int
 	// Of the servers; made when it is asked for.
 	names []string
@@ -26,8 +26,10 @@ type unsettled struct {
 	at   time.Time
 }
 
+func newOutOfTouch() outOfTouch { return outOfTouch{servers: map[*mediaServer]bool{}} }
+
 func (o *outOfTouch) add(server *mediaServer) {
-	o.servers[server], o.names = struct{}{}, nil
+	o.servers[server], o.names = true, nil
 }
 
 func (o *outOfTouch) remove(server *mediaServer) {
@@ -52,15 +54,30 @@ func (o *outOfTouch) lost() ([]string, time.Time) {
 	return o.names, o.since
 }
 
+// goneOut counts a media server as out of touch.
+func (t *Tenant) goneOut(server *mediaServer) {
+	t.out.add(server)
+	if server.introduction.ServesWithoutClaim {
+		t.anywhere.add(server)
+	}
+}
+
 // inTouchAgain takes a media server out of those that are lost.
 func (t *Tenant) inTouchAgain(server *mediaServer) {
 	t.out.remove(server)
+	t.anywhere.remove(server)
 	if server.told {
 		server.told = false
 		t.out.told--
+		if server.toldAnywhere {
+			server.toldAnywhere = false
+			t.anywhere.told--
+		}
 	}
-	if len(t.out.servers) == 0 {
+	if len(t.out.servers) == 0 || t.claims.known && len(t.anywhere.servers) == 0 && server.introduction.ServesWithoutClaim {
 		t.notifyLost()
+	} else {
+		t.notifyOwned(server, func(e *entry) bool { return e.lost })
 	}
 }
 
@@ -119,6 +136,9 @@ func (t *Tenant) giveUpUnheard(name string, now time.Time) {
 func (t *Tenant) pass(now time.Time) {
 	t.mu.Lock()
 	defer t.unlock()
+	t.attend(now)
+	t.showMembers(now)
+	t.lookAtDoubts(now)
 	for server := range t.out.servers {
 		if now.Sub(server.lostSince) >= LossGrace && !server.told {
 			t.tellLoss(server)
@@ -136,6 +156,7 @@ func (t *Tenant) pass(now time.Time) {
 		t.turnedAway = turnedAway{}
 		t.notifyLost()
 	}
+	t.farewells.forget(now.Add(-t.config.MediaServerLost - remembered))
 	t.departed.forget(now.Add(-t.config.MediaServerLost - remembered))
 	t.givenUp.forget(now.Add(-t.config.MediaServerLost - remembered))
 	for len(t.unsettled) > 0 && now.Sub(t.unsettled[0].at) >= settles {
@@ -148,15 +169,21 @@ func (t *Tenant) pass(now time.Time) {
 }
 
 // tellLoss tells watchers of the pauses that the loss concerns: those of the
-// channels hosted, and, for the first loss, all that may be armed.
+// channels hosted, and owned, and, for the first loss of one that may host any channel,
+// all that may be armed.
 func (t *Tenant) tellLoss(server *mediaServer) {
 	server.told = true
 	t.out.told++
-	if t.out.told == 1 {
+	if server.introduction.ServesWithoutClaim {
+		server.toldAnywhere = true
+		t.anywhere.told++
+	}
+	if !t.claims.known && t.out.told == 1 || server.toldAnywhere && t.anywhere.told == 1 {
 		t.notifyAll()
 
 		return
 	}
+	t.notifyOwned(server, func(*entry) bool { return true })
 	for _, h := range server.channels {
 		if !h.inTouch() {
 			t.tell(h, func(*entry) bool { return true })

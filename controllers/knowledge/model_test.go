@@ -81,7 +81,7 @@ func (m *model) connect(t *rapid.T, name string, restarted bool) {
 		}
 	}
 	m.lose(s)
-	session, err := m.w.Connect(name, fmt.Sprint(s.incarnation), m.now)
+	session, err := m.w.Connect(Introduction{Name: name, Incarnation: fmt.Sprint(s.incarnation)}, m.now)
 	if err != nil {
 		t.Fatal(err)
 	}

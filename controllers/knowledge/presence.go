@@ -20,9 +20,12 @@ var (
 
 // mediaServer is one media server of a namespace, by its name.
 type mediaServer struct {
-	name        string
-	incarnation string
-	session     *Session // nil: it has no stream
+	name         string
+	introduction Introduction
+	member       *forwardingv1.Member // as others are told of it; must not be changed
+	draining     bool
+	session      *Session  // nil: it has no stream
+	heard        time.Time // when its last stream ended
 	// lostSince is when the last stream ended whose report was complete, or when the
 	// first one began; zero once the present stream's report is complete.
 	lostSince   time.Time
@@ -36,6 +39,8 @@ type mediaServer struct {
 	untold bool
 	// told: watchers have been told of its loss.
 	told bool
+	// toldAnywhere: and that it may host any channel.
+	toldAnywhere bool
 	// known: it has reported everything once.
 	known bool
 }
@@ -93,9 +98,10 @@ func (h *hosted) holds(s *Session) bool { return h.session == s && h.refused == 
 // A media server that only said its name may have been restarted: what it said
 // before counts again once it is reported. Of another incarnation, what was
 // acknowledged counts for nothing.
-func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, error) {
+func (t *Tenant) Connect(introduction Introduction, now time.Time) (*Session, error) {
 	t.lockInTurn()
 	defer t.unlock()
+	name := introduction.Name
 	server := t.servers[name]
 	if server == nil {
 		if len(t.servers) >= t.config.Limits.MediaServers {
@@ -104,7 +110,7 @@ func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, err
 			return nil, fmt.Errorf("%w media servers in namespace %q: %d are known, which is the bound; a name that is not used again is forgotten after %s",
 				ErrTooMany, t.namespace, len(t.servers), t.config.MediaServerLost)
 		}
-		server = &mediaServer{name: name, incarnation: incarnation, channels: map[string]*hosted{}}
+		server = &mediaServer{name: name, introduction: introduction, channels: map[string]*hosted{}}
 		t.servers[name] = server
 		t.givenUp.remove(name)
 		t.heardOf(name)
@@ -121,14 +127,16 @@ func (t *Tenant) Connect(name, incarnation string, now time.Time) (*Session, err
 	}
 	server.session, server.complete = s, time.Time{}
 	t.setUntold(server, false)
-	if server.incarnation != incarnation {
-		server.incarnation = incarnation
+	if server.introduction.Incarnation != introduction.Incarnation {
 		for _, h := range server.channels {
 			t.forgetStates(h)
 			h.instance = 0 // Another process counts anew.
 		}
 	}
-	t.out.add(server)
+	t.introduce(server, introduction)
+	t.farewells.remove(farewellOf(server))
+	t.goneOut(server)
+	t.memberChanged(name)
 	t.ringAll(server)
 
 	return s, nil
@@ -144,10 +152,12 @@ func (s *Session) Close(now time.Time) {
 		return
 	}
 	s.end(now)
-	s.server.session, s.server.complete = nil, time.Time{}
+	s.server.session, s.server.complete, s.server.heard = nil, time.Time{}, now
 	t.streaming--
+	t.memberChanged(s.server.name)
 	t.setUntold(s.server, false)
 	if s.farewell {
+		t.farewells.note(farewellOf(s.server), now)
 		t.forget(s.server, now)
 		t.inTouchAgain(s.server)
 
@@ -156,7 +166,7 @@ func (s *Session) Close(now time.Time) {
 	if s.server.lostSince.IsZero() {
 		s.server.lostSince = now
 	}
-	t.out.add(s.server)
+	t.goneOut(s.server)
 	t.ringAll(s.server)
 }
 

@@ -175,6 +175,7 @@ func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) e
 	s.merge(h, r)
 	if fresh || returning || lifted {
 		h.sendWhole()
+		t.claims.doubt(h, now)
 	}
 	if fresh {
 		t.unsettled = append(t.unsettled, unsettled{h, now})

@@ -40,6 +40,9 @@ type Session struct {
 	stated     bool   // a version has been said by itself
 	said       uint64 // the version that was said last, with a table or by itself
 	skew       time.Duration
+
+	members     []*forwardingv1.Members // that wait to be written
+	membersTold uint64                  // how many changes it has been told of, those included
 }
 
 // item is what waits for its turn: the table of a channel, or, where host is nil,
@@ -60,7 +63,8 @@ type outbound struct {
 
 func (o *outbound) stop() { o.whole, o.dirty, o.sent = false, nil, 0 }
 
-// Ask is something to be asked of the media server about a channel.
+// Ask is something to be asked of the media server about a channel; about none where that
+// is empty.
 type Ask struct{ ChannelID string }
 
 // Outgoing is one thing to be written. One of its fields is set.
@@ -70,6 +74,9 @@ type Outgoing struct {
 	Refusal *forwardingv1.Refusal
 	Resend  *forwardingv1.Resend
 	Ask     *Ask
+	Members *forwardingv1.Members
+
+	Unclaimed *forwardingv1.Unclaimed
 	// Of Ask: the instance, and the version of the last table that went out before
 	// it, which has all that was known when it was asked. Instance 0: the media
 	// server does not host the channel on this stream any more, or, as Refused says,
@@ -132,7 +139,7 @@ func (s *Session) Crowded() bool {
 // end frees what waits to be written. The caller holds the lock.
 func (s *Session) end(now time.Time) {
 	s.ended = now
-	s.notes, s.asks, s.queue, s.reports, s.acknowledgements = nil, nil, nil, nil, nil
+	s.notes, s.asks, s.queue, s.reports, s.acknowledgements, s.members = nil, nil, nil, nil, nil, nil
 	for _, h := range s.server.channels {
 		if h.session == s {
 			h.stop()
@@ -277,7 +284,7 @@ func (s *Session) Ask(a *Ask) bool {
 }
 
 // Next takes what is to be written next: small answers first, then questions and
-// tables in turn, each kind in the order in which it came up.
+// tables in turn, each kind in the order in which it came up, then members.
 func (s *Session) Next() (Outgoing, bool) {
 	t := s.tenant
 	s.lock()
@@ -293,7 +300,9 @@ func (s *Session) Next() (Outgoing, bool) {
 			return s.nextAsk(), true
 		}
 		if len(s.queue) == 0 {
-			return Outgoing{}, false
+			members := s.nextMembers()
+
+			return Outgoing{Members: members}, members != nil
 		}
 		next := s.queue[0]
 		s.queue = s.queue[1:]
@@ -349,11 +358,14 @@ func (s *Session) makeRoom() {
 }
 
 func (o Outgoing) channel() string {
-	if o.Refusal != nil {
+	switch {
+	case o.Refusal != nil:
 		return o.Refusal.GetChannelId()
+	case o.Unclaimed != nil:
+		return o.Unclaimed.GetChannelId()
+	default:
+		return o.Resend.GetChannelId()
 	}
-
-	return o.Resend.GetChannelId()
 }
 
 // nextAsk takes the first question, or the table that must go before it.

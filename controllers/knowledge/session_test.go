@@ -47,7 +47,7 @@ func TestStreamsAreToldWhatIsSo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(Limits{})
 		w.list(w.pause("initial"))
-		s, err := w.Connect("ms", "first", start)
+		s, err := w.Connect(Introduction{Name: "ms", Incarnation: "first"}, start)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -71,11 +71,18 @@ type Tenant struct {
 	joined     *forwardingv1.Connection // the last one that did
 	untold     int                      // media servers with channels beyond the bounds
 	out        outOfTouch
+	anywhere   outOfTouch // of those, who may host channels that it could not claim
+	claims     claimed
+	members    members
 	judgedLost map[*entry]struct{}
 	departed   names // connections that have left
 	givenUp    names // media servers that were lost for too long
+	farewells  names // media servers, by name and pod uid
 	deleted    names // pauses, by uid
-	unsettled  []unsettled
+	// listens is since when this process has listened without standing still, and attended
+	// when it last did.
+	listens, attended time.Time
+	unsettled         []unsettled
 
 	watchers map[*watcher]struct{}
 	notices  []notice // to be told once the lock is released
@@ -95,7 +102,8 @@ func newTenant(namespace string, config Config, m *metrics) *Tenant {
 		namespace: namespace, config: config, metrics: m,
 		byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
 		mentions: map[string]map[*entry]struct{}{}, unheard: map[string]time.Time{}, naming: map[string][]*entry{},
-		servers: map[string]*mediaServer{}, out: outOfTouch{servers: map[*mediaServer]struct{}{}}, judgedLost: map[*entry]struct{}{},
+		servers: map[string]*mediaServer{}, out: newOutOfTouch(), anywhere: newOutOfTouch(), judgedLost: map[*entry]struct{}{},
+		claims: newClaimed(), members: newMembers(), farewells: newNames(config.Limits.Names),
 		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
 		watchers: map[*watcher]struct{}{},
 	}

@@ -184,10 +184,15 @@ func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
 	if !expired {
 		j.done = nil // It is the clock of one that is fast.
 	}
-	if names, since := j.t.out.lost(); len(names) > 0 && len(j.done) == 0 && j.lost(since) {
+	out := &j.t.out
+	if j.t.claims.known {
+		// Nobody else can host a channel that it does not own.
+		out = &j.t.anywhere
+	}
+	if names, since := out.lost(); len(names) > 0 && len(j.done) == 0 && j.lost(since) {
 		j.Lost = slices.Clone(names)
 	} else {
-		for server := range j.t.out.servers {
+		for server := range out.servers {
 			if !slices.Contains(j.done, server.name) && j.lost(server.lostSince) {
 				j.Lost = append(j.Lost, server.name)
 			}
@@ -196,6 +201,14 @@ func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
 	for name := range j.t.unheard {
 		if j.lost(inOffice) {
 			j.Lost = append(j.Lost, name)
+		}
+	}
+	if owner, out := j.t.ownerOutOfTouch(j.pause.Spec.ChannelID); out && j.t.claims.known && !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) {
+		if owner.since.IsZero() {
+			owner.since = inOffice
+		}
+		if j.lost(owner.since) {
+			j.Lost = append(j.Lost, owner.name)
 		}
 	}
 	if away := j.t.turnedAway; away.name != "" && j.lost(away.at) {

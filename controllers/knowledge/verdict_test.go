@@ -207,7 +207,7 @@ func TestAMediaServerThatIsTurnedAwayIsOutOfTouch(t *testing.T) {
 	w.list(w.pause("u"))
 	w.stream(t, "a", start)
 	w.told()
-	if _, err := w.Connect("b", "incarnation", start); !errors.Is(err, ErrTooMany) {
+	if _, err := w.Connect(Introduction{Name: "b", Incarnation: "incarnation"}, start); !errors.Is(err, ErrTooMany) {
 		t.Fatal(err)
 	}
 	if got := describe(w.Judge(w.objects["u"], start.Add(-time.Hour), start)); got != "MediaServerLost lost b" {

@@ -54,7 +54,7 @@ type mediaServer struct {
 
 func connect(t *testing.T, known *knowledge.Knowledge, ns, name string) *mediaServer {
 	t.Helper()
-	session, err := known.Tenant(ns).Connect(name, "incarnation-of-"+name, time.Now())
+	session, err := known.Tenant(ns).Connect(knowledge.Introduction{Name: name, Incarnation: "incarnation-of-" + name}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

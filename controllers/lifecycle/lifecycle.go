@@ -54,6 +54,10 @@ type Config struct {
 	Log            *slog.Logger
 	Registerer     prometheus.Registerer
 
+	// Collect deletes the claims of channels that are left over until its context ends;
+	// nil: there are none.
+	Collect func(ctx context.Context)
+
 	// LeaseDuration, RenewDeadline and RetryPeriod are client-go's; 15, 10 and 2 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 	// GiveUpAfter is for how long a leader may fail in everything that it tries

@@ -38,6 +38,9 @@ func (l *Lifecycle) term(ctx context.Context, story *story) error {
 	defer l.metrics.observe(newQueue())
 	var working sync.WaitGroup
 	working.Go(func() { follow(ctx, q, r) })
+	if l.config.Collect != nil {
+		working.Go(func() { l.config.Collect(ctx) })
+	}
 	for range workers {
 		working.Go(func() { l.work(ctx, q, r, h) })
 	}

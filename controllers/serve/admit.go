@@ -104,21 +104,20 @@ func (s *Server) welcome() *forwardingv1.Welcome {
 	return &forwardingv1.Welcome{Features: []string{forwardingv1.FeatureToken}}
 }
 
-// identify has the token say who the media server is, and refuses what Hello says
-// against it.
-func (a *admission) identify(hello *forwardingv1.Hello) error {
+// identify has the token say who the media server is, and refuses what that says against
+// it.
+func (a *admission) identify(namespace, mediaServer string) (string, string, error) {
 	if a == nil {
-		return nil
+		return namespace, mediaServer, nil
 	}
-	if said := hello.GetNamespace(); said != "" && said != a.caller.Namespace {
-		return status.Errorf(codes.PermissionDenied, "the media server says that its namespace is %q, and its token that it is %q: start it with --namespace=%s", said, a.caller.Namespace, a.caller.Namespace)
+	if said := namespace; said != "" && said != a.caller.Namespace {
+		return "", "", status.Errorf(codes.PermissionDenied, "the media server says that its namespace is %q, and its token that it is %q: start it with --namespace=%s", said, a.caller.Namespace, a.caller.Namespace)
 	}
-	if said := hello.GetMediaServer(); said != "" && said != a.caller.Pod {
-		return status.Errorf(codes.PermissionDenied, "the media server says that its name is %q, and its token that its pod is %q: start it with --name=%s", said, a.caller.Pod, a.caller.Pod)
+	if said := mediaServer; said != "" && said != a.caller.Pod {
+		return "", "", status.Errorf(codes.PermissionDenied, "the media server says that its name is %q, and its token that its pod is %q: start it with --name=%s", said, a.caller.Pod, a.caller.Pod)
 	}
-	hello.Namespace, hello.MediaServer = a.caller.Namespace, a.caller.Pod
 
-	return nil
+	return a.caller.Namespace, a.caller.Pod, nil
 }
 
 // renew hands a renewed token to guard; the stream's reader alone calls it.

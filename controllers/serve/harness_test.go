@@ -26,6 +26,7 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
+	"github.com/nagi-rtc/nagi/controllers/claims"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
@@ -93,6 +94,8 @@ type serving struct {
 	connection *grpc.ClientConn
 	view       forwardingv1.ViewClient
 	control    forwardingv1.ControlClient
+	placement  forwardingv1.PlacementClient
+	claims     *claims.Claims // nil where Placement is not served
 }
 
 func serve(t testing.TB, namespaces ...string) *serving {
@@ -104,6 +107,13 @@ func serve(t testing.TB, namespaces ...string) *serving {
 }
 
 func serveWith(t testing.TB, known knowledge.Config, config Config) *serving {
+	t.Helper()
+
+	return serveClaims(t, known, config, nil)
+}
+
+// serveClaims serves Placement too, where it is told how channels are claimed.
+func serveClaims(t testing.TB, known knowledge.Config, config Config, claiming *claims.Config) *serving {
 	t.Helper()
 	if known.REST == nil {
 		known.REST = plane.Config
@@ -117,6 +127,18 @@ func serveWith(t testing.TB, known knowledge.Config, config Config) *serving {
 		t.Fatal(err)
 	}
 	config.Knowledge, config.Log, config.Registerer = k, known.Log, known.Registerer
+	running := []func(context.Context) error{k.Run}
+	if claiming != nil {
+		claiming.Namespaces, claiming.Log, claiming.Registerer = known.Namespaces, known.Log, known.Registerer
+		claiming.Changed, claiming.Known = k.Claimed, k.ClaimsKnown
+		if claiming.REST == nil {
+			claiming.REST = plane.Config
+		}
+		if config.Claims, err = claims.New(*claiming); err != nil {
+			t.Fatal(err)
+		}
+		running = append(running, config.Claims.Run)
+	}
 	server, err := New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -126,9 +148,11 @@ func serveWith(t testing.TB, known knowledge.Config, config Config) *serving {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- server.Run(ctx, listener) }()
-	go func() { done <- k.Run(ctx) }()
+	running = append(running, func(ctx context.Context) error { return server.Run(ctx, listener) })
+	done := make(chan error, len(running))
+	for _, run := range running {
+		go func() { done <- run(ctx) }()
+	}
 	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +160,7 @@ func serveWith(t testing.TB, known knowledge.Config, config Config) *serving {
 	t.Cleanup(func() {
 		_ = connection.Close()
 		cancel()
-		for range 2 {
+		for range running {
 			if err := <-done; err != nil {
 				t.Errorf("Run: %v", err)
 			}
@@ -146,6 +170,7 @@ func serveWith(t testing.TB, known knowledge.Config, config Config) *serving {
 	return &serving{
 		Server: server, knowledge: k, connection: connection,
 		view: forwardingv1.NewViewClient(connection), control: forwardingv1.NewControlClient(connection),
+		placement: forwardingv1.NewPlacementClient(connection), claims: config.Claims,
 	}
 }
 

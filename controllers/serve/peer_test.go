@@ -111,6 +111,13 @@ type peer struct {
 
 func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forwardingv1.ChannelReport) *peer {
 	t.Helper()
+
+	return s.introduced(t, namespace, name, func(*forwardingv1.Hello) {}, reports...)
+}
+
+// introduced is a peer that says of itself what change adds.
+func (s *serving) introduced(t testing.TB, namespace, name string, change func(*forwardingv1.Hello), reports ...*forwardingv1.ChannelReport) *peer {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := forwardingv1.NewForwardingClient(s.connection).Subscribe(ctx)
 	if err != nil {
@@ -120,7 +127,9 @@ func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forward
 		call: &call{stream}, t: t, cancel: cancel, state: forwardingv1.State_STATE_MATCHING,
 		epochs: map[string]uint64{}, pauses: map[string]map[string]*forwardingv1.Pause{}, versions: map[string]uint64{},
 	}
-	p.send(t, helloOf(namespace, name))
+	hello := helloOf(namespace, name)
+	change(hello.GetHello())
+	p.send(t, hello)
 	for _, r := range reports {
 		p.report(r)
 	}

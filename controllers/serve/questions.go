@@ -47,6 +47,8 @@ type question struct {
 	message *forwardingv1.Question
 	until   time.Time
 	atLeast bool // the table's version matters
+	// patience is how long the media server may take; 0: AnswerTimeout.
+	patience time.Duration
 
 	done   chan struct{}
 	answer forwardingv1.Answer
@@ -58,7 +60,7 @@ func unavailable(format string, args ...any) error {
 	return status.Errorf(codes.Unavailable, format, args...)
 }
 
-// ask puts a question about a channel to the media server of the session and
+// ask puts a question to the media server of the session, about a channel mostly, and
 // waits for the whole answer. Nothing is answered, without an error, by one that
 // hosts the channel no longer.
 func (s *Server) ask(ctx context.Context, session *knowledge.Session, q *question) (*forwardingv1.Answer, error) {
@@ -66,9 +68,10 @@ func (s *Server) ask(ctx context.Context, session *knowledge.Session, q *questio
 	if st == nil {
 		return nil, unavailable("media server %q is out of touch: ask again", session.MediaServer())
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.AnswerTimeout+late)
+	setDefault(&q.patience, s.config.AnswerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, q.patience+late)
 	defer cancel()
-	q.done, q.until = make(chan struct{}), time.Now().Add(s.config.AnswerTimeout)
+	q.done, q.until = make(chan struct{}), time.Now().Add(q.patience)
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(q.until) {
 		q.until = deadline
 	}
@@ -86,7 +89,7 @@ func (s *Server) ask(ctx context.Context, session *knowledge.Session, q *questio
 	case <-s.ending:
 		return nil, s.endingError()
 	case <-ctx.Done():
-		return nil, unavailable("media server %q has not answered in %s: ask again", session.MediaServer(), s.config.AnswerTimeout)
+		return nil, unavailable("media server %q has not answered in %s: ask again", session.MediaServer(), q.patience)
 	}
 }
 
@@ -116,7 +119,7 @@ func (qs *questions) put(next knowledge.Outgoing) *forwardingv1.Question {
 		return nil
 	}
 	delete(qs.asked, next.Ask)
-	if next.Instance == 0 {
+	if next.Instance == 0 && q.message.GetReach() == nil {
 		if next.Refused != "" {
 			q.err = unavailable("nothing is known of the channel: %s", next.Refused)
 		}
@@ -180,11 +183,14 @@ func (qs *questions) keep(q *question, a *forwardingv1.Answer) error {
 
 // most is how many edges the answer may have.
 func (q *question) most() int {
-	if q.message.GetEdge() != nil {
+	switch {
+	case q.message.GetEdge() != nil:
 		return 1
+	case q.message.GetReach() != nil:
+		return 0
+	default:
+		return maxEdges
 	}
-
-	return maxEdges
 }
 
 func manyPauses(edge *forwardingv1.Edge) bool {

@@ -1,6 +1,6 @@
 // Package serve speaks gRPC for what a manager knows: it streams tables to media
-// servers and takes their reports and acknowledgements, answers View, and passes
-// on what Control is told. Every replica serves, elected or not.
+// servers and takes their reports and acknowledgements, says where channels are, answers
+// View, and passes on what Control is told. Every replica serves, elected or not.
 package serve
 
 import (
@@ -25,6 +25,7 @@ import (
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/claims"
 	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/internal/bounds"
@@ -56,6 +57,9 @@ type Config struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 
+	// Claims say which media server owns a channel; nil: Placement is not served.
+	Claims *claims.Claims
+
 	// Reviewer knows callers by their tokens; nil: whoever calls is believed, and may
 	// everything, as on loopback.
 	Reviewer Reviewer
@@ -69,11 +73,12 @@ type Config struct {
 	AnswerTimeout time.Duration
 }
 
-// Server serves Forwarding, View and Control.
+// Server serves Forwarding, Placement, View and Control.
 type Server struct {
 	forwardingv1.UnimplementedForwardingServer
 	forwardingv1.UnimplementedViewServer
 	forwardingv1.UnimplementedControlServer
+	forwardingv1.UnimplementedPlacementServer
 
 	config   Config
 	metrics  *metrics
@@ -81,6 +86,7 @@ type Server struct {
 	arrivals arrivals
 	// strangers are the calls whose caller is not known yet.
 	strangers  *bounds.Crowd
+	reaches    reaches
 	ending     chan struct{}
 	goroutines sync.WaitGroup
 }
@@ -134,6 +140,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	forwardingv1.RegisterForwardingServer(server, s)
 	forwardingv1.RegisterViewServer(server, s)
 	forwardingv1.RegisterControlServer(server, s)
+	if s.config.Claims != nil {
+		forwardingv1.RegisterPlacementServer(server, s)
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -196,6 +205,12 @@ func statusOf(err error) error {
 	case errors.Is(err, identity.ErrUnanswerable):
 		// What came of the question is for the log alone.
 		return status.Error(codes.Unavailable, identity.ErrUnanswerable.Error()+": ask again, or ask another replica")
+	case errors.Is(err, claims.ErrUnanswerable):
+		return status.Error(codes.Unavailable, claims.ErrUnanswerable.Error()+": ask again, or ask another replica")
+	case errors.Is(err, claims.ErrTooMany), errors.Is(err, knowledge.ErrNoRoom):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, knowledge.ErrMayNotOwn):
+		return status.Error(codes.FailedPrecondition, err.Error())
 	case errors.Is(err, knowledge.ErrInvalid):
 		return status.Error(codes.InvalidArgument, err.Error())
 	case errors.Is(err, knowledge.ErrTooMany):

@@ -77,7 +77,7 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	if err := s.arrivals.wait(g.Context(), hello.GetNamespace()); err != nil {
 		return err
 	}
-	session, err := t.Connect(hello.GetMediaServer(), hello.GetIncarnation(), time.Now())
+	session, err := t.Connect(introductionOf(hello, admission), time.Now())
 	if err != nil {
 		return statusOf(err)
 	}
@@ -122,7 +122,7 @@ func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer, admission *adm
 	if hello == nil {
 		return nil, nil, invalid("the first message is not Hello: begin with Hello")
 	}
-	if err := admission.identify(hello); err != nil {
+	if hello.Namespace, hello.MediaServer, err = admission.identify(hello.GetNamespace(), hello.GetMediaServer()); err != nil {
 		return nil, nil, err
 	}
 	if err := checkHello(hello); err != nil {
@@ -131,6 +131,20 @@ func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer, admission *adm
 	t, err := s.tenantOf(hello.GetNamespace())
 
 	return hello, t, err
+}
+
+// introductionOf is what the media server says of itself, and its token of it.
+func introductionOf(hello *forwardingv1.Hello, admission *admission) knowledge.Introduction {
+	introduction := knowledge.Introduction{
+		Name: hello.GetMediaServer(), Incarnation: hello.GetIncarnation(),
+		PeerAddress: hello.GetPeerAddress(), SignalingURL: hello.GetSignalingUrl(), ServesWithoutClaim: hello.GetServesWithoutClaim(),
+		MaxChannels: hello.GetMaxChannels(), MaxConnections: hello.GetMaxConnections(),
+	}
+	if admission != nil {
+		introduction.PodUID = admission.caller.PodUID
+	}
+
+	return introduction
 }
 
 // endOf makes CANCELED of a peer's orderly end, which is no error of the stream's.
@@ -190,6 +204,8 @@ func (s *Server) handle(st *stream, message *forwardingv1.SubscribeRequest) erro
 		}
 	case *forwardingv1.SubscribeRequest_Answer:
 		st.questions.answer(m.Answer)
+	case *forwardingv1.SubscribeRequest_Standing:
+		st.session.Standing(m.Standing.GetDraining())
 	case *forwardingv1.SubscribeRequest_Token:
 		st.admission.renew(m.Token.GetToken())
 	}

@@ -90,6 +90,8 @@ func checkHello(hello *forwardingv1.Hello) error {
 		checkID("hello.namespace", hello.GetNamespace()),
 		checkID("hello.media_server", hello.GetMediaServer()),
 		checkID("hello.incarnation", hello.GetIncarnation()),
+		checkPeerAddress(hello.GetPeerAddress()),
+		checkSignalingURL(hello.GetSignalingUrl()),
 	)
 }
 
@@ -101,7 +103,8 @@ func check(message *forwardingv1.SubscribeRequest) error {
 		return checkReport(m.Report)
 	case *forwardingv1.SubscribeRequest_Acknowledgement:
 		return checkAcknowledgement(m.Acknowledgement)
-	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell, *forwardingv1.SubscribeRequest_Token:
+	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell, *forwardingv1.SubscribeRequest_Token,
+		*forwardingv1.SubscribeRequest_Standing:
 		return nil
 	case *forwardingv1.SubscribeRequest_Resend:
 		return checkID("resend.channel_id", m.Resend.GetChannelId())

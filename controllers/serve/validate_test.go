@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/controllers/knowledge"
 	"github.com/nagi-rtc/nagi/controllers/tables"
 )
 
@@ -150,7 +151,7 @@ func FuzzMessages(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		tenant := knowledgeOf(t, nil).Tenant("tenant")
-		session, err := tenant.Connect("ms", "first", time.Unix(1_000_000, 0))
+		session, err := tenant.Connect(knowledge.Introduction{Name: "ms", Incarnation: "first"}, time.Unix(1_000_000, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -56,6 +56,11 @@ func (s *Server) send(st *stream, next knowledge.Outgoing) error {
 		response.Message = &forwardingv1.SubscribeResponse_Refusal{Refusal: next.Refusal}
 	case next.Resend != nil:
 		response.Message = &forwardingv1.SubscribeResponse_Resend{Resend: next.Resend}
+	case next.Unclaimed != nil:
+		s.metrics.unclaimed.Inc()
+		response.Message = &forwardingv1.SubscribeResponse_Unclaimed{Unclaimed: next.Unclaimed}
+	case next.Members != nil:
+		response.Message = &forwardingv1.SubscribeResponse_Members{Members: next.Members}
 	case next.Ask != nil:
 		question := st.questions.put(next)
 		if question == nil {

@@ -1,0 +1,223 @@
+package claims
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// renewAfter is how old a claim's last renewal is before its owner's claiming it
+	// again is written.
+	renewAfter = 10 * time.Second
+	// attempts is how often a claim is looked at anew when others change it meanwhile.
+	attempts = 5
+)
+
+// Witness is what a replica has heard of the media servers of one namespace.
+type Witness interface {
+	// Silence is for how long this replica has listened to the media server and heard
+	// nothing; 0 while it streams.
+	Silence(of Holder) time.Duration
+	// Ended is when it said farewell and ended its stream; zero: it has not.
+	Ended(holder Holder) time.Time
+	// Reached asks every other media server whether it reaches this one. It fails where
+	// none has answered.
+	Reached(ctx context.Context, holder Holder) (bool, error)
+}
+
+// Owner tells who owns a channel, by what is remembered while the API server is away. A
+// claim that passes on is nobody's. It fails with ErrUnanswerable.
+func (c *Claims) Owner(ctx context.Context, namespace, channelID string, w Witness) (owner Holder, claimed bool, err error) {
+	held, known := c.get(NameOf(namespace, channelID))
+	if held == nil && !known {
+		if held, err = c.look(ctx, namespace, channelID); err != nil {
+			return Holder{}, false, err
+		}
+	}
+	if held == nil || c.passesOn(ctx, held, w) != "" {
+		return Holder{}, false, nil
+	}
+
+	return held.holder, true, nil
+}
+
+// Claim makes the claimant the owner of a channel that has none, and tells who is the
+// owner: whoever was first. mayOwn tells why the claimant may own no further channel; its
+// error is returned as it is. Other errors wrap ErrUnanswerable or ErrTooMany.
+func (c *Claims) Claim(ctx context.Context, namespace, channelID string, claimant Holder, w Witness, mayOwn func() error) (owner Holder, err error) {
+	held, known := c.get(NameOf(namespace, channelID))
+	if held != nil && !known {
+		if held, err = c.look(ctx, namespace, channelID); err != nil {
+			return Holder{}, err
+		}
+	}
+	for range attempts {
+		if held != nil && held.holder == claimant {
+			if held, err = c.renew(ctx, held); err != nil || held != nil && held.holder == claimant {
+				return claimant, err
+			}
+
+			continue
+		}
+		passes := ""
+		if held != nil {
+			if passes = c.passesOn(ctx, held, w); passes == "" {
+				return held.holder, nil
+			}
+		}
+		if err := c.mayOwn(namespace, claimant, mayOwn); err != nil {
+			return Holder{}, err
+		}
+		next, err := c.write(ctx, namespace, channelID, claimant, held)
+		switch {
+		case err == nil:
+			c.made(held, next, passes)
+
+			return claimant, nil
+		case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsNotFound(err) && held != nil:
+		default:
+			return Holder{}, c.unanswerable(err)
+		}
+		if held, err = c.look(ctx, namespace, channelID); err != nil {
+			return Holder{}, err
+		}
+	}
+
+	return Holder{}, fmt.Errorf("%w: others change its claim all the time", ErrUnanswerable)
+}
+
+func (c *Claims) mayOwn(namespace string, claimant Holder, mayOwn func() error) error {
+	c.mu.Lock()
+	ofHolder, ofNamespace := len(c.holders[holderKey{namespace, claimant}]), c.counts[namespace]
+	c.mu.Unlock()
+	err := mayOwn()
+	switch {
+	case err != nil:
+	case ofHolder >= maxOfHolder:
+		err = fmt.Errorf("%w: media server %q has %d, which is the bound", ErrTooMany, claimant.Name, ofHolder)
+	case ofNamespace >= maxOfNamespace:
+		err = fmt.Errorf("%w: namespace %q has %d, which is the bound", ErrTooMany, namespace, ofNamespace)
+	}
+	if err != nil {
+		c.metrics.refused.Inc()
+	}
+
+	return err
+}
+
+// made counts and tells a claim that was made or passed on.
+func (c *Claims) made(before, after *claim, passes string) {
+	if before == nil {
+		c.metrics.made.Inc()
+		c.log.Debug("a channel is claimed", "namespace", after.namespace, "channel", after.channelID, "mediaServer", after.holder.Name)
+
+		return
+	}
+	c.metrics.takenOver.WithLabelValues(passes).Inc()
+	c.log.Info("the claim of a channel passes on", "namespace", after.namespace, "channel", after.channelID,
+		"from", before.holder.Name, "to", after.holder.Name, "because", passes)
+}
+
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=default,resources=leases,verbs=get;create;update;delete
+
+// write makes the claim, or, where another is given, has that one pass on.
+func (c *Claims) write(ctx context.Context, namespace, channelID string, to Holder, from *claim) (*claim, error) {
+	leave, err := c.enter(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	now := time.Now()
+	next := &claim{namespace: namespace, channelID: channelID, name: NameOf(namespace, channelID), holder: to, acquired: now, renewed: now}
+	var lease *coordinationv1.Lease
+	if from == nil {
+		lease, err = c.leases.Create(ctx, next.lease(c.config.Namespace), metav1.CreateOptions{})
+	} else {
+		next.resourceVersion, next.transitions = from.resourceVersion, from.transitions+1
+		lease, err = c.leases.Update(ctx, next.lease(c.config.Namespace), metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.take(lease, true)
+
+	return next, nil
+}
+
+// renew writes a renewal where the last one is old enough, and returns the claim as it is
+// then; nil: it is gone. It makes sure by a read that the claim has not passed on since
+// it was heard of last.
+func (c *Claims) renew(ctx context.Context, held *claim) (*claim, error) {
+	holder := held.holder
+	held, err := c.look(ctx, held.namespace, held.channelID)
+	if err != nil || held == nil || held.holder != holder || time.Since(held.renewed).Abs() < renewAfter {
+		return held, err
+	}
+	leave, err := c.enter(ctx, held.namespace)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	requesting, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	next := *held
+	next.renewed = time.Now()
+	lease, err := c.leases.Update(requesting, next.lease(c.config.Namespace), metav1.UpdateOptions{})
+	switch {
+	case err == nil:
+		return c.take(lease, true), nil
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return c.lookIn(requesting, held.namespace, held.channelID)
+	default:
+		return nil, c.unanswerable(err)
+	}
+}
+
+// look reads the claim from etcd; nil: there is none.
+func (c *Claims) look(ctx context.Context, namespace, channelID string) (*claim, error) {
+	leave, err := c.enter(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+
+	return c.lookIn(ctx, namespace, channelID)
+}
+
+// lookIn is look for who has room already.
+func (c *Claims) lookIn(ctx context.Context, namespace, channelID string) (*claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	name := NameOf(namespace, channelID)
+	lease, err := c.leases.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		c.drop(name, "")
+
+		return nil, nil //nolint:nilnil // There is none, and that is no error.
+	case err != nil:
+		return nil, c.unanswerable(err)
+	}
+	if held := c.take(lease, false); held != nil {
+		return held, nil
+	}
+
+	// It lies where the claim has to be, and is none: it passes on at once.
+	return &claim{namespace: namespace, channelID: channelID, name: name, uid: string(lease.UID), resourceVersion: lease.ResourceVersion}, nil
+}
+
+// unanswerable is for the log what the API server said, and for the caller that it did not
+// say enough.
+func (c *Claims) unanswerable(err error) error {
+	c.metrics.failures.Inc()
+	c.log.Warn("the API server did not answer about a claim", "err", advise(err, c.config.Namespace))
+
+	return fmt.Errorf("%w: %w", ErrUnanswerable, err)
+}

@@ -1,0 +1,73 @@
+package claims
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// releases is how many claims of one call are released at a time.
+const releases = 16
+
+// Release ends those claims on the channels that are the holder's; it leaves others' alone.
+// It fails with ErrUnanswerable, after having tried all.
+func (c *Claims) Release(ctx context.Context, namespace string, channelIDs []string, holder Holder) error {
+	var group errgroup.Group
+	group.SetLimit(releases)
+	for _, id := range channelIDs {
+		group.Go(func() error { return c.release(ctx, namespace, id, holder) })
+	}
+
+	return group.Wait() // Wrapped by release.
+}
+
+func (c *Claims) release(ctx context.Context, namespace, channelID string, holder Holder) error {
+	// What is known here may be older than the claim that is to be released: another
+	// replica may have made it just now.
+	for range attempts {
+		held, err := c.look(ctx, namespace, channelID)
+		if err != nil {
+			return err
+		}
+		if held == nil || held.holder != holder {
+			return nil
+		}
+		deleted, err := c.remove(ctx, held)
+		if err != nil {
+			return c.unanswerable(err)
+		}
+		if deleted {
+			c.metrics.released.Inc()
+
+			return nil
+		}
+	}
+
+	return ErrUnanswerable
+}
+
+// remove deletes the claim as it is known, and nothing that has come in its place: false
+// where it has been renewed, or has passed on, meanwhile.
+func (c *Claims) remove(ctx context.Context, held *claim) (deleted bool, err error) {
+	leave, err := c.enter(ctx, held.namespace)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	uid := types.UID(held.uid)
+	err = c.leases.Delete(ctx, held.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &held.resourceVersion}})
+	switch {
+	case apierrors.IsConflict(err):
+		return false, nil
+	case err != nil && !apierrors.IsNotFound(err):
+		return false, err
+	}
+	c.dropOwn(held)
+
+	return true, nil
+}
