@@ -37,7 +37,7 @@ func (c *Claims) Collect(ctx context.Context, hosting map[string]Hosting) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.pass(ctx)
+			s.pass(ctx, time.Now())
 		}
 	}
 }
@@ -57,9 +57,8 @@ type leftOver struct {
 	since   time.Time
 }
 
-func (s *sweep) pass(ctx context.Context) {
+func (s *sweep) pass(ctx context.Context, now time.Time) {
 	c := s.claims
-	now := time.Now()
 	if now.Sub(s.last) > 3*c.config.CollectEvery {
 		// It has just begun, or this process stood still: what it knows may be of before.
 		s.waiting = nil

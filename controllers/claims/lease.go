@@ -15,10 +15,10 @@ import (
 const (
 	// TenantLabel lists claims: its value is the tenant's namespace.
 	TenantLabel = "rtp.nagi.dev/claim-of"
-	// NamespaceAnnotation and ChannelAnnotation say whose claim it is: a channel's id
-	// would fit neither a name nor a label.
+	// NamespaceAnnotation says of which namespace the channel is.
 	NamespaceAnnotation = "rtp.nagi.dev/namespace"
-	ChannelAnnotation   = "rtp.nagi.dev/channel-id"
+	// ChannelAnnotation has the channel's id, which would fit neither a name nor a label.
+	ChannelAnnotation = "rtp.nagi.dev/channel-id"
 	// namePrefix stands before the hash.
 	namePrefix = "nagi-channel-"
 )

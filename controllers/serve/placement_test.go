@@ -319,15 +319,15 @@ func TestBadPlacementRequestsAreRefused(t *testing.T) {
 		call func() error
 		want string
 	}{
-		"no namespace":            {func() error { _, err := s.claim(t, "", "a", "lobby"); return err }, "namespace is empty"},
-		"another namespace":       {func() error { _, err := s.claim(t, "elsewhere", "a", "lobby"); return err }, "not watched here"},
-		"no media server":         {func() error { _, err := s.claim(t, namespace, "", "lobby"); return err }, "media_server is empty"},
-		"a long name":             {func() error { _, err := s.claim(t, namespace, long, "lobby"); return err }, "media_server has 256 bytes"},
-		"no channel":              {func() error { _, err := s.claim(t, namespace, "a", ""); return err }, "channel_id is empty"},
-		"a long channel":          {func() error { _, err := s.claim(t, namespace, "a", long); return err }, "channel_id has 256 bytes"},
-		"no channel to locate":    {func() error { _, _, err := s.locate(t, namespace, "a", ""); return err }, "channel_id is empty"},
-		"many unreachable":        {func() error { _, _, err := s.locate(t, namespace, "a", "lobby", many...); return err }, "unreachable names 1001"},
-		"an unreachable nobody":   {func() error { _, _, err := s.locate(t, namespace, "a", "lobby", ""); return err }, "unreachable"},
+		"no namespace":            {func() error { return errorOf(s.claim(t, "", "a", "lobby")) }, "namespace is empty"},
+		"another namespace":       {func() error { return errorOf(s.claim(t, "elsewhere", "a", "lobby")) }, "not watched here"},
+		"no media server":         {func() error { return errorOf(s.claim(t, namespace, "", "lobby")) }, "media_server is empty"},
+		"a long name":             {func() error { return errorOf(s.claim(t, namespace, long, "lobby")) }, "media_server has 256 bytes"},
+		"no channel":              {func() error { return errorOf(s.claim(t, namespace, "a", "")) }, "channel_id is empty"},
+		"a long channel":          {func() error { return errorOf(s.claim(t, namespace, "a", long)) }, "channel_id has 256 bytes"},
+		"no channel to locate":    {func() error { return locateError(s.locate(t, namespace, "a", "")) }, "channel_id is empty"},
+		"many unreachable":        {func() error { return locateError(s.locate(t, namespace, "a", "lobby", many...)) }, "unreachable names 1001"},
+		"an unreachable nobody":   {func() error { return locateError(s.locate(t, namespace, "a", "lobby", "")) }, "unreachable"},
 		"nothing to release":      {func() error { return s.release(t, namespace, "a") }, "channel_ids names 0"},
 		"many to release":         {func() error { return s.release(t, namespace, "a", many...) }, "channel_ids names 1001"},
 		"a long name to release":  {func() error { return s.release(t, namespace, "a", long) }, "channel_ids"},
@@ -354,3 +354,7 @@ func helloWith(namespace, name, peerAddress, signalingURL string) *forwardingv1.
 
 	return m
 }
+
+func errorOf(_ string, err error) error { return err }
+
+func locateError(_ string, _ bool, err error) error { return err }
