@@ -107,6 +107,8 @@ type peer struct {
 	answers  func(*forwardingv1.Question) []*forwardingv1.Answer
 	state    forwardingv1.State
 	heldBack bool // acknowledges nothing
+	// unclaimed are the channels that it was told are not its own.
+	unclaimed []string
 }
 
 func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forwardingv1.ChannelReport) *peer {
@@ -175,6 +177,8 @@ func (p *peer) run() {
 			p.take(m.Table)
 		case *forwardingv1.SubscribeResponse_Question:
 			p.answer(m.Question)
+		case *forwardingv1.SubscribeResponse_Unclaimed:
+			p.unclaimed = append(p.unclaimed, m.Unclaimed.GetChannelId())
 		case *forwardingv1.SubscribeResponse_ReplicaVersion:
 			if !m.ReplicaVersion.GetClock() {
 				break

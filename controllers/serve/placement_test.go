@@ -358,3 +358,20 @@ func helloWith(namespace, name, peerAddress, signalingURL string) *forwardingv1.
 func errorOf(_ string, err error) error { return err }
 
 func locateError(_ string, _ bool, err error) error { return err }
+
+// Each media server is told who the others are, and where they are reached.
+func TestMembersAreToldOnTheStream(t *testing.T) {
+	namespace := newNamespace(t)
+	s := placing(t, namespace)
+	s.joins(t, namespace, "a", func(h *forwardingv1.Hello) { h.SignalingUrl = "wss://a.example.org/signaling" })
+	hello := helloWith(namespace, "b", "10.0.0.2:7440", "")
+	members := s.open(t, hello, completion).await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetMembers() != nil }).GetMembers()
+	byName := map[string]*forwardingv1.Member{}
+	for _, member := range members.GetSet() {
+		byName[member.GetName()] = member
+	}
+	if !members.GetWhole() || len(members.GetKey()) != 32 || len(byName) != 2 || byName["a"].GetPeerAddress() != "a:7440" ||
+		byName["a"].GetSignalingUrl() != "wss://a.example.org/signaling" || byName["b"].GetPeerAddress() != "10.0.0.2:7440" {
+		t.Errorf("told %v", members)
+	}
+}
