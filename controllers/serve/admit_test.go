@@ -31,7 +31,7 @@ func expect(t *testing.T, err error, code codes.Code, words string) {
 func TestEveryCallNeedsAToken(t *testing.T) {
 	namespace := newNamespace(t)
 	r := review(t, time.Minute, namespace)
-	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc, forwardingv1.Control_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc, forwardingv1.Control_ServiceDesc, forwardingv1.Placement_ServiceDesc} {
 		for name, call := range callsOf(service) {
 			for what, ctx := range map[string]context.Context{"no token": within(t, patience), "no such token": with(t, "eyJhbGciOiJub25lIn0.e30."), "nothing": with(t, "")} {
 				t.Run(name+" with "+what, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestShippedRoles(t *testing.T) {
 		tokens[name] = tokenFor(t, namespace, name, pod(t, namespace, name, name), forwardingv1.Audience)
 	}
 	calls := map[string]func(context.Context, *grpc.ClientConn, string) error{}
-	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc, forwardingv1.Control_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc, forwardingv1.Control_ServiceDesc, forwardingv1.Placement_ServiceDesc} {
 		for name, call := range callsOf(service) {
 			calls[name] = call
 		}
@@ -173,6 +173,9 @@ func TestShippedRoles(t *testing.T) {
 		"/nagi.forwarding.v1.View/List":            {"shim", "shim-without-disconnect"},
 		"/nagi.forwarding.v1.View/Explain":         {"shim", "shim-without-disconnect"},
 		"/nagi.forwarding.v1.Control/Disconnect":   {"shim", "shim-without-list"},
+		"/nagi.forwarding.v1.Placement/Locate":     {"sfu"},
+		"/nagi.forwarding.v1.Placement/Claim":      {"sfu"},
+		"/nagi.forwarding.v1.Placement/Release":    {"sfu"},
 	}
 	if len(calls) != len(right) {
 		t.Errorf("there are %d calls, and rights for %d", len(calls), len(right))

@@ -33,6 +33,7 @@ import (
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
+	"github.com/nagi-rtc/nagi/controllers/claims"
 	"github.com/nagi-rtc/nagi/controllers/identity"
 	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
@@ -101,8 +102,10 @@ func review(t testing.TB, good time.Duration, namespaces ...string) *reviewing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.serving = serveWith(t, knowledge.Config{Namespaces: namespaces, Log: log}, Config{Reviewer: reviewer, VersionInterval: 50 * time.Millisecond})
-	until(t, "the replica serves", func() bool { return r.Ready() == nil })
+	// The Leases of channels lie in the first of the namespaces.
+	claiming := &claims.Config{Namespace: namespaces[0], Pods: true}
+	r.serving = serveClaims(t, knowledge.Config{Namespaces: namespaces, Log: log}, Config{Reviewer: reviewer, VersionInterval: 50 * time.Millisecond}, claiming)
+	until(t, "the replica serves", func() bool { return r.Ready() == nil && r.claims.Followed() == nil })
 
 	return r
 }

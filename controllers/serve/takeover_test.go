@@ -1,21 +1,17 @@
 package serve
 
 import (
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/controllers/claims"
 	"github.com/nagi-rtc/nagi/controllers/identity"
-	"github.com/nagi-rtc/nagi/controllers/knowledge"
 )
 
 // reaching answers whether it reaches others: as told, by name.
@@ -130,22 +126,6 @@ func TestTheDeadLoseTheirClaims(t *testing.T) {
 	}
 }
 
-// reviewingPlacement is a replica that reviews its callers and serves Placement.
-func reviewingPlacement(t *testing.T, managers string, tenants ...string) *reviewing {
-	t.Helper()
-	r := &reviewing{way: &way{}, log: &lines{}, reviews: prometheus.NewRegistry()}
-	config := rest.CopyConfig(plane.Config)
-	config.QPS = -1
-	reviewer, err := identity.New(identity.Config{REST: config, Log: slog.New(slog.DiscardHandler), Registerer: r.reviews, Good: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.serving = serveClaims(t, knowledge.Config{Namespaces: tenants}, Config{Reviewer: reviewer}, &claims.Config{Namespace: managers, Pods: true})
-	until(t, "the replica serves", func() bool { return r.Ready() == nil && r.claims.Followed() == nil })
-
-	return r
-}
-
 // subscribed has a media server stream with its token.
 func (r *reviewing) subscribed(t *testing.T, token string) *call {
 	t.Helper()
@@ -158,8 +138,8 @@ func (r *reviewing) subscribed(t *testing.T, token string) *call {
 // A media server is who its token says, in the namespace that its token says: it can claim,
 // and release, for nobody else.
 func TestATokenSaysWhoClaims(t *testing.T) {
-	managers, tenant, another := newNamespace(t), newNamespace(t), newNamespace(t)
-	r := reviewingPlacement(t, managers, tenant, another)
+	tenant, another := newNamespace(t), newNamespace(t)
+	r := review(t, time.Minute, tenant, another)
 	token, foreign := mediaServerToken(t, tenant, "sfu-0"), mediaServerToken(t, another, "sfu-0")
 	r.subscribed(t, token)
 	r.subscribed(t, foreign)
@@ -172,7 +152,7 @@ func TestATokenSaysWhoClaims(t *testing.T) {
 	if err != nil || answer.GetOwner().GetName() != "sfu-0" || answer.GetOwner().GetPodUid() != string(sfu.UID) || answer.GetOwner().GetPeerAddress() != "10.0.0.1:7440" {
 		t.Fatalf("the owner is %v: %v", answer, err)
 	}
-	if made := leases(t, managers); *made["lobby"].Spec.HolderIdentity != "sfu-0/"+string(sfu.UID) || made["lobby"].Annotations[claims.NamespaceAnnotation] != tenant {
+	if made := leases(t, tenant); *made["lobby"].Spec.HolderIdentity != "sfu-0/"+string(sfu.UID) || made["lobby"].Annotations[claims.NamespaceAnnotation] != tenant {
 		t.Errorf("the Lease is %v", made)
 	}
 
@@ -203,15 +183,15 @@ func TestATokenSaysWhoClaims(t *testing.T) {
 	expect(t, err, codes.PermissionDenied, "may not subscribe")
 	_, err = r.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{Namespace: tenant, MediaServer: "sfu-0", ChannelId: "new"})
 	expect(t, err, codes.Unauthenticated, "show a ServiceAccount token")
-	if made := leases(t, managers); len(made) != 1 {
+	if made := leases(t, tenant); len(made) != 1 {
 		t.Errorf("there are %v", made)
 	}
 }
 
 // A pod that is deleted loses its claims at once, whoever reaches what is left of it.
 func TestADeletedPodLosesItsClaims(t *testing.T) {
-	managers, tenant := newNamespace(t), newNamespace(t)
-	r := reviewingPlacement(t, managers, tenant)
+	tenant := newNamespace(t)
+	r := review(t, time.Minute, tenant)
 	account(t, tenant, "sfu", identity.Subscribe)
 	first, second := pod(t, tenant, "sfu", "sfu-0"), pod(t, tenant, "sfu", "sfu-1")
 	token := func(p *corev1.Pod) string { return tokenFor(t, tenant, "sfu", p, forwardingv1.Audience) }
