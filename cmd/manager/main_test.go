@@ -74,6 +74,7 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--tls-cert-dir=/nowhere": "on loopback, where there is no TLS",
 		"--listen=7300":           "--listen",
 		"--media-server-lost=-1s": "--media-server-lost",
+		"--takeover-after=0s":     "--takeover-after",
 		"--max-connections=0":     "--max-connections",
 		"--namespaces=":           "namespace",
 		"--namespaces=a,a":        "named twice",

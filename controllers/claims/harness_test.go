@@ -148,7 +148,16 @@ func (r *replica) owner(channelID string) Holder {
 	return r.owners[channelID]
 }
 
+// follow starts a replica, and waits until it knows all claims.
 func follow(t testing.TB, namespace string, change ...func(*Config)) *replica {
+	t.Helper()
+	r := begin(t, namespace, change...)
+	until(t, "claims are followed", func() bool { return r.Followed() == nil })
+
+	return r
+}
+
+func begin(t testing.TB, namespace string, change ...func(*Config)) *replica {
 	t.Helper()
 	r := &replica{way: &way{}, registry: prometheus.NewRegistry(), owners: map[string]Holder{}}
 	config := Config{
@@ -182,7 +191,6 @@ func follow(t testing.TB, namespace string, change ...func(*Config)) *replica {
 			t.Error(err)
 		}
 	})
-	until(t, "claims are followed", func() bool { return r.Followed() == nil })
 
 	return r
 }

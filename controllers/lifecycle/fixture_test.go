@@ -177,17 +177,21 @@ type elected struct {
 	stop     func()
 }
 
-func elect(t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNamespace string) *elected {
+func elect(t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNamespace string, change ...func(*lifecycle.Config)) *elected {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	out := io.Discard
 	if testing.Verbose() {
 		out = t.Output()
 	}
-	l, err := lifecycle.New(lifecycle.Config{
+	config := lifecycle.Config{
 		REST: api, Knowledge: known, LeaseNamespace: leaseNamespace, Log: slog.New(slog.NewTextHandler(out, nil)), Registerer: registry,
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond, GiveUpAfter: giveUpAfter,
-	})
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	l, err := lifecycle.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
