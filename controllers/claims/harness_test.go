@@ -43,8 +43,12 @@ func runTests(m *testing.M) int {
 
 		return 1
 	}
-	var err error
-	if plane, err = controlplane.Start(); err != nil {
+	data, err := os.MkdirTemp("", "nagi-claims-")
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = os.RemoveAll(data) }()
+	if plane, err = startOn(data); err != nil {
 		return fail(err)
 	}
 	plane.Config.QPS = -1
@@ -63,6 +67,11 @@ func runTests(m *testing.M) int {
 	}
 
 	return code
+}
+
+// startOn starts a control plane on the data of an etcd.
+func startOn(data string) (*controlplane.ControlPlane, error) {
+	return controlplane.Start(func(e *envtest.Environment) { e.ControlPlane.Etcd = &envtest.Etcd{DataDir: data} })
 }
 
 // newNamespace makes a namespace of the test's own.
@@ -92,7 +101,7 @@ func (w *way) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, errors.New("the API server is away")
 	}
 	w.mu.Lock()
-	before := w.before
+	before, next := w.before, w.next
 	if request.Method == w.method {
 		w.before, w.method = nil, ""
 	} else {
@@ -102,7 +111,7 @@ func (w *way) RoundTrip(request *http.Request) (*http.Response, error) {
 	if before != nil {
 		before()
 	}
-	response, err := w.next.RoundTrip(request)
+	response, err := next.RoundTrip(request)
 	if err == nil {
 		response.Body = &body{response.Body, w}
 	}
@@ -123,6 +132,13 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 
 	return n, err
+}
+
+// send has requests go another way from now on.
+func (w *way) send(next http.RoundTripper) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = next
 }
 
 func (w *way) goFirst(method string, before func()) {
