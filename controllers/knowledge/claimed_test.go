@@ -249,7 +249,7 @@ func TestAMediaServerIsToldOfChannelsThatAreNotItsOwn(t *testing.T) {
 	must(t, s.Report(&forwardingv1.ChannelReport{ChannelId: "mine", Instance: 1, Closed: true}, now))
 	after(time.Minute)
 	hears("the channel has ended")
-	if len(w.Tenant.claims.doubts) != 0 {
-		t.Errorf("%d doubts are left", len(w.Tenant.claims.doubts))
+	if len(w.claims.doubts) != 0 {
+		t.Errorf("%d doubts are left", len(w.claims.doubts))
 	}
 }
