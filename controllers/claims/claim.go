@@ -32,7 +32,9 @@ type Witness interface {
 
 // Owner tells who owns a channel, by what is remembered while the API server is away. A
 // claim that passes on is nobody's. It fails with ErrUnanswerable.
-func (c *Claims) Owner(ctx context.Context, namespace, channelID string, w Witness) (owner Holder, claimed bool, err error) {
+func (c *Claims) Owner(
+	ctx context.Context, namespace, channelID string, w Witness,
+) (owner Holder, claimed bool, err error) {
 	held, known := c.get(NameOf(namespace, channelID))
 	if held == nil && !known {
 		if held, err = c.look(ctx, namespace, channelID); err != nil {
@@ -49,7 +51,9 @@ func (c *Claims) Owner(ctx context.Context, namespace, channelID string, w Witne
 // Claim makes the claimant the owner of a channel that has none, and tells who is the
 // owner: whoever was first. mayOwn tells why the claimant may own no further channel; its
 // error is returned as it is. Other errors wrap ErrUnanswerable or ErrTooMany.
-func (c *Claims) Claim(ctx context.Context, namespace, channelID string, claimant Holder, w Witness, mayOwn func() error) (owner Holder, err error) {
+func (c *Claims) Claim(
+	ctx context.Context, namespace, channelID string, claimant Holder, w Witness, mayOwn func() error,
+) (owner Holder, err error) {
 	held, known := c.get(NameOf(namespace, channelID))
 	if held != nil && !known {
 		if held, err = c.look(ctx, namespace, channelID); err != nil {
@@ -114,7 +118,8 @@ func (c *Claims) mayOwn(namespace string, claimant Holder, mayOwn func() error) 
 func (c *Claims) made(before, after *claim, passes string) {
 	if before == nil {
 		c.metrics.made.Inc()
-		c.log.Debug("a channel is claimed", "namespace", after.namespace, "channel", after.channelID, "mediaServer", after.holder.Name)
+		c.log.Debug("a channel is claimed",
+			"namespace", after.namespace, "channel", after.channelID, "mediaServer", after.holder.Name)
 
 		return
 	}
@@ -135,7 +140,10 @@ func (c *Claims) write(ctx context.Context, namespace, channelID string, to Hold
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	now := time.Now()
-	next := &claim{namespace: namespace, channelID: channelID, name: NameOf(namespace, channelID), holder: to, acquired: now, renewed: now}
+	next := &claim{
+		namespace: namespace, channelID: channelID, name: NameOf(namespace, channelID),
+		holder: to, acquired: now, renewed: now,
+	}
 	var lease *coordinationv1.Lease
 	if from == nil {
 		lease, err = c.leases.Create(ctx, next.lease(c.config.Namespace), metav1.CreateOptions{})
@@ -210,7 +218,10 @@ func (c *Claims) lookIn(ctx context.Context, namespace, channelID string) (*clai
 	}
 
 	// It lies where the claim has to be, and is none: it passes on at once.
-	return &claim{namespace: namespace, channelID: channelID, name: name, uid: string(lease.UID), resourceVersion: lease.ResourceVersion}, nil
+	return &claim{
+		namespace: namespace, channelID: channelID, name: name,
+		uid: string(lease.UID), resourceVersion: lease.ResourceVersion,
+	}, nil
 }
 
 // unanswerable is for the log what the API server said, and for the caller that it did not

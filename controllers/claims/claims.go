@@ -145,8 +145,9 @@ func New(config Config) (*Claims, error) {
 		return nil, fmt.Errorf("make a client for pods: %w", err)
 	}
 	c := &Claims{
-		config: config, log: config.Log, leases: leases.Leases(config.Namespace), pods: pods, rooms: map[string]chan struct{}{},
-		seen: map[podKey]podSeen{}, held: map[string]*claim{}, counts: map[string]int{}, holders: map[holderKey]map[string]bool{},
+		config: config, log: config.Log, leases: leases.Leases(config.Namespace), pods: pods,
+		rooms: map[string]chan struct{}{}, seen: map[podKey]podSeen{},
+		held: map[string]*claim{}, counts: map[string]int{}, holders: map[holderKey]map[string]bool{},
 		dropped: map[string]time.Time{}, problem: errors.New("they have not been listed yet"),
 	}
 	for _, namespace := range config.Namespaces {

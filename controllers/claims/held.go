@@ -27,7 +27,7 @@ func (c *Claims) take(lease *coordinationv1.Lease, written bool) *claim {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.log.Warn("a Lease with the label of claims is none: delete it", "namespace", lease.Namespace, "name", lease.Name, "err", err)
+		c.stray(lease, err)
 		c.put(lease.Name, nil)
 
 		return nil
@@ -44,6 +44,10 @@ func (c *Claims) take(lease *coordinationv1.Lease, written bool) *claim {
 	c.put(next.name, next)
 
 	return next
+}
+
+func (c *Claims) stray(lease *coordinationv1.Lease, err error) {
+	c.log.Warn("a Lease with the label of claims is none: delete it", "namespace", lease.Namespace, "name", lease.Name, "err", err)
 }
 
 // drop notes that a Lease is gone: the one of that uid, or any where it is empty.
@@ -72,7 +76,7 @@ func (c *Claims) replace(all []coordinationv1.Lease, began time.Time) {
 	for i := range all {
 		next, err := decode(&all[i])
 		if err != nil {
-			c.log.Warn("a Lease with the label of claims is none: delete it", "namespace", all[i].Namespace, "name", all[i].Name, "err", err)
+			c.stray(&all[i], err)
 
 			continue
 		}

@@ -89,6 +89,8 @@ func (c *claim) lease(managers string) *coordinationv1.Lease {
 			Labels:      map[string]string{TenantLabel: c.namespace},
 			Annotations: map[string]string{NamespaceAnnotation: c.namespace, ChannelAnnotation: c.channelID},
 		},
-		Spec: coordinationv1.LeaseSpec{HolderIdentity: &identity, AcquireTime: &acquired, RenewTime: &renewed, LeaseTransitions: &c.transitions},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: &identity, AcquireTime: &acquired, RenewTime: &renewed, LeaseTransitions: &c.transitions,
+		},
 	}
 }

@@ -39,9 +39,10 @@ func newMetrics(registerer prometheus.Registerer, count func() int) *metrics {
 		m.collected.WithLabelValues(reason)
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.made, m.released, m.refused, m.failures, m.takenOver, m.collected, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		known := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "nagi_claims", Help: "Claims of channels that are known here.",
-		}, func() float64 { return float64(count()) }))
+		}, func() float64 { return float64(count()) })
+		registerer.MustRegister(m.made, m.released, m.refused, m.failures, m.takenOver, m.collected, known)
 	}
 
 	return m

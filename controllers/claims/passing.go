@@ -93,7 +93,7 @@ func (c *Claims) podOf(ctx context.Context, namespace string, holder Holder) (po
 		defer cancel()
 		pod, err := c.pods.Pods(namespace).Get(ctx, holder.Name, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return podUnready, fmt.Errorf("ask for the pod: %w; the role nagi-manager, bound in the media server's namespace, permits it", err)
+			return podUnready, fmt.Errorf("ask for the pod: %w; the role nagi-manager, bound in its namespace, permits it", err)
 		}
 		state := podGone
 		if err == nil {
@@ -116,7 +116,8 @@ func (c *Claims) podOf(ctx context.Context, namespace string, holder Holder) (po
 }
 
 func stateOf(pod *corev1.Pod, holder Holder) podState {
-	if string(pod.UID) != holder.PodUID || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if ended || string(pod.UID) != holder.PodUID {
 		return podGone
 	}
 	for _, condition := range pod.Status.Conditions {

@@ -60,7 +60,8 @@ func (c *Claims) remove(ctx context.Context, held *claim) (deleted bool, err err
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	uid := types.UID(held.uid)
-	err = c.leases.Delete(ctx, held.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &held.resourceVersion}})
+	as := &metav1.Preconditions{UID: &uid, ResourceVersion: &held.resourceVersion}
+	err = c.leases.Delete(ctx, held.name, metav1.DeleteOptions{Preconditions: as})
 	switch {
 	case apierrors.IsConflict(err):
 		return false, nil

@@ -28,7 +28,9 @@ type claimed struct {
 }
 
 func newClaimed() claimed {
-	return claimed{owners: map[string]claims.Holder{}, owned: map[claims.Holder]map[string]struct{}{}, doubts: map[*hosted]time.Time{}}
+	return claimed{
+		owners: map[string]claims.Holder{}, owned: map[claims.Holder]map[string]struct{}{}, doubts: map[*hosted]time.Time{},
+	}
 }
 
 // set notes the owner of a channel; zero: nobody.

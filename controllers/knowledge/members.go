@@ -56,7 +56,8 @@ func (t *Tenant) memberChanged(name string) {
 func (t *Tenant) showMembers(now time.Time) {
 	m := &t.members
 	latest := m.before + uint64(len(m.changed))
-	if m.shown == latest || t.synced.IsZero() || now.Sub(t.synced) < OfficeBeforeArmed || now.Sub(m.shownAt) < membersEvery {
+	early := t.synced.IsZero() || now.Sub(t.synced) < OfficeBeforeArmed
+	if m.shown == latest || early || now.Sub(m.shownAt) < membersEvery {
 		return
 	}
 	m.shown, m.shownAt = latest, now

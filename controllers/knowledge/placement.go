@@ -1,7 +1,6 @@
 package knowledge
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -15,7 +14,8 @@ import (
 
 var (
 	// ErrNoRoom is returned where no media server can be given a channel.
-	ErrNoRoom = errors.New("no media server of the namespace has room, is reached by the others and does not drain: start another, or raise its --max-channels or --max-connections")
+	ErrNoRoom = errors.New("no media server of the namespace has room, is reached by the others and does not drain: " +
+		"start another, or raise its bounds")
 	// ErrMayNotOwn is wrapped where a media server may own no further channel.
 	ErrMayNotOwn = errors.New("the media server may own no further channel")
 	// ErrNotHeard is wrapped where a media server has no stream here.
@@ -82,7 +82,11 @@ func (t *Tenant) Unused(holder claims.Holder, channelID string) bool {
 	defer t.mu.Unlock()
 	server := t.servers[holder.Name]
 
-	return server != nil && server.introduction.PodUID == holder.PodUID && !server.complete.IsZero() && server.channels[channelID] == nil && !server.untold
+	if server == nil || server.introduction.PodUID != holder.PodUID || server.complete.IsZero() || server.untold {
+		return false
+	}
+
+	return server.channels[channelID] == nil
 }
 
 // Others are the streams of all media servers but those named.
@@ -124,11 +128,12 @@ func (t *Tenant) Place(channelID, caller string, unreachable []string) (*forward
 			continue
 		}
 		heard = true
-		if server.draining || server.introduction.PeerAddress == "" && name != caller || slices.Contains(unreachable, name) || t.full(server) != "" {
+		reached := name == caller || server.introduction.PeerAddress != "" && !slices.Contains(unreachable, name)
+		if !reached || server.draining || t.full(server) != "" {
 			continue
 		}
 		load, _ := t.load(server)
-		if best == nil || cmp.Or(cmp.Compare(load, least), -cmp.Compare(weight(channelID, name), weight(channelID, best.name))) < 0 {
+		if best == nil || load < least || load == least && weight(channelID, name) > weight(channelID, best.name) {
 			best, least = server, load
 		}
 	}
