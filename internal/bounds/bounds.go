@@ -41,10 +41,26 @@ func (c *Crowd) Enter(from netip.Prefix) Reached {
 	case c.byNetwork[from] >= c.mostPerAddress:
 		return Address
 	}
-	c.all++
-	c.byNetwork[from]++
+	c.count(from)
 
 	return None
+}
+
+// EnterKnown is Enter without a bound for the network.
+func (c *Crowd) EnterKnown(from netip.Prefix) Reached {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all >= c.most {
+		return All
+	}
+	c.count(from)
+
+	return None
+}
+
+func (c *Crowd) count(from netip.Prefix) {
+	c.all++
+	c.byNetwork[from]++
 }
 
 // Leave takes back what Enter counted.

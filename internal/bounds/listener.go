@@ -2,18 +2,28 @@ package bounds
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 )
 
 // Listener has no more connections at a time than a crowd holds. Those beyond it are cut
 // at once, and refused is told which bound was reached.
 func Listener(inner net.Listener, crowd *Crowd, refused func(Reached)) net.Listener {
-	return &listener{Listener: inner, crowd: crowd, refused: refused}
+	return ListenerFor(inner, crowd, func(netip.Prefix) bool { return false }, refused)
+}
+
+// ListenerFor is a Listener that has no bound for the networks that are known, but the one of
+// all.
+func ListenerFor(
+	inner net.Listener, crowd *Crowd, known func(netip.Prefix) bool, refused func(Reached),
+) net.Listener {
+	return &listener{Listener: inner, crowd: crowd, known: known, refused: refused}
 }
 
 type listener struct {
 	net.Listener
 	crowd   *Crowd
+	known   func(netip.Prefix) bool
 	refused func(Reached)
 }
 
@@ -25,7 +35,11 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		from := NetworkOf(inner.RemoteAddr().String())
-		reached := l.crowd.Enter(from)
+		enter := l.crowd.Enter
+		if l.known(from) {
+			enter = l.crowd.EnterKnown
+		}
+		reached := enter(from)
 		if reached == None {
 			return &conn{Conn: inner, leave: sync.OnceFunc(func() { l.crowd.Leave(from) })}, nil
 		}

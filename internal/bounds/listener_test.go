@@ -3,6 +3,7 @@ package bounds
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -83,5 +84,51 @@ func TestListener(t *testing.T) {
 				t.Errorf("%d, %v stay counted", crowd.all, crowd.byNetwork)
 			}
 		})
+	}
+}
+
+// TestListenerForKnown proves that a network that is known has no bound of its own, but the one
+// of all.
+func TestListenerForKnown(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It is there at once.
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := make(chan Reached, 10)
+	crowd := NewCrowd(3, 1)
+	known := func(from netip.Prefix) bool { return from.Contains(netip.MustParseAddr("127.0.0.1")) }
+	l := ListenerFor(inner, crowd, known, func(reached Reached) { refused <- reached })
+	accepted := make(chan net.Conn, 10)
+	go func() {
+		defer close(accepted)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	for range 4 {
+		conn, err := net.Dial("tcp", inner.Addr().String()) //nolint:noctx // It is there at once.
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	if reached := <-refused; reached != All {
+		t.Errorf("the bound reached is %s", reached)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	count := 0
+	for conn := range accepted {
+		count++
+		_ = conn.Close()
+	}
+	if count != 3 {
+		t.Errorf("%d came in, want 3", count)
 	}
 }
