@@ -23,11 +23,16 @@ func NewLogger(w io.Writer) *slog.Logger {
 // them were given and waits for them. The result is the first error; nil when
 // the end was asked for. A function that returns nil leaves the others running.
 func Run(ctx context.Context, functions ...func(context.Context) error) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	signalled, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	// Whoever asks twice will not wait for a graceful end: from the first signal
-	// on, the next one has its default effect again.
-	defer context.AfterFunc(ctx, stop)()
+	// on, before anybody acts on it, the next one has its default effect again.
+	defer context.AfterFunc(signalled, func() {
+		stop()
+		cancel(context.Cause(signalled))
+	})()
 
 	group, groupContext := errgroup.WithContext(ctx)
 	for _, function := range functions {
