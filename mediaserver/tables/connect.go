@@ -141,9 +141,11 @@ func (s *Subscriber) subscribe(ctx context.Context, set *managers.Set, address s
 	}
 	stream := newStream(s, address, call)
 	stream.token = token
+	stream.placement = forwardingv1.NewPlacementClient(client)
 	s.join(stream)
 	defer close(stream.ended)
 	defer s.leave(stream)
+	defer s.config.Peers.Left(address)
 	s.config.Log.Info("stream to a manager", "manager", address)
 
 	var parts sync.WaitGroup

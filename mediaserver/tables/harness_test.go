@@ -86,6 +86,8 @@ func render(request *forwardingv1.SubscribeRequest) string {
 		return "resend " + message.Resend.GetChannelId()
 	case *forwardingv1.SubscribeRequest_Farewell:
 		return "farewell"
+	case *forwardingv1.SubscribeRequest_Standing:
+		return fmt.Sprintf("standing %t", message.Standing.GetDraining())
 	case *forwardingv1.SubscribeRequest_Token:
 		return "token " + message.Token.GetToken()
 	}

@@ -73,7 +73,11 @@ func (st *stream) respond(ctx context.Context, question *forwardingv1.Question, 
 		return
 	}
 	whole := &forwardingv1.Answer{Error: problem}
-	if problem == "" {
+	if reach := question.GetReach(); reach != nil {
+		if st.subscriber.config.Peers.Reaches(ctx, reach) {
+			whole.Count = 1
+		}
+	} else if problem == "" {
 		// The Host's answer is not changed: it may be kept there.
 		told := st.subscriber.host.Ask(question)
 		whole = &forwardingv1.Answer{Error: told.GetError(), Edges: told.GetEdges(), Count: told.GetCount(),

@@ -27,6 +27,8 @@ type stream struct {
 	subscriber *Subscriber
 	address    string
 	call       call
+	// placement is the replica as it decides where channels are hosted.
+	placement forwardingv1.PlacementClient
 	// wake has room for one: the writer looks at everything when woken.
 	wake chan struct{}
 	// ended is closed when the stream has left.
@@ -56,6 +58,8 @@ type stream struct {
 	clocksDue int
 	// tokenDue is the renewed token that is still to be said.
 	tokenDue string
+	// retired tells that the replica was told of Subscriber.retiring.
+	retired bool
 
 	// awaited are the channels of the first reports that have no table yet.
 	awaited  map[string]struct{}
@@ -133,6 +137,7 @@ func (st *stream) wakeWriter() {
 // work is one round of the writer: what is zero waits for nothing.
 type work struct {
 	clock     bool
+	retire    bool
 	token     string
 	channelID string
 	answer    *forwardingv1.Answer
@@ -145,6 +150,9 @@ func (st *stream) next() (w work, due bool) {
 	defer st.subscriber.mu.Unlock()
 	if w.clock = st.clocksDue > 0; w.clock {
 		st.clocksDue--
+	}
+	if w.retire = st.subscriber.retiring && !st.retired; w.retire {
+		st.retired = true
 	}
 	w.token, st.tokenDue = st.tokenDue, ""
 	if len(st.queue) > 0 {
@@ -159,10 +167,10 @@ func (st *stream) next() (w work, due bool) {
 
 // write says everything once, then what changes. It is the one writer of the call.
 func (st *stream) write(ctx context.Context) error {
-	config := &st.subscriber.config
-	if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Hello{Hello: &forwardingv1.Hello{
-		Namespace: config.Namespace, MediaServer: config.Name, Incarnation: config.Incarnation, Features: features(),
-	}}}); err != nil {
+	hello := st.subscriber.config.hello()
+	if err := st.call.Send(&forwardingv1.SubscribeRequest{
+		Message: &forwardingv1.SubscribeRequest_Hello{Hello: hello},
+	}); err != nil {
 		return err
 	}
 	// The stream has joined before: a change after this look is in the queue.
@@ -179,6 +187,16 @@ func (st *stream) write(ctx context.Context) error {
 	}
 
 	return st.writeChanges(ctx)
+}
+
+// hello is the first message of a stream.
+func (c *Config) hello() *forwardingv1.Hello {
+	return &forwardingv1.Hello{
+		Namespace: c.Namespace, MediaServer: c.Name, Incarnation: c.Incarnation, Features: features(),
+		PeerAddress: c.Standing.GetPeerAddress(), SignalingUrl: c.Standing.GetSignalingUrl(),
+		ServesWithoutClaim: c.Standing.GetServesWithoutClaim(),
+		MaxChannels:        c.Standing.GetMaxChannels(), MaxConnections: c.Standing.GetMaxConnections(),
+	}
 }
 
 // features names what this side can do beyond the first version of the protocol.
@@ -247,6 +265,13 @@ func (st *stream) do(w work) error {
 			return err
 		}
 	}
+	if w.retire {
+		if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Standing{
+			Standing: &forwardingv1.Standing{Draining: true},
+		}}); err != nil {
+			return err
+		}
+	}
 	if w.token != "" {
 		if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Token{
 			Token: &forwardingv1.Token{Token: w.token},
@@ -303,6 +328,14 @@ func (st *stream) take(ctx context.Context, response *forwardingv1.SubscribeResp
 		return s.refused(st, message.Refusal)
 	case *forwardingv1.SubscribeResponse_Resend:
 		return s.resend(st, message.Resend)
+	case *forwardingv1.SubscribeResponse_Members:
+		s.config.Peers.Members(st.address, message.Members)
+
+		return nil
+	case *forwardingv1.SubscribeResponse_Unclaimed:
+		s.config.Peers.Unclaimed(message.Unclaimed.GetChannelId())
+
+		return nil
 	default:
 		return &malformed{"no_message", "the response is empty or of a kind unknown here"}
 	}

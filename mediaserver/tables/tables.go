@@ -12,6 +12,8 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +40,11 @@ type Config struct {
 	// Token reads the token that the options show, which is said again to managers that
 	// take it when it is renewed; absent: there is none.
 	Token func() (string, error)
+	// Standing is what the managers are told of this media server with Hello: how others reach
+	// it, and how much it takes. The rest of it is filled in.
+	Standing *forwardingv1.Hello
+	// Peers hears of the other media servers; absent: there are none.
+	Peers Peers
 	// LookupHost returns the addresses of a name; absent: the system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
 	// Log is required.
@@ -53,6 +60,27 @@ func (c *Config) token() (string, error) {
 
 	return c.Token()
 }
+
+// Peers hears what replicas say of the media servers of the namespace. No method but
+// Reaches blocks.
+type Peers interface {
+	// Members takes who they are, or what changed in that, from the replica at an address.
+	Members(replica string, members *forwardingv1.Members)
+	// Left says that the stream to the replica has ended.
+	Left(replica string)
+	// Unclaimed says that a channel that is reported is not this media server's by claim.
+	Unclaimed(channelID string)
+	// Reaches tells whether a media server answers.
+	Reaches(ctx context.Context, member *forwardingv1.Member) bool
+}
+
+// noPeers is a media server alone.
+type noPeers struct{}
+
+func (noPeers) Members(string, *forwardingv1.Members)              {}
+func (noPeers) Left(string)                                        {}
+func (noPeers) Unclaimed(string)                                   {}
+func (noPeers) Reaches(context.Context, *forwardingv1.Member) bool { return false }
 
 // Subscriber holds one stream to each manager replica.
 type Subscriber struct {
@@ -75,9 +103,11 @@ type Subscriber struct {
 	// arrivals counts the tables of all streams.
 	arrivals uint64
 	// era counts the restored backups that were followed.
-	era       uint64
-	ready     bool
-	draining  bool
+	era      uint64
+	ready    bool
+	draining bool
+	// retiring tells that the managers are to give this media server no more channels.
+	retiring  bool
 	lastFresh time.Time
 }
 
@@ -85,6 +115,9 @@ type Subscriber struct {
 func New(config Config, host Host) *Subscriber {
 	if config.Incarnation == "" {
 		config.Incarnation = rand.Text()
+	}
+	if config.Peers == nil {
+		config.Peers = noPeers{}
 	}
 	s := &Subscriber{
 		config:    config,
@@ -108,6 +141,36 @@ func (s *Subscriber) Changed(channelID string) {
 	for stream := range s.streams {
 		stream.mark(channelID)
 	}
+}
+
+// Retire tells the managers that this media server drains: it keeps its channels, and is
+// to be given no other.
+func (s *Subscriber) Retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retiring = true
+	for stream := range s.streams {
+		stream.wakeWriter()
+	}
+}
+
+// Placements are the replicas that know what is hosted here, as those who decide where
+// channels are hosted; every media server has them in the same order.
+func (s *Subscriber) Placements() []forwardingv1.PlacementClient {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	byAddress := make(map[string]forwardingv1.PlacementClient, len(s.streams))
+	for stream := range s.streams {
+		if stream.complete && stream.confirmed {
+			byAddress[stream.address] = stream.placement
+		}
+	}
+	placements := make([]forwardingv1.PlacementClient, 0, len(byAddress))
+	for _, address := range slices.Sorted(maps.Keys(byAddress)) {
+		placements = append(placements, byAddress[address])
+	}
+
+	return placements
 }
 
 // Drain sends what is still to be said, ends every stream in order and waits for
