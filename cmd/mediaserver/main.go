@@ -17,6 +17,7 @@ import (
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
 	"github.com/nagi-rtc/nagi/mediaserver/page"
+	"github.com/nagi-rtc/nagi/mediaserver/peers"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
@@ -46,7 +47,6 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	sfu := newServer(o, engine, authority, ice, registry, log)
 	listener, err := ops.Listen(ctx, log, ops.Signaling, o.listen)
 	if err != nil {
 		return errors.Join(err, engine.Close())
@@ -55,15 +55,29 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, listener.Close(), engine.Close())
 	}
+	sfu := newServer(o, engine, authority, ice, o.peers.reachedAt(listener.Addr()), registry, log)
 
 	mux := http.NewServeMux()
-	mux.Handle("/signaling", sfu.signaling)
+	mux.Handle(peers.SignalingPath, sfu.signaling)
+	mux.Handle("GET "+peers.Path, sfu.peers)
 	mux.Handle("/", pageHandler)
 
+	// What serves goes on while the media server drains, and ends with it; it ends first only by
+	// a failure, and then there is nothing to drain for.
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	draining, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+
 	return ops.Run(ctx,
-		sfu.run,
-		serve(mux, sfu.signaling.Bound(listener)),
-		serve(ops.Handler(registry, sfu.ready, sfu.subscriber.Vouched, sfu.subscriber.Taken), metricsListener),
+		func(ctx context.Context) error {
+			defer end()
+
+			return sfu.run(ctx, draining)
+		},
+		serve(serving, giveUp, mux, sfu.signaling.Bound(listener)),
+		serve(serving, giveUp, ops.Handler(registry, sfu.ready, sfu.subscriber.Vouched, sfu.subscriber.Taken),
+			metricsListener),
 	)
 }
 
@@ -86,9 +100,14 @@ const maxHeaderBytes = 16 << 10
 // maxRequestTime is how long a request may take to come, and its answer to go.
 const maxRequestTime = 30 * time.Second
 
-func serve(handler http.Handler, listener net.Listener) func(context.Context) error {
-	return func(ctx context.Context) error {
-		return ops.Serve(ctx, newHTTPServer(handler, maxRequestTime), listener)
+// serve serves until serving ends, whatever else ends; when it ends by a failure it tells.
+func serve(
+	serving context.Context, failed func(), handler http.Handler, listener net.Listener,
+) func(context.Context) error {
+	return func(context.Context) error {
+		defer failed()
+
+		return ops.Serve(serving, newHTTPServer(handler, maxRequestTime), listener)
 	}
 }
 

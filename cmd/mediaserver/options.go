@@ -39,6 +39,7 @@ type options struct {
 	maxChannels, maxChannelConnections int
 	maxConnectsPerAddress              int
 	auth                               authOptions
+	peers                              peersOptions
 }
 
 func parse(arguments []string) (options, error) {
@@ -50,7 +51,7 @@ func parse(arguments []string) (options, error) {
 		[2]string{"On this machine, for everybody here, with a manager at 127.0.0.1:7300:", "--namespace=meetings"},
 		[2]string{"For clients anywhere who have a token of yours, behind a NAT:", "--listen=:5000 --media-listen=:5004 " +
 			"--public-address=198.51.100.7 --auth-jwks-file=jwks.json"},
-		[2]string{"In a cluster, as config/mediaserver has it:", "--namespace=meetings --listen=:5000 --media-listen=:5004 --auth-jwks-file=/var/run/nagi/client-keys/jwks.json " +
+		[2]string{"In a cluster, as config/mediaserver has it:", "--namespace=meetings --listen=:5000 --peer-address=10.0.0.7:5000 --drain-timeout=1m --media-listen=:5004 --auth-jwks-file=/var/run/nagi/client-keys/jwks.json " +
 			"--managers=nagi-manager.nagi-system.svc:7300 --manager-ca=/var/run/nagi/ca/ca.crt --token-file=/var/run/secrets/nagi/token"},
 	)
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses act here")
@@ -78,6 +79,7 @@ func parse(arguments []string) (options, error) {
 	flags.IntVar(&o.maxConnectsPerAddress, "max-connects-per-address", 100,
 		"how many of them an address may open in a second, and ten times as many at once; one more is answered 429")
 	o.auth.flags(flags)
+	o.peers.flags(flags)
 	flags.IntVar(&o.maxChannels, "max-channels", 10_000,
 		"how many channels there may be; whoever would open one more is closed with TOO-MANY-CHANNELS")
 	flags.IntVar(&o.maxChannelConnections, "max-channel-connections", 1_000,
@@ -133,6 +135,10 @@ func (o options) check() error {
 	}
 	if o.withoutTable != channel.Forward && o.withoutTable != channel.Hold {
 		return fmt.Errorf("--without-table=%s: write %s or %s", o.withoutTable, channel.Forward, channel.Hold)
+	}
+
+	if err := o.peers.check(); err != nil {
+		return err
 	}
 
 	return o.auth.check(o.listen)

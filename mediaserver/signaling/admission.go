@@ -19,11 +19,15 @@ const maxCloseReason = 123
 // it offered for its authentication ends here. The error is a *CloseError.
 func (c *connection) admit(request Connect) (Connect, error) {
 	admitted := request
-	if c.config.Authority != nil {
+	if c.config.Authority != nil && c.decided == nil {
 		answer, err := c.config.Authority.Decide(c.ctx, c.ask(request))
 		if err != nil {
 			return Connect{}, notAdmitted(err)
 		}
+		c.decided = answer
+	}
+	if answer := c.decided; answer != nil {
+		var err error
 		if ignored := unserved(answer); len(ignored) > 0 {
 			c.log.Info("the authority's answer has fields that have no effect here", "fields", ignored)
 		}
@@ -35,7 +39,7 @@ func (c *connection) admit(request Connect) (Connect, error) {
 		}
 	}
 	admitted.ConnectionID = request.ConnectionID
-	admitted.Metadata, admitted.fields = nil, nil
+	admitted.Metadata, admitted.fields, admitted.text = nil, nil, nil
 
 	return admitted, nil
 }

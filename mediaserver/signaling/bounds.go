@@ -3,6 +3,7 @@ package signaling
 import (
 	"net"
 	"net/http"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -48,7 +49,13 @@ const (
 func (s *Server) Bound(listener net.Listener) net.Listener {
 	crowd := bounds.NewCrowd(s.config.MaxSockets+spareSockets, s.config.MaxSocketsPerAddress+sparePerAddress)
 
-	return bounds.Listener(listener, crowd, func(reached bounds.Reached) {
+	// Other media servers bring many clients each, who count by their own addresses.
+	known := func(netip.Prefix) bool { return false }
+	if s.config.Peers != nil {
+		known = s.config.Peers.Known
+	}
+
+	return bounds.ListenerFor(listener, crowd, known, func(reached bounds.Reached) {
 		s.metrics.refused.WithLabelValues(refusalOf(reached).bound).Inc()
 	})
 }
@@ -56,6 +63,6 @@ func (s *Server) Bound(listener net.Listener) net.Listener {
 func newRefused() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "nagi_signaling_refused_total",
-		Help: "Connections refused, by the bound that was reached: all sockets, those of one address, or its pace.",
+		Help: "Connections refused, by the bound that was reached: all sockets, those of one address, its pace, or a pass that is not believed.",
 	}, []string{"bound"})
 }

@@ -62,6 +62,32 @@ const (
 	ReasonInternalError         = "INTERNAL-ERROR"
 )
 
+// CodeNotOwner is what a media server closes a socket with that was passed on to it and whose
+// channel it does not host; the reason is the name of the one that does, as far as it
+// knows. Clients are never told it.
+const CodeNotOwner = 4991
+
+// Reasons that clients are told who cannot be served where their channel is, with code 4490.
+const (
+	// ReasonChannelUnreachable is that the media server that hosts the channel cannot be reached.
+	ReasonChannelUnreachable = "CHANNEL-UNREACHABLE"
+	// ReasonTooManyClients is that it has as many clients of the client's address as it may.
+	ReasonTooManyClients = "TOO-MANY-CLIENTS"
+	// ReasonChannelUnclaimed is that nobody can say whose the channel is.
+	ReasonChannelUnclaimed = "CHANNEL-UNCLAIMED"
+)
+
+// ReasonRedirected goes with code 1000, to a client that was redirected and has not gone.
+const ReasonRedirected = "REDIRECTED"
+
+// reasonPassedOn is what metrics call the end of a socket that was passed on: what its
+// client was told is another media server's word. reasonNotOwner is that of one that was
+// passed here in vain.
+const (
+	reasonPassedOn = "PASSED-ON"
+	reasonNotOwner = "NOT-OWNER"
+)
+
 // reasonDropped is what Leave hears when the client's socket is gone without a
 // close of ours.
 const reasonDropped = "WEBSOCKET-DROPPED"

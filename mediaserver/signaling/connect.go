@@ -93,6 +93,7 @@ func decodeConnect(fields object) (Message, error) {
 		return nil, err
 	}
 	c.SoraClient = shortText(fields["sora_client"])
+	c.Redirected = string(fields["redirect"]) == "true"
 
 	return c, nil
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/nagi-rtc/nagi/mediaserver/auth"
+	"github.com/nagi-rtc/nagi/mediaserver/peers"
 )
 
 // maxCandidates that one client may send; each costs the server memory and
@@ -25,6 +28,7 @@ type phase int
 
 const (
 	awaitingConnect phase = iota
+	redirected
 	awaitingAnswer
 	established
 )
@@ -37,24 +41,36 @@ type connection struct {
 	metrics *metrics
 	socket  *websocket.Conn
 	from    netip.Prefix // network
-	log     *slog.Logger
+	// remote is the client's address, host:port, and pass what a media server said that has
+	// passed it on; nil: it came by itself.
+	remote string
+	pass   *peers.Pass
+	log    *slog.Logger
 
 	ctx      context.Context
 	end      context.CancelCauseFunc
-	incoming chan Message
+	incoming chan received
 	outbox   outbox
 	// offerSize is the length of the last offer's SDP, in bytes.
 	offerSize atomic.Int64
+	// relaying tells that the channel's owner is heard, to whom the client has been passed on.
+	relaying atomic.Bool
+	// expectsDecision is the reader's: the first frame is what an authority has decided.
+	expectsDecision bool
 
 	renegotiate chan struct{}
 	connected   chan struct{}
 
 	// Owned by run.
-	phase      phase
-	session    Session
-	reoffer    reofferState
-	candidates int
-	timers     timers
+	phase   phase
+	session Session
+	// decided is the authority's answer where it is there already, and leaveChannel ends the
+	// stay in the channel; both may be nil.
+	decided      auth.Answer
+	leaveChannel func()
+	reoffer      reofferState
+	candidates   int
+	timers       timers
 }
 
 // reofferState keeps at most one re-offer in flight; what is asked meanwhile is
@@ -66,22 +82,26 @@ type reofferState struct {
 var _ Client = (*connection)(nil)
 
 func newConnection(
-	ctx context.Context, config Config, metrics *metrics, socket *websocket.Conn, from netip.Prefix,
+	ctx context.Context, config Config, metrics *metrics, socket *websocket.Conn, who origin,
 ) *connection {
 	ctx, end := context.WithCancelCause(ctx)
 
 	return &connection{
-		config:      config,
-		metrics:     metrics,
-		socket:      socket,
-		from:        from,
-		log:         config.Log,
-		ctx:         ctx,
-		end:         end,
-		incoming:    make(chan Message),
-		outbox:      newOutbox(),
-		renegotiate: make(chan struct{}, 1),
-		connected:   make(chan struct{}, 1),
+		config:  config,
+		metrics: metrics,
+		socket:  socket,
+		from:    who.network,
+		remote:  who.remote,
+		pass:    who.pass,
+		// What is passed on with an authority's answer begins with that.
+		expectsDecision: who.pass != nil && who.pass.Decision != nil,
+		log:             config.Log,
+		ctx:             ctx,
+		end:             end,
+		incoming:        make(chan received),
+		outbox:          newOutbox(),
+		renegotiate:     make(chan struct{}, 1),
+		connected:       make(chan struct{}, 1),
 	}
 }
 
@@ -104,6 +124,9 @@ func (c *connection) run() {
 	if c.session != nil {
 		c.session.Leave(reason)
 	}
+	if c.leaveChannel != nil {
+		c.leaveChannel()
+	}
 	goroutines.Wait()
 }
 
@@ -123,10 +146,19 @@ func (c *connection) serveOne() {
 	case <-c.timers.pong.C:
 		c.end(refuse(ReasonPongTimeout, "no pong for %v", c.config.PongTimeout))
 	case <-c.timers.handshake.C:
-		c.end(refuse(c.timers.handshakeReason, "the client took too long"))
+		c.end(c.late())
 	case <-c.timers.reAnswer.C:
 		c.end(refuse(ReasonReAnswerTimeout, "no re-answer for %v", c.config.AnswerTimeout))
 	}
+}
+
+// late is what a client is told that lets the handshake's time run out.
+func (c *connection) late() *CloseError {
+	if c.phase == redirected {
+		return &CloseError{Code: CodeNormal, Reason: ReasonRedirected}
+	}
+
+	return refuse(c.timers.handshakeReason, "the client took too long")
 }
 
 func (c *connection) logEnd() (reason string) {

@@ -28,7 +28,8 @@ func (c *connection) read() {
 			return
 		}
 		// Who goes is not kept until what was said before is done, such as asking an authority.
-		if gone, ok := message.(Disconnect); ok {
+		// Who has been passed on is answered by the channel's owner.
+		if gone, ok := message.message.(Disconnect); ok && !c.relaying.Load() {
 			c.end(&CloseError{Code: CodeNormal, Reason: ReasonTypeDisconnect, Detail: gone.Reason})
 
 			return
@@ -41,7 +42,29 @@ func (c *connection) read() {
 	}
 }
 
-func (c *connection) readMessage() (Message, error) {
+// received is a message, and the text that said it.
+type received struct {
+	message Message
+	text    []byte
+}
+
+func (c *connection) readMessage() (received, error) {
+	text, err := c.readText()
+	if err != nil {
+		return received{}, err
+	}
+	if c.expectsDecision {
+		c.expectsDecision = false
+		decided, err := decodeDecision(text, c.pass.Decision)
+
+		return received{message: decided}, err
+	}
+	message, err := Decode(text)
+
+	return received{message, text}, err
+}
+
+func (c *connection) readText() ([]byte, error) {
 	kind, reader, err := c.socket.Reader(context.WithoutCancel(c.ctx))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDropped, err)
@@ -58,7 +81,7 @@ func (c *connection) readMessage() (Message, error) {
 		return nil, refuse(ReasonMessageTooLarge, "the message is larger than %d bytes", most)
 	}
 
-	return Decode(text)
+	return text, nil
 }
 
 // maxMessageSize is that of the next message: an answer goes by its offer, and one who is not

@@ -56,10 +56,13 @@ type reofferMessage struct {
 
 // receive acts on one message of the client, or ends the connection when it may
 // not come now.
-func (c *connection) receive(message Message) {
-	switch m := message.(type) {
+func (c *connection) receive(r received) {
+	switch m := r.message.(type) {
+	case decision:
+		c.decided = m.answer
 	case Connect:
 		if c.expects("connect", c.phase == awaitingConnect) {
+			m.text = r.text
 			c.join(m)
 		}
 	case Answer:
@@ -70,15 +73,18 @@ func (c *connection) receive(message Message) {
 			c.takeAnswer(m.SDP)
 		}
 	case Candidate:
-		if c.expects("candidate", c.phase != awaitingConnect) {
+		if c.expects("candidate", c.offered()) {
 			c.takeCandidate(m)
 		}
 	case Pong:
-		if c.expects("pong", c.phase != awaitingConnect) {
+		if c.expects("pong", c.offered()) {
 			c.timers.pong.Reset(c.config.PongTimeout)
 		}
 	}
 }
+
+// offered tells whether the client has been sent an offer.
+func (c *connection) offered() bool { return c.phase >= awaitingAnswer }
 
 func (c *connection) expects(kind string, expected bool) bool {
 	if !expected {
@@ -88,17 +94,30 @@ func (c *connection) expects(kind string, expected bool) bool {
 	return expected
 }
 
-// join takes the client into its channel and sends the offer, if it is admitted. Nothing
-// is made for it before.
+// join takes the client into its channel, or to where that is hosted.
 func (c *connection) join(request Connect) {
 	c.log = c.log.With("channel", request.ChannelID)
 	request.ConnectionID = NewID()
-	request, err := c.admit(request)
+	if c.pass != nil && c.pass.ConnectionID != "" {
+		request.ConnectionID = c.pass.ConnectionID
+	}
+	if c.config.Peers != nil {
+		c.place(request)
+
+		return
+	}
+	admitted, err := c.admit(request)
 	if err != nil {
 		c.end(err)
 
 		return
 	}
+	c.open(admitted)
+}
+
+// open takes an admitted client into its channel here, and sends the offer. Nothing is made
+// for it before.
+func (c *connection) open(request Connect) {
 	session, err := c.config.Channels.Join(c.ctx, request, c)
 	if err != nil {
 		c.end(closeErrorOf(err, ReasonInternalError))

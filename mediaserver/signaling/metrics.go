@@ -9,6 +9,9 @@ type metrics struct {
 	reoffers          prometheus.Counter
 	candidatesDropped prometheus.Counter
 	refused           *prometheus.CounterVec
+	passed            prometheus.Gauge
+	passes            *prometheus.CounterVec
+	redirects         prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -30,9 +33,22 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Help: "ICE candidates of clients that were malformed or too many.",
 		}),
 		refused: newRefused(),
+		passed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "nagi_signaling_passed_sockets",
+			Help: "Open signalling WebSockets that are passed on to the media server that hosts their channel.",
+		}),
+		passes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nagi_signaling_passes_total",
+			Help: "Attempts to pass a signalling WebSocket on, by what came of them: passed, not_owner or unreachable.",
+		}, []string{"outcome"}),
+		redirects: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_signaling_redirects_total",
+			Help: "Clients redirected to the media server that hosts their channel.",
+		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.connections, m.closes, m.reoffers, m.candidatesDropped, m.refused)
+		registerer.MustRegister(m.connections, m.closes, m.reoffers, m.candidatesDropped, m.refused,
+			m.passed, m.passes, m.redirects)
 	}
 
 	return m

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/nagi-rtc/nagi/internal/bounds"
 	"github.com/nagi-rtc/nagi/mediaserver/auth"
+	"github.com/nagi-rtc/nagi/mediaserver/peers"
 )
 
 // Config is what a Server needs. A zero duration, size or count means the
@@ -25,6 +27,8 @@ type Config struct {
 	Authority auth.Authority
 	// ICE is what clients are told of ICE servers; nil: that they need none.
 	ICE *ICEConfig
+	// Peers knows where channels are hosted; nil: all of them here.
+	Peers Peers
 	// ConnectTimeout is how long a socket may stay without a connect message: 30 s.
 	ConnectTimeout time.Duration
 	// AnswerTimeout is how long a client may take to answer an offer or a
@@ -126,7 +130,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.handlers.Done()
-	from := bounds.NetworkOf(r.RemoteAddr)
+	who, err := s.originOf(r)
+	if err != nil {
+		s.config.Log.Warn("a pass is not believed", "remote", r.RemoteAddr, "error", err)
+		s.metrics.refused.WithLabelValues("pass").Inc()
+		http.Error(w, "the pass is not believed", http.StatusForbidden)
+
+		return
+	}
+	from := who.network
 	if refused := refusalOf(s.crowd.Enter(from)); refused != nil {
 		s.refuse(w, refused)
 
@@ -146,12 +158,52 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered.
 	}
 	// The request's context says nothing about a hijacked socket.
-	c := newConnection(context.WithoutCancel(r.Context()), s.config, s.metrics, socket, from)
+	c := newConnection(context.WithoutCancel(r.Context()), s.config, s.metrics, socket, who)
 	if !s.add(c) {
 		c.end(&CloseError{Code: CodeGoingAway, Reason: ReasonShutdown})
 	}
 	defer s.remove(c)
 	c.run()
+}
+
+// origin is where a client comes from.
+type origin struct {
+	network netip.Prefix
+	remote  string
+	// pass is what a media server says that passes it on; nil: it comes by itself.
+	pass *peers.Pass
+}
+
+// originOf tells where a client comes from: what a pass says, which is trusted, counts in
+// place of the address that the passing media server has.
+func (s *Server) originOf(r *http.Request) (origin, error) {
+	who := origin{remote: r.RemoteAddr}
+	if s.config.Peers != nil {
+		pass, err := s.config.Peers.Verify(r)
+		if err != nil {
+			return origin{}, err
+		}
+		if pass != nil {
+			who.pass, who.remote = pass, pass.Client
+		}
+	}
+	who.network = bounds.NetworkOf(who.remote)
+
+	return who, nil
+}
+
+// Passed counts the clients that are passed on.
+func (s *Server) Passed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	passed := 0
+	for c := range s.connections {
+		if c.relaying.Load() {
+			passed++
+		}
+	}
+
+	return passed
 }
 
 func (s *Server) refuse(w http.ResponseWriter, refused *refusal) {

@@ -6,8 +6,13 @@ package signaling
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/netip"
+
+	"github.com/coder/websocket"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/mediaserver/peers"
 )
 
 // Channels lets clients into channels.
@@ -18,6 +23,24 @@ type Channels interface {
 	Join(ctx context.Context, request Connect, client Client) (Session, error)
 	// Counts counts who is in a channel.
 	Counts(channelID string) Counts
+}
+
+// Peers knows where channels are hosted; peers.Peers is one.
+type Peers interface {
+	// Find tells where a channel is hosted, or is to be; nil: here.
+	Find(ctx context.Context, channelID string, passed bool, failed ...string) (*peers.Place, error)
+	// Enter makes sure that a channel is hosted here until leave is called.
+	Enter(
+		ctx context.Context, channelID string, passed bool, evict func(),
+	) (leave func(), elsewhere *peers.Place, err error)
+	// Place is a media server by its name; nil: none is known.
+	Place(name string) *peers.Place
+	// Dial opens a WebSocket to a media server for a client that is passed on.
+	Dial(ctx context.Context, place *peers.Place, pass peers.Pass) (*websocket.Conn, error)
+	// Verify returns the pass that a request shows, nil if it shows none.
+	Verify(r *http.Request) (*peers.Pass, error)
+	// Known tells whether a network is one that media servers come from.
+	Known(from netip.Prefix) bool
 }
 
 // Session is one connection in its channel. Apart from Leave, which may overlap
@@ -89,8 +112,12 @@ type Connect struct {
 	// SoraClient names the client's library, for logs and the authority.
 	SoraClient string
 
-	// fields are all of the message, until the client is admitted.
+	// Redirected tells that the client has been redirected here.
+	Redirected bool
+
+	// fields are all of the message, and text is how it was said, until the client is admitted.
 	fields object
+	text   []byte
 }
 
 // Media is what a client wants of one kind.
