@@ -15,10 +15,11 @@ Everything runs. Ctrl-C ends it and leaves nothing behind.
 
   Page          http://%s/
   Signalling    ws://%s/signaling   (channel %s)
+                ws://%s/signaling   (the other media server: whoever comes there is in the same channel)
   Sora's API    http://%s/
   kubeconfig    %s
   kubectl       %s
-`, l.signaling, l.signaling, s.options.channel, l.shim, s.config, s.kubectl)
+`, l.signaling, l.signaling, s.options.channel, l.second.signaling, l.shim, s.config, s.kubectl)
 	if len(s.bots) >= 2 {
 		text += s.soraCommands() + s.kubectlCommands()
 	}

@@ -1,6 +1,6 @@
 // Command nagi runs the whole system on one machine: etcd and kube-apiserver, a
-// manager, the shim, a media server, and synthetic clients in one channel. It
-// shows what the clients receive, and the commands that pause and resume it.
+// manager, the shim, two media servers, and synthetic clients in one channel, who come to
+// both. It shows what the clients receive, and the commands that pause and resume it.
 package main
 
 import (

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -28,6 +31,17 @@ type options struct {
 type listeners struct {
 	signaling, media, shim, manager                 string
 	managerMetrics, shimMetrics, mediaServerMetrics string
+
+	// second are those of the second media server, which resolve picks.
+	second mediaServerListeners
+}
+
+// mediaServerListeners are the addresses of one media server.
+type mediaServerListeners struct{ signaling, media, metrics string }
+
+// mediaServers are those of all.
+func (l *listeners) mediaServers() []mediaServerListeners {
+	return []mediaServerListeners{{l.signaling, l.media, l.mediaServerMetrics}, l.second}
 }
 
 // listenerFlag ties an address to its flag.
@@ -38,13 +52,13 @@ type listenerFlag struct {
 
 func (l *listeners) flags() []listenerFlag {
 	return []listenerFlag{
-		{&l.signaling, "tcp", "signaling-listen", "127.0.0.1:5000", "signalling (/signaling) and the page (/)"},
-		{&l.media, "udp", "media-listen", "127.0.0.1:5004", "media, all of it on this one UDP port"},
+		{&l.signaling, "tcp", "signaling-listen", "127.0.0.1:5000", "signalling (/signaling) and the page (/); the second media server has the next port, or a free one"},
+		{&l.media, "udp", "media-listen", "127.0.0.1:5004", "media, all of it on this one UDP port; likewise"},
 		{&l.shim, "tcp", "shim-listen", "127.0.0.1:3000", "Sora's HTTP API"},
 		{&l.manager, "tcp", "manager-listen", "127.0.0.1:7300", "the manager's gRPC services"},
 		{&l.managerMetrics, "tcp", "manager-metrics-listen", "127.0.0.1:9301", "the manager's metrics"},
 		{&l.shimMetrics, "tcp", "shim-metrics-listen", "127.0.0.1:9302", "the shim's metrics"},
-		{&l.mediaServerMetrics, "tcp", "mediaserver-metrics-listen", "127.0.0.1:9303", "the media server's metrics"},
+		{&l.mediaServerMetrics, "tcp", "mediaserver-metrics-listen", "127.0.0.1:9303", "the media server's metrics; likewise"},
 	}
 }
 
@@ -108,8 +122,44 @@ func (l *listeners) resolve(ctx context.Context) error {
 			*f.address = address
 		}
 	}
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
 
-	return errors.Join(problems...)
+	return l.resolveSecond(ctx)
+}
+
+// resolveSecond picks the second media server's addresses: those of the first with the next
+// port, or with any that is free where that one is not.
+func (l *listeners) resolveSecond(ctx context.Context) error {
+	for _, f := range []struct {
+		network, first string
+		second         *string
+	}{
+		{"tcp", l.signaling, &l.second.signaling},
+		{"udp", l.media, &l.second.media},
+		{"tcp", l.mediaServerMetrics, &l.second.metrics},
+	} {
+		first, err := netip.ParseAddrPort(f.first)
+		if err != nil {
+			return fmt.Errorf("read the address %s: %w", f.first, err)
+		}
+		if first.Port() < math.MaxUint16 {
+			*f.second = netip.AddrPortFrom(first.Addr(), first.Port()+1).String()
+		}
+		if _, err := tryAddress(ctx, f.network, *f.second); err != nil || l.has(f.network, *f.second) {
+			if *f.second, err = tryAddress(ctx, f.network, netip.AddrPortFrom(first.Addr(), 0).String()); err != nil {
+				return fmt.Errorf("find an address for the second media server: %w", err)
+			}
+		}
+	}
+
+	return nil
+}
+
+// has tells whether an address is one that something else is about to listen on.
+func (l *listeners) has(network, address string) bool {
+	return slices.ContainsFunc(l.flags(), func(f listenerFlag) bool { return f.network == network && *f.address == address })
 }
 
 // tryAddress listens on an address for a moment and returns it with its port.

@@ -49,6 +49,44 @@ func TestResolve(t *testing.T) {
 			t.Errorf("--%s became %s", f.flag, *f.address)
 		}
 	}
+	seen := map[string]bool{}
+	for _, m := range o.listeners.mediaServers() {
+		for _, address := range []string{m.signaling, m.metrics, m.media + "/udp"} {
+			if seen[address] {
+				t.Errorf("%s is given twice", address)
+			}
+			seen[address] = true
+		}
+	}
+}
+
+// TestSecondMediaServer proves that it listens where the first one does, at the next port, or
+// at another where somebody has that one.
+func TestSecondMediaServer(t *testing.T) {
+	o, err := parseOptions([]string{
+		"--signaling-listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--manager-listen=127.0.0.1:0", "--shim-listen=127.0.0.1:0",
+		"--manager-metrics-listen=127.0.0.1:0", "--shim-metrics-listen=127.0.0.1:0", "--mediaserver-metrics-listen=127.0.0.1:0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &o.listeners
+	if err := l.resolve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", l.second.signaling)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	l.manager = l.second.metrics
+	before := l.second
+	if err := l.resolveSecond(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l.second.signaling == before.signaling || l.second.metrics == before.metrics || !strings.HasPrefix(l.second.signaling, "127.0.0.1:") {
+		t.Errorf("it has %+v, of which others have some: %+v", l.second, before)
+	}
 }
 
 func TestResolveTellsWhatIsTaken(t *testing.T) {

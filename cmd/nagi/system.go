@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,7 +97,7 @@ func (s *system) start(ctx context.Context) error {
 		{"etcd and kube-apiserver", s.startControlPlane},
 		{"manager", s.startManager},
 		{"shim", s.startShim},
-		{"media server", s.startMediaServer},
+		{"two media servers", s.startMediaServers},
 		{"synthetic clients", s.joinBots},
 	}
 	for _, step := range steps {
@@ -135,37 +136,45 @@ func (s *system) startControlPlane(ctx context.Context) error {
 func (s *system) startManager(ctx context.Context) error {
 	l := s.options.listeners
 
-	return s.startReady(ctx, "manager",
+	return s.startReady(ctx, "manager", "manager",
 		"--kubeconfig="+s.config, "--listen="+l.manager, "--metrics-listen="+l.managerMetrics)
 }
 
 func (s *system) startShim(ctx context.Context) error {
 	l := s.options.listeners
 
-	return s.startReady(ctx, "shim",
+	return s.startReady(ctx, "shim", "shim",
 		"--kubeconfig="+s.config, "--managers="+l.manager, "--listen="+l.shim,
 		"--cors-origin=http://"+l.signaling, "--metrics-listen="+l.shimMetrics)
 }
 
-func (s *system) startMediaServer(ctx context.Context) error {
-	l := s.options.listeners
-	args := []string{
-		"--managers=" + l.manager, "--listen=" + l.signaling, "--media-listen=" + l.media,
-		"--shim-url=http://" + l.shim, "--metrics-listen=" + l.mediaServerMetrics,
-	}
-	if s.options.anonymous {
-		args = append(args, "--allow-anonymous-clients")
-	}
-	for _, address := range s.options.publicAddresses {
-		args = append(args, "--public-address="+address)
+func (s *system) startMediaServers(ctx context.Context) error {
+	for i, l := range s.options.listeners.mediaServers() {
+		name := fmt.Sprintf("mediaserver-%d", i+1)
+		args := []string{
+			"--name=" + name, "--managers=" + s.options.listeners.manager, "--listen=" + l.signaling,
+			"--media-listen=" + l.media, "--shim-url=http://" + s.options.listeners.shim, "--metrics-listen=" + l.metrics,
+		}
+		if s.options.anonymous {
+			args = append(args, "--allow-anonymous-clients")
+		}
+		for _, address := range s.options.publicAddresses {
+			if addressAndPort, err := netip.ParseAddrPort(address); err == nil && i > 0 {
+				address = addressAndPort.Addr().String() // The port is the first one's.
+			}
+			args = append(args, "--public-address="+address)
+		}
+		if err := s.startReady(ctx, name, "mediaserver", args...); err != nil {
+			return err
+		}
 	}
 
-	return s.startReady(ctx, "mediaserver", args...)
+	return nil
 }
 
 // startReady starts one of the programs that lie beside this one.
-func (s *system) startReady(ctx context.Context, name string, args ...string) error {
-	c, err := s.spawn(ctx, name, filepath.Join(s.bin, name), args...)
+func (s *system) startReady(ctx context.Context, name, program string, args ...string) error {
+	c, err := s.spawn(ctx, name, filepath.Join(s.bin, program), args...)
 	if err != nil {
 		return err
 	}
@@ -223,9 +232,10 @@ func (s *system) outputOf(name string) (io.Writer, error) {
 var wantedRIDs = [...]string{"", "r0", "r1"}
 
 func (s *system) joinBots(ctx context.Context) error {
+	mediaServers := s.options.listeners.mediaServers()
 	for i := range s.options.bots {
 		b, err := bot.Join(ctx, bot.Config{
-			URL:       "ws://" + s.options.listeners.signaling + "/signaling",
+			URL:       "ws://" + mediaServers[i%len(mediaServers)].signaling + "/signaling",
 			ChannelID: s.options.channel, ClientID: fmt.Sprintf("bot-%d", i+1), Role: bot.SendRecv,
 			Simulcast: true, RID: wantedRIDs[i%len(wantedRIDs)],
 		})

@@ -106,16 +106,10 @@ func Join(ctx context.Context, config Config) (*Bot, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 
-	socket, response, err := websocket.Dial(ctx, config.URL, nil)
+	socket, err := dial(ctx, config.URL)
 	if err != nil {
-		return nil, fmt.Errorf("open a WebSocket to %s: %w; is the media server running there?", config.URL, err)
+		return nil, err
 	}
-	if response != nil && response.Body != nil {
-		// Already consumed: the connection now belongs to the WebSocket.
-		_ = response.Body.Close()
-	}
-	socket.SetReadLimit(maxMessageBytes)
-
 	b := &Bot{
 		config: config, log: log, socket: socket,
 		streams: newStreams(config.Observer), notices: newNotices(),
@@ -131,6 +125,44 @@ func Join(ctx context.Context, config Config) (*Bot, error) {
 	return b, nil
 }
 
+func dial(ctx context.Context, url string) (*websocket.Conn, error) {
+	socket, response, err := websocket.Dial(ctx, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a WebSocket to %s: %w; is the media server running there?", url, err)
+	}
+	if response != nil && response.Body != nil {
+		// Already consumed: the connection now belongs to the WebSocket.
+		_ = response.Body.Close()
+	}
+	socket.SetReadLimit(maxMessageBytes)
+
+	return socket, nil
+}
+
+// connect says connect, here and where it is redirected, and takes the first message of the
+// media server that takes it in.
+func (b *Bot) connect(ctx context.Context) error {
+	message := newConnectMessage(b.config)
+	for {
+		if err := b.send(ctx, message); err != nil {
+			return err
+		}
+		_, data, err := b.socket.Read(ctx)
+		if err != nil {
+			return b.causeOfEnd(err)
+		}
+		location := redirection(data)
+		if location == "" || message.Redirect {
+			return b.handle(data)
+		}
+		_ = b.socket.CloseNow()
+		message.Redirect = true
+		if b.socket, err = dial(ctx, location); err != nil {
+			return err
+		}
+	}
+}
+
 // start makes the peer connection, reads the socket from then on, and waits
 // until the bot is connected.
 func (b *Bot) start(ctx context.Context) error {
@@ -143,7 +175,7 @@ func (b *Bot) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.send(ctx, newConnectMessage(b.config)); err != nil {
+	if err := b.connect(ctx); err != nil {
 		return err
 	}
 	b.run(b.readMessages)

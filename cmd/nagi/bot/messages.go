@@ -33,6 +33,7 @@ type (
 		FocusRID    string       `json:"spotlight_focus_rid,omitempty"`
 		UnfocusRID  string       `json:"spotlight_unfocus_rid,omitempty"`
 		Metadata    any          `json:"metadata,omitempty"`
+		Redirect    bool         `json:"redirect,omitempty"`
 		Audio       audioMessage `json:"audio"`
 		Video       videoMessage `json:"video"`
 	}
@@ -66,6 +67,17 @@ type serverMessage struct {
 	ConnectionID string `json:"connection_id"`
 	ClientID     string `json:"client_id"`
 	Version      string `json:"version"`
+	Location     string `json:"location"`
+}
+
+// redirection is where a message sends a client; "": it does not.
+func redirection(data []byte) string {
+	var message serverMessage
+	if json.Unmarshal(data, &message) != nil || message.Type != "redirect" {
+		return ""
+	}
+
+	return message.Location
 }
 
 func newConnectMessage(config Config) connectMessage {
