@@ -109,6 +109,12 @@ bench-channel: ## Measure what it costs to come to a channel of 50 and of 200, a
 	@cd hack/bench && go build -o $(ROOT)/bin/bench/bench .
 	@exec bin/bench/bench channel $(CHANNEL)
 
+.PHONY: bench-handover
+bench-handover: build controlplane ## Measure the gap in the media when a media server drains: a JSON line, 5 minutes (ROUNDS=10).
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && \
+	  go test ./hack/e2e -count 1 -timeout 30m -run '^TestHandOver$$' -programs $(ROOT)/bin -rounds $(or $(ROUNDS),10) -v | \
+	  awk '/^{/ {print; next} {print >"/dev/stderr"}'
+
 ##@ Install
 
 # What the images are called: localhost/nagi-manager:dev and so on. IMAGES has further options, such as

@@ -18,7 +18,7 @@ import (
 func TestMediaServerLost(t *testing.T) {
 	t.Parallel()
 	// Clients give a silent media server up after half a minute.
-	s := own(t, layout{managers: 2, shims: 2, mediaServers: 2, shimArgs: []string{"--pause-timeout=1s"}})
+	s := own(t, layout{managers: 2, shims: 2, mediaServers: 1, shimArgs: []string{"--pause-timeout=1s"}})
 	t.Run("frozen", func(t *testing.T) {
 		at := s.mediaServers[0]
 		l := newLoss(t, s)

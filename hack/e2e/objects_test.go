@@ -258,8 +258,14 @@ func awaitGone(t *testing.T, pause *v1alpha1.RtpStreamPause) {
 // pausesOf lists the objects of a channel.
 func pausesOf(t *testing.T, channel string) []v1alpha1.RtpStreamPause {
 	t.Helper()
+
+	return running.pausesOf(t, channel)
+}
+
+func (s *system) pausesOf(t *testing.T, channel string) []v1alpha1.RtpStreamPause {
+	t.Helper()
 	list := &v1alpha1.RtpStreamPauseList{}
-	err := running.api.List(t.Context(), list, client.InNamespace(namespace), client.MatchingFields{"spec.channelID": channel})
+	err := s.api.List(t.Context(), list, client.InNamespace(namespace), client.MatchingFields{"spec.channelID": channel})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ const (
 type layout struct {
 	managers, shims, mediaServers int
 	// Arguments beside those that every program of a kind gets.
-	managerArgs, shimArgs []string
+	managerArgs, shimArgs, mediaServerArgs []string
 	// managerUsers are who the managers are to the API server, one by one; empty:
 	// administrators.
 	managerUsers []string
@@ -264,6 +264,7 @@ func (s *system) newMediaServer(index int) *mediaServer {
 	for _, manager := range s.managers {
 		m.args = append(m.args, "--managers="+manager.mediaServers.address())
 	}
+	m.args = append(m.args, s.layout.mediaServerArgs...)
 
 	return m
 }
