@@ -21,7 +21,7 @@ func sendLayers(a *answering, layers ...media.Layer) {
 	m := a.session.member
 	for _, layer := range layers {
 		m.tracks[media.Video].ReceiveRTP(udp.NewBatch(0, nil), []media.Received{{
-			SequenceNumber: 1 << 17, SSRC: 1 + uint32(layer), Layer: layer, Marker: true,
+			SequenceNumber: 1 << 17, SSRC: 1 + uint32(layer), Layer: layer, Marker: true, Payload: make([]byte, 1),
 		}})
 	}
 	ch := a.session.channel

@@ -45,7 +45,7 @@ func (t *Track) takeIn(packets []media.Received) *burst {
 
 			continue
 		}
-		b.layers = t.presence.Receive(b.layer, p.Marker, now) || b.layers
+		b.layers = t.presence.Receive(&facts, now) || b.layers
 		octets += len(p.Payload)
 		if restarted {
 			b.restarted = true

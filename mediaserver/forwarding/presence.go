@@ -34,9 +34,13 @@ type heard struct {
 	others [media.MaxLayers]uint8 // frames of each other layer since then
 }
 
-// Receive takes in a packet, and tells whether the layers there are have changed.
-func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (changed bool) {
-	before, pause := p.there, now.Sub(p.last)
+// Receive takes in a packet, and tells whether the layers there are have changed. Padding
+// alone shows nobody a picture, so it is no sign of a layer.
+func (p *Presence) Receive(packet *Packet, now time.Time) (changed bool) {
+	if packet.Empty {
+		return false
+	}
+	before, layer, pause := p.there, packet.Layer, now.Sub(p.last)
 	p.last = now
 	h := &p.layers[layer]
 	if !h.ever || p.there.Has(layer) {
@@ -50,8 +54,11 @@ func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (ch
 	h.ever, h.last, h.alone, h.others = true, now, time.Time{}, [media.MaxLayers]uint8{}
 	for other := range p.layers {
 		if media.Layer(other) != layer && p.there.Has(media.Layer(other)) {
-			p.miss(media.Layer(other), layer, endsFrame, now, pause >= silence)
+			p.miss(media.Layer(other), packet, now, pause >= silence)
 		}
+	}
+	if p.there == 0 { // The last one is gone, and this one, however lately it returned, is what is left.
+		p.there = media.LayersOf(layer)
 	}
 
 	return p.there != before
@@ -60,7 +67,7 @@ func (p *Presence) Receive(layer media.Layer, endsFrame bool, now time.Time) (ch
 // miss notes what came of another layer while nothing came of this one; muted: nothing came of
 // any just before. That time does not count, once: what comes again comes in one layer after the
 // other, while one that has few frames is silent between any two of them.
-func (p *Presence) miss(layer, other media.Layer, endsFrame bool, now time.Time, muted bool) {
+func (p *Presence) miss(layer media.Layer, other *Packet, now time.Time, muted bool) {
 	h := &p.layers[layer]
 	if h.alone.IsZero() {
 		h.alone = h.last
@@ -68,10 +75,10 @@ func (p *Presence) miss(layer, other media.Layer, endsFrame bool, now time.Time,
 	if muted && !h.alone.After(h.last) {
 		h.alone, h.others = now, [media.MaxLayers]uint8{}
 	}
-	if endsFrame && h.others[other] < absentFrames {
-		h.others[other]++
+	if other.Marker && h.others[other.Layer] < absentFrames {
+		h.others[other.Layer]++
 	}
-	if h.others[other] >= absentFrames && now.Sub(h.alone) >= silence {
+	if h.others[other.Layer] >= absentFrames && now.Sub(h.alone) >= silence {
 		p.there &^= media.LayersOf(layer)
 		h.first = now
 	}

@@ -16,6 +16,7 @@ func TestPresence(t *testing.T) {
 		every       int
 		from, until int // ms
 		unmarked    bool
+		padding     bool
 	}
 	type looks struct {
 		at    int // ms
@@ -79,6 +80,16 @@ func TestPresence(t *testing.T) {
 			},
 			[]looks{{4100, media.LayersOf(0)}, {5290, media.LayersOf(0)}},
 		},
+		"one is left, which has just returned": {
+			[]sends{{layer: 0, every: 33, until: 4000}, {layer: 2, every: 33, until: 1000},
+				{layer: 2, every: 33, from: 3900, until: 9000}},
+			[]looks{{4400, media.LayersOf(0)}, {4600, media.LayersOf(2)}, {9000, media.LayersOf(2)}},
+		},
+		"of one that vanishes, padding goes on": {
+			[]sends{{layer: 0, every: 33, until: 4000}, {layer: 2, every: 33, until: 1000},
+				{layer: 2, every: 100, from: 1100, until: 4000, padding: true}},
+			[]looks{{1540, media.LayersOf(0)}, {4000, media.LayersOf(0)}},
+		},
 		"the lowest vanishes": {
 			[]sends{{layer: 0, every: 33, until: 1000}, {layer: 1, every: 33, until: 4000}},
 			[]looks{{1600, media.LayersOf(1)}},
@@ -91,8 +102,9 @@ func TestPresence(t *testing.T) {
 				for _, s := range test.sends {
 					if ms >= s.from && ms <= s.until && (ms-s.from)%s.every == 0 {
 						before := p.There()
-						if changed := p.Receive(s.layer, !s.unmarked,
-							begin.Add(time.Duration(ms)*time.Millisecond)); changed != (p.There() != before) {
+						packet := forwarding.Packet{Layer: s.layer, Marker: !s.unmarked, Empty: s.padding}
+						changed := p.Receive(&packet, begin.Add(time.Duration(ms)*time.Millisecond))
+						if changed != (p.There() != before) {
 							t.Fatalf("at %d ms: %03b, then %03b, changed: %v", ms, before, p.There(), changed)
 						}
 					}
