@@ -181,9 +181,7 @@ func (m *member) uplink(
 
 	uplink := &rtc.Uplink{Format: format, MaxBitRate: wanted.BitRate * 1000, Receiver: track}
 	if m.request.Simulcast && config.Kind == media.Video {
-		for _, rid := range signaling.RIDs {
-			uplink.Encodings = append(uplink.Encodings, rtc.Encoding{RID: rid})
-		}
+		uplink.Encodings = m.encodings()
 	}
 	if m.request.Spotlight != nil && config.Kind == media.Audio {
 		m.listener = &listener{Track: track}
@@ -191,6 +189,20 @@ func (m *member) uplink(
 	}
 
 	return uplink, nil
+}
+
+// encodings are those that a client with simulcast is to send: all of them, or those that its
+// authority has it send.
+func (m *member) encodings() []rtc.Encoding {
+	encodings := make([]rtc.Encoding, len(signaling.RIDs))
+	for i, rid := range signaling.RIDs {
+		encodings[i] = rtc.Encoding{RID: rid}
+		if decided := m.request.Encodings; decided != nil {
+			encodings[i].Paused = !decided[i].Active
+		}
+	}
+
+	return encodings
 }
 
 // close ends the member's transport and streams and waits for them.

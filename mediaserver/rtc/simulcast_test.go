@@ -456,3 +456,37 @@ func FuzzLayers(f *testing.F) {
 		}
 	})
 }
+
+// What an answer says is paused (RFC 8853 section 5.1) is learned when it comes: browsers begin to send it without
+// a new answer. What it does not name is not.
+func TestPausedEncodingsOfAnAnswer(t *testing.T) {
+	for list, want := range map[string]string{
+		"r0;r1;~r2":   "0:1 1:1 2:1",
+		"~r0;~r1;~r2": "0:1 1:1 2:1",
+		"~r1":         "1:1",
+		"r0;~r1,r2":   "0:1 1:1 2:1",
+	} {
+		t.Run(list, func(t *testing.T) {
+			c := newSimulcast(t, newEngine(t))
+			offer, err := c.peer.Offer()
+			must(t, err)
+			answer := c.answerOffer(t, offer)
+			sends := "a=simulcast:send r0;r1;r2\r\n"
+			if !strings.Contains(answer, sends) {
+				t.Fatalf("the client's answer has no %q:\n%s", sends, answer)
+			}
+			must(t, c.peer.Answer(strings.ReplaceAll(answer, sends, "a=simulcast:send "+list+"\r\n")))
+			within(t, "connection", c.connected)
+			if sends := c.peer.Sends(); !slices.Equal(sends, []media.Kind{videoKind}) {
+				t.Errorf("client sends %v", sends)
+			}
+			context := ofClient(t, c.peer)
+			for i, e := range encodings {
+				c.strange(t, context, 10+uint32(i), 96, said(t, 1, ridExtension, e.RID))
+			}
+			if got := c.came(); got != want {
+				t.Errorf("packets %s, want %s", got, want)
+			}
+		})
+	}
+}

@@ -23,7 +23,8 @@ type layer struct {
 	frames    []frame
 	payloader *codecs.VP8Payloader
 	header    rtp.Header
-	index     int // of the next frame
+	index     int  // of the next frame
+	paused    bool // the server wants none of it; settled before anything is sent
 
 	keyframeWanted atomic.Bool
 }
@@ -64,6 +65,31 @@ func (pub *publisher) addLayers() error {
 	}
 
 	return nil
+}
+
+// obey has the bot send none of the layers that an offer says are not wanted for now: the
+// "~" of a=simulcast (RFC 8853 section 5.1). It is what browsers do with it.
+func (pub *publisher) obey(offer string) {
+	_, list, _ := strings.Cut(offer, "\r\na=simulcast:recv ")
+	list, _, _ = strings.Cut(list, "\r\n")
+	for rid := range strings.SplitSeq(list, ";") {
+		for _, l := range pub.layers {
+			l.paused = l.paused || rid == "~"+l.track.RID()
+		}
+	}
+}
+
+// rids are the layers as an answer lists them.
+func (pub *publisher) rids() []string {
+	rids := make([]string, len(pub.layers))
+	for i, l := range pub.layers {
+		rids[i] = l.track.RID()
+		if l.paused {
+			rids[i] = "~" + rids[i]
+		}
+	}
+
+	return rids
 }
 
 // next is the next frame, cut into packets.
@@ -134,8 +160,9 @@ func extensionID(media *sdp.MediaDescription, uri string) (uint8, error) {
 }
 
 // asBrowser makes an answer of pion's what a browser answers to an offer to send several
-// layers: it sends them and receives none, and names no SSRCs for them.
-func asBrowser(answer string) string {
+// layers: it sends them and receives none, names no SSRCs for them, and says which it does
+// not send for now.
+func (pub *publisher) asBrowser(answer string) string {
 	head, sections := answer, []string{}
 	if at := strings.Index(answer, "m="); at >= 0 {
 		head, sections = answer[:at], strings.SplitAfter(answer[at:], "\r\nm=")
@@ -144,13 +171,16 @@ func asBrowser(answer string) string {
 		if !strings.Contains(section, "a=simulcast:send") {
 			continue
 		}
-		lines := strings.SplitAfter(section, "\r\n")
-		sections[i] = strings.Join(slices.DeleteFunc(lines, func(line string) bool {
-			line = strings.TrimSpace(line)
-
-			return strings.HasPrefix(line, "a=rid:") && strings.HasSuffix(line, " recv") || strings.HasPrefix(line, "a=simulcast:recv") ||
-				strings.HasPrefix(line, "a=ssrc")
-		}), "")
+		lines := slices.DeleteFunc(strings.SplitAfter(section, "\r\n"), func(line string) bool {
+			return strings.HasPrefix(line, "a=rid:") && strings.HasSuffix(line, " recv\r\n") ||
+				strings.HasPrefix(line, "a=simulcast:recv") || strings.HasPrefix(line, "a=ssrc")
+		})
+		for j, line := range lines {
+			if strings.HasPrefix(line, "a=simulcast:send") {
+				lines[j] = "a=simulcast:send " + strings.Join(pub.rids(), ";") + "\r\n"
+			}
+		}
+		sections[i] = strings.Join(lines, "")
 	}
 
 	return head + strings.Join(sections, "")

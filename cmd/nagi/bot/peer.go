@@ -173,14 +173,19 @@ func (p *peer) answer(offer string) (string, error) {
 	if err := p.connection.SetLocalDescription(answer); err != nil {
 		return "", fmt.Errorf("take the own answer: %w", err)
 	}
-	if pub := p.bot.publisher; pub != nil && !pub.identified.Load() { // What it sends stays on the m-lines of the first offer.
+	pub := p.bot.publisher
+	if pub == nil {
+		return answer.SDP, nil
+	}
+	if !pub.identified.Load() { // What it sends stays on the m-lines of the first offer.
+		pub.obey(offer)
 		if err := pub.identify(answer.SDP); err != nil {
 			return "", err
 		}
 		pub.identified.Store(true)
 	}
 
-	return asBrowser(answer.SDP), nil
+	return pub.asBrowser(answer.SDP), nil
 }
 
 // gathered sends a candidate, or keeps it until the answer has gone out.

@@ -148,6 +148,9 @@ func (pub *publisher) publishVideo(ctx context.Context) {
 	every(ctx, pub.clip.frameDuration, func() {
 		var packets []func()
 		for _, l := range pub.layers {
+			if l.paused {
+				continue
+			}
 			frame, payloads := l.next()
 			for i, payload := range payloads {
 				packets = append(packets, func() {
