@@ -44,6 +44,7 @@ func (c *channelCrowd) close() {
 		if client != nil {
 			all.Go(func() error {
 				client.close()
+
 				return nil
 			})
 		}

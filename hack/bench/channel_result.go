@@ -86,6 +86,7 @@ func (c *channelCrowd) churn(times int, idle float64) (joining, leaving channelP
 	for range times {
 		if err = c.measured(&leaving, idle, func() error {
 			c.leave(last)
+
 			return nil
 		}); err != nil {
 			return joining, leaving, err

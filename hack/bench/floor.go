@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
@@ -20,7 +21,8 @@ const (
 	receiveSlots  = 128
 	messageSlots  = 128
 	headerBytes   = 12
-	longestRun    = 8
+	longestRun    = 32 // As ours.
+	maxPadding    = 16 // As ours.
 	arenaBytes    = 512 << 10
 	udpSegment    = 103 // UDP_SEGMENT of linux/udp.h.
 	controlLength = 24  // CMSG_SPACE(2) on 64-bit machines.
@@ -40,6 +42,8 @@ type floorServer struct {
 	socket    int
 	mode      string
 	receivers []*floorReceiver
+	feedback  cipher.AEAD // Of what receivers report.
+	counts    floorCounts
 
 	messages [messageSlots]message
 	vectors  [messageSlots]unix.Iovec
@@ -82,8 +86,15 @@ func floor(arguments []string) error {
 	if !ok {
 		return fmt.Errorf("ask for the own address: got %T", name)
 	}
-	fmt.Printf("listening address=127.0.0.1:%d\n", address.Port)
 	f := &floorServer{socket: socket, mode: mode, arena: make([]byte, arenaBytes)}
+	if f.feedback, err = newFloorCipher(); err != nil {
+		return err
+	}
+	metrics, err := f.counts.serve()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("listening address=127.0.0.1:%d metrics=%s\n", address.Port, metrics)
 
 	return f.serve()
 }
@@ -116,14 +127,22 @@ func (f *floorServer) serve() error {
 		burst = burst[:0]
 		for i := range int(n) {
 			packet := buffers[i*slotBytes : i*slotBytes+int(messages[i].length)]
-			if len(packet) < headerBytes {
+			switch {
+			case len(packet) < headerBytes:
 				if err := f.register(names[i]); err != nil {
 					return err
 				}
-
-				continue
+			case isRTCP(packet):
+				if _, err := openFloorFeedback(f.feedback, packet); err != nil {
+					return err
+				}
+				f.counts.reports.Add(1)
+			default:
+				burst = append(burst, packet)
 			}
-			burst = append(burst, packet)
+		}
+		if f.mode == "gso" {
+			equalize(burst)
 		}
 		f.forward(burst)
 	}
@@ -158,6 +177,27 @@ func newFloorCipher() (cipher.AEAD, error) {
 	return aead, nil
 }
 
+// equalize pads a frame's packets to equal sizes, as our server does, so that they leave in one run. The last
+// may be smaller. Each packet has room behind it.
+func equalize(burst [][]byte) {
+	for len(burst) > 0 {
+		frame, largest := 0, 0
+		for frame < len(burst) && bytes.Equal(burst[frame][4:8], burst[0][4:8]) {
+			largest = max(largest, len(burst[frame]))
+			frame++
+		}
+		for i, packet := range burst[:frame-1] {
+			if missing := largest - len(packet); missing > 0 && missing <= maxPadding {
+				packet[0] |= 0x20
+				burst[i] = packet[:largest]
+				clear(burst[i][len(packet):])
+				burst[i][largest-1] = byte(missing)
+			}
+		}
+		burst = burst[frame:]
+	}
+}
+
 // forward walks the receivers over the whole burst, so that each one's packets
 // lie side by side.
 func (f *floorServer) forward(burst [][]byte) {
@@ -172,6 +212,7 @@ func (f *floorServer) forward(burst [][]byte) {
 			slot := f.arena[f.used : f.used+size]
 			r.seal(slot, packet)
 			f.used += size
+			f.counts.datagrams.Add(1)
 			switch {
 			case f.mode == "sendto":
 				f.sendTo(&r.address, slot)
@@ -229,7 +270,7 @@ func (f *floorServer) queue(address *unix.RawSockaddrInet4, slot []byte) {
 // extend adds the slot just filled to the run queued last.
 func (f *floorServer) extend(size, segment int) {
 	i := f.queued - 1
-	f.vectors[i].SetLen(int(f.vectors[i].Len) + size) //nolint:gosec // At most eight packets.
+	f.vectors[i].SetLen(int(f.vectors[i].Len) + size) //nolint:gosec // At most 32 packets.
 	control := &f.controls[i]
 	header := (*unix.Cmsghdr)(unsafe.Pointer(control))
 	header.Level, header.Type = unix.IPPROTO_UDP, udpSegment
@@ -242,6 +283,7 @@ func (f *floorServer) extend(size, segment int) {
 // flush hands over what is queued. What the kernel refuses is skipped: it shows
 // up as loss.
 func (f *floorServer) flush() {
+	f.counts.messages.Add(uint64(f.queued)) //nolint:gosec // At most messageSlots.
 	for done := 0; done < f.queued; {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(f.socket), uintptr(unsafe.Pointer(&f.messages[done])),
 			uintptr(f.queued-done), 0, 0, 0)
@@ -251,6 +293,7 @@ func (f *floorServer) flush() {
 			done++
 		default:
 			done += int(n) //nolint:gosec // At most messageSlots.
+			f.counts.calls.Add(1)
 		}
 	}
 	f.queued, f.used = 0, 0

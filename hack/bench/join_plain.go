@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 )
 
@@ -38,8 +39,8 @@ func joinPlain(ctx context.Context, p participant) error {
 
 		return nil
 	}
-	arrived := &arrivals{}
-	timed, err := newReceiveSocket(socket, arrived, nil)
+	arrived, heard := &arrivals{}, &reception{}
+	timed, err := newReceiveSocket(socket, arrived, heard, nil)
 	if err != nil {
 		return err
 	}
@@ -60,6 +61,16 @@ func joinPlain(ctx context.Context, p participant) error {
 	if err != nil {
 		return err
 	}
+	index := uint32(0)
+	go heard.send(&p.received.feedback, func(packets []rtcp.Packet) error {
+		index++
+		sealed, err := sealFloorFeedback(aead, packets, index)
+		if err == nil {
+			_, err = timed.Write(sealed)
+		}
+
+		return err
+	})
 	go p.received.count(arrived, func(buffer []byte) (int, error) {
 		n, _, err := timed.ReadFromAddrPort(buffer)
 		if err != nil || n < headerBytes {

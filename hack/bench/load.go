@@ -41,7 +41,8 @@ type statistics struct {
 	Sent, Received, PausedReceived uint64
 	Silent                         uint64 // Sent by who does not speak in a spotlight channel.
 	KeyframeRequests               uint64
-	Streams                        int // Unpaused streams that carried a packet.
+	Feedback                       uint64 // Datagrams of it that receivers have sent.
+	Streams                        int    // Unpaused streams that carried a packet.
 	Delays                         []uint64
 }
 
@@ -226,7 +227,8 @@ func (c *crowd) statistics() statistics {
 	s := statistics{
 		Received: c.live.packets.Load() + c.live.sinks.drained(), PausedReceived: c.paused.packets.Load(),
 		Streams: int(c.live.streams.Load()), KeyframeRequests: c.keyframeRequests.Load(),
-		Delays: c.live.delays.counts(),
+		Feedback: c.live.feedback.Load() + c.paused.feedback.Load(),
+		Delays:   c.live.delays.counts(),
 	}
 	for _, p := range c.participants {
 		for _, source := range p.sources() {
@@ -243,10 +245,11 @@ func (c *crowd) statistics() statistics {
 
 // counter counts what arrives on any number of streams.
 type counter struct {
-	packets atomic.Uint64
-	streams atomic.Int64
-	delays  delays
-	sinks   sinks
+	packets  atomic.Uint64
+	streams  atomic.Int64
+	feedback atomic.Uint64 // datagrams of it that were sent
+	delays   delays
+	sinks    sinks
 }
 
 // count reads packets until the stream ends.

@@ -52,12 +52,13 @@ func readMetrics(ctx context.Context, address string) (metrics, error) {
 }
 
 // meanBetween is how many of one thing there were to each of another between two
-// readings; nil where the server does not tell.
+// readings of our server's socket, or the floor's; nil where the server does not tell.
 func meanBetween(first, last metrics, things, calls string) *float64 {
-	between := last[calls] - first[calls]
-	if between <= 0 {
-		return nil
+	for _, prefix := range []string{"nagi_udp_", "floor_"} {
+		if between := last[prefix+calls] - first[prefix+calls]; between > 0 {
+			return rounded((last[prefix+things] - first[prefix+things]) / between)
+		}
 	}
 
-	return rounded((last[things] - first[things]) / between)
+	return nil
 }

@@ -18,20 +18,37 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// newPeer makes a peer connection that does the least: no way off the machine, no
-// interceptors, AEAD_AES_128_GCM or nothing.
+// newPeer makes a peer connection that does the least that a browser does: no way off the machine, no
+// decoder, AEAD_AES_128_GCM or nothing.
 func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	media := &webrtc.MediaEngine{}
 	video := webrtc.RTPCodecParameters{PayloadType: 96, RTPCodecCapability: webrtc.RTPCodecCapability{
 		MimeType: webrtc.MimeTypeVP8, ClockRate: 90000,
-		RTCPFeedback: []webrtc.RTCPFeedback{{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"}},
+		RTCPFeedback: []webrtc.RTCPFeedback{
+			{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"},
+			{Type: "goog-remb"}, {Type: "transport-cc"},
+		},
+	}}
+	rtx := webrtc.RTPCodecParameters{PayloadType: 97, RTPCodecCapability: webrtc.RTPCodecCapability{
+		MimeType: webrtc.MimeTypeRTX, ClockRate: 90000, SDPFmtpLine: "apt=96",
 	}}
 	audio := webrtc.RTPCodecParameters{PayloadType: 111, RTPCodecCapability: webrtc.RTPCodecCapability{
 		MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1",
 	}}
-	err := errors.Join(media.RegisterCodec(video, webrtc.RTPCodecTypeVideo), media.RegisterCodec(audio, webrtc.RTPCodecTypeAudio))
+	err := errors.Join(media.RegisterCodec(video, webrtc.RTPCodecTypeVideo), media.RegisterCodec(rtx, webrtc.RTPCodecTypeVideo),
+		media.RegisterCodec(audio, webrtc.RTPCodecTypeAudio))
 	if err != nil {
 		return nil, fmt.Errorf("register codecs: %w", err)
+	}
+	sendTime := webrtc.RTPHeaderExtensionCapability{URI: sdp.ABSSendTimeURI}
+	if err := media.RegisterHeaderExtension(sendTime, webrtc.RTPCodecTypeVideo); err != nil {
+		return nil, fmt.Errorf("register the extension of sending times: %w", err)
+	}
+	interceptors := &interceptor.Registry{}
+	if p.source != nil { // Its packets have transport-wide numbers, and servers tell it what came.
+		if err := webrtc.ConfigureTWCCHeaderExtensionSender(media, interceptors); err != nil {
+			return nil, fmt.Errorf("register the extension of transport-wide numbers: %w", err)
+		}
 	}
 	if err := webrtc.ConfigureSimulcastExtensionHeaders(media); err != nil {
 		return nil, fmt.Errorf("register the extensions of simulcast: %w", err)
@@ -50,7 +67,7 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 		only = janusInterface
 	}
 	settings.SetInterfaceFilter(func(name string) bool { return name == only })
-	timed := &receiveNet{arrivals: &arrivals{}}
+	timed := &receiveNet{arrivals: &arrivals{}, heard: &reception{}}
 	if p.received != nil {
 		if timed.Net, err = stdnet.NewNet(); err != nil {
 			return nil, fmt.Errorf("look at the network: %w", err)
@@ -65,7 +82,7 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM)
 	settings.LoggerFactory = &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings),
-		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
+		webrtc.WithInterceptorRegistry(interceptors))
 	connection, err := api.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return nil, fmt.Errorf("make a peer connection: %w", err)
@@ -75,7 +92,9 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	if p.probe != nil {
 		p.probe.watch(connection)
 	} else if p.received != nil {
-		connection.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		go timed.heard.send(&p.received.feedback, connection.WriteRTCP)
+		connection.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+			go timed.heard.follow(receiver)
 			p.received.count(timed.arrivals, func(buffer []byte) (int, error) {
 				n, _, err := track.Read(buffer)
 

@@ -24,6 +24,8 @@ type result struct {
 	Forwarded       uint64   `json:"forwarded"`
 	Loss            int64    `json:"loss"`
 	PausedReceived  uint64   `json:"paused_received"`
+	Feedback        string   `json:"feedback"`
+	FeedbackSent    uint64   `json:"feedback_sent"`
 	CPUSeconds      float64  `json:"cpu_seconds"`
 	CoresUsed       float64  `json:"cores_used"`
 	CPUPerPacket    *float64 `json:"cpu_us_per_packet"`
@@ -60,10 +62,11 @@ func newResult(c scenario, first, last reading, elapsed time.Duration) result {
 		Incoming:        sent + last.sent.Silent - first.sent.Silent,
 		Forwarded:       last.received.Received - first.received.Received,
 		PausedReceived:  last.received.PausedReceived - first.received.PausedReceived,
-		CPUSeconds:      *rounded(cpu.Seconds()), CoresUsed: *rounded(cpu.Seconds() / elapsed.Seconds()),
-		PerReceiveCall: meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_received_total", "nagi_udp_receive_calls_total"),
-		PerMessage:     meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_sent_total", "nagi_udp_messages_sent_total"),
-		PerSendCall:    meanBetween(first.metrics, last.metrics, "nagi_udp_datagrams_sent_total", "nagi_udp_send_calls_total"),
+		Feedback:        feedbackKind, FeedbackSent: last.received.Feedback - first.received.Feedback,
+		CPUSeconds: *rounded(cpu.Seconds()), CoresUsed: *rounded(cpu.Seconds() / elapsed.Seconds()),
+		PerReceiveCall: meanBetween(first.metrics, last.metrics, "datagrams_received_total", "receive_calls_total"),
+		PerMessage:     meanBetween(first.metrics, last.metrics, "datagrams_sent_total", "messages_sent_total"),
+		PerSendCall:    meanBetween(first.metrics, last.metrics, "datagrams_sent_total", "send_calls_total"),
 	}
 	r.PPS = *rounded(float64(r.Forwarded) / r.Seconds)
 	r.Loss = int64(sent)*int64(c.edges()) - int64(r.Forwarded) //nolint:gosec // Far below 2^63.

@@ -239,7 +239,11 @@ func startFloor(mode string) func(context.Context, string, scenario) (running, e
 			return running{}, err
 		}
 		r := running{process: p}
-		if r.address, err = p.output.find(ctx, `listening address=(\S+)`); err != nil {
+		r.address, err = p.output.find(ctx, `listening address=(\S+)`)
+		if err == nil {
+			r.metrics, err = p.output.find(ctx, `metrics=(\S+)`)
+		}
+		if err != nil {
 			r.stop()
 
 			return running{}, err

@@ -32,6 +32,7 @@ type receiveSocket struct {
 	raw      syscall.RawConn
 	receive  func(fd uintptr) bool
 	arrivals *arrivals
+	heard    *reception
 	sink     *counter // Not nil: RTP is counted there and goes no further.
 	seen     []uint32 // SSRCs that the sink has counted.
 
@@ -45,12 +46,12 @@ type receiveSocket struct {
 	errno        syscall.Errno
 }
 
-func newReceiveSocket(connection *net.UDPConn, a *arrivals, sink *counter) (*receiveSocket, error) {
+func newReceiveSocket(connection *net.UDPConn, a *arrivals, heard *reception, sink *counter) (*receiveSocket, error) {
 	raw, err := connection.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
-	s := &receiveSocket{UDPConn: connection, raw: raw, arrivals: a, sink: sink}
+	s := &receiveSocket{UDPConn: connection, raw: raw, arrivals: a, heard: heard, sink: sink}
 	s.receive = s.receiveBatch
 	for i := range s.messages {
 		s.vectors[i].Base = &s.buffers[i][0]
@@ -104,6 +105,7 @@ func (s *receiveSocket) ReadFromAddrPort(buffer []byte) (int, netip.AddrPort, er
 			s.next++
 			datagram := s.buffers[i][:s.messages[i].length]
 			if isRTP(datagram) {
+				s.heard.note(datagram)
 				if s.sink != nil {
 					s.sinkPacket(datagram)
 
@@ -155,13 +157,18 @@ func (s *receiveSocket) sinkPacket(packet []byte) {
 
 // isRTP tells RTP from RTCP, DTLS and STUN on one port (RFC 7983, RFC 5761).
 func isRTP(datagram []byte) bool {
-	return len(datagram) >= headerBytes && datagram[0]>>6 == 2 && (datagram[1] < 192 || datagram[1] > 223)
+	return len(datagram) >= headerBytes && datagram[0]>>6 == 2 && !isRTCP(datagram)
+}
+
+func isRTCP(datagram []byte) bool {
+	return len(datagram) >= headerBytes && datagram[0]>>6 == 2 && datagram[1] >= 192 && datagram[1] <= 223
 }
 
 // receiveNet makes receiveSockets for pion.
 type receiveNet struct {
 	*stdnet.Net
 	arrivals *arrivals
+	heard    *reception
 	sink     *counter
 }
 
@@ -172,7 +179,7 @@ func (n *receiveNet) ListenUDP(network string, address *net.UDPAddr) (transport.
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
 
-	return newReceiveSocket(connection, n.arrivals, n.sink)
+	return newReceiveSocket(connection, n.arrivals, n.heard, n.sink)
 }
 
 // arrivals remembers when the kernel took in the last few thousand RTP packets
