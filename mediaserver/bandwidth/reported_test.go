@@ -54,7 +54,10 @@ func TestReported(t *testing.T) {
 			{remb: 2_000_000, sent: 1_000_000},
 			{after: 10 * time.Second, opens: true, sent: 1_000_000},
 			{after: time.Second, remb: 130_000, sent: 1_000_000},
-			{after: time.Second / 2, lost: 60, expected: 100, sent: 1_000_000, congested: true, estimate: 400_000, limited: true},
+			{
+				after: time.Second / 2, lost: 60, expected: 100, sent: 1_000_000,
+				congested: true, estimate: 400_000, limited: true,
+			},
 		},
 		"nor its first one just after the beginning": {
 			{opens: true},

@@ -86,7 +86,9 @@ func (h *hall) apply(n int) {
 		return &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{id}}}}
 	}
 	except := func(id string) *forwardingv1.Side {
-		return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: &forwardingv1.EveryoneExcept{ClientIds: []string{id}}}}
+		all := &forwardingv1.EveryoneExcept{ClientIds: []string{id}}
+
+		return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: all}}
 	}
 	table := tables.Table{ChannelID: "hall", Instance: h.channel.instance, Version: 1, Whole: true}
 	for i := range n {

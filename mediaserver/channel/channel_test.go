@@ -195,7 +195,9 @@ func everyone() *forwardingv1.Side {
 }
 
 func except(clientIDs ...string) *forwardingv1.Side {
-	return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: &forwardingv1.EveryoneExcept{ClientIds: clientIDs}}}
+	all := &forwardingv1.EveryoneExcept{ClientIds: clientIDs}
+
+	return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: all}}
 }
 
 // newPause makes a pause of video with its digest, after it has been changed.

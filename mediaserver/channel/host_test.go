@@ -238,14 +238,16 @@ func TestADismissedConnectionIsToldAndGone(t *testing.T) {
 	a, b, c := s.join(t, "a"), s.join(t, "b"), s.join(t, "b")
 	d, e := s.join(t, "d"), s.join(t, "e")
 
-	if n := dismiss(&forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ConnectionId{ConnectionId: a.ConnectionID()}}); n != 1 {
+	byID := &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ConnectionId{ConnectionId: a.ConnectionID()}}
+	all := &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}}
+	if n := dismiss(byID); n != 1 {
 		t.Errorf("%d connections dismissed by id", n)
 	}
 	if m := s.registry.Membership(channelID, 0, 0); len(m.Joined) != 4 || s.edge(b, a) != nil {
 		t.Errorf("there are still %v", m.Joined)
 	}
 	told(a)
-	if n := dismiss(&forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ConnectionId{ConnectionId: a.ConnectionID()}}); n != 0 {
+	if n := dismiss(byID); n != 0 {
 		t.Errorf("%d connections dismissed by an id that has left", n)
 	}
 	if n := dismiss(&forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ClientId{ClientId: "b"}}); n != 2 {
@@ -259,12 +261,12 @@ func TestADismissedConnectionIsToldAndGone(t *testing.T) {
 	}); err != nil {
 		t.Errorf("those who stay are not told: %v", err)
 	}
-	if n := dismiss(&forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}}); n != 2 {
+	if n := dismiss(all); n != 2 {
 		t.Errorf("%d connections dismissed with the channel", n)
 	}
 	told(d, e)
 	eventually(t, "the channel has ended", func() bool { return len(s.registry.Hosted()) == 0 })
-	if n := dismiss(&forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}}); n != 0 {
+	if n := dismiss(all); n != 0 {
 		t.Errorf("%d connections dismissed of a channel that has ended", n)
 	}
 }

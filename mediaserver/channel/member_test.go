@@ -114,8 +114,9 @@ func TestOpusOfConnectIsInTheOffer(t *testing.T) {
 	for connect, want := range map[string]string{
 		`{"type":"connect","role":"sendonly","channel_id":"sora"}`: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
 		`{"type":"connect","role":"sendonly","channel_id":"sora","audio":{"bit_rate":24,"opus_params":` +
-			`{"stereo":false,"sprop_stereo":false,"maxplaybackrate":16000,"minptime":20,"usedtx":true,"useinbandfec":false}}}`: "minptime=20;" +
-			"useinbandfec=0;stereo=0;sprop-stereo=0;usedtx=1;maxplaybackrate=16000;maxaveragebitrate=24000",
+			`{"stereo":false,"sprop_stereo":false,"maxplaybackrate":16000,"minptime":20,"usedtx":true,` +
+			`"useinbandfec":false}}}`: "minptime=20;useinbandfec=0;stereo=0;sprop-stereo=0;usedtx=1;" +
+			"maxplaybackrate=16000;maxaveragebitrate=24000",
 	} {
 		message, err := signaling.Decode([]byte(connect))
 		if err != nil {

@@ -82,7 +82,8 @@ func (n *negotiator) answer(t *testing.T, offer string) {
 // answerTo is an answer by which the client sends and receives whatever it is offered to.
 func answerTo(offer string) string {
 	const transport = "a=ice-ufrag:Xq9v\r\na=ice-pwd:J4F1bTWz3kYxJq9vJ4F1bTWz\r\na=setup:active\r\n" +
-		"a=fingerprint:sha-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:3E:4B:65:2E:7D:46:3F:54:42:CD:54:F1\r\n"
+		"a=fingerprint:sha-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:" +
+		"19:E5:7C:AB:3E:4B:65:2E:7D:46:3F:54:42:CD:54:F1\r\n"
 	answer := strings.NewReplacer("a=setup:actpass\r\n", transport, "a=sendonly", "a=recvonly", "a=recvonly",
 		"a=sendonly\r\na=ssrc:1 cname:x").Replace(offer)
 	var kept []string

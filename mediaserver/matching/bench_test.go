@@ -54,17 +54,31 @@ func connectionID(i int) string { return fmt.Sprintf("%026d", i) }
 func edgePause(uid string, receiver, sender int) *forwardingv1.Pause {
 	return digested(&forwardingv1.Pause{
 		Uid: uid, Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
-		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{connectionID(receiver)}}}},
-		Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{connectionID(sender)}}}},
+		Receivers: connections(connectionID(receiver)),
+		Senders:   connections(connectionID(sender)),
 	})
+}
+
+func connections(id string) *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{
+		ConnectionIds: &forwardingv1.IDs{Ids: []string{id}},
+	}}
+}
+
+func clients(id string) *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{id}}}}
+}
+
+func everyoneExcept(these *forwardingv1.EveryoneExcept) *forwardingv1.Side {
+	return &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: these}}
 }
 
 // openPause is of one client's video to everybody but another client.
 func openPause(uid string, sender int) *forwardingv1.Pause {
 	return digested(&forwardingv1.Pause{
 		Uid: uid, Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
-		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: &forwardingv1.EveryoneExcept{ClientIds: []string{"assistant"}}}},
-		Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{"client-" + connectionID(sender)}}}},
+		Receivers: everyoneExcept(&forwardingv1.EveryoneExcept{ClientIds: []string{"assistant"}}),
+		Senders:   clients("client-" + connectionID(sender)),
 	})
 }
 
@@ -72,8 +86,8 @@ func openPause(uid string, sender int) *forwardingv1.Pause {
 func wallPause(uid string, receiver int) *forwardingv1.Pause {
 	return digested(&forwardingv1.Pause{
 		Uid: uid, Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO},
-		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_ClientIds{ClientIds: &forwardingv1.IDs{Ids: []string{"client-" + connectionID(receiver)}}}},
-		Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_EveryoneExcept{EveryoneExcept: &forwardingv1.EveryoneExcept{ConnectionIds: []string{connectionID(0)}}}},
+		Receivers: clients("client-" + connectionID(receiver)),
+		Senders:   everyoneExcept(&forwardingv1.EveryoneExcept{ConnectionIds: []string{connectionID(0)}}),
 	})
 }
 

@@ -90,8 +90,9 @@ func contentSecurityPolicy(shim *url.URL) string {
 		}
 	}
 
-	return "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob: mediastream:; " +
-		"connect-src 'self' ws: wss: " + origin + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; " +
+		"media-src 'self' blob: mediastream:; connect-src 'self' ws: wss: " + origin +
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 func load(config Config) (map[string]*file, error) {

@@ -10,8 +10,8 @@ import (
 type payloadTypes struct{ media, rtx uint8 }
 
 // agreed is how a stream leaves, as the client calls it. sendTime is the identifier of absoluteSendTime, delay that of
-// playoutDelay; 0: it has none. It has one only where retransmissions have a stream of their own: on the stream itself a
-// packet that is sent again must be the same, or AES-GCM would encrypt two texts under one nonce.
+// playoutDelay; 0: it has none. It has one only where retransmissions have a stream of their own: on the stream itself
+// a packet that is sent again must be the same, or AES-GCM would encrypt two texts under one nonce.
 type agreed struct {
 	payloadTypes
 	sendTime, delay uint8

@@ -45,8 +45,8 @@ func (r *reported) leaves(ntpTime uint64, now time.Time) {
 	r.left = [2]reportTime{{uint32(ntpTime >> 16), now}, r.left[0]}
 }
 
-// losses are what a report adds to the one before it. steady: that one told of losses, too. Where a queue is full they are
-// in every report, and after an outage of the path, however much was lost in it, they are in one.
+// losses are what a report adds to the one before it. steady: that one told of losses, too. Where a queue is full they
+// are in every report, and after an outage of the path, however much was lost in it, they are in one.
 func (r *reported) losses(report rtcp.ReceptionReport) (lost, expected int, steady bool) {
 	before, lossy, began := r.highest, r.lossy, r.began
 	if ahead := int32(report.LastSequenceNumber - before); began && ahead <= 0 {

@@ -46,7 +46,8 @@ func TestClip(t *testing.T) {
 	if spanning < len(frames)/2 {
 		t.Errorf("%d of %d frames span several packets, want most", spanning, len(frames))
 	}
-	if video, audio := time.Duration(len(frames))*c.frameDuration, time.Duration(len(c.audio))*opusFrameDuration; (video - audio).Abs() > 100*time.Millisecond {
+	video, audio := time.Duration(len(frames))*c.frameDuration, time.Duration(len(c.audio))*opusFrameDuration
+	if (video - audio).Abs() > 100*time.Millisecond {
 		t.Errorf("video lasts %s, audio %s", video, audio)
 	}
 	if at := nextKeyframe(frames, 1); at != 25 {
@@ -87,7 +88,8 @@ func TestPublishes(t *testing.T) {
 	s := newServer(t)
 	b := join(t, s, Config{Role: SendOnly, ChannelID: "sora", ClientID: "client"})
 	connect := receive(t, s.messages, "connect")
-	if connect.Type != "connect" || connect.Role != SendOnly || connect.ChannelID != "sora" || connect.ClientID != "client" {
+	if connect.Type != "connect" || connect.Role != SendOnly || connect.ChannelID != "sora" ||
+		connect.ClientID != "client" {
 		t.Errorf("the bot began with %+v", connect)
 	}
 
@@ -174,7 +176,7 @@ func TestReceives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
+	if _, err := s.connection.AddTransceiverFromTrack(track, sendOnly); err != nil {
 		t.Fatal(err)
 	}
 	socket := receive(t, s.socket, "the socket")
@@ -247,7 +249,7 @@ func TestReceivesEachCodec(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
+			if _, err := s.connection.AddTransceiverFromTrack(track, sendOnly); err != nil {
 				t.Fatal(err)
 			}
 			socket := receive(t, s.socket, "the socket")
@@ -315,7 +317,8 @@ func join(t *testing.T, s *server, config Config) *Bot {
 		socket := <-s.socket
 		// Not within ctx: it ends as soon as the bot has read this, and a write that is
 		// not done by then closes the socket.
-		s.write(t.Context(), socket, map[string]any{"type": "notify", "event_type": EventConnectionCreated, "connection_id": "SELF"})
+		s.write(t.Context(), socket,
+			map[string]any{"type": "notify", "event_type": EventConnectionCreated, "connection_id": "SELF"})
 		s.socket <- socket
 	})
 	b, err := Join(ctx, config)

@@ -2,7 +2,6 @@ package bot
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,8 +34,7 @@ func (pub *publisher) addLayers() error {
 	var sender *webrtc.RTPSender
 	for i, frames := range pub.clip.layers {
 		l := &layer{
-			frames: frames, payloader: &codecs.VP8Payloader{EnablePictureID: true},
-			header: rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()}, //nolint:gosec // No secret.
+			frames: frames, payloader: &codecs.VP8Payloader{EnablePictureID: true}, header: newHeader(),
 		}
 		var options []func(*webrtc.TrackLocalStaticRTP)
 		if len(pub.clip.layers) > 1 {

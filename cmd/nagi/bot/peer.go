@@ -163,7 +163,8 @@ func (p *peer) clientID() string {
 
 // answer answers an offer of the server's.
 func (p *peer) answer(offer string) (string, error) {
-	if err := p.connection.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+	description := webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}
+	if err := p.connection.SetRemoteDescription(description); err != nil {
 		return "", fmt.Errorf("take the server's offer: %w", err)
 	}
 	answer, err := p.connection.CreateAnswer(nil)

@@ -84,9 +84,11 @@ func newTrack(mimeType, id string, options ...func(*webrtc.TrackLocalStaticRTP))
 	return track, nil
 }
 
+// sendOnly is how tracks are added that nothing comes back on.
+var sendOnly = webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}
+
 func (p *peer) addTrack(track *webrtc.TrackLocalStaticRTP) (*webrtc.RTPSender, error) {
-	transceiver, err := p.connection.AddTransceiverFromTrack(track,
-		webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+	transceiver, err := p.connection.AddTransceiverFromTrack(track, sendOnly)
 	if err != nil {
 		return nil, fmt.Errorf("add the %s track: %w", track.ID(), err)
 	}
@@ -170,8 +172,15 @@ func (pub *publisher) publishVideo(ctx context.Context) {
 	})
 }
 
+// newHeader has a number and a time by chance, as RFC 3550 section 5.1 wants them. They are no secret.
+func newHeader() rtp.Header {
+	number, timestamp := rand.UintN(1<<15), rand.Uint32()
+
+	return rtp.Header{Version: 2, SequenceNumber: uint16(number), Timestamp: timestamp} //nolint:gosec // It fits.
+}
+
 func (pub *publisher) publishAudio(ctx context.Context) {
-	header := rtp.Header{Version: 2, SequenceNumber: uint16(rand.UintN(1 << 15)), Timestamp: rand.Uint32()} //nolint:gosec // No secret.
+	header := newHeader()
 	step := uint32(opusFrameDuration * audioClockRate / time.Second)
 	index := 0
 	every(ctx, opusFrameDuration, func() {
@@ -190,7 +199,9 @@ func (pub *publisher) publishAudio(ctx context.Context) {
 }
 
 // write sends one packet and counts it.
-func (pub *publisher) write(track *webrtc.TrackLocalStaticRTP, header *rtp.Header, payload []byte, count *atomic.Uint64) {
+func (pub *publisher) write(
+	track *webrtc.TrackLocalStaticRTP, header *rtp.Header, payload []byte, count *atomic.Uint64,
+) {
 	err := track.WriteRTP(&rtp.Packet{Header: *header, Payload: payload})
 	header.SequenceNumber++
 	if err != nil {

@@ -149,7 +149,8 @@ func (s *server) take(ctx context.Context, socket *websocket.Conn, message clien
 
 func (s *server) offerUplinks(ctx context.Context, socket *websocket.Conn) {
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
-		_, err := s.connection.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		receiveOnly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
+		_, err := s.connection.AddTransceiverFromKind(kind, receiveOnly)
 		if err != nil {
 			s.t.Error(err)
 		}
