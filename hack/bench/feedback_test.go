@@ -76,7 +76,7 @@ func TestFeedback(t *testing.T) {
 	}
 }
 
-// The floor's runs are as long as ours: packets a little smaller than a frame's largest are padded, the last is not.
+// The floor's trains are as long as ours: packets a little smaller than a frame's largest are padded, the last is not.
 func TestFloorEqualizes(t *testing.T) {
 	packet := func(timestamp uint32, size int) []byte {
 		p := make([]byte, slotBytes)[:size]

@@ -21,7 +21,7 @@ const (
 	receiveSlots  = 128
 	messageSlots  = 128
 	headerBytes   = 12
-	longestRun    = 32 // As ours.
+	longestTrain  = 32 // As ours.
 	maxPadding    = 16 // As ours.
 	arenaBytes    = 512 << 10
 	udpSegment    = 103 // UDP_SEGMENT of linux/udp.h.
@@ -177,7 +177,7 @@ func newFloorCipher() (cipher.AEAD, error) {
 	return aead, nil
 }
 
-// equalize pads a frame's packets to equal sizes, as our server does, so that they leave in one run. The last
+// equalize pads a frame's packets to equal sizes, as our server does, so that they leave in one train. The last
 // may be smaller. Each packet has room behind it.
 func equalize(burst [][]byte) {
 	for len(burst) > 0 {
@@ -202,12 +202,12 @@ func equalize(burst [][]byte) {
 // lie side by side.
 func (f *floorServer) forward(burst [][]byte) {
 	for _, r := range f.receivers {
-		run, runSize := 0, 0
+		train, trainSize := 0, 0 // Datagrams in it, and their size.
 		for _, packet := range burst {
 			size := len(packet) + 16
 			if f.queued == messageSlots || f.used+size > arenaBytes {
 				f.flush()
-				run = 0
+				train = 0
 			}
 			slot := f.arena[f.used : f.used+size]
 			r.seal(slot, packet)
@@ -217,15 +217,15 @@ func (f *floorServer) forward(burst [][]byte) {
 			case f.mode == "sendto":
 				f.sendTo(&r.address, slot)
 				f.used = 0
-			case f.mode == "gso" && run > 0 && run < longestRun && size <= runSize:
-				f.extend(size, runSize)
-				run++
-				if size < runSize {
-					run = 0 // A shorter segment must be the last one.
+			case f.mode == "gso" && train > 0 && train < longestTrain && size <= trainSize:
+				f.extend(size, trainSize)
+				train++
+				if size < trainSize {
+					train = 0 // A shorter segment must be the last one.
 				}
 			default:
 				f.queue(&r.address, slot)
-				run, runSize = 1, size
+				train, trainSize = 1, size
 			}
 		}
 	}
@@ -267,7 +267,7 @@ func (f *floorServer) queue(address *unix.RawSockaddrInet4, slot []byte) {
 	f.queued++
 }
 
-// extend adds the slot just filled to the run queued last.
+// extend adds the slot just filled to the train queued last.
 func (f *floorServer) extend(size, segment int) {
 	i := f.queued - 1
 	f.vectors[i].SetLen(int(f.vectors[i].Len) + size) //nolint:gosec // At most 32 packets.

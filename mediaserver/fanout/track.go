@@ -198,7 +198,7 @@ func without(list []*Edge, gone map[*Edge]struct{}) []*Edge {
 	return left
 }
 
-// looksAt is the layers whose packets the edge is to be offered.
+// looksAt is the layers whose packets the edge is to decide upon.
 func (e *Edge) looksAt() media.Layers {
 	layers := media.LayersOf(wantedLayer(e.want.Load()))
 	if present := e.present.Load(); present != 0 {

@@ -100,7 +100,7 @@ func (b *burst) Run(batch *udp.Batch) {
 }
 
 // walk sends the burst to the edges of one shard, receiver by receiver, so that each
-// one's packets form a run that a socket can send at once. It tells whether there
+// one's packets form a train that a socket can send at once. It tells whether there
 // were any.
 func (b *burst) walk(batch *udp.Batch, i int) bool {
 	open := b.track.shards[i].open.Load()[b.layer]

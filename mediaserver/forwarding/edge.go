@@ -156,7 +156,7 @@ func NewEdge(kind media.Kind, first uint16) Edge {
 // Forwarded once it is sent.
 //
 // A second copy of a packet gets the number of the first: the core keeps no list.
-// The caller must not offer two different packets of a layer with the same number.
+// No two different packets of a layer may have the same number.
 //
 // No two of the sender's runs of numbers are nearer than farApart, so a packet that far
 // ahead is of a new run, whether the edge was told of it or not: walks of one sender's
@@ -191,11 +191,11 @@ func (e *Edge) Decide(p *Packet) Decision {
 	return Decision{Action: Start, Cut: cut, Header: e.startWith(p)}
 }
 
-// startWith is the header of a packet that begins a new run of numbers. It follows the
-// last one without a gap, or the receiver would ask for packets that never were.
-// Where a video frame was cut in the middle, one number is left out on purpose:
-// otherwise the half frame and the keyframe would look adjacent, and a decoder
-// would wait for the rest of a frame that never comes.
+// startWith is the header of a packet that begins a new span. It follows the last one
+// without a gap, or the receiver would ask for packets that never were. Where a video
+// frame was cut in the middle, one number is left out on purpose: otherwise the half frame
+// and the keyframe would look adjacent, and a decoder would wait for the rest of a frame
+// that never comes.
 //
 // Time goes on as well. The wanted layer's keyframe may be of an instant of which the
 // receiver has another layer's picture, and two frames never share a timestamp.

@@ -5,23 +5,24 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// maxRuns is how many runs of numbers a History reaches back. Each but the first began
-// with a change of layer, and nobody asks any more for what is older than three of those.
-const maxRuns = 4
+// maxSpans is how many spans a History reaches back. Each but the first began with a
+// change of layer, and nobody asks any more for what is older than three of those.
+const maxSpans = 4
 
 // History tells which packet left an edge under which number, since the last cut: what
 // a pause has cut stays unanswerable, what left on another layer does not. Between two
 // starts the distance of the numbers is constant, so it remembers starts alone. The zero
 // History knows of nothing.
 type History struct {
-	runs  [maxRuns]run // the newest is the one before next
+	spans [maxSpans]span // the newest is the one before next
 	next  int
 	known int // how many of them count
 }
 
-// run is what follows a start.
-type run struct {
-	first, last uint64 // our numbers; last counts once another run has begun
+// span is what is forwarded from one start to the next, at one distance from the layer's
+// numbers.
+type span struct {
+	first, last uint64 // our numbers; last counts once another span has begun
 	in          uint64 // the layer's number for first
 	shift       uint32 // added to the layer's timestamps
 	pictures    codecs.Shift
@@ -43,7 +44,7 @@ type Origin struct {
 // Header is the fields that the packet left with.
 func (o Origin) Header(p Packet) Header { return Header{o.Number, p.Timestamp + o.Shift, p.Marker} }
 
-// Beginning is a packet that began a run, and how it left.
+// Beginning is a packet that began a span, and how it left.
 type Beginning struct {
 	Packet   Packet
 	Header   Header
@@ -55,17 +56,17 @@ type Beginning struct {
 // Cut forgets everything.
 func (h *History) Cut() { h.known = 0 }
 
-// Start notes the start of a run.
+// Start notes the start of a span.
 func (h *History) Start(start Beginning) {
 	if h.known > 0 {
-		h.runs[(h.next+maxRuns-1)%maxRuns].last = start.Before
+		h.spans[(h.next+maxSpans-1)%maxSpans].last = start.Before
 	}
-	h.runs[h.next] = run{
+	h.spans[h.next] = span{
 		layer: start.Packet.Layer, first: start.Header.SequenceNumber, in: start.Packet.SequenceNumber,
 		shift: start.Header.Timestamp - start.Packet.Timestamp, pictures: start.Pictures,
 	}
-	h.next = (h.next + 1) % maxRuns
-	h.known = min(h.known+1, maxRuns)
+	h.next = (h.next + 1) % maxSpans
+	h.known = min(h.known+1, maxSpans)
 }
 
 // Find tells what left under a number, of which the receiver says the low 16 bits. highest
@@ -79,7 +80,7 @@ func (h *History) Find(sequenceNumber uint16, highest uint64) (Origin, bool) {
 	number := highest - uint64(behind)
 	last := highest
 	for i := range h.known {
-		r := &h.runs[(h.next+2*maxRuns-1-i)%maxRuns]
+		r := &h.spans[(h.next+2*maxSpans-1-i)%maxSpans]
 		if i > 0 {
 			last = r.last
 		}

@@ -31,13 +31,13 @@ type receiver struct {
 	whole    bool              // it ended a frame
 	cut      bool              // what comes next is a start
 	answers  uint64            // numbers from here on can be asked for
-	runs     int               // since the cut
-	start    map[string]uint64 // of the present run: in, out
+	spans    int               // since the cut
+	start    map[string]uint64 // of the present span: in, out
 	present  media.Layer
 	lastIn   uint64 // of the present layer, the highest forwarded
 }
 
-// decide offers a packet and checks what comes of it.
+// decide has the edge decide upon a packet, and checks what comes of it.
 func (r *receiver) decide(t *rapid.T, p forwarding.Packet) {
 	d := r.sending.decide(p)
 	present := !r.cut && p.Layer == r.present
@@ -93,9 +93,9 @@ func (r *receiver) begin(t *rapid.T, p forwarding.Packet, d forwarding.Decision)
 		t.Fatalf("start with %+v at %d", p, d.Timestamp)
 	}
 	if r.cut || p.Layer == r.present {
-		r.answers, r.runs = d.SequenceNumber, 0
+		r.answers, r.spans = d.SequenceNumber, 0
 	}
-	r.runs++
+	r.spans++
 	r.start = map[string]uint64{"in": p.SequenceNumber, "out": d.SequenceNumber}
 	r.cut, r.present, r.lastIn = false, p.Layer, 0
 }
@@ -103,7 +103,7 @@ func (r *receiver) begin(t *rapid.T, p forwarding.Packet, d forwarding.Decision)
 // checkHistory asks for everything that left lately, and for what was cut.
 func (r *receiver) checkHistory(t *rapid.T) {
 	for number, what := range r.byNumber {
-		if r.last-number >= 1<<15 || number > r.last || r.runs > 4 {
+		if r.last-number >= 1<<15 || number > r.last || r.spans > 4 {
 			continue
 		}
 		origin, ok := r.find(uint16(number))

@@ -91,7 +91,7 @@ func (e *Engine) register(registerer prometheus.Registerer) {
 			func(_ Stats, s udp.Stats) uint64 { return s.DatagramsSent }},
 		{"udp_datagrams_refused", "Datagrams that the kernel did not take.",
 			func(_ Stats, s udp.Stats) uint64 { return s.DatagramsRefused }},
-		{"udp_messages_sent", "Passes through the kernel's network stack for the datagrams sent: one for each run of them.",
+		{"udp_messages_sent", "Passes through the kernel's network stack for the datagrams sent: one for each train of them.",
 			func(_ Stats, s udp.Stats) uint64 { return s.MessagesSent }},
 		{"udp_send_calls", "System calls made to send datagrams.", func(_ Stats, s udp.Stats) uint64 { return s.SendCalls }},
 	} {

@@ -14,21 +14,21 @@ import (
 type demuxer struct {
 	engine *Engine
 	stun   stun.Message
-	// packets and owners are those of the run of RTP in hand; their slices' memory is used again too.
+	// packets and owners are those of the RTP in hand; their slices' memory is used again too.
 	packets [udp.MaxBurst]media.Received
 	owners  [udp.MaxBurst]*uplink
 }
 
-// receive tells the datagrams of a burst apart, in runs on one path.
+// receive tells the datagrams of a burst apart, those that came one after the other on one path together.
 func (d *demuxer) receive(batch *udp.Batch, burst []udp.Datagram) {
 	now := time.Now()
 	for len(burst) > 0 {
-		run := 1
-		for run < len(burst) && burst[run].Path() == burst[0].Path() {
-			run++
+		n := 1
+		for n < len(burst) && burst[n].Path() == burst[0].Path() {
+			n++
 		}
-		d.receiveFrom(batch, burst[:run], now)
-		burst = burst[run:]
+		d.receiveFrom(batch, burst[:n], now)
+		burst = burst[n:]
 	}
 }
 
@@ -48,12 +48,12 @@ func (d *demuxer) receiveFrom(batch *udp.Batch, burst []udp.Datagram, now time.T
 		case isRTCP(datagram):
 			peer.receiveRTCP(batch, datagram, now)
 		case isRTP(datagram):
-			run := i + 1
-			for run < len(burst) && isRTP(burst[run].Payload) && !isRTCP(burst[run].Payload) {
-				run++
+			end := i + 1
+			for end < len(burst) && isRTP(burst[end].Payload) && !isRTCP(burst[end].Payload) {
+				end++
 			}
-			d.receiveRTP(batch, peer, burst[i:run], now)
-			i = run - 1
+			d.receiveRTP(batch, peer, burst[i:end], now)
+			i = end - 1
 		case isDTLS(datagram):
 			peer.wire.receive(datagram)
 		default:
@@ -62,7 +62,7 @@ func (d *demuxer) receiveFrom(batch *udp.Batch, burst []udp.Datagram, now time.T
 	}
 }
 
-// receiveRTP opens a run of packets and hands each uplink's to its receiver, with no lock held.
+// receiveRTP opens packets that came one after the other, and hands each uplink's to its receiver, with no lock held.
 func (d *demuxer) receiveRTP(batch *udp.Batch, peer *Peer, burst []udp.Datagram, now time.Time) {
 	n := peer.open(burst, d.packets[:], d.owners[:], now)
 	for first := 0; first < n; {

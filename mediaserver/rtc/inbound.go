@@ -52,7 +52,7 @@ func (in *inbound) stream(ssrc uint32) *inboundStream {
 	return nil
 }
 
-// open opens a run of packets in place, and tells for each that is good whose it is.
+// open opens packets in place, and tells for each that is good whose it is.
 func (p *Peer) open(burst []udp.Datagram, packets []media.Received, owners []*uplink, now time.Time) (n int) {
 	in := &p.inbound
 	in.mu.Lock()

@@ -10,12 +10,12 @@ const (
 	// arenaBytes is the memory of a batch: enough for Room(2*MaxBurst), and little enough to stay in a processor's
 	// second cache, from which the kernel copies. Measured with 192 to 1,024 KiB, a datagram costs the same.
 	arenaBytes = 256 << 10
-	// maxRuns is the most runs of datagrams in a batch.
-	maxRuns = 1024
+	// maxTrains is the most trains of datagrams in a batch.
+	maxTrains = 1024
 
-	// maxSegments is the most datagrams in a run; Linux allows 64, and 65,487 bytes. Sending 1,128 bytes to one of 50
-	// receivers over loopback took, in processor time and in runs of 1, 4, 8, 16, 24, 32 and 64: 3.6, 2.0, 1.4, 1.1,
-	// 1.1, 1.1 and 1.1 us. Beyond 24 a longer run only loses more when a queue on the way has no room for it.
+	// maxSegments is the most datagrams in a train; Linux allows 64, and 65,487 bytes. Sending 1,128 bytes to one of 50
+	// receivers over loopback took, in processor time and in trains of 1, 4, 8, 16, 24, 32 and 64: 3.6, 2.0, 1.4, 1.1,
+	// 1.1, 1.1 and 1.1 us. Beyond 24 a longer train only loses more when a queue on the way has no room for it.
 	maxSegments = 32
 )
 
@@ -24,31 +24,31 @@ type Batch struct {
 	worker  int
 	carrier carrier
 
-	arena []byte
-	used  int
-	runs  []run
-	last  *run // The last of runs, or none.
-	none  run
+	arena  []byte
+	used   int
+	trains []train
+	last   *train // The last of trains, or none.
+	none   train
 
 	// sequence is odd while the batch is being filled; see quiescence.
 	sequence   atomic.Uint64
 	quiescence *quiescence
 }
 
-// run is consecutive datagrams to one destination, of equal sizes except that the last may be smaller. They lie in the
-// arena one behind the other, as UDP_SEGMENT needs them.
-type run struct {
+// train is consecutive datagrams to one destination, of equal sizes except that the last may be smaller. They lie in
+// the arena one behind the other, as UDP_SEGMENT needs them.
+type train struct {
 	destination *Destination
 	begin, end  int // In the arena.
 	segment     int // Bytes of each datagram but the last.
 	limit       int // The end may not grow beyond; 0 when the last datagram was a smaller one.
 }
 
-func (r *run) datagrams() int { return (r.end - r.begin + r.segment - 1) / r.segment }
+func (t *train) datagrams() int { return (t.end - t.begin + t.segment - 1) / t.segment }
 
-// carrier takes the runs of a batch to the kernel.
+// carrier takes the trains of a batch to the kernel.
 type carrier interface {
-	carry(arena []byte, runs []run)
+	carry(arena []byte, trains []train)
 }
 
 func newBatch(worker int, carrier carrier) *Batch {
@@ -56,7 +56,7 @@ func newBatch(worker int, carrier carrier) *Batch {
 		worker:  worker,
 		carrier: carrier,
 		arena:   make([]byte, arenaBytes),
-		runs:    make([]run, 0, maxRuns),
+		trains:  make([]train, 0, maxTrains),
 	}
 	b.last = &b.none
 
@@ -76,12 +76,12 @@ func NewBatch(worker int, send func(datagram []byte, destination *Destination)) 
 // each is the carrier that hands on every datagram on its own.
 type each func(datagram []byte, destination *Destination)
 
-func (send each) carry(arena []byte, runs []run) {
-	for i := range runs {
-		r := &runs[i]
-		for begin := r.begin; begin < r.end; begin += r.segment {
-			end := min(begin+r.segment, r.end)
-			send(arena[begin:end:end], r.destination)
+func (send each) carry(arena []byte, trains []train) {
+	for i := range trains {
+		t := &trains[i]
+		for begin := t.begin; begin < t.end; begin += t.segment {
+			end := min(begin+t.segment, t.end)
+			send(arena[begin:end:end], t.destination)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (b *Batch) Worker() int { return b.worker }
 //
 // A flush lets Quiesce return: what was decided before Room must be decided anew after it.
 func (b *Batch) Room(n int) {
-	if len(b.arena)-b.used < n*MaxDatagram || cap(b.runs)-len(b.runs) < n {
+	if len(b.arena)-b.used < n*MaxDatagram || cap(b.trains)-len(b.trains) < n {
 		b.Flush()
 	}
 }
@@ -112,17 +112,17 @@ func (b *Batch) Append(destination *Destination, size int) []byte {
 	last := b.last
 	switch {
 	case destination != last.destination || size > last.segment || end > last.limit:
-		if len(b.runs) == cap(b.runs) {
+		if len(b.trains) == cap(b.trains) {
 			return nil
 		}
-		b.runs = append(b.runs, run{
+		b.trains = append(b.trains, train{
 			destination: destination,
 			begin:       begin,
 			end:         end,
 			segment:     size,
 			limit:       begin + maxSegments*size,
 		})
-		b.last = &b.runs[len(b.runs)-1]
+		b.last = &b.trains[len(b.trains)-1]
 	case size < last.segment:
 		last.end, last.limit = end, 0
 	default:
@@ -141,9 +141,9 @@ func (b *Batch) Flush() {
 }
 
 func (b *Batch) carry() {
-	if len(b.runs) == 0 {
+	if len(b.trains) == 0 {
 		return
 	}
-	b.carrier.carry(b.arena, b.runs)
-	b.runs, b.used, b.last = b.runs[:0], 0, &b.none
+	b.carrier.carry(b.arena, b.trains)
+	b.trains, b.used, b.last = b.trains[:0], 0, &b.none
 }

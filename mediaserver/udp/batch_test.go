@@ -10,24 +10,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// recorder notes the runs that a batch would pass to the kernel, as destination:sizes.
+// recorder notes the trains that a batch would pass to the kernel, as destination:sizes.
 type recorder struct {
-	names map[*Destination]string
-	runs  []string
+	names  map[*Destination]string
+	trains []string
 }
 
-func (r *recorder) carry(_ []byte, runs []run) {
-	for i := range runs {
-		run := &runs[i]
-		text := fmt.Sprintf("%s:%dx%d", r.names[run.destination], run.datagrams(), run.segment)
-		if rest := run.end - run.begin - (run.datagrams()-1)*run.segment; rest != run.segment {
+func (r *recorder) carry(_ []byte, trains []train) {
+	for i := range trains {
+		train := &trains[i]
+		text := fmt.Sprintf("%s:%dx%d", r.names[train.destination], train.datagrams(), train.segment)
+		if rest := train.end - train.begin - (train.datagrams()-1)*train.segment; rest != train.segment {
 			text += fmt.Sprintf(",last %d", rest)
 		}
-		r.runs = append(r.runs, text)
+		r.trains = append(r.trains, text)
 	}
 }
 
-func TestRuns(t *testing.T) {
+func TestTrains(t *testing.T) {
 	a, b := &Destination{}, &Destination{}
 	type datagrams struct {
 		destination *Destination
@@ -50,12 +50,12 @@ func TestRuns(t *testing.T) {
 			[]string{"a:2x9", "b:2x9", "a:1x9"},
 		},
 		{
-			"the longest run",
+			"the longest train",
 			[]datagrams{{a, slices.Repeat([]int{9}, maxSegments+1)}},
 			[]string{fmt.Sprintf("a:%dx9", maxSegments), "a:1x9"},
 		},
 		{
-			"the longest run, last smaller",
+			"the longest train, last smaller",
 			[]datagrams{{a, append(slices.Repeat([]int{9}, maxSegments-1), 8, 8)}},
 			[]string{fmt.Sprintf("a:%dx9,last 8", maxSegments), "a:1x8"},
 		},
@@ -72,7 +72,7 @@ func TestRuns(t *testing.T) {
 		}
 		batch.Flush()
 		batch.Flush()
-		if diff := cmp.Diff(test.want, recorder.runs); diff != "" {
+		if diff := cmp.Diff(test.want, recorder.trains); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}
@@ -107,7 +107,7 @@ func TestRoom(t *testing.T) {
 		size int
 	}{
 		{MaxDatagram}, // The arena is full.
-		{1},           // The list of runs is.
+		{1},           // The list of trains is.
 	}
 	for _, test := range tests {
 		flushed := 0

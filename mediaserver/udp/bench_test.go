@@ -42,7 +42,7 @@ func BenchmarkBatch(b *testing.B) {
 	const size, receivers = 1128, 50
 	for _, length := range []int{1, 4, 8, 16, 32} {
 		for _, segmentation := range []bool{true, false} {
-			b.Run(fmt.Sprintf("run=%d/segmentation=%v", length, segmentation), func(b *testing.B) {
+			b.Run(fmt.Sprintf("train=%d/segmentation=%v", length, segmentation), func(b *testing.B) {
 				socket, err := listen("127.0.0.1:0", 1, offload{segmentation: segmentation})
 				if err != nil {
 					b.Fatal(err)
@@ -88,13 +88,13 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 // BenchmarkReceive is what a datagram costs from the kernel's buffer until receive has it, for datagrams that come as
-// runs and as the single ones of many peers.
+// trains and as the single ones of many peers.
 func BenchmarkReceive(b *testing.B) {
 	const size, datagrams = 1128, 256
-	for _, runs := range []bool{true, false} {
+	for _, trains := range []bool{true, false} {
 		for _, coalescing := range []bool{true, false} {
-			b.Run(fmt.Sprintf("runs=%v/coalescing=%v", runs, coalescing), func(b *testing.B) {
-				from := listenTo(b, "127.0.0.1:0", 1, offload{segmentation: runs})
+			b.Run(fmt.Sprintf("trains=%v/coalescing=%v", trains, coalescing), func(b *testing.B) {
+				from := listenTo(b, "127.0.0.1:0", 1, offload{segmentation: trains})
 				to := listenTo(b, "127.0.0.1:0", 1, offload{coalescing: coalescing})
 				batch, destination := from.workers[0].reader, from.Destination(to.Addr())
 				var receiving time.Duration

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// controls is room for the control messages of one message: the size of a run's datagrams, and an address of ours. It
+// controls is room for the control messages of one message: the size of a train's datagrams, and an address of ours. It
 // is in words because the kernel aligns each message in it to one.
 type controls [8]uint64
 
 // wordBytes is the size of a word of controls.
 const wordBytes = 8
 
-// segmentSpace is what the size of a run's datagrams takes of controls on its way to the kernel.
+// segmentSpace is what the size of a train's datagrams takes of controls on its way to the kernel.
 var segmentSpace = unix.CmsgSpace(2)
 
 func (c *controls) header(offset int) *unix.Cmsghdr {
@@ -25,7 +25,7 @@ func (c *controls) data(offset int) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(c), offset+unix.CmsgLen(0))
 }
 
-// prepareSegment makes the first control message the one by which the kernel is told to make datagrams of a run.
+// prepareSegment makes the first control message the one by which the kernel is told to make datagrams of a train.
 func (c *controls) prepareSegment() {
 	header := c.header(0)
 	header.Level, header.Type = unix.SOL_UDP, unix.UDP_SEGMENT

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echo answers each datagram on the path that it came on, in every way there is to send: as it came, as a run, and at
+// echo answers each datagram on the path that it came on, in every way there is to send: as it came, as a train, and at
 // once.
 func echo(t *testing.T, socket *Socket, locals chan<- netip.Addr) func(*Batch, []Datagram) {
 	return func(batch *Batch, burst []Datagram) {
@@ -25,7 +25,7 @@ func echo(t *testing.T, socket *Socket, locals chan<- netip.Addr) func(*Batch, [
 			copy(batch.Append(back, 6), "single")
 			batch.Flush()
 			for range 3 {
-				copy(batch.Append(back, 3), "run")
+				copy(batch.Append(back, 5), "train")
 			}
 			batch.Flush()
 			if err := socket.Send([]byte("send"), back); err != nil {
@@ -69,7 +69,7 @@ func TestAnswersLeaveFromTheAddressThatWasAsked(t *testing.T) {
 					t.Errorf("on %s, asked at %v: it arrived at %v, want %v", listened, at, local, want)
 				}
 				buffer := make([]byte, 100)
-				for _, want := range []string{"single", "run", "run", "run", "send"} {
+				for _, want := range []string{"single", "train", "train", "train", "send"} {
 					n, from, err := conn.ReadFromUDPAddrPort(buffer)
 					if err != nil {
 						t.Fatal(err)
@@ -81,7 +81,7 @@ func TestAnswersLeaveFromTheAddressThatWasAsked(t *testing.T) {
 			}
 			socket.Quiesce() // What has left is counted thereafter.
 			if stats := socket.Stats(); stats.Segmentation && stats.MessagesSent != uint64(3*len(asked)) {
-				t.Errorf("on %s %d messages for %d times a run of 1, of 3 and of 1", listened, stats.MessagesSent, len(asked))
+				t.Errorf("on %s %d messages for %d times a train of 1, of 3 and of 1", listened, stats.MessagesSent, len(asked))
 			}
 		}
 	}

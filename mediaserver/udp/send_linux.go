@@ -12,7 +12,7 @@ import (
 // over enough of them.
 const maxMessages = 64
 
-// sender takes the runs of a batch to the kernel: each run as one message that the kernel, or the network card, splits
+// sender takes the trains of a batch to the kernel: each as one message that the kernel, or the network card, splits
 // into its datagrams (UDP_SEGMENT), and many messages in one call (sendmmsg).
 type sender struct {
 	raw      syscall.RawConn
@@ -21,13 +21,13 @@ type sender struct {
 	counters *counters
 
 	arena    []byte
-	runs     []run
+	trains   []train
 	position position // What comes into the next message.
 
 	headers  [maxMessages]mmsghdr
 	vectors  [maxMessages]unix.Iovec
 	controls [maxMessages]controls
-	joined   [maxMessages]bool // Whether the message is a run.
+	joined   [maxMessages]bool // Whether the message is a train.
 	origins  [maxMessages]position
 	next     int // The first message that the kernel has not taken.
 	filled   int // The number of messages.
@@ -36,9 +36,9 @@ type sender struct {
 	errno unix.Errno
 }
 
-// position is a place among the runs of a batch.
+// position is a place among the trains of a batch.
 type position struct {
-	run    int
+	train  int
 	offset int // In the arena.
 }
 
@@ -67,9 +67,9 @@ func newSender(raw syscall.RawConn, counters *counters) *sender {
 	return s
 }
 
-func (s *sender) carry(arena []byte, runs []run) {
-	s.arena, s.runs = arena, runs
-	s.position = position{offset: runs[0].begin}
+func (s *sender) carry(arena []byte, trains []train) {
+	s.arena, s.trains = arena, trains
+	s.position = position{offset: trains[0].begin}
 	for s.fill() {
 		for s.next < s.filled {
 			s.send()
@@ -81,38 +81,38 @@ func (s *sender) carry(arena []byte, runs []run) {
 func (s *sender) fill() bool {
 	s.next, s.filled = 0, 0
 	segmentation := s.counters.segmentation.Load()
-	for s.filled < maxMessages && s.position.run < len(s.runs) {
-		r := &s.runs[s.position.run]
-		end := min(s.position.offset+r.segment, r.end)
-		joined := end < r.end && segmentation && r.destination.raw.refusals.joins(r.segment)
+	for s.filled < maxMessages && s.position.train < len(s.trains) {
+		t := &s.trains[s.position.train]
+		end := min(s.position.offset+t.segment, t.end)
+		joined := end < t.end && segmentation && t.destination.raw.refusals.joins(t.segment)
 		if joined {
-			end = r.end
+			end = t.end
 		}
-		s.set(s.filled, r, end, joined)
+		s.set(s.filled, t, end, joined)
 		s.filled++
 		s.position.offset = end
-		if end == r.end {
-			s.position.run++ // Which begins there.
+		if end == t.end {
+			s.position.train++ // Which begins there.
 		}
 	}
 
 	return s.filled > 0
 }
 
-// set makes a message of a run's datagrams from the position to end.
-func (s *sender) set(number int, r *run, end int, joined bool) {
+// set makes a message of a train's datagrams from the position to end.
+func (s *sender) set(number int, t *train, end int, joined bool) {
 	s.origins[number] = s.position
 	s.joined[number] = joined
 	s.vectors[number].Base = &s.arena[s.position.offset]
 	s.vectors[number].SetLen(end - s.position.offset)
-	to := &r.destination.raw
+	to := &t.destination.raw
 	header := &s.headers[number].header
 	header.Name = (*byte)(unsafe.Pointer(&to.name))
 	header.Namelen = to.length
 	switch {
 	case joined:
 		control := &s.controls[number]
-		control.setSegment(r.segment)
+		control.setSegment(t.segment)
 		if to.sourceLength > 0 {
 			copy(control[segmentSpace/wordBytes:], to.source[:])
 		}
@@ -161,17 +161,18 @@ func (s *sender) awaited(fd uintptr) bool {
 	return s.errno != unix.EAGAIN
 }
 
-// unjoin says whether the message, a run, was refused for being one, so that its datagrams are to be sent one by one.
-// The kernel refuses segments longer than the MTU of the path (EINVAL or EMSGSIZE, by its version), and every run where
-// the interface or IPsec on the way cannot segment (EIO): both are matters of this destination alone (refusals). So is
-// what else may be said of runs (ENOPROTOOPT, EOPNOTSUPP), for whether the kernel can at all was asked at the start.
+// unjoin says whether the message, a train, was refused for being one, so that its datagrams are to be sent one by one.
+// The kernel refuses segments longer than the MTU of the path (EINVAL or EMSGSIZE, by its version), and every train
+// where the interface or IPsec on the way cannot segment (EIO): both are matters of this destination alone (refusals).
+// So is what else may be said of trains (ENOPROTOOPT, EOPNOTSUPP), for whether the kernel can at all was asked at the
+// start.
 func (s *sender) unjoin() bool {
-	r := &s.runs[s.origins[s.next].run]
+	t := &s.trains[s.origins[s.next].train]
 	switch s.errno {
 	case unix.EMSGSIZE, unix.EINVAL:
-		r.destination.raw.refusals.refuse(r.segment)
+		t.destination.raw.refusals.refuse(t.segment)
 	case unix.EIO, unix.ENOPROTOOPT, unix.EOPNOTSUPP:
-		r.destination.raw.refusals.refuse(1)
+		t.destination.raw.refusals.refuse(1)
 	default:
 		return false
 	}
@@ -184,7 +185,7 @@ func (s *sender) count(sent bool, messages int) {
 	datagrams := 0
 	for i := range messages {
 		if s.joined[s.next+i] {
-			datagrams += s.runs[s.origins[s.next+i].run].datagrams()
+			datagrams += s.trains[s.origins[s.next+i].train].datagrams()
 		} else {
 			datagrams++
 		}

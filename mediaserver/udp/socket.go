@@ -2,7 +2,7 @@
 //
 // A burst is what has arrived when a worker looks. The worker's receive function answers into a Batch, and the batch
 // goes to the kernel when the function returns: there is no timer, and nothing changes its goroutine on the way. What
-// makes a media server slow is one pass through the kernel's network stack per datagram, so a batch passes a run of
+// makes a media server slow is one pass through the kernel's network stack per datagram, so a batch passes a train of
 // datagrams to one receiver as one message (UDP_SEGMENT), and many messages in one call (sendmmsg).
 package udp
 

@@ -48,10 +48,10 @@ func TestRefusedRunsAreSentOneByOne(t *testing.T) {
 		return after.SendCalls - before.SendCalls, after.MessagesSent - before.MessagesSent
 	}
 	if _, messages := transmitOne(1000, 10); messages != 10 {
-		t.Errorf("refused run: %d messages", messages)
+		t.Errorf("refused train: %d messages", messages)
 	}
 	if calls, messages := transmitOne(1200, 10); calls != 1 || messages != 10 {
-		t.Errorf("a run of larger ones is tried again: %d calls, %d messages", calls, messages)
+		t.Errorf("a train of larger ones is tried again: %d calls, %d messages", calls, messages)
 	}
 	refusals := &destination.raw.refusals
 	if refusals.joins(1000) || !refusals.joins(999) {
@@ -62,18 +62,18 @@ func TestRefusedRunsAreSentOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, messages := transmitOne(500, 10); messages != 1 {
-		t.Errorf("a run of smaller ones took %d messages", messages)
+		t.Errorf("a train of smaller ones took %d messages", messages)
 	}
 	if _, messages := transmitOne(1200, 10); messages != 10 {
-		t.Errorf("a run that was refused took %d messages, and is to wait", messages)
+		t.Errorf("a train that was refused took %d messages, and is to wait", messages)
 	}
 	refusals.last.Add(-int64(refusalHold))
 	if _, messages := transmitOne(1200, 10); messages != 1 {
-		t.Errorf("after the wait a run takes %d messages", messages)
+		t.Errorf("after the wait a train takes %d messages", messages)
 	}
 }
 
-// One destination's refusal costs no other one its runs, and it has a way back.
+// One destination's refusal costs no other one its trains, and it has a way back.
 func TestRefusalsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r, other refusals
@@ -85,10 +85,10 @@ func TestRefusalsEnd(t *testing.T) {
 			t.Helper()
 			for _, segment := range []int{1, 499, 500, 1000, MaxDatagram} {
 				if got := r.joins(segment); got != slices.Contains(want, segment) {
-					t.Errorf("runs of %d bytes join: %v", segment, got)
+					t.Errorf("trains of %d bytes join: %v", segment, got)
 				}
 				if !other.joins(segment) {
-					t.Error("another destination has lost its runs")
+					t.Error("another destination has lost its trains")
 				}
 			}
 		}
@@ -105,7 +105,7 @@ func TestRefusalsEnd(t *testing.T) {
 }
 
 func TestWhatRefusalsMean(t *testing.T) {
-	const none, larger, all = "lost", "no runs as large", "no runs"
+	const none, larger, all = "lost", "no trains as large", "no trains"
 	for errno, want := range map[unix.Errno]string{
 		unix.EMSGSIZE:     larger,
 		unix.EINVAL:       larger,
@@ -118,7 +118,7 @@ func TestWhatRefusalsMean(t *testing.T) {
 		unix.ENETUNREACH:  none,
 	} {
 		destination, other := &Destination{}, &Destination{}
-		s := &sender{counters: &counters{}, errno: errno, runs: []run{{destination: destination, end: 20, segment: 10}}}
+		s := &sender{counters: &counters{}, errno: errno, trains: []train{{destination: destination, end: 20, segment: 10}}}
 		s.counters.segmentation.Store(true)
 		got := none
 		again := s.unjoin()
@@ -132,7 +132,7 @@ func TestWhatRefusalsMean(t *testing.T) {
 			t.Errorf("%v: %s, sent again %v; want %s", errno, got, again, want)
 		}
 		if !other.raw.refusals.joins(10) || !s.counters.segmentation.Load() {
-			t.Errorf("%v costs other destinations their runs", errno)
+			t.Errorf("%v costs other destinations their trains", errno)
 		}
 	}
 }

@@ -15,16 +15,16 @@ type Stats struct {
 	DatagramsSent uint64
 	// DatagramsRefused is the datagrams that the kernel did not take, and that are lost.
 	DatagramsRefused uint64
-	// MessagesSent is the passes through the kernel's network stack that DatagramsSent took: one for each run of
+	// MessagesSent is the passes through the kernel's network stack that DatagramsSent took: one for each train of
 	// datagrams with segmentation offload, one for each datagram without.
 	MessagesSent uint64
 	// SendCalls is the system calls made to send.
 	SendCalls uint64
 
-	// Segmentation says whether runs of datagrams are sent as one message (UDP_SEGMENT), except to destinations for
+	// Segmentation says whether trains of datagrams are sent as one message (UDP_SEGMENT), except to destinations for
 	// which the kernel refuses it.
 	Segmentation bool
-	// Coalescing says whether runs of datagrams are received as one message (UDP_GRO).
+	// Coalescing says whether trains of datagrams are received as one message (UDP_GRO).
 	Coalescing bool
 }
 

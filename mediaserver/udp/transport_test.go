@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// traffic is datagrams of every kind of run to the given number of receivers, in the order of sending.
+// traffic is datagrams of every kind of train to the given number of receivers, in the order of sending.
 func traffic(receivers int) (payloads []string, to []int) {
 	random := rand.New(rand.NewPCG(3, 4))
 	add := func(receiver, size int) {
@@ -30,7 +30,7 @@ func traffic(receivers int) (payloads []string, to []int) {
 			for i := range 6 { // As a frame is cut: off by one.
 				add(receiver, 1100-i/3)
 			}
-			for range maxSegments + 3 { // Audio, longer than a run.
+			for range maxSegments + 3 { // Audio, longer than a train.
 				add(receiver, 80)
 			}
 			for range 5 {
@@ -85,8 +85,8 @@ func transmit(t *testing.T, from *Socket, addresses []netip.AddrPort, receive fu
 	if stats.DatagramsSent != uint64(len(payloads)) || stats.DatagramsRefused != 0 {
 		t.Errorf("counted %+v for %d datagrams", stats, len(payloads))
 	}
-	if runs := stats.MessagesSent < stats.DatagramsSent/2; runs != stats.Segmentation {
-		t.Errorf("runs were sent as one message: %v, of counts %+v", runs, stats)
+	if trains := stats.MessagesSent < stats.DatagramsSent/2; trains != stats.Segmentation {
+		t.Errorf("trains were sent as one message: %v, of counts %+v", trains, stats)
 	}
 }
 
