@@ -45,7 +45,7 @@ func (pub *publisher) addLayers() error {
 			return err
 		}
 		if sender == nil {
-			sender, err = pub.peer.addTrack(l.track)
+			sender, err = pub.addTrack(l.track)
 		} else {
 			err = sender.AddEncoding(l.track)
 		}
@@ -59,7 +59,7 @@ func (pub *publisher) addLayers() error {
 		if rid := l.track.RID(); rid != "" {
 			read = func() ([]rtcp.Packet, interceptor.Attributes, error) { return sender.ReadSimulcastRTCP(rid) }
 		}
-		pub.peer.bot.run(func() { pub.readFeedback(l, read) })
+		pub.run(func() { pub.readFeedback(l, read) })
 	}
 
 	return nil

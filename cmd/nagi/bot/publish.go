@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,11 @@ type Published struct {
 
 // publisher sends the clip over and over from the moment that media can flow.
 type publisher struct {
-	peer   *peer
+	ctx        context.Context // It ends with what is published.
+	connection *webrtc.PeerConnection
+	run        func(func()) // on a goroutine that its owner waits for
+	log        *slog.Logger
+
 	clip   *clip
 	layers []*layer
 	audio  *webrtc.TrackLocalStaticRTP
@@ -58,21 +63,26 @@ func newPublisher(p *peer) (*publisher, error) {
 	if video == nil {
 		video = embedded(p.bot.config.Simulcast)
 	}
-	c, err := loadClip(video)
-	if err != nil {
-		return nil, err
-	}
-	pub := &publisher{peer: p, clip: c}
-	if pub.audio, err = newTrack(webrtc.MimeTypeOpus, "audio"); err != nil {
-		return nil, err
-	}
-	sender, err := p.addTrack(pub.audio)
-	if err != nil {
-		return nil, err
-	}
-	p.bot.run(func() { pub.readFeedback(nil, sender.ReadRTCP) })
+	pub := &publisher{ctx: p.bot.ctx, connection: p.connection, run: p.bot.run, log: p.bot.log}
 
-	return pub, pub.addLayers()
+	return pub, pub.addTracks(video)
+}
+
+// addTracks gives the peer connection the tracks of the embedded clip's audio and of IVF files.
+func (pub *publisher) addTracks(video [][]byte) (err error) {
+	if pub.clip, err = loadClip(video); err != nil {
+		return err
+	}
+	if pub.audio, err = newTrack(webrtc.MimeTypeOpus, "audio"); err != nil {
+		return err
+	}
+	sender, err := pub.addTrack(pub.audio)
+	if err != nil {
+		return err
+	}
+	pub.run(func() { pub.readFeedback(nil, sender.ReadRTCP) })
+
+	return pub.addLayers()
 }
 
 func newTrack(mimeType, id string, options ...func(*webrtc.TrackLocalStaticRTP)) (*webrtc.TrackLocalStaticRTP, error) {
@@ -87,8 +97,8 @@ func newTrack(mimeType, id string, options ...func(*webrtc.TrackLocalStaticRTP))
 // sendOnly is how tracks are added that nothing comes back on.
 var sendOnly = webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}
 
-func (p *peer) addTrack(track *webrtc.TrackLocalStaticRTP) (*webrtc.RTPSender, error) {
-	transceiver, err := p.connection.AddTransceiverFromTrack(track, sendOnly)
+func (pub *publisher) addTrack(track *webrtc.TrackLocalStaticRTP) (*webrtc.RTPSender, error) {
+	transceiver, err := pub.connection.AddTransceiverFromTrack(track, sendOnly)
 	if err != nil {
 		return nil, fmt.Errorf("add the %s track: %w", track.ID(), err)
 	}
@@ -102,9 +112,8 @@ func (pub *publisher) begin() {
 		return
 	}
 	pub.once.Do(func() {
-		bot := pub.peer.bot
-		bot.run(func() { pub.publishVideo(bot.ctx) })
-		bot.run(func() { pub.publishAudio(bot.ctx) })
+		pub.run(func() { pub.publishVideo(pub.ctx) })
+		pub.run(func() { pub.publishAudio(pub.ctx) })
 	})
 }
 
@@ -125,10 +134,10 @@ func (pub *publisher) readFeedback(l *layer, read func() ([]rtcp.Packet, interce
 			return
 		}
 		if err != nil {
-			if pub.peer.bot.ctx.Err() != nil {
+			if pub.ctx.Err() != nil {
 				return
 			}
-			pub.peer.bot.log.Debug("RTCP not read", "error", err)
+			pub.log.Debug("RTCP not read", "error", err)
 
 			continue
 		}
@@ -189,7 +198,7 @@ func (pub *publisher) publishAudio(ctx context.Context) {
 		if pub.levelID != 0 {
 			level := []byte{127 - uint8(pub.loudness.Load())} //nolint:gosec // 127 at most.
 			if err := header.SetExtension(pub.levelID, level); err != nil {
-				pub.peer.bot.log.Debug("audio level not set", "error", err)
+				pub.log.Debug("audio level not set", "error", err)
 			}
 		}
 		pub.write(pub.audio, &header, pub.clip.audio[index], &pub.audioPackets)
@@ -205,7 +214,7 @@ func (pub *publisher) write(
 	err := track.WriteRTP(&rtp.Packet{Header: *header, Payload: payload})
 	header.SequenceNumber++
 	if err != nil {
-		pub.peer.bot.log.Debug("packet not sent", "error", err)
+		pub.log.Debug("packet not sent", "error", err)
 
 		return
 	}

@@ -14,63 +14,11 @@ import (
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
 
-// quality is what a tab tells of one sender's stream, since the tab came.
-type quality struct {
-	Width         int     `json:"width"`
-	Decoded       int     `json:"decoded"`
-	Freezes       int     `json:"freezes"`
-	FrozenSeconds float64 `json:"frozenSeconds"`
-	BufferSeconds float64 `json:"bufferSeconds"`
-	AudioReceived int     `json:"audioReceived"`
-	AudioLost     int     `json:"audioLost"`
-}
-
-func (s sdkTab) quality(t *testing.T) (q quality) {
-	t.Helper()
-	if err := evaluate(t, s.tab, "quality()", &q); err != nil {
-		t.Fatal(err)
-	}
-
-	return q
-}
-
-// since is what has happened since an earlier look.
-func (q quality) since(before quality) quality {
-	q.Decoded -= before.Decoded
-	q.Freezes -= before.Freezes
-	q.FrozenSeconds -= before.FrozenSeconds
-	q.AudioReceived -= before.AudioReceived
-	q.AudioLost -= before.AudioLost
-
-	return q
-}
-
-// seesWithin is how long it takes until a picture of the width comes, and ok whether it comes.
-func (s sdkTab) seesWithin(t *testing.T, width int, most time.Duration) (took time.Duration, ok bool) {
-	t.Helper()
-	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) { // It is sampled.
-		switch took = time.Since(begin); {
-		case s.quality(t).Width == width:
-			return took, true
-		case took > most:
-			return took, false
-		}
-	}
-}
-
-// watch gives what comes in a while.
-func (s sdkTab) watch(t *testing.T, while time.Duration) quality {
-	t.Helper()
-	before := s.quality(t)
-	time.Sleep(while) // It is what is measured.
-
-	return s.quality(t).since(before)
-}
-
 // networkResult is one JSON line.
 type networkResult struct {
-	Case string `json:"case"`
-	Run  int    `json:"run"`
+	Case   string `json:"case"`
+	Server string `json:"server"`
+	Run    int    `json:"run"`
 	// Down and Up are how long the smallest and the largest picture took, in seconds; 60 and more: it did not come.
 	Down      float64 `json:"downSeconds,omitempty"`
 	Up        float64 `json:"upSeconds,omitempty"`
@@ -80,8 +28,9 @@ type networkResult struct {
 	Load      string  `json:"load"`               // of the machine, before and after
 }
 
-func (r *networkResult) print(t *testing.T) {
-	line, err := json.Marshal(r)
+// printLine prints a result.
+func printLine(t *testing.T, result any) {
+	line, err := json.Marshal(result)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,17 +43,58 @@ func load() string {
 	return regexp.MustCompile(`^\S+`).FindString(string(text))
 }
 
-// TestNetwork measures what a receiver on a bad network sees of a simulcast sender, and prints JSON lines. RUNS is how
-// often, 5 if it is not set.
+// runs is how often everything is measured.
+func runs() int {
+	if n, err := strconv.Atoi(os.Getenv("RUNS")); err == nil {
+		return n
+	}
+
+	return 5
+}
+
+// networkCase is what is measured of some servers. A run measures each of them once, so that slow minutes meet all.
+type networkCase struct {
+	name    string
+	servers []string
+	way     way
+	sound   bool // the tab plays the sound, so that the picture has to be in time with it
+	measure func(t *testing.T, w *ways, mine *way, v viewer, r *networkResult)
+}
+
+var networkCases = []networkCase{
+	{"2000-500-2000", []string{"nagi", "livekit"}, way{rate: 2_000_000, delay: 50 * time.Millisecond}, false, measureCapacity},
+	{"loss-5", []string{"nagi", "livekit"}, way{delay: 26 * time.Millisecond}, false, measureLoss},
+	{"clear", []string{"nagi", "livekit"}, way{}, false, measureClear},
+	{"clear-sound", []string{"nagi", "livekit", "livekit-synced"}, way{}, true, measureClear},
+}
+
+// TestNetwork measures what a receiver on a bad network sees of a simulcast sender, beside LiveKit, and prints JSON lines.
+// RUNS is how often, 5 if it is not set.
 func TestNetwork(t *testing.T) {
-	runs, err := strconv.Atoi(os.Getenv("RUNS"))
-	if err != nil {
-		runs = 5
+	for run := range runs() {
+		for _, c := range networkCases {
+			for _, server := range c.servers {
+				t.Run(fmt.Sprintf("%s/%s/%d", c.name, server, run), func(t *testing.T) { c.run(t, server, run) })
+			}
+		}
 	}
-	for run := range runs {
-		t.Run(fmt.Sprint("capacity/", run), func(t *testing.T) { measureCapacity(t, run) })
-		t.Run(fmt.Sprint("loss/", run), func(t *testing.T) { measureLoss(t, run) })
+}
+
+func (c networkCase) run(t *testing.T, server string, run int) {
+	w, mine := newWays(t), c.way
+	join := joinNagi
+	if server != "nagi" {
+		join = joinLiveKit(server == "livekit-synced")
 	}
+	v := join(t, w, &mine, c.sound)
+	if _, ok := v.seesWithin(t, 960, deadline); !ok {
+		t.Fatal("the large picture does not come")
+	}
+	time.Sleep(10 * time.Second) // The receiver's estimate begins after 5 s.
+	r := &networkResult{Case: c.name, Server: server, Run: run, Load: load()}
+	c.measure(t, w, &mine, v, r)
+	r.Load += " " + load()
+	printLine(t, r)
 }
 
 // pictures are the layers of a synthetic sender, of 150, 450 and 1,200 kbit/s at 25 frames a second (hack/clip/make.sh):
@@ -122,9 +112,8 @@ func pictures(t *testing.T) (layers [][]byte) {
 	return layers
 }
 
-// newNetwork has a receiver on a way of its own see the largest picture of a sender.
-func newNetwork(t *testing.T, mine *way) (*ways, sdkTab) {
-	w := newWays(t)
+// joinNagi has a receiver on a way of its own get what a sender sends.
+func joinNagi(t *testing.T, w *ways, mine *way, sound bool) viewer {
 	signaling, media := startMediaServer(t, w.inside.LocalAddr().String())
 	w.serve(fmt.Sprint("127.0.0.1:", regexp.MustCompile(`\d+$`).FindString(media)))
 	url := "ws://" + signaling + "/signaling"
@@ -136,51 +125,42 @@ func newNetwork(t *testing.T, mine *way) (*ways, sdkTab) {
 	}
 	t.Cleanup(sender.Drop)
 	w.newcomers(mine)
-	receiver := newSDKOn(t, url)("network", "receiver", "recvonly", `{simulcast: true}`)
-	eventually(t, "the large picture comes", func() error {
-		return receiver.sees(t, sdkTab{connectionID: sender.ConnectionID()}, 960)
-	})
-	time.Sleep(10 * time.Second) // The receiver's estimate begins after 5 s.
+	options := fmt.Sprintf("{simulcast: true, before: () => hear(%t)}", sound)
 
-	return w, receiver
+	return viewer{newSDKOn(t, url)("network", "receiver", "recvonly", options).tab}
 }
 
 // measureCapacity: 2 Mbit/s, 500 kbit/s for 20 s, 2 Mbit/s.
-func measureCapacity(t *testing.T, run int) {
-	mine := &way{rate: 2_000_000, delay: 50 * time.Millisecond}
-	w, receiver := newNetwork(t, mine)
-	r := &networkResult{Case: "2000-500-2000", Run: run, Load: load()}
-	start := receiver.quality(t)
+func measureCapacity(t *testing.T, w *ways, mine *way, v viewer, r *networkResult) {
+	start := v.quality(t)
 	w.change(mine, func(mine *way) { mine.rate = 500_000 })
 	narrowed := time.Now()
-	took, _ := receiver.seesWithin(t, 240, 3*time.Second)
+	took, _ := v.seesWithin(t, 240, 3*time.Second)
 	time.Sleep(3*time.Second - time.Since(narrowed))
-	after := receiver.quality(t)
+	after := v.quality(t)
 	r.Narrowing = after.since(start)
 	if after.Width != 240 {
-		more, _ := receiver.seesWithin(t, 240, time.Minute)
+		more, _ := v.seesWithin(t, 240, time.Minute)
 		took += more
 	}
 	r.Down = took.Seconds()
 	time.Sleep(20*time.Second - time.Since(narrowed))
-	widened := receiver.quality(t)
+	widened := v.quality(t)
 	r.Narrow = widened.since(after)
 	w.change(mine, func(mine *way) { mine.rate = 2_000_000 })
-	took, _ = receiver.seesWithin(t, 960, time.Minute)
+	took, _ = v.seesWithin(t, 960, time.Minute)
 	r.Up = took.Seconds()
 	time.Sleep(5 * time.Second)
-	r.Widening = receiver.quality(t).since(widened)
-	r.Load += " " + load()
-	r.print(t)
+	r.Widening = v.quality(t).since(widened)
 }
 
 // measureLoss: 5 % each way, at a round trip of 52 ms, for 45 s.
-func measureLoss(t *testing.T, run int) {
-	mine := &way{delay: 26 * time.Millisecond}
-	w, receiver := newNetwork(t, mine)
-	r := &networkResult{Case: "loss-5", Run: run, Load: load()}
+func measureLoss(t *testing.T, w *ways, mine *way, v viewer, r *networkResult) {
 	w.change(mine, func(mine *way) { mine.loss = 0.05 })
-	r.Narrow = receiver.watch(t, 45*time.Second)
-	r.Load += " " + load()
-	r.print(t)
+	r.Narrow = v.watch(t, 45*time.Second)
+}
+
+// measureClear: nothing is in the way for 30 s.
+func measureClear(t *testing.T, _ *ways, _ *way, v viewer, r *networkResult) {
+	r.Narrow = v.watch(t, 30*time.Second)
 }

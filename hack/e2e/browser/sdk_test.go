@@ -133,16 +133,41 @@ func serveSDK(t *testing.T, version string) (url string) {
 	bundle := map[string]string{
 		currentSDK: "node_modules/sora-js-sdk/dist/sora.js", oldSDK: "node_modules/sora-js-sdk-2023/dist/sora.mjs",
 	}[version]
+
+	return servePage(t, "sdk.html", map[string]string{"sora.js": bundle, "quality.js": "quality.js"})
+}
+
+// servePage serves a page and the scripts that it imports, by their names there.
+func servePage(t *testing.T, page string, scripts map[string]string) (url string) {
+	t.Helper()
 	files := http.NewServeMux()
-	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "sdk.html") })
-	files.HandleFunc("GET /sora.js", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("content-type", "text/javascript")
-		http.ServeFile(w, r, bundle)
-	})
+	files.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, page) })
+	for name, file := range scripts {
+		files.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("content-type", "text/javascript")
+			http.ServeFile(w, r, file)
+		})
+	}
 	server := httptest.NewServer(files)
 	t.Cleanup(server.Close)
 
 	return server.URL
+}
+
+// openReady opens a tab and waits until its scripts have run.
+func openReady(t *testing.T, openTab func(url string) context.Context, url string) (tab context.Context) {
+	t.Helper()
+	tab = openTab(url)
+	eventually(t, "the scripts are loaded", func() error {
+		var ready bool
+		if err := evaluate(t, tab, "window.ready", &ready); err != nil || !ready {
+			return fmt.Errorf("not loaded: %w", err)
+		}
+
+		return nil
+	})
+
+	return tab
 }
 
 // newSDKWith is newSDK with options of the SDK, a JavaScript object.
@@ -168,15 +193,7 @@ func newSDKIn(
 
 	return func(channelID, clientID, role, options string) sdkTab {
 		t.Helper()
-		s := sdkTab{tab: openTab(files)}
-		eventually(t, "the SDK is loaded", func() error {
-			var ready bool
-			if err := evaluate(t, s.tab, "window.ready", &ready); err != nil || !ready {
-				return fmt.Errorf("not loaded: %w", err)
-			}
-
-			return nil
-		})
+		s := sdkTab{tab: openReady(t, openTab, files)}
 		join := fmt.Sprintf("join(%q, %q, %q, %q, %s)", signalingURL, channelID, clientID, role, options)
 		if err := evaluate(t, s.tab, join, &s.connectionID); err != nil {
 			t.Fatalf("%s cannot join: %v", clientID, err)

@@ -58,20 +58,6 @@ func (w *written) String() string {
 // deadline bounds every wait for a condition.
 const deadline = 60 * time.Second
 
-func TestMain(m *testing.M) {
-	stop, err := startSystem(apiURL)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping nagi:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
 // startSystem starts what `make run` starts: everything, with two bots in the
 // channel sora. The arguments are nagi's, api is where they put the HTTP API.
 func startSystem(api string, arguments ...string) (stop func() error, err error) {

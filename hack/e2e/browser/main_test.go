@@ -1,0 +1,23 @@
+//go:build !network
+
+package browser
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	stop, err := startSystem(apiURL)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping nagi:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
