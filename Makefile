@@ -67,10 +67,10 @@ e2e-browser: build controlplane ## Test with Chromium, Firefox, sora-js-sdk and 
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
 
 .PHONY: bench-network
-bench-network: ## Measure what a browser sees on bad networks, beside LiveKit: JSON lines, 40 minutes (RUNS=1).
+bench-network: ## Measure what a browser sees on bad networks, beside LiveKit: JSON lines, 50 minutes (RUNS=1).
 	@go build -o bin/ ./cmd/mediaserver
 	@[ -x bin/bench/server ] || GOBIN=$(ROOT)/bin/bench go install github.com/livekit/livekit-server/cmd/server@v1.13.5
-	@TAGS=network RUN=TestNetwork TIMEOUT=90m hack/e2e/browser/run.sh
+	@TAGS=network RUN='TestNetwork|TestSwitches' TIMEOUT=90m hack/e2e/browser/run.sh
 
 .PHONY: e2e-browser-all
 e2e-browser-all: ## The same with all pairs of clients, not some of each kind: about 30 minutes.

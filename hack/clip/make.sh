@@ -43,10 +43,10 @@ ffmpeg -hide_banner -loglevel error -y \
 	-c:a libopus -b:a 32k -vbr off -frame_duration 20 -application audio -ac 1 \
 	-page_duration 20000 -fflags +bitexact -flags:a +bitexact -f ogg "$out/clip.ogg"
 
-# So noisy that each layer takes what it may.
+# So noisy that each layer takes what it may: 146, 451 and 1,183 kbit/s.
 seconds=5
 video "$network/r0.ivf" 240:136 150 30
-video "$network/r1.ivf" 480:270 450 30
+video "$network/r1.ivf" 480:270 560 30
 video "$network/r2.ivf" 960:540 1200 30
 
 ls -l "$out" "$network"

@@ -74,9 +74,9 @@ func (b *bothBrowsers) join(t *testing.T, run func(string, any) error, channelID
 	return p
 }
 
-func (p party) received(t *testing.T, sender party) (video, audio media) {
+func (p party) received(t *testing.T, sender party) (video, audio inbound) {
 	t.Helper()
-	var all map[string]map[string]media
+	var all map[string]map[string]inbound
 	if err := p.evaluate("received()", &all); err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func pauseAndResume(t *testing.T, channelID string, sender, receiver sdkTab) (to
 	if err := call("Sora_20200401.PauseRtpStream", edge, new(map[string]string)); err != nil {
 		t.Fatal(err)
 	}
-	audioGoesOn := func() map[string]map[string]media {
+	audioGoesOn := func() map[string]map[string]inbound {
 		before := receiver.received(t)
 		eventually(t, "audio goes on", func() error {
 			return receiver.audioGoesOn(t, sender.connectionID, before, receiver.received(t))

@@ -76,6 +76,28 @@ func (v viewer) seesWithin(t *testing.T, width int, most time.Duration) (took ti
 	}
 }
 
+// settled is how long a picture has to stay before something is measured: a receiver's estimate begins after 5 s.
+const settled = 10 * time.Second
+
+// settles waits until a picture of the width comes and stays.
+func (v viewer) settles(t *testing.T, width int) {
+	t.Helper()
+	for begin := time.Now(); ; {
+		if time.Since(begin) > 2*deadline {
+			t.Fatalf("no picture of %d stays", width)
+		}
+		_, came := v.seesWithin(t, width, deadline)
+		for since := time.Now(); came; time.Sleep(100 * time.Millisecond) { // It is sampled.
+			if v.quality(t).Width != width {
+				break
+			}
+			if time.Since(since) > settled {
+				return
+			}
+		}
+	}
+}
+
 // watch gives what comes in a while.
 func (v viewer) watch(t *testing.T, while time.Duration) quality {
 	t.Helper()

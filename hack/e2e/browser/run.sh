@@ -2,7 +2,7 @@
 # Runs the browser tests: headless Chromium and Firefox with the unmodified
 # sora-js-sdk, the embedded page, and the documented HTTPie lines, all against the
 # programs that `make build` left in bin/, in a network namespace. Installs what is
-# absent from Debian's packages, which needs root, and the SDK from npm.
+# absent from Debian's packages, which needs root, and client libraries from npm.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

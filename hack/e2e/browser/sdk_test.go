@@ -71,16 +71,16 @@ type sdkTab struct {
 	connectionID string
 }
 
-// media is what one receiver got of one kind from one sender.
-type media struct {
+// inbound is what one receiver got of one kind from one sender.
+type inbound struct {
 	Codec                                                                     string // its MIME type
 	PacketsReceived, PacketsLost, FramesDecoded, KeyFramesDecoded, FrameWidth int
 }
 
 // received returns what the tab got, by sender and kind.
-func (s sdkTab) received(t *testing.T) map[string]map[string]media {
+func (s sdkTab) received(t *testing.T) map[string]map[string]inbound {
 	t.Helper()
-	var result map[string]map[string]media
+	var result map[string]map[string]inbound
 	if err := evaluate(t, s.tab, "received()", &result); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func (s sdkTab) received(t *testing.T) map[string]map[string]media {
 }
 
 // goesOn tells whether the tab decodes more than it had decoded before.
-func (s sdkTab) goesOn(t *testing.T, sender string, before map[string]map[string]media) error {
+func (s sdkTab) goesOn(t *testing.T, sender string, before map[string]map[string]inbound) error {
 	t.Helper()
 	now := s.received(t)
 	if now[sender]["video"].FramesDecoded <= before[sender]["video"].FramesDecoded {
@@ -99,7 +99,7 @@ func (s sdkTab) goesOn(t *testing.T, sender string, before map[string]map[string
 	return s.audioGoesOn(t, sender, before, now)
 }
 
-func (s sdkTab) audioGoesOn(t *testing.T, sender string, before, now map[string]map[string]media) error {
+func (s sdkTab) audioGoesOn(t *testing.T, sender string, before, now map[string]map[string]inbound) error {
 	t.Helper()
 	if now[sender]["audio"].PacketsReceived <= before[sender]["audio"].PacketsReceived {
 		return fmt.Errorf("%s gets no more audio of %s: %+v", s.connectionID, sender, now[sender])
