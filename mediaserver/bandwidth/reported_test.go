@@ -17,6 +17,7 @@ type said struct {
 	sent           int
 	opens, moves   bool
 	congested      bool
+	narrowed       bool
 	estimate       int
 	limited        bool
 }
@@ -33,11 +34,15 @@ func TestReported(t *testing.T) {
 			{after: time.Second, remb: 175_000, sent: 1_250_000},
 		},
 		"a first estimate far below what is sent is one": {
-			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
 		},
 		"so is one that falls below what is sent": {
 			{remb: 3_000_000, sent: 1_250_000},
-			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+		},
+		"one that falls a little is no sign of a way that is far narrower": {
+			{remb: 3_000_000, sent: 1_250_000},
+			{after: time.Second, remb: 1_050_000, sent: 1_250_000, congested: true, estimate: 1_050_000, limited: true},
 		},
 		"not one that falls and is enough": {
 			{remb: 9_000_000, sent: 1_250_000},
@@ -56,7 +61,7 @@ func TestReported(t *testing.T) {
 			{after: time.Second, remb: 130_000, sent: 1_000_000},
 			{
 				after: time.Second / 2, lost: 60, expected: 100, sent: 1_000_000,
-				congested: true, estimate: 400_000, limited: true,
+				congested: true, narrowed: true, estimate: 400_000, limited: true,
 			},
 		},
 		"nor its first one just after the beginning": {
@@ -67,30 +72,33 @@ func TestReported(t *testing.T) {
 		"two falls in a row are": {
 			{remb: 3_000_000, sent: 1_250_000},
 			{after: time.Second, remb: 1_000_000, sent: 1_250_000, congested: true, estimate: 1_000_000, limited: true},
-			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
 		},
 		"a limit is not lowered by less being sent": {
-			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 425_000, sent: 150_000, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 420_000, sent: 0, estimate: 425_000, limited: true},
 		},
 		"it rises with what the receiver says": {
-			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 500_000, sent: 300_000, estimate: 500_000, limited: true},
 		},
 		"many losses are a limit: what came through": {
-			{lost: 60, expected: 100, sent: 1_250_000, congested: true, estimate: 500_000, limited: true},
+			{lost: 60, expected: 100, sent: 1_250_000, congested: true, narrowed: true, estimate: 500_000, limited: true},
 		},
 		"those of the same queue are not a second one": {
-			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: time.Second, lost: 60, expected: 100, sent: 150_000, estimate: 425_000, limited: true},
 		},
 		"of another way nothing is known, and what is lost in the move is no sign": {
-			{remb: 425_000, sent: 1_250_000, congested: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: 5 * time.Second, moves: true, sent: 1_250_000},
 			{after: time.Second, lost: 60, expected: 100, remb: 200_000, sent: 1_250_000},
 			{after: 2 * time.Second, remb: 800_000, sent: 1_250_000},
-			{after: time.Second, lost: 50, expected: 100, sent: 1_250_000, congested: true, estimate: 625_000, limited: true},
+			{
+				after: time.Second, lost: 50, expected: 100, sent: 1_250_000,
+				congested: true, narrowed: true, estimate: 625_000, limited: true,
+			},
 		},
 		"few losses are none, however few packets": {
 			{lost: 1, expected: 2, sent: 1_250_000},
@@ -102,9 +110,9 @@ func TestReported(t *testing.T) {
 			{lost: 5, expected: -1, sent: 1_000_000},
 		},
 		"nothing is beyond all bounds": {
-			{remb: 400_000, sent: 1_250_000, congested: true, estimate: 400_000, limited: true},
+			{remb: 400_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 400_000, limited: true},
 			{after: time.Second, remb: math.Inf(1), sent: 1_000, estimate: maxEstimate, limited: true},
-			{after: time.Second, remb: 1, sent: 1_000, congested: true, estimate: minEstimate, limited: true},
+			{after: time.Second, remb: 1, sent: 1_000, congested: true, narrowed: true, estimate: minEstimate, limited: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,6 +134,9 @@ func TestReported(t *testing.T) {
 				}
 				if got := r.Look(step.sent, 0, now); got != step.congested {
 					t.Errorf("step %d: congested %v", i, got)
+				}
+				if got := r.Narrowed(); got != step.narrowed {
+					t.Errorf("step %d: narrowed %v", i, got)
 				}
 				if estimate, limited := r.Estimate(); limited != step.limited || limited && estimate != step.estimate {
 					t.Errorf("step %d: %d, %v; want %d, %v", i, estimate, limited, step.estimate, step.limited)

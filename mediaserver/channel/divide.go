@@ -42,7 +42,10 @@ func (ch *channel) lookAtSupply(m *member) {
 // withholds, and gives the edges for which that changes anything. Who has not said that it is
 // too much gets everything, and costs nothing more than this.
 func (ch *channel) divide(m *member, now time.Time) (changed []*edge) {
-	s := ch.supplied(m, now)
+	return ch.divideSupplied(m, ch.supplied(m, now), now)
+}
+
+func (ch *channel) divideSupplied(m *member, s supplied, now time.Time) (changed []*edge) {
 	estimate, divided, congested := m.supply.measure(s.sent, now)
 	if congested {
 		ch.metrics.congestions.Inc()
@@ -50,8 +53,16 @@ func (ch *channel) divide(m *member, now time.Time) (changed []*edge) {
 	if !divided {
 		return nil
 	}
+	narrowed := m.supply.narrowed()
+	if narrowed {
+		s.lowest()
+	}
+	changed = ch.shareOut(m, s, bandwidth.Sight{Sent: s.sent, Unpadded: s.padded == nil, Congested: congested}, estimate, now)
+	if narrowed {
+		s.restart()
+	}
 
-	return ch.shareOut(m, s, bandwidth.Sight{Sent: s.sent, Unpadded: s.padded == nil, Congested: congested}, estimate, now)
+	return changed
 }
 
 // shareOut divides an estimate among the pictures of a receiver, and goes on with finding out
@@ -148,6 +159,35 @@ func (s *supplied) add(e *edge, video *stream, hold bool, now time.Time) {
 	s.demands = append(s.demands, allocation.Demand{
 		Layers: there, Chosen: e.highest(), Rates: e.video.rates, Now: share, Since: e.video.since,
 	})
+}
+
+// lowest has every picture be the smallest that there is, which stays for a while: a full queue
+// is emptied soonest so. By the estimate, which is still too high then, it would take two
+// changes, and the keyframe of the first would be lost in the queue.
+func (s *supplied) lowest() {
+	for i := range s.demands {
+		s.demands[i].Chosen = 0
+	}
+}
+
+// restart ends at once what is sent of other pictures than those that were chosen, instead of
+// with the keyframes of these: in a full queue it is lost in part, so that nobody can decode
+// it, and takes the room of the keyframes. What was lost of it is not sent again, either.
+func (s *supplied) restart() {
+	var cut, released []fanout.Change
+	for _, e := range s.edges {
+		video := e.streams[media.Video]
+		wanted, has := e.video.share.Layer()
+		if layer, flows := video.forward.Layer(); !has || !flows || layer == wanted || video.withheld != 0 {
+			continue
+		}
+		cut = append(cut, fanout.Change{Edge: video.forward, Withhold: forwarding.Bandwidth})
+		released = append(released, fanout.Change{Edge: video.forward, Release: forwarding.Bandwidth})
+	}
+	if len(cut) > 0 {
+		fanout.Apply(cut)
+		fanout.Apply(released)
+	}
 }
 
 // give has an edge's video go on with its share, and tells whether that changes the reasons

@@ -129,6 +129,14 @@ func (s *supply) measure(sent int, now time.Time) (estimate int, divided, conges
 	return estimate, s.divided, congested
 }
 
+// narrowed tells whether what the client is sent was found to be far more than passes now.
+func (s *supply) narrowed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return s.reported.Narrowed()
+}
+
 // settle notes that the client gets all that it wants, unless there is a limit.
 func (s *supply) settle() {
 	s.mu.Lock()

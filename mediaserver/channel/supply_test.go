@@ -309,6 +309,73 @@ func TestUnheardAudioIsNoDemand(t *testing.T) {
 	}
 }
 
+// drain is a receiver's transport that takes everything: nobody shakes hands here.
+type drain struct{}
+
+func (drain) Worker() int                                                        { return 0 }
+func (drain) WriteRTP(*udp.Batch, *media.Outgoing) error                         { return nil }
+func (drain) ResendRTP(*udp.Batch, *media.Outgoing) error                        { return nil }
+func (drain) WritePadding(*udp.Batch, *media.Outgoing, uint8) error              { return nil }
+func (drain) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) error { return nil }
+func (drain) SSRC() uint32                                                       { return 1 }
+
+// sendKeyframe has one of a sender's layers arrive (RFC 7741 section 4.2, RFC 6386 section 9.1).
+func sendKeyframe(a *answering, layer media.Layer) {
+	a.session.member.tracks[media.Video].ReceiveRTP(udp.NewBatch(0, nil), []media.Received{{
+		SequenceNumber: 1<<17 + 1, SSRC: 1 + uint32(layer), Layer: layer, Marker: true,
+		Payload: []byte{0x10, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xf0, 0, 0x87, 0},
+	}})
+}
+
+// Who says that far less passes than is sent gets the smallest picture at once, and nothing more of the larger one, though the estimate, which is about a
+// time before the way was full too, has room for the next one; that one comes a while later, if it still has. Who says
+// that somewhat less passes gets what the estimate has room for.
+func TestAWayThatHasNarrowed(t *testing.T) {
+	for name, test := range map[string]struct {
+		says float64
+		want int
+	}{"far less": {850_000, 0}, "somewhat less": {1_000_000, 1}} {
+		t.Run(name, func(t *testing.T) {
+			registry := newRegistry(t, 1, nil)
+			sender := joinAs(t, registry, "sendonly", `,"simulcast":true,"video":{"codec_type":"VP8"}`, "")
+			receiver := joinAs(t, registry, "recvonly", "", "")
+			m, ch := receiver.session.member, receiver.session.channel
+			video := sender.session.member.tracks[media.Video].AddEdge(drain{}, 0)
+			defer video.Remove()
+			m.incoming[sender.session.member].streams[media.Video].forward = video
+			sendLayers(sender, 0, 1, 2)
+			sendKeyframe(sender, 2)
+			flows := func(want bool) {
+				t.Helper()
+				if _, flows := video.Layer(); flows != want {
+					t.Errorf("what was sent goes on: %v", flows)
+				}
+			}
+			flows(true)
+			look := func(sent int, now time.Time) {
+				ch.mu.Lock()
+				defer ch.mu.Unlock()
+				s := ch.supplied(m, now)
+				s.sent = sent
+				fence(ch.divideSupplied(m, s, now), ch.holding)
+			}
+			now := time.Now().Add(time.Minute) // The stream has long begun.
+			m.supply.ReceiveREMB(2_000_000)
+			look(1_200_000, now)
+			m.supply.ReceiveREMB(test.says)
+			look(1_200_000, now)
+			wantShares(t, "at once", shares(receiver, sender), test.want)
+			flows(test.want > 0)
+			sendKeyframe(sender, media.Layer(test.want))
+			flows(true)
+			look(150_000, now.Add(time.Second))
+			wantShares(t, "after a second", shares(receiver, sender), test.want)
+			look(150_000, now.Add(3*time.Second))
+			wantShares(t, "after three", shares(receiver, sender), 1)
+		})
+	}
+}
+
 // A client that says something else each millisecond has nobody look all the time.
 func TestFloodOfEstimates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
