@@ -5,7 +5,6 @@ window.RTCPeerConnection = class extends RTCPeerConnection {
   constructor(...options) {
     super(...options)
     connections.push(this)
-    // A server that learned of the browser's own addresses would go past the relay.
     this.addEventListener("icecandidate", (event) => { if (detoured && event.candidate) event.stopImmediatePropagation() })
     this.addEventListener("track", ({ track }) => {
       if (hearing && track.kind === "audio") document.body.append(Object.assign(new Audio(), { srcObject: new MediaStream([track]), autoplay: true }))
@@ -37,17 +36,25 @@ window.quality = async () => {
   return sum
 }
 
-// Has media go by way of a relay, HOST:PORT, in place of the server's address. It is to be called before there are any.
+// Has media go by way of a relay, HOST:PORT, in place of the server's address, which never learns of the browser's own
+// addresses: it would go past the relay. It is to be called before there are any.
 let detoured = false
 window.detour = (relay) => {
   detoured = true
   const [host, port] = relay.split(":")
   const by = (text) => text?.replace(/(candidate:\S+ \d+ udp \d+) \S+ \d+/gi, `$1 ${host} ${port}`)
-  const { addIceCandidate, setRemoteDescription } = RTCPeerConnection.prototype
+  const { addIceCandidate, setRemoteDescription, createOffer, createAnswer } = RTCPeerConnection.prototype
   RTCPeerConnection.prototype.addIceCandidate = function (candidate) {
     return addIceCandidate.call(this, candidate && { ...(candidate.toJSON?.() ?? candidate), candidate: by(candidate.candidate) })
   }
   RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
     return setRemoteDescription.call(this, { type, sdp: by(sdp) })
   }
+  const hidden = ({ type, sdp }) => ({ type, sdp: sdp.replace(/^a=candidate:.*\r\n/gm, "") })
+  RTCPeerConnection.prototype.createOffer = async function (...options) { return hidden(await createOffer.apply(this, options)) }
+  RTCPeerConnection.prototype.createAnswer = async function (...options) { return hidden(await createAnswer.apply(this, options)) }
+  const { get } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(RTCPeerConnection.prototype), "localDescription")
+  Object.defineProperty(RTCPeerConnection.prototype, "localDescription", {
+    get() { const own = get.call(this); return own && hidden(own) },
+  })
 }
