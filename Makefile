@@ -62,6 +62,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s).
 flake: ## Run tests 20 times at low priority beside load (FLAKE='-n 100 -run TestOrder ./mediaserver/fanout').
 	@hack/flake.sh $(FLAKE)
 
+.PHONY: test-faults
+test-faults: controlplane ## Kill, freeze, cut off and rewrite real processes under load: JSON lines, 25 minutes (ROUNDS=25).
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && cd hack/e2e && go test -run '^TestFaults$$' -parallel 3 -timeout 60m -args -faults -rounds=$(or $(ROUNDS),25)
+
 .PHONY: e2e-browser
 e2e-browser: build controlplane ## Test with Chromium, Firefox, sora-js-sdk and HTTPie (installs them: root, Debian).
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh

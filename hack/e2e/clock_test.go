@@ -1,13 +1,7 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +20,10 @@ func TestSlowClock(t *testing.T) {
 	t.Parallel()
 	s := own(t, layout{managers: 2, shims: 1, mediaServers: 1})
 	slow := s.newMediaServer(1)
-	slow.path = buildSlow(t)
+	stepped := t.TempDir()
+	buildStepped(t, stepped, "../../cmd/mediaserver")
+	slow.path = filepath.Join(stepped, "mediaserver")
+	slow.stepClock(t, -skew)
 	s.mediaServers = append(s.mediaServers, slow)
 	if err := s.startMediaServer(t.Context(), slow); err != nil {
 		t.Fatal(err)
@@ -59,41 +56,4 @@ func TestSlowClock(t *testing.T) {
 	if w.edge.arrivals(bot.Video)[w.cut[bot.Video]].at.After(said.Add(100 * time.Millisecond)) {
 		t.Error("the status said Expired before video went on")
 	}
-}
-
-// buildSlow builds a media server whose time.Now is behind, by another source of
-// the package time: no way to set one process's clock works without root.
-func buildSlow(t *testing.T) string {
-	t.Helper()
-	output, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	original := filepath.Join(strings.TrimSpace(string(output)), "src", "time", "time.go")
-	text, err := os.ReadFile(original)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const now = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
-	if !strings.Contains(string(text), now) {
-		t.Fatalf("%s has another Now than this test knows", original)
-	}
-	changed := strings.Replace(string(text), now, now+fmt.Sprintf("\tsec -= %d\n", int64(skew.Seconds())), 1)
-	dir := t.TempDir()
-	source, overlay, program := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mediaserver")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: source}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, content := range map[string][]byte{source: []byte(changed), overlay: replace} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	build := exec.CommandContext(context.WithoutCancel(t.Context()), "go", "build", "-overlay="+overlay, "-o", program, "../../cmd/mediaserver")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build a media server with a slow clock: %v\n%s", err, output)
-	}
-
-	return program
 }

@@ -71,16 +71,7 @@ func (s *system) newRegular(t *testing.T, channel, name string, first int) *regu
 
 // tryJoin adds a client that its caller ends.
 func (m *mediaServer) tryJoin(ctx context.Context, channel, clientID string) (*member, error) {
-	joined := &member{packets: map[stream][]arrival{}}
-	b, err := bot.Join(ctx, bot.Config{
-		URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: bot.SendRecv, Observer: joined.observe,
-	})
-	if err != nil {
-		return nil, err
-	}
-	joined.Bot = b
-
-	return joined, nil
+	return joinAs(ctx, bot.Config{URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: bot.SendRecv})
 }
 
 func (r *regular) last() *member {

@@ -42,17 +42,23 @@ func request(t *testing.T, method, url string, header http.Header, body string) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header = header
-	status, answered, text, err := send(http.DefaultClient, r)
+	status, answered, text, err := ask(ctx, method, url, header, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	return status, answered, text
+}
+
+// ask sends one request.
+func ask(ctx context.Context, method, url string, header http.Header, body string) (int, http.Header, string, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, "", err
+	}
+	r.Header = header
+
+	return send(http.DefaultClient, r)
 }
 
 // get gets one page.

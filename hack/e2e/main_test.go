@@ -36,6 +36,9 @@ var rounds = flag.Int("rounds", fewRounds, "how often each fault is repeated")
 
 const fewRounds = 2
 
+// allFaults has TestFaults run all faults, and nothing beside it.
+var allFaults = flag.Bool("faults", false, "run all faults of TestFaults, and no shared system")
+
 func TestMain(m *testing.M) {
 	if os.Getenv(withoutNetworkVariable) != "" {
 		os.Exit(failed(becomeWithoutNetwork()))
@@ -57,6 +60,9 @@ func runTests(m *testing.M) int {
 		if err := buildPrograms(programs); err != nil {
 			return failed(err)
 		}
+	}
+	if *allFaults {
+		return m.Run()
 	}
 	if running, err = startSystem(dir, layout{managers: 2, shims: 2, mediaServers: 2}); err != nil {
 		return failed(err)

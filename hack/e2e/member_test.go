@@ -44,18 +44,16 @@ func join(t *testing.T, channel, clientID string, role bot.Role, options ...func
 // ends, if the media server lives.
 func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role, options ...func(*bot.Config)) *member {
 	t.Helper()
-	joined := &member{packets: map[stream][]arrival{}}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	config := bot.Config{URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: role, Observer: joined.observe}
+	config := bot.Config{URL: m.signalingURL, ChannelID: channel, ClientID: clientID, Role: role}
 	for _, option := range options {
 		option(&config)
 	}
-	b, err := bot.Join(ctx, config)
+	joined, err := joinAs(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	joined.Bot = b
 	t.Cleanup(func() {
 		if m.isFrozen || m.ended {
 			joined.Drop()
@@ -66,6 +64,16 @@ func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role
 	})
 
 	return joined
+}
+
+// joinAs adds a client to a channel. Whoever calls it ends the client.
+func joinAs(ctx context.Context, config bot.Config) (*member, error) {
+	joined := &member{packets: map[stream][]arrival{}}
+	config.Observer = joined.observe
+	var err error
+	joined.Bot, err = bot.Join(ctx, config)
+
+	return joined, err
 }
 
 // leave says goodbye; it may be called more than once, and after Drop.

@@ -121,27 +121,59 @@ func (s *system) waitEnforced(t *testing.T, uid types.UID) {
 func (s *system) waitGeneration(t *testing.T, pause *v1alpha1.RtpStreamPause) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := waitEnforcedBy(ctx, s.viewsInReach(), pause); err != nil {
+		t.Fatalf("wait until %s is enforced: %v", pause.UID, err)
+	}
+}
+
+// waitEnforcedBy waits until one of the managers says so of the object's generation.
+func waitEnforcedBy(ctx context.Context, views []forwardingv1.ViewClient, pause *v1alpha1.RtpStreamPause) error {
 	request := &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(pause.UID), Generation: pause.Generation}
-	inReach := s.inReach()
-	answers := make(chan error, len(inReach))
+	_, err := firstOf(ctx, views, func(ctx context.Context, view forwardingv1.ViewClient) (*forwardingv1.WaitEnforcedResponse, error) {
+		return view.WaitEnforced(ctx, request)
+	})
+
+	return err
+}
+
+// firstOf asks all managers at once and returns the first answer that is no error.
+func firstOf[T any](ctx context.Context, views []forwardingv1.ViewClient, ask func(context.Context, forwardingv1.ViewClient) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	answers := make(chan answer, len(views))
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel()
-	for _, m := range inReach {
+	for _, view := range views {
 		asking.Go(func() {
-			_, err := m.view.WaitEnforced(ctx, request)
-			answers <- err
+			value, err := ask(ctx, view)
+			answers <- answer{value, err}
 		})
 	}
 	var problems []error
-	for range inReach {
-		err := <-answers
-		if err == nil {
-			return
+	for range views {
+		a := <-answers
+		if a.err == nil {
+			return a.value, nil
 		}
-		problems = append(problems, err)
+		problems = append(problems, a.err)
 	}
-	t.Fatalf("wait until %s is enforced: %v", pause.UID, errors.Join(problems...))
+	var none T
+
+	return none, errors.Join(append(problems, errors.New("no manager answers"))...)
+}
+
+func (s *system) viewsInReach() []forwardingv1.ViewClient {
+	var views []forwardingv1.ViewClient
+	for _, m := range s.inReach() {
+		views = append(views, m.view)
+	}
+
+	return views
 }
 
 // inReach are the managers that run and are not cut off.
@@ -159,30 +191,38 @@ func (s *system) inReach() []*manager {
 // explain asks the managers in reach what is so with an edge, until one knows.
 func (s *system) explain(t *testing.T, channel string, e edge) *forwardingv1.Edge {
 	t.Helper()
+	var told *forwardingv1.Edge
+	await(t, "somebody who knows the edge", func() (string, bool) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		var err error
+		told, err = explainBy(ctx, s.viewsInReach(), channel, e)
+
+		return fmt.Sprint(err), err == nil
+	})
+
+	return told
+}
+
+// explainBy asks the managers what is so with an edge, and returns what the first
+// says that knows it.
+func explainBy(ctx context.Context, views []forwardingv1.ViewClient, channel string, e edge) (*forwardingv1.Edge, error) {
 	request := &forwardingv1.ExplainRequest{Namespace: namespace, ChannelId: channel}
 	request.Of = &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{
 		RecvConnectionId: e.receiver.ConnectionID(), SendConnectionId: e.sender.ConnectionID(),
 	}}
-	var told *forwardingv1.Edge
-	await(t, "somebody who knows the edge", func() (string, bool) {
-		var problems []error
-		for _, m := range s.inReach() {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			stream, err := m.view.Explain(ctx, request)
-			parts, err := collect(stream, err)
-			cancel()
-			problems = append(problems, err)
-			for _, part := range parts {
-				for _, told = range part.GetEdges() {
-					return "", true
-				}
+
+	return firstOf(ctx, views, func(ctx context.Context, view forwardingv1.ViewClient) (*forwardingv1.Edge, error) {
+		stream, err := view.Explain(ctx, request)
+		parts, err := collect(stream, err)
+		for _, part := range parts {
+			for _, told := range part.GetEdges() {
+				return told, nil
 			}
 		}
 
-		return fmt.Sprint(errors.Join(problems...)), false
+		return nil, errors.Join(err, errors.New("the edge is not live"))
 	})
-
-	return told
 }
 
 // collect reads all parts of an answer.

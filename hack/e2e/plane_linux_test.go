@@ -15,13 +15,55 @@ import (
 func (p *plane) killAPIServer(t *testing.T) {
 	t.Helper()
 	server := p.Environment.ControlPlane.APIServer
-	kill(t, "--cert-dir="+p.certificates(), net.JoinHostPort(server.Address, server.Port))
+	kill(t, p.argumentOf(false), net.JoinHostPort(server.Address, server.Port))
 }
 
 // killEtcd ends etcd without a goodbye.
 func (p *plane) killEtcd(t *testing.T) {
 	t.Helper()
-	kill(t, "--data-dir="+p.data(), p.Environment.ControlPlane.Etcd.URL.Host)
+	kill(t, p.argumentOf(true), p.Environment.ControlPlane.Etcd.URL.Host)
+}
+
+// takeAway ends etcd or the API server, or freezes it.
+func (p *plane) takeAway(t *testing.T, etcd, freeze bool) {
+	t.Helper()
+	switch {
+	case freeze:
+		pid := processWith(t, p.argumentOf(etcd))
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		awaitStopped(t, pid)
+	case etcd:
+		p.killEtcd(t)
+	default:
+		p.killAPIServer(t)
+	}
+}
+
+// bringBack ends what takeAway did, and returns once the API server is ready.
+func (p *plane) bringBack(t *testing.T, etcd, frozen bool) {
+	t.Helper()
+	switch {
+	case frozen:
+		if err := syscall.Kill(processWith(t, p.argumentOf(etcd)), syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	case etcd:
+		p.startEtcd(t)
+	default:
+		p.startAPIServer(t)
+	}
+	p.awaitReadyz(t)
+}
+
+// argumentOf is one that no other process has than this etcd, or this API server.
+func (p *plane) argumentOf(etcd bool) string {
+	if etcd {
+		return "--data-dir=" + p.data()
+	}
+
+	return "--cert-dir=" + p.certificates()
 }
 
 // kill ends the one process with that argument and waits until nobody listens at
@@ -46,7 +88,7 @@ func kill(t *testing.T, argument, address string) {
 func (p *plane) saveData(t *testing.T) (copied string) {
 	t.Helper()
 	copied = filepath.Join(t.TempDir(), "etcd")
-	pid := processWith(t, "--data-dir="+p.data())
+	pid := processWith(t, p.argumentOf(true))
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

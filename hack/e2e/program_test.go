@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type program struct {
 }
 
 func (s *system) newProgram(executable, name string) *program {
-	p := &program{path: filepath.Join(programs, executable), name: name, dir: s.dir}
+	p := &program{path: filepath.Join(cmp.Or(s.layout.stepped, programs), executable), name: name, dir: s.dir}
 	s.programs = append(s.programs, p)
 
 	return p
@@ -75,8 +76,14 @@ func (p *program) start() error {
 		}
 	}
 	p.ended = false
+	env := append(os.Environ(), clockVariable+"="+p.clockFile())
+	if _, err := os.Stat(p.clockFile()); err != nil {
+		if err := p.setClock(0); err != nil {
+			return err
+		}
+	}
 	p.Child, err = child.Start(child.Spec{
-		Name: p.name, Path: p.path, Output: p.log,
+		Name: p.name, Path: p.path, Output: p.log, Env: env,
 		Args: append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, p.args...),
 	})
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // relay passes TCP connections on to a target that may change, and can stop
@@ -19,6 +20,7 @@ type relay struct {
 	mu     sync.Mutex
 	target string
 	gate   chan struct{} // Closed while anything passes.
+	delay  time.Duration // Of what passes, at least.
 	conns  map[net.Conn]struct{}
 	closed bool
 }
@@ -65,6 +67,27 @@ func (r *relay) cut() {
 	for conn := range r.conns {
 		_ = conn.Close()
 	}
+}
+
+// slow delays what passes, either way, from now on. What comes during a delay waits
+// for it and goes together.
+func (r *relay) slow(delay time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.delay = delay
+}
+
+// linger waits for as long as what passes is delayed.
+func (r *relay) linger() {
+	r.mu.Lock()
+	delay := r.delay
+	r.mu.Unlock()
+	if delay == 0 {
+		return
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	<-timer.C
 }
 
 // held tells whether nothing passes.
@@ -174,6 +197,7 @@ func (r *relay) pump(to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
+		r.linger()
 		r.opened()
 		if n > 0 {
 			if _, writeErr := to.Write(buffer[:n]); writeErr != nil {

@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/v1alpha1"
 )
@@ -36,6 +39,11 @@ type layout struct {
 	managers, shims, mediaServers int
 	// Arguments beside those that every program of a kind gets.
 	managerArgs, shimArgs, mediaServerArgs []string
+	// stepped is a directory of programs that buildStepped made, which are run in
+	// place of the others; empty: none.
+	stepped string
+	// guarded managers serve TLS, and everybody who comes to them shows a token.
+	guarded bool
 	// managerUsers are who the managers are to the API server, one by one; empty:
 	// administrators.
 	managerUsers []string
@@ -130,12 +138,15 @@ func own(t *testing.T, l layout) *system {
 
 func (s *system) connectAPI() error {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
+	err := errors.Join(
+		v1alpha1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme), corev1.AddToScheme(scheme),
+		authenticationv1.AddToScheme(scheme), rbacv1.AddToScheme(scheme),
+	)
+	if err != nil {
 		return fmt.Errorf("register the API types: %w", err)
 	}
 	config := rest.CopyConfig(s.plane.Config)
 	config.QPS = -1
-	var err error
 	if s.http, err = rest.HTTPClientFor(config); err != nil {
 		return fmt.Errorf("make an HTTP client: %w", err)
 	}
@@ -162,6 +173,11 @@ func (s *system) startPrograms(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.layout.guarded {
+		if _, err := s.mount(ctx, namespace, watching, "shim/role.yaml"); err != nil {
+			return err
+		}
+	}
 	for range s.layout.shims {
 		if _, err := s.addShim(ctx, "", append([]string{"--namespace=" + namespace}, s.layout.shimArgs...)...); err != nil {
 			return err
@@ -169,6 +185,11 @@ func (s *system) startPrograms(ctx context.Context) error {
 	}
 	for i := range s.layout.mediaServers {
 		m := s.newMediaServer(i)
+		known, err := s.guardedArgs(ctx, m.name, "mediaserver/role.yaml")
+		if err != nil {
+			return err
+		}
+		m.args = append(m.args, known...)
 		s.mediaServers = append(s.mediaServers, m)
 		if err := s.startMediaServer(ctx, m); err != nil {
 			return err
@@ -202,6 +223,9 @@ func (s *system) newManager(index int) (*manager, error) {
 	}
 	m.api = api
 	m.args = append([]string{"--kubeconfig=" + kubeconfig, "--namespaces=" + namespace}, s.layout.managerArgs...)
+	if s.layout.guarded {
+		m.args = append(m.args, "--listen=0.0.0.0:0")
+	}
 
 	return m, nil
 }
@@ -216,6 +240,13 @@ func (s *system) startManager(ctx context.Context, m *manager) error {
 	if err != nil {
 		return err
 	}
+	known := managers.Credentials{}
+	if s.layout.guarded {
+		known = s.mounted(watching)
+		if address, err = onLoopback(address); err != nil {
+			return err
+		}
+	}
 	m.mediaServers.to(address)
 	m.shims.to(address)
 	if m.conn != nil {
@@ -223,7 +254,7 @@ func (s *system) startManager(ctx context.Context, m *manager) error {
 			return fmt.Errorf("close the client of the manager: %w", err)
 		}
 	}
-	if m.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if m.conn, err = grpc.NewClient(address, known.Options()...); err != nil {
 		return fmt.Errorf("make a client of the manager: %w", err)
 	}
 	m.view = forwardingv1.NewViewClient(m.conn)
@@ -244,17 +275,28 @@ func (s *system) addShim(ctx context.Context, user string, args ...string) (*shi
 	for _, m := range s.managers {
 		p.args = append(p.args, "--managers="+m.shims.address())
 	}
-	if err := p.start(); err != nil {
-		return nil, err
-	}
-	address, err := p.Address(ctx, "http")
+	known, err := s.guardedArgs(ctx, p.name, "shim/role.yaml")
 	if err != nil {
 		return nil, err
 	}
-	p.url = "http://" + address + "/"
+	p.args = append(p.args, known...)
 	s.shims = append(s.shims, p)
 
-	return p, nil
+	return p, s.startShim(ctx, p)
+}
+
+// startShim starts a shim, again if it has ended. It does not wait until it is ready.
+func (s *system) startShim(ctx context.Context, p *shim) error {
+	if err := p.start(); err != nil {
+		return err
+	}
+	address, err := p.Address(ctx, "http")
+	if err != nil {
+		return err
+	}
+	p.url = "http://" + address + "/"
+
+	return nil
 }
 
 func (s *system) newMediaServer(index int) *mediaServer {
