@@ -19,33 +19,41 @@ const (
 // claimed are the channels that media servers own, as far as it is known.
 type claimed struct {
 	known  bool // to be all there are
-	owners map[string]claims.Holder
+	owners map[string]ownership
 	owned  map[claims.Holder]map[string]struct{}
 	// doubts are the channels that are reported by another than their owner, and when
 	// that is to be looked at.
 	doubts   map[*hosted]time.Time
 	lookedAt time.Time
+	former   formerOwners
+}
+
+// ownership is a channel's owner, and since when it is known here as that.
+type ownership struct {
+	claims.Holder
+	since time.Time
 }
 
 func newClaimed() claimed {
 	return claimed{
-		owners: map[string]claims.Holder{}, owned: map[claims.Holder]map[string]struct{}{}, doubts: map[*hosted]time.Time{},
+		owners: map[string]ownership{}, owned: map[claims.Holder]map[string]struct{}{}, doubts: map[*hosted]time.Time{},
+		former: formerOwners{},
 	}
 }
 
 // set notes the owner of a channel; zero: nobody.
-func (c *claimed) set(channelID string, owner claims.Holder) {
+func (c *claimed) set(channelID string, owner claims.Holder, now time.Time) {
 	if before, ok := c.owners[channelID]; ok {
 		delete(c.owners, channelID)
-		delete(c.owned[before], channelID)
-		if len(c.owned[before]) == 0 {
-			delete(c.owned, before)
+		delete(c.owned[before.Holder], channelID)
+		if len(c.owned[before.Holder]) == 0 {
+			delete(c.owned, before.Holder)
 		}
 	}
 	if owner == (claims.Holder{}) {
 		return
 	}
-	c.owners[channelID] = owner
+	c.owners[channelID] = ownership{owner, now}
 	if c.owned[owner] == nil {
 		c.owned[owner] = map[string]struct{}{}
 	}
@@ -72,7 +80,8 @@ func (k *Knowledge) ClaimsKnown(known bool) {
 func (t *Tenant) claim(channelID string, owner claims.Holder, now time.Time) {
 	t.mu.Lock()
 	defer t.unlock()
-	t.claims.set(channelID, owner)
+	t.passOn(channelID, owner, now)
+	t.claims.set(channelID, owner, now)
 	c := t.channels[channelID]
 	if c == nil {
 		return
@@ -81,6 +90,7 @@ func (t *Tenant) claim(channelID string, owner claims.Holder, now time.Time) {
 		t.claims.doubt(h, now)
 	}
 	_, out := t.ownerOutOfTouch(channelID)
+	out = out || len(t.formerOwnersOf(channelID)) > 0
 	t.notifyChannel(channelID, func(e *entry) bool { return out || e.lost })
 }
 
@@ -114,27 +124,41 @@ func (t *Tenant) notifyOwned(server *mediaServer, which func(*entry) bool) {
 	}
 }
 
-// ownerOutOfTouch is the name of the channel's owner where that is out of touch, so that
-// it may host the channel; since is zero where nothing has been heard of it.
+// ownerOutOfTouch is the channel's owner where that is out of touch, so that it may host
+// the channel.
 func (t *Tenant) ownerOutOfTouch(channelID string) (owner lostOwner, out bool) {
-	holder, owned := t.claims.owners[channelID]
+	o, owned := t.claims.owners[channelID]
 	if !owned {
 		return lostOwner{}, false
 	}
-	server := t.servers[holder.Name]
-	if server == nil {
-		// Farewell or silence for too long: either way it hosts nothing.
-		_, givenUp := t.givenUp.at[holder.Name]
 
-		return lostOwner{name: holder.Name}, !givenUp
-	}
-	// Where another pod has its name, it has come to its end.
-	return lostOwner{holder.Name, server.lostSince}, server.introduction.PodUID == holder.PodUID && t.out.servers[server]
+	return t.outOfTouch(o)
 }
 
+// lostOwner is the name of an owner that is out of touch, and since when: since it has been
+// heard last, or, where nothing has been heard of it, since its claim has.
 type lostOwner struct {
-	name  string
-	since time.Time
+	name    string
+	since   time.Time
+	unheard bool
+}
+
+// outOfTouch tells whether an owner is out of touch. One that has come to its end, or has
+// been silent for too long, is not: it hosts nothing. That has to be of after it came to own
+// the channel: names come again, and another replica may have heard it first.
+func (t *Tenant) outOfTouch(o ownership) (lost lostOwner, out bool) {
+	server := t.servers[o.Name]
+	switch {
+	case server == nil:
+		at, givenUp := t.givenUp.at[o.Name]
+
+		return lostOwner{o.Name, o.since, true}, !givenUp || at.Before(o.since)
+	case server.introduction.PodUID != o.PodUID:
+		// The newer pod of a name is the one that lives.
+		return lostOwner{o.Name, o.since, true}, server.began.Before(o.since)
+	default:
+		return lostOwner{o.Name, server.lostSince, false}, t.out.servers[server]
+	}
 }
 
 // lookAtDoubts tells those who report a channel that is not theirs by claim. The caller
@@ -148,7 +172,7 @@ func (t *Tenant) lookAtDoubts(now time.Time) {
 	for h, due := range c.doubts {
 		s := h.session
 		switch {
-		case h.gone || !h.inTouch() || c.owners[h.channel.id] == h.server.introduction.holder():
+		case h.gone || !h.inTouch() || c.owners[h.channel.id].Holder == h.server.introduction.holder():
 			delete(c.doubts, h)
 		case !c.known || now.Before(due) || len(s.notes) >= notes/2:
 		default:

@@ -12,7 +12,7 @@ import (
 // claimsOf has the channels be owned, and all claims be known.
 func (w *world) claimsOf(owners map[string]claims.Holder) {
 	for channelID, owner := range owners {
-		w.claim(channelID, owner, start)
+		w.claim(channelID, owner, start.Add(-time.Hour))
 	}
 	w.claimsKnown(true)
 }
@@ -43,6 +43,8 @@ func TestVerdictsByClaims(t *testing.T) {
 		hosts     bool
 		lost      time.Duration // since so long; 0: in touch
 		joining   bool          // it has not reported everything
+		// acknowledges: it hosts the channel, and withholds an edge.
+		acknowledges bool
 	}
 	for name, x := range map[string]struct {
 		servers map[string]server
@@ -50,6 +52,8 @@ func TestVerdictsByClaims(t *testing.T) {
 		unknown bool          // the claims are not known to be all
 		office  time.Duration
 		edit    bool // a status names a media server that nothing is heard of
+		anew    bool // it has come to own it just now
+		former  claims.Holder
 		want    string
 	}{
 		"nobody owns it, one is out of touch":                 {servers: map[string]server{"a": {lost: time.Minute}}, want: "Armed"},
@@ -68,6 +72,15 @@ func TestVerdictsByClaims(t *testing.T) {
 		"the owner was given up":                              {servers: map[string]server{"a": {lost: 11 * time.Minute}}, owner: claims.Holder{Name: "a"}, want: "Armed"},
 		"another pod has the owner's name":                    {servers: map[string]server{"a": {lost: time.Minute, introduce: ofPod}}, owner: claims.Holder{Name: "a", PodUID: "former"}, want: "Armed"},
 		"the owner is that pod":                               {servers: map[string]server{"a": {lost: time.Minute, introduce: ofPod}}, owner: claims.Holder{Name: "a", PodUID: "pod"}, want: "MediaServerLost lost a"},
+		"another pod had the owner's name before":             {servers: map[string]server{"a": {lost: time.Minute}}, owner: claims.Holder{Name: "a", PodUID: "newer"}, anew: true, want: "MediaServerLost lost a"},
+		"the owner was given up, and has come to own it":      {servers: map[string]server{"a": {lost: 11 * time.Minute}}, owner: claims.Holder{Name: "a"}, anew: true, want: "MediaServerLost lost a"},
+		"another owned it, who is out of touch":               {servers: map[string]server{"a": {lost: time.Minute}, "b": {}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
+		"the same, and who owns it hosts it":                  {servers: map[string]server{"a": {lost: time.Minute}, "b": {acknowledges: true}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost matching b lost a"},
+		"another owned it, who hosted it too":                 {servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {acknowledges: true}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost matching b lost a"},
+		"another owned it, who is in touch":                   {servers: map[string]server{"a": {}, "b": {acknowledges: true}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "Enforced matching b"},
+		"another owned it, who was given up":                  {servers: map[string]server{"a": {lost: 11 * time.Minute}, "b": {}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "Armed"},
+		"another owned it, who was never heard of":            {servers: map[string]server{"b": {}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
+		"another owned it, and gave it up":                    {servers: map[string]server{"a": {lost: time.Minute}}, former: claims.Holder{Name: "a"}, want: "Armed"},
 		"one that hosted it is out of touch, another owns":    {servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {}}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
 		"one that hosted it is out of touch, and nobody owns": {servers: map[string]server{"a": {lost: time.Minute, hosts: true}}, want: "MediaServerLost lost a"},
 		"a status names one that nothing is heard of":         {edit: true, want: "MediaServerLost lost ghost"},
@@ -78,7 +91,7 @@ func TestVerdictsByClaims(t *testing.T) {
 			w.create("u")
 			for name, x := range x.servers {
 				s := w.introduced(t, name, start.Add(-long), x.introduce)
-				if x.hosts {
+				if x.hosts || x.acknowledges {
 					must(t, s.Report(reportOf("lobby", 1, 1, 0, "R", "S"), start.Add(-long)))
 				}
 				if !x.joining {
@@ -86,16 +99,28 @@ func TestVerdictsByClaims(t *testing.T) {
 				} else {
 					w.servers[name].lostSince = start.Add(-time.Second)
 				}
+				if x.acknowledges {
+					w.acknowledge(t, s, "lobby", 1, 1, start.Add(-long), map[string]forwardingv1.State{"u": forwardingv1.State_STATE_MATCHING})
+				}
 				if x.lost > 0 {
 					s.Close(start.Add(-x.lost))
 				}
 			}
 			w.claimsOf(map[string]claims.Holder{"lobby": x.owner, "another": {Name: "b"}})
+			if x.former != (claims.Holder{}) {
+				w.claim("lobby", claims.Holder{}, start.Add(-long))
+				w.claim("lobby", x.former, start.Add(-long))
+				w.claim("lobby", x.owner, start.Add(-30*time.Second))
+			}
 			w.claimsKnown(!x.unknown)
 			if x.edit {
 				w.unheard["ghost"] = start
 			}
 			w.pass(start)
+			if x.anew {
+				w.claim("lobby", claims.Holder{}, start.Add(time.Second))
+				w.claim("lobby", x.owner, start.Add(time.Second))
+			}
 			if x.office == 0 {
 				x.office = 9 * time.Minute
 			}
@@ -144,7 +169,7 @@ func TestWatchersAreToldWhatClaimsChange(t *testing.T) {
 	judge("MediaServerLost lost a", now)
 	w.claim("lobby", claims.Holder{Name: "b"}, now)
 	tells("its passing on", "mine")
-	judge("Armed", now)
+	judge("MediaServerLost lost a", now) // Who had it may host it, wherever it is.
 	w.claim("lobby", claims.Holder{Name: "a"}, now)
 	judge("MediaServerLost lost a", now)
 	w.told()
@@ -173,6 +198,25 @@ func TestWatchersAreToldWhatClaimsChange(t *testing.T) {
 	must(t, a.Complete(now))
 	tells("the owner's coming back alone", "mine")
 	judge("Armed", now)
+
+	// So does one that owned it, and whose claim has passed on meanwhile.
+	a.Close(now)
+	now = now.Add(LossGrace)
+	w.pass(now)
+	w.claim("lobby", claims.Holder{Name: "c"}, now)
+	c := w.introduced(t, "c", now, nil)
+	must(t, c.Complete(now))
+	judge("MediaServerLost lost a", now)
+	w.told()
+	a = w.introduced(t, "a", now, nil)
+	must(t, a.Complete(now))
+	tells("the former owner's coming back", "mine")
+	judge("Armed", now)
+	if len(w.Tenant.claims.former) > 0 {
+		t.Errorf("remembers %v", w.Tenant.claims.former)
+	}
+	w.claim("lobby", claims.Holder{Name: "a"}, now)
+	w.told()
 	w.claimsKnown(false)
 	tells("claims that are not known any more", "mine", "other")
 	judge("MediaServerLost lost b", now)

@@ -239,6 +239,11 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 			}
 		}
 	}
+	for _, owner := range t.formerOwnersOf(channelID) {
+		if !slices.Contains(outOfTouch, owner.name) {
+			outOfTouch = append(outOfTouch, owner.name)
+		}
+	}
 	if len(sessions)+len(outOfTouch) == 0 {
 		out := &t.out
 		if t.claims.known {

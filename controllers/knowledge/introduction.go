@@ -29,6 +29,9 @@ func (t *Tenant) introduce(server *mediaServer, introduction Introduction) {
 	if t.out.servers[server] {
 		t.anywhere.remove(server)
 	}
+	if former := server.introduction.holder(); former != introduction.holder() {
+		t.forgetFormer(former) // Another pod has its name.
+	}
 	server.introduction, server.draining = introduction, false
 	server.member = &forwardingv1.Member{
 		Name: introduction.Name, PodUid: introduction.PodUID,

@@ -66,6 +66,7 @@ func (t *Tenant) goneOut(server *mediaServer) {
 func (t *Tenant) inTouchAgain(server *mediaServer) {
 	t.out.remove(server)
 	t.anywhere.remove(server)
+	t.forgetFormer(server.introduction.holder())
 	if server.told {
 		server.told = false
 		t.out.told--
@@ -139,6 +140,7 @@ func (t *Tenant) pass(now time.Time) {
 	t.attend(now)
 	t.showMembers(now)
 	t.lookAtDoubts(now)
+	t.forgetLongFormer(now)
 	for server := range t.out.servers {
 		if now.Sub(server.lostSince) >= LossGrace && !server.told {
 			t.tellLoss(server)

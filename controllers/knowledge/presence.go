@@ -25,6 +25,7 @@ type mediaServer struct {
 	member       *forwardingv1.Member // as others are told of it; must not be changed
 	draining     bool
 	session      *Session  // nil: it has no stream
+	began        time.Time // when its last stream began
 	heard        time.Time // when its last stream ended
 	// lostSince is when the last stream ended whose report was complete, or when the
 	// first one began; zero once the present stream's report is complete.
@@ -125,7 +126,7 @@ func (t *Tenant) Connect(introduction Introduction, now time.Time) (*Session, er
 	if server.lostSince.IsZero() {
 		server.lostSince = now
 	}
-	server.session, server.complete = s, time.Time{}
+	server.session, server.began, server.complete = s, now, time.Time{}
 	t.setUntold(server, false)
 	if server.introduction.Incarnation != introduction.Incarnation {
 		for _, h := range server.channels {

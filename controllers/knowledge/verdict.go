@@ -93,12 +93,20 @@ func (j *judgement) judge(inOffice time.Time) {
 	}
 }
 
-// hear takes what each media server that hosts the channel said of the content.
+// hear takes what each media server that hosts the channel, or may, said of the content.
 func (j *judgement) hear() {
-	c := j.t.channels[j.pause.Spec.ChannelID]
-	if c == nil {
-		return
+	if c := j.t.channels[j.pause.Spec.ChannelID]; c != nil {
+		j.hearHosts(c)
 	}
+	for _, owner := range j.t.formerOwnersOf(j.pause.Spec.ChannelID) {
+		if !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) && j.lost(owner.since) {
+			j.Lost = append(j.Lost, owner.name)
+			j.unsure++
+		}
+	}
+}
+
+func (j *judgement) hearHosts(c *channel) {
 	for _, h := range c.hosts {
 		said := h.acknowledged[string(j.pause.UID)]
 		present := said.digest == j.digest
@@ -204,7 +212,7 @@ func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
 		}
 	}
 	if owner, out := j.t.ownerOutOfTouch(j.pause.Spec.ChannelID); out && j.t.claims.known && !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) {
-		if owner.since.IsZero() {
+		if owner.unheard && owner.since.Before(inOffice) {
 			owner.since = inOffice
 		}
 		if j.lost(owner.since) {
