@@ -10,13 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-const (
-	// renewAfter is how old a claim's last renewal is before its owner's claiming it
-	// again is written.
-	renewAfter = 10 * time.Second
-	// attempts is how often a claim is looked at anew when others change it meanwhile.
-	attempts = 5
-)
+// attempts is how often a claim is looked at anew when others change it meanwhile.
+const attempts = 5
 
 // Witness is what a replica has heard of the media servers of one namespace.
 type Witness interface {
@@ -51,6 +46,9 @@ func (c *Claims) Owner(
 // Claim makes the claimant the owner of a channel that has none, and tells who is the
 // owner: whoever was first. mayOwn tells why the claimant may own no further channel; its
 // error is returned as it is. Other errors wrap ErrUnanswerable or ErrTooMany.
+//
+// Who is told to own a channel has its claim written by that, its own already too: so
+// whatever others judged it by before, to release, collect or take it over, is old.
 func (c *Claims) Claim(
 	ctx context.Context, namespace, channelID string, claimant Holder, w Witness, mayOwn func() error,
 ) (owner Holder, err error) {
@@ -61,26 +59,23 @@ func (c *Claims) Claim(
 		}
 	}
 	for range attempts {
-		if held != nil && held.holder == claimant {
-			if held, err = c.renew(ctx, held); err != nil || held != nil && held.holder == claimant {
-				return claimant, err
-			}
-
-			continue
-		}
-		passes := ""
-		if held != nil {
+		own, passes := held != nil && held.holder == claimant, ""
+		if held != nil && !own {
 			if passes = c.passesOn(ctx, held, w); passes == "" {
 				return held.holder, nil
 			}
 		}
-		if err := c.mayOwn(namespace, claimant, mayOwn); err != nil {
-			return Holder{}, err
+		if !own {
+			if err := c.mayOwn(namespace, claimant, mayOwn); err != nil {
+				return Holder{}, err
+			}
 		}
 		next, err := c.write(ctx, namespace, channelID, claimant, held)
 		switch {
 		case err == nil:
-			c.made(held, next, passes)
+			if !own {
+				c.made(held, next, passes)
+			}
 
 			return claimant, nil
 		case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsNotFound(err) && held != nil:
@@ -130,7 +125,7 @@ func (c *Claims) made(before, after *claim, passes string) {
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=default,resources=leases,verbs=get;create;update;delete
 
-// write makes the claim, or, where another is given, has that one pass on.
+// write makes the claim, or, where one is given, renews it or has it pass on.
 func (c *Claims) write(ctx context.Context, namespace, channelID string, to Holder, from *claim) (*claim, error) {
 	leave, err := c.enter(ctx, namespace)
 	if err != nil {
@@ -149,6 +144,9 @@ func (c *Claims) write(ctx context.Context, namespace, channelID string, to Hold
 		lease, err = c.leases.Create(ctx, next.lease(c.config.Namespace), metav1.CreateOptions{})
 	} else {
 		next.resourceVersion, next.transitions = from.resourceVersion, from.transitions+1
+		if from.holder == to {
+			next.acquired, next.transitions = from.acquired, from.transitions
+		}
 		lease, err = c.leases.Update(ctx, next.lease(c.config.Namespace), metav1.UpdateOptions{})
 	}
 	if err != nil {
@@ -159,35 +157,6 @@ func (c *Claims) write(ctx context.Context, namespace, channelID string, to Hold
 	return next, nil
 }
 
-// renew writes a renewal where the last one is old enough, and returns the claim as it is
-// then; nil: it is gone. It makes sure by a read that the claim has not passed on since
-// it was heard of last.
-func (c *Claims) renew(ctx context.Context, held *claim) (*claim, error) {
-	holder := held.holder
-	held, err := c.look(ctx, held.namespace, held.channelID)
-	if err != nil || held == nil || held.holder != holder || time.Since(held.renewed).Abs() < renewAfter {
-		return held, err
-	}
-	leave, err := c.enter(ctx, held.namespace)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	requesting, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	next := *held
-	next.renewed = time.Now()
-	lease, err := c.leases.Update(requesting, next.lease(c.config.Namespace), metav1.UpdateOptions{})
-	switch {
-	case err == nil:
-		return c.take(lease, true), nil
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return c.lookIn(requesting, held.namespace, held.channelID)
-	default:
-		return nil, c.unanswerable(err)
-	}
-}
-
 // look reads the claim from etcd; nil: there is none.
 func (c *Claims) look(ctx context.Context, namespace, channelID string) (*claim, error) {
 	leave, err := c.enter(ctx, namespace)
@@ -195,12 +164,6 @@ func (c *Claims) look(ctx context.Context, namespace, channelID string) (*claim,
 		return nil, err
 	}
 	defer leave()
-
-	return c.lookIn(ctx, namespace, channelID)
-}
-
-// lookIn is look for who has room already.
-func (c *Claims) lookIn(ctx context.Context, namespace, channelID string) (*claim, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	name := NameOf(namespace, channelID)

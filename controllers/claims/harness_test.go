@@ -177,7 +177,8 @@ func begin(t testing.TB, namespace string, change ...func(*Config)) *replica {
 	t.Helper()
 	r := &replica{way: &way{}, registry: prometheus.NewRegistry(), owners: map[string]Holder{}}
 	config := Config{
-		REST: rest.CopyConfig(plane.Config), Namespace: namespace, Namespaces: []string{namespace}, Log: slog.New(slog.DiscardHandler), Registerer: r.registry,
+		TakeoverAfter: time.Nanosecond, // A test has no time to wait, unless it is about that.
+		REST:          rest.CopyConfig(plane.Config), Namespace: namespace, Namespaces: []string{namespace}, Log: slog.New(slog.DiscardHandler), Registerer: r.registry,
 		Changed: func(c Change) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -331,4 +332,13 @@ func refusing(t testing.TB) *kubernetes.Clientset {
 	})
 
 	return client
+}
+
+// age has the replica have known a claim as it is for so much longer.
+func (r *replica) age(namespace, channelID string, d time.Duration) {
+	r.Claims.mu.Lock()
+	defer r.Claims.mu.Unlock()
+	older := *r.held[NameOf(namespace, channelID)]
+	older.learned = older.learned.Add(-d)
+	r.held[older.name] = &older
 }

@@ -47,7 +47,8 @@ func (c *Claims) passesOn(ctx context.Context, held *claim, w Witness) (because 
 			return ""
 		}
 	}
-	if silence < c.config.TakeoverAfter {
+	// Another replica has heard it, where that is whom it claimed the channel by.
+	if min(silence, time.Since(held.learned)) < c.config.TakeoverAfter {
 		return ""
 	}
 	if reached, err := w.Reached(ctx, held.holder); reached || err != nil {

@@ -15,9 +15,12 @@ import (
 // Each rule by which a claim passes on, and what comes near it and does not.
 func TestAClaimPassesOn(t *testing.T) {
 	namespace := newNamespace(t)
-	pods := follow(t, namespace, func(c *Config) { c.Pods = true })
-	unreviewed := follow(t, namespace)
-	blind := follow(t, namespace, func(c *Config) { c.Pods = true })
+	patient := func(pods bool) func(c *Config) {
+		return func(c *Config) { c.TakeoverAfter, c.Pods = 30*time.Second, pods }
+	}
+	pods := follow(t, namespace, patient(true))
+	unreviewed := follow(t, namespace, patient(false))
+	blind := follow(t, namespace, patient(true))
 	blind.pods = refusing(t).CoreV1()
 
 	ready := podWith(t, namespace, "ready", corev1.PodRunning, corev1.ConditionTrue)
@@ -36,32 +39,38 @@ func TestAClaimPassesOn(t *testing.T) {
 		heard  *heard
 		want   string // because; empty: it stays
 		asked  int32  // whether peers had to be asked
+		fresh  bool   // it is claimed just now
 	}{
-		"it streams":                             {pods, unready, &heard{}, "", 0},
-		"it streams, and its pod is gone":        {pods, gone, &heard{}, "", 0},
-		"its pod is gone":                        {pods, gone, &heard{silence: 1, reached: true}, becausePodGone, 0},
-		"another pod has its name":               {pods, another, &heard{silence: 1, reached: true}, becausePodGone, 0},
-		"its pod has failed":                     {pods, failed, &heard{silence: 1, reached: true}, becausePodGone, 0},
-		"its pod has come to an end":             {pods, succeeded, &heard{silence: 1, reached: true}, becausePodGone, 0},
-		"it is silent, and all else":             {pods, unready, &heard{silence: late}, becauseSilent, 2},
-		"it has never been ready":                {pods, pending, &heard{silence: late}, becauseSilent, 2},
-		"it is not silent for long":              {pods, unready, &heard{silence: soon}, "", 0},
-		"its pod is ready":                       {pods, ready, &heard{silence: time.Hour}, "", 0},
-		"another reaches it":                     {pods, unready, &heard{silence: time.Hour, reached: true}, "", 2},
-		"nobody says whether they reach it":      {pods, unready, &heard{silence: time.Hour, nobody: true}, "", 2},
-		"its pod cannot be read":                 {blind, unready, &heard{silence: time.Hour}, "", 0},
-		"it said farewell":                       {pods, ready, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0},
-		"it said farewell before it claimed":     {pods, ready, &heard{silence: 1, ended: time.Now().Add(-time.Hour)}, "", 0},
-		"no pods: it streams":                    {unreviewed, bare, &heard{}, "", 0},
-		"no pods: it is silent, and not reached": {unreviewed, bare, &heard{silence: late}, becauseSilent, 2},
-		"no pods: not for long":                  {unreviewed, bare, &heard{silence: soon}, "", 0},
-		"no pods: another reaches it":            {unreviewed, bare, &heard{silence: time.Hour, reached: true}, "", 2},
-		"no pods: nobody to ask":                 {unreviewed, bare, &heard{silence: time.Hour, nobody: true}, "", 2},
-		"no pods: it said farewell":              {unreviewed, bare, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0},
+		"it streams":                                {pods, unready, &heard{}, "", 0, false},
+		"it streams, and its pod is gone":           {pods, gone, &heard{}, "", 0, false},
+		"its pod is gone":                           {pods, gone, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"another pod has its name":                  {pods, another, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"its pod has failed":                        {pods, failed, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"its pod has come to an end":                {pods, succeeded, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"it is silent, and all else":                {pods, unready, &heard{silence: late}, becauseSilent, 2, false},
+		"it has never been ready":                   {pods, pending, &heard{silence: late}, becauseSilent, 2, false},
+		"it is not silent for long":                 {pods, unready, &heard{silence: soon}, "", 0, false},
+		"its pod is ready":                          {pods, ready, &heard{silence: time.Hour}, "", 0, false},
+		"another reaches it":                        {pods, unready, &heard{silence: time.Hour, reached: true}, "", 2, false},
+		"nobody says whether they reach it":         {pods, unready, &heard{silence: time.Hour, nobody: true}, "", 2, false},
+		"its pod cannot be read":                    {blind, unready, &heard{silence: time.Hour}, "", 0, false},
+		"it said farewell":                          {pods, ready, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0, false},
+		"it said farewell before it claimed":        {pods, ready, &heard{silence: 1, ended: time.Now().Add(-time.Hour)}, "", 0, false},
+		"it claimed it just now by another replica": {pods, unready, &heard{silence: time.Hour}, "", 0, true},
+		"it said farewell, and then claimed it":     {pods, ready, &heard{silence: 1, ended: time.Now()}, "", 0, true},
+		"no pods: it streams":                       {unreviewed, bare, &heard{}, "", 0, false},
+		"no pods: it is silent, and not reached":    {unreviewed, bare, &heard{silence: late}, becauseSilent, 2, false},
+		"no pods: not for long":                     {unreviewed, bare, &heard{silence: soon}, "", 0, false},
+		"no pods: another reaches it":               {unreviewed, bare, &heard{silence: time.Hour, reached: true}, "", 2, false},
+		"no pods: nobody to ask":                    {unreviewed, bare, &heard{silence: time.Hour, nobody: true}, "", 2, false},
+		"no pods: it said farewell":                 {unreviewed, bare, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			channelID, claimant := t.Name(), Holder{"claimant", "claimant-uid"}
 			x.in.claim(t, namespace, channelID, x.holder, &heard{})
+			if !x.fresh {
+				x.in.age(namespace, channelID, time.Hour/2)
+			}
 			before := leaseOf(t, namespace, channelID)
 			counted := x.in.counted(t, "nagi_claims_taken_over_total", x.want)
 
@@ -162,6 +171,41 @@ func TestARenewalInBetweenKeepsTheClaim(t *testing.T) {
 	}
 }
 
+// A container is started anew in its pod, and claims by another replica what was its own,
+// within seconds: who goes by its farewell, or has released the claim for the one before,
+// just then, comes too late.
+func TestARestartedMediaServerKeepsWhatItClaimsAnew(t *testing.T) {
+	namespace := newNamespace(t)
+	here, there := follow(t, namespace, func(c *Config) { c.TakeoverAfter = time.Hour }), follow(t, namespace)
+	owner, heir := Holder{Name: "a"}, Holder{Name: "heir"}
+	for what, late := range map[string]struct {
+		method string
+		call   func() error
+	}{
+		"taken over": {http.MethodPut, func() error {
+			_, err := here.Claim(t.Context(), namespace, "taken over", heir, &heard{silence: 1, ended: time.Now()}, anybody)
+
+			return err
+		}},
+		"released": {http.MethodDelete, func() error {
+			held, _ := here.get(NameOf(namespace, "released"))
+			_, err := here.remove(t.Context(), held)
+
+			return err
+		}},
+	} {
+		here.claim(t, namespace, what, owner, &heard{})
+		until(t, "the other knows of it", func() bool { return there.owner(what) == owner })
+		here.way.goFirst(late.method, func() { there.claim(t, namespace, what, owner, &heard{}) })
+		if err := late.call(); err != nil {
+			t.Error(err)
+		}
+		if lease := leaseOf(t, namespace, what); holderOf(*lease.Spec.HolderIdentity) != owner {
+			t.Errorf("%s: %q owns it", what, *lease.Spec.HolderIdentity)
+		}
+	}
+}
+
 func renewByHand(t testing.TB, namespace, channelID string) {
 	t.Helper()
 	lease := leaseOf(t, namespace, channelID)
@@ -191,25 +235,24 @@ func TestAPodThatComesInAnothersPlaceHasItsClaims(t *testing.T) {
 	}
 }
 
-func TestOnesOwnClaimIsRenewedNoMoreThanNeeded(t *testing.T) {
+// Who claims what is its own has it written, whatever others judged it by before.
+func TestOnesOwnClaimIsRenewed(t *testing.T) {
 	namespace := newNamespace(t)
-	r := follow(t, namespace)
+	r, other := follow(t, namespace), follow(t, namespace)
 	owner := Holder{Name: "a"}
 	r.claim(t, namespace, "lobby", owner, &heard{})
 	made := leaseOf(t, namespace, "lobby")
-	r.claim(t, namespace, "lobby", owner, &heard{})
-	if again := leaseOf(t, namespace, "lobby"); again.ResourceVersion != made.ResourceVersion {
-		t.Error("a claim that has just been made is renewed")
+	until(t, "the other knows of it", func() bool { return other.owner("lobby") == owner })
+	for _, by := range []*replica{r, other, r} {
+		before := leaseOf(t, namespace, "lobby")
+		by.claim(t, namespace, "lobby", owner, &heard{})
+		renewed := leaseOf(t, namespace, "lobby")
+		if !renewed.Spec.RenewTime.After(before.Spec.RenewTime.Time) || *renewed.Spec.LeaseTransitions != 0 || !renewed.Spec.AcquireTime.Equal(made.Spec.AcquireTime) || renewed.UID != made.UID {
+			t.Errorf("renewed: %+v", renewed.Spec)
+		}
 	}
-	made.Spec.RenewTime = &metav1.MicroTime{Time: time.Now().Add(-renewAfter)}
-	old, err := k8s.CoordinationV1().Leases(namespace).Update(t.Context(), made, metav1.UpdateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.claim(t, namespace, "lobby", owner, &heard{})
-	renewed := leaseOf(t, namespace, "lobby")
-	if !renewed.Spec.RenewTime.After(old.Spec.RenewTime.Time) || *renewed.Spec.LeaseTransitions != 0 || !renewed.Spec.AcquireTime.Equal(made.Spec.AcquireTime) {
-		t.Errorf("renewed: %+v", renewed.Spec)
+	if r.counted(t, "nagi_claims_made_total")+other.counted(t, "nagi_claims_made_total")+other.counted(t, "nagi_claims_taken_over_total") != 1 {
+		t.Error("a renewal is counted as another claim")
 	}
 	// Whoever may own no more keeps what it owns.
 	full := errors.New("full")
