@@ -167,10 +167,11 @@ func (c *Claims) look(ctx context.Context, namespace, channelID string) (*claim,
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	name := NameOf(namespace, channelID)
+	before, _ := c.get(name)
 	lease, err := c.leases.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		c.drop(name, "")
+		c.drop(before)
 
 		return nil, nil //nolint:nilnil // There is none, and that is no error.
 	case err != nil:

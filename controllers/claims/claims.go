@@ -111,9 +111,10 @@ type Claims struct {
 	held    map[string]*claim             // by the Lease's name
 	counts  map[string]int                // by namespace
 	holders map[holderKey]map[string]bool // the Leases of each, by name
-	// dropped are Leases that this replica deleted lately, by uid: what a list or a
-	// watch tells of them is older.
+	// dropped are Leases that were deleted lately, by uid, and swept when that was last
+	// gone through.
 	dropped map[string]time.Time
+	swept   time.Time
 	known   bool
 	problem error
 }

@@ -134,7 +134,7 @@ func (c *Claims) told(kind watch.EventType, lease *coordinationv1.Lease) {
 	case watch.Added, watch.Modified:
 		c.take(lease, false)
 	case watch.Deleted:
-		c.drop(lease.Name, string(lease.UID))
+		c.dropDeleted(lease.Name, string(lease.UID))
 	default: // A bookmark.
 	}
 }

@@ -8,7 +8,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
-// remembered is for how long what this replica deleted is remembered.
+// remembered is for how long it is remembered, at least, that a Lease is deleted.
 const remembered = time.Minute
 
 // get is the claim as it is known here; nil: there is none. It must not be changed.
@@ -32,7 +32,7 @@ func (c *Claims) take(lease *coordinationv1.Lease, written bool) *claim {
 
 		return nil
 	}
-	if _, gone := c.dropped[next.uid]; gone {
+	if _, gone := c.dropped[next.uid]; gone && !written {
 		return c.held[next.name]
 	}
 	if held := c.held[next.name]; held != nil && held.version >= next.version {
@@ -40,6 +40,7 @@ func (c *Claims) take(lease *coordinationv1.Lease, written bool) *claim {
 	}
 	if next.learned = time.Now(); written {
 		next.written = next.learned
+		delete(c.dropped, next.uid) // A restored etcd has it again.
 	}
 	c.put(next.name, next)
 
@@ -50,23 +51,30 @@ func (c *Claims) stray(lease *coordinationv1.Lease, err error) {
 	c.log.Warn("a Lease with the label of claims is none: delete it", "namespace", lease.Namespace, "name", lease.Name, "err", err)
 }
 
-// drop notes that a Lease is gone: the one of that uid, or any where it is empty.
-func (c *Claims) drop(name, uid string) {
+// drop notes that a read has found no Lease in the claim's place, which is as it was known
+// when the read began: what has come to be known since may be newer.
+func (c *Claims) drop(before *claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if held := c.held[name]; held != nil && (uid == "" || held.uid == uid) {
-		c.put(name, nil)
+	if before != nil && c.held[before.name] == before {
+		c.put(before.name, nil)
 	}
 }
 
-// dropOwn notes that this replica has deleted a Lease.
-func (c *Claims) dropOwn(deleted *claim) {
+// dropDeleted notes that a Lease is deleted: what others tell of it later is older, be it
+// a read that was answered before.
+func (c *Claims) dropDeleted(name, uid string) {
 	now := time.Now()
 	c.mu.Lock()
-	maps.DeleteFunc(c.dropped, func(_ string, at time.Time) bool { return now.Sub(at) > remembered })
-	c.dropped[deleted.uid] = now
-	c.mu.Unlock()
-	c.drop(deleted.name, deleted.uid)
+	defer c.mu.Unlock()
+	if now.Sub(c.swept) >= remembered {
+		c.swept = now
+		maps.DeleteFunc(c.dropped, func(_ string, at time.Time) bool { return now.Sub(at) > remembered })
+	}
+	c.dropped[uid] = now
+	if held := c.held[name]; held != nil && held.uid == uid {
+		c.put(name, nil)
+	}
 }
 
 // replace takes a list of all Leases, which was begun at the time given. What this replica

@@ -3,6 +3,8 @@ package claims
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,6 +89,60 @@ func TestReplicasAgree(t *testing.T) {
 		if len(r.holders)+len(r.counts) > 1 || r.counts[namespace] != 0 {
 			t.Errorf("replica %d keeps %v, %v", i, r.holders, r.counts)
 		}
+	}
+}
+
+// answered holds the answer to the next read back until what was asked about has changed.
+type answered struct {
+	next   http.RoundTripper
+	before func()
+}
+
+func (a *answered) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := a.next.RoundTrip(request)
+	if before := a.before; before != nil && strings.Contains(request.URL.Path, namePrefix) && request.Method == http.MethodGet {
+		a.before = nil
+		before()
+	}
+
+	return response, err
+}
+
+// What a read was answered may be older than what a watch has told meanwhile.
+func TestAReadThatIsOvertakenByTheWatch(t *testing.T) {
+	namespace := newNamespace(t)
+	r, other := follow(t, namespace), follow(t, namespace)
+	a, b := Holder{Name: "a"}, Holder{Name: "b"}
+	read := func(channelID string, meanwhile func()) {
+		t.Helper()
+		next := r.way.next
+		r.way.send(&answered{next, meanwhile})
+		if _, err := r.look(t.Context(), namespace, channelID); err != nil {
+			t.Error(err)
+		}
+		r.way.send(next)
+	}
+
+	other.claim(t, namespace, "lobby", a, &heard{})
+	until(t, "it is known", func() bool { return r.owner("lobby") == a })
+	read("lobby", func() {
+		if err := other.Release(t.Context(), namespace, []string{"lobby"}, a); err != nil {
+			t.Error(err)
+		}
+		until(t, "it is known to be released", func() bool { return r.owner("lobby") == Holder{} })
+	})
+	if owner := r.owner("lobby"); owner != (Holder{}) {
+		t.Errorf("what is released is %v's again", owner)
+	}
+	read("lobby", func() {
+		other.claim(t, namespace, "lobby", b, &heard{})
+		until(t, "it is known to be claimed", func() bool { return r.owner("lobby") == b })
+	})
+	if owner := r.owner("lobby"); owner != b {
+		t.Errorf("what is claimed is %v's", owner)
+	}
+	if owner, claimed, err := r.Owner(t.Context(), namespace, "lobby", &heard{}); err != nil || !claimed || owner != b {
+		t.Errorf("located at %v, claimed: %v, %v", owner, claimed, err)
 	}
 }
 

@@ -68,7 +68,7 @@ func (c *Claims) remove(ctx context.Context, held *claim) (deleted bool, err err
 	case err != nil && !apierrors.IsNotFound(err):
 		return false, err
 	}
-	c.dropOwn(held)
+	c.dropDeleted(held.name, held.uid)
 
 	return true, nil
 }
