@@ -49,6 +49,9 @@ type sweep struct {
 	last    time.Time
 	// waiting has the claims that are to be collected unless something changes, by name.
 	waiting map[string]leftOver
+	// unread are the namespaces, in this pass, a pod of which could not be read: theirs wait
+	// for the next one, so that nobody else's wait behind them.
+	unread map[string]bool
 }
 
 type leftOver struct {
@@ -63,7 +66,9 @@ func (s *sweep) pass(ctx context.Context, now time.Time) {
 		// It has just begun, or this process stood still: what it knows may be of before.
 		s.waiting = nil
 	}
-	s.last = now
+	began := time.Now()
+	defer func() { s.last = now.Add(time.Since(began)) }() // A pass may take long, and is no standing still.
+	s.unread = map[string]bool{}
 	c.mu.Lock()
 	held, known := make([]*claim, 0, len(c.held)), c.known
 	for _, each := range c.held {
@@ -111,8 +116,10 @@ func (s *sweep) judge(ctx context.Context, held *claim) (because string, after t
 	switch {
 	case silence == 0:
 		return "", 0
+	case c.config.Pods && s.unread[held.namespace]:
 	case c.config.Pods:
-		if state, err := c.podOf(ctx, held.namespace, held.holder); err == nil && state == podGone {
+		state, err := c.podOf(ctx, held.namespace, held.holder)
+		if s.unread[held.namespace] = err != nil; err == nil && state == podGone {
 			return becausePodGone, 0
 		}
 	case silence >= abandonedAfter:

@@ -2,8 +2,11 @@ package claims
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,6 +153,63 @@ func (b *byName) Ended(Holder) time.Time          { return time.Time{} }
 func (b *byName) Unused(Holder, string) bool      { return false }
 func (b *byName) Reached(ctx context.Context, of Holder) (bool, error) {
 	return b.of(of).Reached(ctx, of)
+}
+
+// slow is a way on which the pods of a namespace are read in vain, which takes so long.
+type slow struct {
+	next  http.RoundTripper
+	pods  string
+	takes func()
+	reads int
+}
+
+func (s *slow) RoundTrip(request *http.Request) (*http.Response, error) {
+	if strings.Contains(request.URL.Path, s.pods) {
+		s.reads++
+		s.takes()
+
+		return nil, errors.New("the pods of this namespace are not read")
+	}
+
+	return s.next.RoundTrip(request)
+}
+
+// A tenant whose pods cannot be read has many silent media servers: others' claims are
+// collected all the same, and at their time.
+func TestATenantWhosePodsAreNotReadIsInNobodysWay(t *testing.T) {
+	namespace := newNamespace(t)
+	const trouble = "trouble"
+	r := follow(t, namespace, func(c *Config) { c.Pods, c.Namespaces = true, []string{namespace, trouble} })
+	a := podWith(t, namespace, "a", corev1.PodRunning, corev1.ConditionTrue)
+	r.claim(t, namespace, "unused", a, &heard{})
+	r.claim(t, namespace, "used", Holder{"b", "uid"}, &heard{})
+	for i := range 20 {
+		r.claim(t, trouble, fmt.Sprint(i), Holder{fmt.Sprint("silent-", i), "uid"}, &heard{})
+	}
+	way := &slow{next: r.way.next, pods: "/namespaces/" + trouble + "/pods/", takes: func() {}}
+	r.way.send(way)
+	c := r.collector(t, map[string]Hosting{namespace: &perHolder{by: each{"a": {}, "b": {}}, hosts: map[string][]string{"b": {"used"}}}, trouble: &heard{silence: time.Hour}})
+	c.after(0)
+	if way.reads > 1 {
+		t.Errorf("pods are read %d times in a pass, in vain", way.reads)
+	}
+
+	// A pass that takes longer than there is between two is no standing still.
+	r.Claims.config.CollectEvery, r.Claims.config.UnusedFor = time.Millisecond, 50*time.Millisecond
+	way.takes = func() {
+		for range 10 {
+			leaseOf(t, namespace, "used")
+		}
+	}
+	passes := 0
+	for ; r.count() > 21 && passes < 100; passes++ {
+		began := time.Now()
+		c.pass(t.Context(), c.now)
+		c.now = c.now.Add(time.Since(began) + time.Millisecond)
+	}
+	if r.count() > 21 {
+		t.Errorf("what is unused is not collected in %d passes", passes)
+	}
 }
 
 // The owner that comes back to its channel just as the claim is collected keeps it; so does

@@ -12,6 +12,9 @@ const (
 	// claimGrace is how long a channel may be reported whose claim is not known to be the
 	// media server's: the claim and the report come on different ways.
 	claimGrace = time.Second
+	// claimLag is for how much longer where nobody is known to own it: the watch of claims
+	// of an API server that is busy may be behind, and whoever is told makes work for it.
+	claimLag = 4 * time.Second
 	// unclaimedEvery is how often it is told that of a channel.
 	unclaimedEvery = 10 * time.Second
 )
@@ -170,9 +173,12 @@ func (t *Tenant) lookAtDoubts(now time.Time) {
 	}
 	c.lookedAt = now
 	for h, due := range c.doubts {
-		s := h.session
+		s, owner := h.session, c.owners[h.channel.id].Holder
+		if owner == (claims.Holder{}) {
+			due = due.Add(claimLag)
+		}
 		switch {
-		case h.gone || !h.inTouch() || c.owners[h.channel.id].Holder == h.server.introduction.holder():
+		case h.gone || !h.inTouch() || owner == h.server.introduction.holder():
 			delete(c.doubts, h)
 		case !c.known || now.Before(due) || len(s.notes) >= notes/2:
 		default:
