@@ -40,7 +40,7 @@ type ownership struct {
 func newClaimed() claimed {
 	return claimed{
 		owners: map[string]ownership{}, owned: map[claims.Holder]map[string]struct{}{}, doubts: map[*hosted]time.Time{},
-		former: formerOwners{},
+		former: newFormerOwners(),
 	}
 }
 

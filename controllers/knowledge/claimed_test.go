@@ -212,8 +212,8 @@ func TestWatchersAreToldWhatClaimsChange(t *testing.T) {
 	must(t, a.Complete(now))
 	tells("the former owner's coming back", "mine")
 	judge("Armed", now)
-	if len(w.Tenant.claims.former) > 0 {
-		t.Errorf("remembers %v", w.Tenant.claims.former)
+	if former := w.claims.former; len(former.channels)+len(former.owned) > 0 {
+		t.Errorf("remembers %v", former)
 	}
 	w.claim("lobby", claims.Holder{Name: "a"}, now)
 	w.told()

@@ -121,7 +121,7 @@ func (t *Tenant) Place(channelID, caller string, unreachable []string) (*forward
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var best *mediaServer
-	var least uint64
+	var least, heaviest uint64
 	heard := false
 	for name, server := range t.servers {
 		if server.session == nil || server.complete.IsZero() {
@@ -133,8 +133,11 @@ func (t *Tenant) Place(channelID, caller string, unreachable []string) (*forward
 			continue
 		}
 		load, _ := t.load(server)
-		if best == nil || load < least || load == least && weight(channelID, name) > weight(channelID, best.name) {
-			best, least = server, load
+		if best != nil && load > least {
+			continue
+		}
+		if w := weight(channelID, name); best == nil || load < least || w > heaviest {
+			best, least, heaviest = server, load, w
 		}
 	}
 	switch {
