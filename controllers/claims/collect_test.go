@@ -195,7 +195,7 @@ func TestATenantWhosePodsAreNotReadIsInNobodysWay(t *testing.T) {
 	}
 
 	// A pass that takes longer than there is between two is no standing still.
-	r.Claims.config.CollectEvery, r.Claims.config.UnusedFor = time.Millisecond, 50*time.Millisecond
+	r.config.CollectEvery, r.config.UnusedFor = time.Millisecond, 50*time.Millisecond
 	way.takes = func() {
 		for range 10 {
 			leaseOf(t, namespace, "used")

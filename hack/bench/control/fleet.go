@@ -89,6 +89,9 @@ func (f *fleet) server(name string) *mediaServer {
 
 func startFleet(ctx context.Context, o options, s *system) (*fleet, error) {
 	f := newFleet(o, s.managerAddress)
+	if err := s.claim(ctx, f); err != nil {
+		return nil, err
+	}
 	f.live = f.server("ms-live")
 	f.live.start()
 	if err := s.served(ctx, o, 1, f.start); err != nil {
