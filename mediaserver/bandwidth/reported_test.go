@@ -38,7 +38,10 @@ func TestReported(t *testing.T) {
 		},
 		"so is one that falls below what is sent": {
 			{remb: 3_000_000, sent: 1_250_000},
-			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{
+				after: time.Second, remb: 425_000, sent: 1_250_000,
+				congested: true, narrowed: true, estimate: 425_000, limited: true,
+			},
 		},
 		"one that falls a little is no sign of a way that is far narrower": {
 			{remb: 3_000_000, sent: 1_250_000},
@@ -72,7 +75,10 @@ func TestReported(t *testing.T) {
 		"two falls in a row are": {
 			{remb: 3_000_000, sent: 1_250_000},
 			{after: time.Second, remb: 1_000_000, sent: 1_250_000, congested: true, estimate: 1_000_000, limited: true},
-			{after: time.Second, remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{
+				after: time.Second, remb: 425_000, sent: 1_250_000,
+				congested: true, narrowed: true, estimate: 425_000, limited: true,
+			},
 		},
 		"a limit is not lowered by less being sent": {
 			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},

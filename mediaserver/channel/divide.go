@@ -57,7 +57,8 @@ func (ch *channel) divideSupplied(m *member, s supplied, now time.Time) (changed
 	if narrowed {
 		s.lowest()
 	}
-	changed = ch.shareOut(m, s, bandwidth.Sight{Sent: s.sent, Unpadded: s.padded == nil, Congested: congested}, estimate, now)
+	sight := bandwidth.Sight{Sent: s.sent, Unpadded: s.padded == nil, Congested: congested}
+	changed = ch.shareOut(m, s, sight, estimate, now)
 	if narrowed {
 		s.restart()
 	}

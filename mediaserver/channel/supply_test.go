@@ -327,9 +327,9 @@ func sendKeyframe(a *answering, layer media.Layer) {
 	}})
 }
 
-// Who says that far less passes than is sent gets the smallest picture at once, and nothing more of the larger one, though the estimate, which is about a
-// time before the way was full too, has room for the next one; that one comes a while later, if it still has. Who says
-// that somewhat less passes gets what the estimate has room for.
+// Who says that far less passes than is sent gets the smallest picture at once, and nothing more of the larger one,
+// though the estimate, which is about a time before the way was full too, has room for the next one; that one comes a
+// while later, if it still has. Who says that somewhat less passes gets what the estimate has room for.
 func TestAWayThatHasNarrowed(t *testing.T) {
 	for name, test := range map[string]struct {
 		says float64

@@ -96,7 +96,9 @@ func take(t *testing.T, server *webrtc.PeerConnection, kind webrtc.SDPType, desc
 }
 
 // own is the server's description, with all candidates.
-func own[O any](t *testing.T, server *webrtc.PeerConnection, create func(*O) (webrtc.SessionDescription, error)) string {
+func own[O any](
+	t *testing.T, server *webrtc.PeerConnection, create func(*O) (webrtc.SessionDescription, error),
+) string {
 	t.Helper()
 	description, err := create(nil)
 	if err != nil {
