@@ -42,7 +42,9 @@ type plane struct {
 	members map[string]*forwardingv1.Member
 	away    bool
 	// choice is whom Locate names where there is no owner; "": whoever asks.
-	choice   string
+	choice string
+	// full is who may own no further channel.
+	full     string
 	released []string
 	// claims, if set, holds up each claim.
 	claims chan struct{}
@@ -115,6 +117,9 @@ func (p *plane) Claim(
 	if p.owners[id] == "" {
 		if p.members[request.GetMediaServer()].GetDraining() {
 			return nil, status.Error(codes.FailedPrecondition, "it drains")
+		}
+		if request.GetMediaServer() == p.full {
+			return nil, errFull
 		}
 		p.owners[id] = request.GetMediaServer()
 	}

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -86,6 +87,9 @@ func (p *Peers) renew(ctx context.Context, channelID string) {
 	p.mu.Unlock()
 	owner, err := p.claim(ctx, channelID)
 	switch {
+	case errors.Is(err, ErrMoved):
+		p.config.Log.Warn("a channel without a claim may not be this media server's, and is handed over", "channel", channelID)
+		p.handOver(ctx, channelID, becauseLost)
 	case err != nil:
 		p.mu.Lock()
 		h.doubtful = true
@@ -101,20 +105,23 @@ func (p *Peers) renew(ctx context.Context, channelID string) {
 	}
 }
 
-// HandOver ends all channels here, one after another, so that they go on elsewhere. What
-// has not gone when ctx ends stays.
+// HandOver ends all channels here, one after another, so that they go on elsewhere, and
+// those that were being opened when Drain was called. What has not gone when ctx ends stays.
 func (p *Peers) HandOver(ctx context.Context) {
-	for _, id := range p.ids() {
-		if ctx.Err() != nil {
-			return
+	for ids := p.ids(); len(ids) > 0; ids = p.ids() {
+		for _, id := range ids {
+			if ctx.Err() != nil {
+				return
+			}
+			p.handOver(ctx, id, becauseDraining)
 		}
-		p.handOver(ctx, id, becauseDraining)
 	}
 }
 
 // handOver ends one channel: nobody is let in, the claim is released, so that its clients
 // meet at the next owner, and they are told to go there. It returns when they have left.
 func (p *Peers) handOver(ctx context.Context, channelID, why string) {
+	p.awaitBegun(ctx, channelID)
 	p.mu.Lock()
 	h := p.channels[channelID]
 	if h == nil || h.phase != open {
@@ -141,6 +148,20 @@ func (p *Peers) handOver(ctx context.Context, channelID, why string) {
 		awaitEmpty(ctx, h.empty)
 	}
 	p.settle([]string{channelID}, released || why == becauseLost)
+}
+
+// awaitBegun returns once a channel is not being claimed any more.
+func (p *Peers) awaitBegun(ctx context.Context, channelID string) {
+	p.mu.Lock()
+	h := p.channels[channelID]
+	p.mu.Unlock()
+	if h == nil {
+		return
+	}
+	select {
+	case <-h.begun:
+	case <-ctx.Done():
+	}
 }
 
 func awaitEmpty(ctx context.Context, empty <-chan struct{}) {

@@ -131,11 +131,11 @@ func (p *Peers) releaseNow(ctx context.Context, channelIDs []string) bool {
 	return true
 }
 
-// ids are the channels that are open here, ordered.
+// ids are the channels that are open here, or are being claimed, ordered.
 func (p *Peers) ids() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ids := slices.Sorted(maps.Keys(p.channels))
 
-	return slices.DeleteFunc(ids, func(id string) bool { return p.channels[id].phase != open })
+	return slices.DeleteFunc(ids, func(id string) bool { return p.channels[id].phase == ending })
 }

@@ -43,7 +43,8 @@ func (c *connection) place(request Connect) {
 	var failed []string
 	var told *peers.Place // where the one tried last says that the channel is
 	for tries, moves := 0, 0; tries < maxPlaces && moves < maxMoves; {
-		place, err := c.find(request, told, failed)
+		// Whoever was passed here is served here, but where that has just been refused.
+		place, err := c.find(request, told, c.pass != nil && moves == 0, failed)
 		if err == nil && place == nil {
 			if place, err = c.serve(request); err == nil && place == nil {
 				return
@@ -94,12 +95,12 @@ func (c *connection) pause(wait time.Duration) {
 }
 
 // find tells where the channel is; nil: here.
-func (c *connection) find(request Connect, told *peers.Place, failed []string) (*peers.Place, error) {
+func (c *connection) find(request Connect, told *peers.Place, passed bool, failed []string) (*peers.Place, error) {
 	if told != nil {
 		return told, nil
 	}
 
-	return c.config.Peers.Find(c.ctx, request.ChannelID, c.pass != nil, failed...)
+	return c.config.Peers.Find(c.ctx, request.ChannelID, passed, failed...)
 }
 
 // serve admits the client and takes it into its channel here, or tells where that is: two
