@@ -180,9 +180,9 @@ func (t *Tenant) full(server *mediaServer) string {
 	}
 }
 
-// MayOwn tells why the media server may own no further channel, which wraps ErrMayNotOwn
-// or ErrNotHeard; nil: it may.
-func (t *Tenant) MayOwn(holder claims.Holder) error {
+// MayOwn tells why the media server may not own a channel that nobody owns, which wraps
+// ErrMayNotOwn or ErrNotHeard; nil: it may. What it hosts already fills nothing.
+func (t *Tenant) MayOwn(holder claims.Holder, channelID string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	server := t.servers[holder.Name]
@@ -192,7 +192,7 @@ func (t *Tenant) MayOwn(holder claims.Holder) error {
 	if server.draining {
 		return fmt.Errorf("%w: it drains", ErrMayNotOwn)
 	}
-	if full := t.full(server); full != "" {
+	if full := t.full(server); full != "" && server.channels[channelID] == nil {
 		return fmt.Errorf("%w: %s", ErrMayNotOwn, full)
 	}
 

@@ -112,17 +112,32 @@ func TestTheLeastLoadedIsChosen(t *testing.T) {
 	w.claim("new", claims.Holder{}, start)
 	b.Standing(true)
 	expect("it drains", place("b"), "a")
-	if err := w.MayOwn(claims.Holder{Name: "b"}); !errors.Is(err, ErrMayNotOwn) {
+	if err := w.MayOwn(claims.Holder{Name: "b"}, "lobby"); !errors.Is(err, ErrMayNotOwn) {
 		t.Error(err)
 	}
 	b.Standing(false)
 	expect("it does not drain", place("a"), "b")
 	w.introduced(t, "b", start, nil)
 	expect("it has not reported everything again", place("a"), "a")
-	if err := w.MayOwn(claims.Holder{Name: "b"}); !errors.Is(err, ErrNotHeard) {
+	if err := w.MayOwn(claims.Holder{Name: "b"}, "lobby"); !errors.Is(err, ErrNotHeard) {
 		t.Error(err)
 	}
-	if err := w.MayOwn(claims.Holder{Name: "a", PodUID: "former"}); !errors.Is(err, ErrNotHeard) {
+	if err := w.MayOwn(claims.Holder{Name: "a", PodUID: "former"}, "lobby"); !errors.Is(err, ErrNotHeard) {
+		t.Error(err)
+	}
+}
+
+// Channels that were opened without a claim are claimed though they fill their media server.
+func TestWhoIsFullOwnsWhatItHosts(t *testing.T) {
+	w := listed()
+	a := w.introduced(t, "a", start, func(i *Introduction) { i.MaxChannels = 2 })
+	must(t, a.Report(reportOf("hall", 1, 1, 0, "R"), start))
+	must(t, a.Report(reportOf("room", 1, 1, 0, "S"), start))
+	must(t, a.Complete(start))
+	must(t, w.MayOwn(claims.Holder{Name: "a"}, "hall"))
+	w.claim("hall", claims.Holder{Name: "a"}, start)
+	must(t, w.MayOwn(claims.Holder{Name: "a"}, "room"))
+	if err := w.MayOwn(claims.Holder{Name: "a"}, "lobby"); !errors.Is(err, ErrMayNotOwn) {
 		t.Error(err)
 	}
 }

@@ -77,7 +77,7 @@ func (s *Server) Claim(ctx context.Context, request *forwardingv1.ClaimRequest) 
 	if err := checkID("channel_id", request.GetChannelId()); err != nil {
 		return nil, err
 	}
-	mayOwn := func() error { return a.tenant.MayOwn(a.Holder) }
+	mayOwn := func() error { return a.tenant.MayOwn(a.Holder, request.GetChannelId()) }
 	owner, err := s.config.Claims.Claim(ctx, a.namespace, request.GetChannelId(), a.Holder, a, mayOwn)
 	if err != nil {
 		return nil, statusOf(err)

@@ -43,7 +43,7 @@ func (s *serving) joins(t testing.TB, namespace, name string, change func(*forwa
 	}, reports...)
 	tenant := s.knowledge.Tenant(namespace)
 	until(t, name+" has reported everything", func() bool {
-		err := tenant.MayOwn(claims.Holder{Name: name})
+		err := tenant.MayOwn(claims.Holder{Name: name}, "lobby")
 
 		return err == nil || !strings.Contains(err.Error(), "no stream")
 	})
