@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
 )
 
 // The addresses that `make run` serves on, which the documented command lines
@@ -57,6 +59,20 @@ func (w *written) String() string {
 
 // deadline bounds every wait for a condition.
 const deadline = 60 * time.Second
+
+// occupy has a bot at the media server that the channel sora left idle. From then on a
+// media server that a test starts is the least loaded one, so the channel that its first
+// client opens there is its own, with its address for media and its authority.
+func occupy() (*bot.Bot, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	b, err := bot.Join(ctx, bot.Config{URL: signalingURL, ChannelID: "browser-idle", Role: bot.RecvOnly})
+	if err != nil {
+		return nil, fmt.Errorf("a bot for the idle media server: %w", err)
+	}
+
+	return b, nil
+}
 
 // startSystem starts what `make run` starts: everything, with two bots in the
 // channel sora. The arguments are nagi's, api is where they put the HTTP API.
