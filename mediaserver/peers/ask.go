@@ -27,6 +27,8 @@ const (
 	dialTimeout = 2 * time.Second
 	// askTimeout bounds a question to a peer.
 	askTimeout = time.Second
+	// unableFor is how long a claim that failed tells that others would.
+	unableFor = 5 * time.Second
 	// maxAnswer is how long an answer may be, in bytes.
 	maxAnswer = 4 << 10
 	// channelParameter names the channel that is asked about.
@@ -36,7 +38,7 @@ const (
 // hostAnswer is what a peer says of a channel.
 type hostAnswer struct {
 	Hosted bool `json:"hosted"`
-	// Able tells that it hears a manager, and that no claim of its has failed since.
+	// Able tells that it hears a manager, and that no claim of its has just failed.
 	Able bool `json:"able"`
 }
 
@@ -52,8 +54,15 @@ func (p *Peers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The only error is that the asker has gone.
 	_ = json.NewEncoder(w).Encode(hostAnswer{
 		Hosted: p.hosts(r.URL.Query().Get(channelParameter)),
-		Able:   len(p.config.Placements()) > 0 && !p.unable.Load() && !p.isDraining(),
+		Able:   p.isAble(),
 	})
+}
+
+// isAble tells whether a channel may be claimed here now, as far as is known.
+func (p *Peers) isAble() bool {
+	failed := p.failed.Load()
+
+	return len(p.config.Placements()) > 0 && !p.isDraining() && (failed == nil || time.Since(*failed) > unableFor)
 }
 
 // ask asks a peer whether it hosts a channel; "" asks whether it answers.

@@ -186,6 +186,7 @@ type nodeOptions struct {
 	authority    auth.Authority
 	signalingURL string
 	bound        int
+	pace         int
 }
 
 // start makes so many media servers that know each other.
@@ -217,6 +218,7 @@ func (p *plane) newNode(t *testing.T, name string, o nodeOptions) *node {
 	n.signaling = signaling.NewServer(signaling.Config{
 		Channels: n.room, Peers: n.peers, Authority: o.authority, Log: log, Registerer: n.registry,
 		PingInterval: 500 * time.Millisecond, WriteTimeout: time.Second, MaxSocketsPerAddress: o.bound,
+		MaxConnectsPerAddress: o.pace,
 	})
 	mux := http.NewServeMux()
 	mux.Handle(peers.SignalingPath, n.signaling)

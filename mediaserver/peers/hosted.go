@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"errors"
+	"time"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
@@ -217,7 +218,10 @@ func (p *Peers) claim(ctx context.Context, channelID string) (*forwardingv1.Memb
 		func(ctx context.Context, client forwardingv1.PlacementClient) (*forwardingv1.ClaimResponse, error) {
 			return client.Claim(ctx, request)
 		})
-	p.unable.Store(errors.Is(err, errAway))
+	if p.failed.Store(nil); errors.Is(err, errAway) {
+		now := time.Now()
+		p.failed.Store(&now)
+	}
 
 	return response.GetOwner(), err
 }

@@ -87,8 +87,8 @@ type Peers struct {
 	began     time.Time
 	// wake and releasing have room for one each: Run looks at everything when woken.
 	wake, releasing chan struct{}
-	// unable tells that no manager could claim when one was asked last.
-	unable atomic.Bool
+	// failed is when no manager could claim, if that was so when one was asked last.
+	failed atomic.Pointer[time.Time]
 
 	mu       sync.Mutex
 	channels map[string]*hosted
@@ -137,7 +137,7 @@ func (p *Peers) Run(ctx context.Context) {
 func (p *Peers) Members(replica string, members *forwardingv1.Members) {
 	p.directory.update(replica, members, time.Now())
 	if members.GetWhole() {
-		p.unable.Store(false) // It may be.
+		p.failed.Store(nil) // It may be.
 	}
 	signal(p.wake)
 }

@@ -2,6 +2,9 @@ package peers_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,18 +39,7 @@ func TestUnclaimedWhereItDrains(t *testing.T) {
 	a, b := nodes[0], nodes[1]
 	p.do(func() { p.away = true })
 	b.deaf.Store(true)
-	channel := ""
-	for _, id := range []string{"one", "two", "three", "four", "five", "six", "seven", "eight"} {
-		place, err := a.peers.Find(t.Context(), id, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if place == nil {
-			channel = id
-
-			break
-		}
-	}
+	channel := hostedAt(t, a)
 	first := a.join(channel, "")
 	a.peers.Drain()
 	p.do(func() {
@@ -91,6 +83,74 @@ func TestHandOverOfWhatIsClaimed(t *testing.T) {
 	if p.owner("lesson") != "" || a.peers.Hosted() != 0 {
 		t.Errorf("%q owns the channel after the hand-over", p.owner("lesson"))
 	}
+}
+
+// TestManyForgedPasses proves that who shows many passes that are not believed does not
+// fill the log.
+func TestManyForgedPasses(t *testing.T) {
+	t.Parallel()
+	p := newPlane()
+	a := p.start(t, []string{"a"}, nodeOptions{pace: 1})[0]
+	const shown = 50
+	for range shown {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.server.URL+peers.SignalingPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set(peers.Header, "nonsense")
+		response, err := a.server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusForbidden {
+			t.Errorf("a forged pass is answered %s", response.Status)
+		}
+	}
+	logged := strings.Count(a.log.String(), "a pass is not believed")
+	if counted := a.metric("nagi_signaling_refused_total"); logged == 0 || logged == shown || counted != shown {
+		t.Errorf("%d are logged and %v counted of %d", logged, counted, shown)
+	}
+}
+
+// TestAbleAgain proves that a media server whose claim failed once is believed to be able
+// to claim again after a while, by those who hear no manager.
+func TestAbleAgain(t *testing.T) {
+	t.Parallel()
+	p := newPlane()
+	nodes := p.start(t, []string{"a", "b"}, nodeOptions{withoutClaim: peers.Serve})
+	a, b := nodes[0], nodes[1]
+	a.deaf.Store(true)
+	p.do(func() { p.away = true })
+	c := b.join(hostedAt(t, b), "")
+	c.send(`{"type":"disconnect"}`)
+	c.closed(1000, "TYPE-DISCONNECT")
+	until(t, "the channel to end", func() bool { return b.peers.Hosted() == 0 })
+	theirs := hostedAt(t, a)
+	p.do(func() { p.away = false })
+	until(t, "the other to be found, which hears a manager", func() bool {
+		place, err := a.peers.Find(t.Context(), theirs, false)
+
+		return err == nil && place != nil && place.Name == "b"
+	})
+}
+
+// hostedAt is a channel that a media server would open without a claim.
+func hostedAt(t *testing.T, n *node) string {
+	t.Helper()
+	for i := range 100 {
+		id := fmt.Sprintf("channel-%d", i)
+		place, err := n.peers.Find(t.Context(), id, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if place == nil {
+			return id
+		}
+	}
+	t.Fatalf("%s opens no channel", n.name)
+
+	return ""
 }
 
 var errFull = status.Error(codes.FailedPrecondition, "it has as many channels as it may")

@@ -132,9 +132,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.handlers.Done()
 	who, err := s.originOf(r)
 	if err != nil {
-		s.config.Log.Warn("a pass is not believed", "remote", r.RemoteAddr, "error", err)
-		s.metrics.refused.WithLabelValues("pass").Inc()
-		http.Error(w, "the pass is not believed", http.StatusForbidden)
+		s.refusePass(w, r, err)
 
 		return
 	}
@@ -204,6 +202,16 @@ func (s *Server) Passed() int {
 	}
 
 	return passed
+}
+
+// refusePass refuses whoever shows a pass that is not to be believed, and logs it no more
+// often than clients may come from its address.
+func (s *Server) refusePass(w http.ResponseWriter, r *http.Request, err error) {
+	if s.pace.allow(bounds.NetworkOf(r.RemoteAddr), time.Now()) {
+		s.config.Log.Warn("a pass is not believed", "remote", r.RemoteAddr, "error", err)
+	}
+	s.metrics.refused.WithLabelValues("pass").Inc()
+	http.Error(w, "the pass is not believed", http.StatusForbidden)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, refused *refusal) {
