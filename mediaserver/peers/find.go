@@ -51,8 +51,7 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 		Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelId: channelID, Unreachable: failed,
 	}
 	response, err := p.locate(ctx, request)
-	if err == nil && response.GetMediaServer().GetName() == p.config.Name && p.isDraining() {
-		// A claim that was left over, of a channel that is not to be opened here again.
+	if err == nil && response.GetMediaServer().GetName() == p.config.Name && p.isLeftOver(channelID) {
 		p.releaseNow(ctx, []string{channelID})
 		response, err = p.locate(ctx, request)
 	}
@@ -69,6 +68,15 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 	place.Claimed = response.GetClaimed()
 
 	return place, nil
+}
+
+// isLeftOver tells whether a claim of ours is of a channel that is not open here and is not
+// to be opened here again.
+func (p *Peers) isLeftOver(channelID string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	return p.draining && p.channels[channelID] == nil
 }
 
 // locate asks the replicas, and at the start until one is there.

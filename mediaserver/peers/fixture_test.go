@@ -46,8 +46,10 @@ type plane struct {
 	// full is who may own no further channel.
 	full     string
 	released []string
-	// claims, if set, holds up each claim.
-	claims chan struct{}
+	// claims, if set, holds up each claim, and locates each question.
+	claims, locates chan struct{}
+	// located counts the questions.
+	located atomic.Int64
 }
 
 func newPlane() *plane {
@@ -71,8 +73,12 @@ var errAPIAway = status.Error(codes.Unavailable, "the API server is away")
 
 // Locate implements forwardingv1.PlacementClient.
 func (p *plane) Locate(
-	_ context.Context, request *forwardingv1.LocateRequest, _ ...grpc.CallOption,
+	ctx context.Context, request *forwardingv1.LocateRequest, _ ...grpc.CallOption,
 ) (*forwardingv1.LocateResponse, error) {
+	p.located.Add(1)
+	if err := await(ctx, p.locates); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	owner, claimed := p.owners[request.GetChannelId()]
@@ -97,16 +103,25 @@ func (p *plane) Locate(
 	return &forwardingv1.LocateResponse{MediaServer: p.members[owner], Claimed: claimed}, nil
 }
 
+// await waits for a gate, if there is one.
+func await(ctx context.Context, gate <-chan struct{}) error {
+	if gate == nil {
+		return nil
+	}
+	select {
+	case <-gate:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
 // Claim implements forwardingv1.PlacementClient.
 func (p *plane) Claim(
 	ctx context.Context, request *forwardingv1.ClaimRequest, _ ...grpc.CallOption,
 ) (*forwardingv1.ClaimResponse, error) {
-	if p.claims != nil {
-		select {
-		case <-p.claims:
-		case <-ctx.Done():
-			return nil, status.FromContextError(ctx.Err()).Err()
-		}
+	if err := await(ctx, p.claims); err != nil {
+		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

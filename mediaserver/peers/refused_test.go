@@ -85,6 +85,27 @@ func TestHandOverOfWhatIsClaimed(t *testing.T) {
 	}
 }
 
+// TestDrainsWhileItIsFound proves that a channel that was opened while its media server began
+// to drain keeps its claim when somebody finds it then.
+func TestDrainsWhileItIsFound(t *testing.T) {
+	t.Parallel()
+	p := newPlane()
+	p.locates = make(chan struct{})
+	a := p.start(t, []string{"a", "b"}, nodeOptions{})[0]
+	for range 2 {
+		a.connect("lesson", "")
+	}
+	until(t, "both to ask", func() bool { return p.located.Load() == 2 })
+	p.locates <- struct{}{}
+	until(t, "the first one to be in the channel", func() bool { return len(a.room.in("lesson")) == 1 })
+	a.peers.Drain()
+	close(p.locates)
+	until(t, "the second one to be in the channel", func() bool { return len(a.room.in("lesson")) == 2 })
+	if p.owner("lesson") != "a" {
+		t.Error("the claim of a channel that goes on is released")
+	}
+}
+
 // TestManyForgedPasses proves that who shows many passes that are not believed does not
 // fill the log.
 func TestManyForgedPasses(t *testing.T) {
