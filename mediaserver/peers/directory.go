@@ -144,6 +144,11 @@ func (d *directory) others() []*forwardingv1.Member {
 	})
 }
 
+// takes tells whether there is another media server that channels may be opened at.
+func (d *directory) takes() bool {
+	return slices.ContainsFunc(d.others(), func(member *forwardingv1.Member) bool { return !member.GetDraining() })
+}
+
 // known tells whether any replica has ever said who there is.
 func (d *directory) known() bool {
 	d.mu.Lock()

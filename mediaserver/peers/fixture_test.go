@@ -43,8 +43,9 @@ type plane struct {
 	away    bool
 	// choice is whom Locate names where there is no owner; "": whoever asks.
 	choice string
-	// full is who may own no further channel.
+	// full is who may own no further channel, and refused counts those that asked and may not.
 	full     string
+	refused  int
 	released []string
 	// claims, if set, holds up each claim, and locates each question.
 	claims, locates chan struct{}
@@ -131,6 +132,8 @@ func (p *plane) Claim(
 	id := request.GetChannelId()
 	if p.owners[id] == "" {
 		if p.members[request.GetMediaServer()].GetDraining() {
+			p.refused++
+
 			return nil, status.Error(codes.FailedPrecondition, "it drains")
 		}
 		if request.GetMediaServer() == p.full {
@@ -306,6 +309,8 @@ type seat struct {
 	room    *room
 	request signaling.Connect
 	client  signaling.Client
+	// candidates are the client's.
+	candidates []string
 }
 
 func newRoom() *room { return &room{members: make(map[string][]*seat)} }
@@ -313,7 +318,7 @@ func newRoom() *room { return &room{members: make(map[string][]*seat)} }
 func (r *room) Join(_ context.Context, request signaling.Connect, client signaling.Client) (signaling.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &seat{r, request, client}
+	s := &seat{room: r, request: request, client: client}
 	r.members[request.ChannelID] = append(r.members[request.ChannelID], s)
 
 	return s, nil
@@ -332,9 +337,24 @@ func (s *seat) Offer(context.Context) (signaling.Offer, error) {
 	return signaling.Offer{SDP: "at " + s.request.ConnectionID, ConnectionID: s.request.ConnectionID}, nil
 }
 
-func (s *seat) Reoffer(context.Context) (string, error)  { return "again", nil }
-func (s *seat) Answer(context.Context, string) error     { return nil }
-func (s *seat) Candidate(string, *string, *uint16) error { return nil }
+func (s *seat) Reoffer(context.Context) (string, error) { return "again", nil }
+func (s *seat) Answer(context.Context, string) error    { return nil }
+func (s *seat) Candidate(candidate string, _ *string, _ *uint16) error {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	s.candidates = append(s.candidates, candidate)
+
+	return nil
+}
+
+// taken are the client's candidates so far.
+func (s *seat) taken() []string {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+
+	return slices.Clone(s.candidates)
+}
+
 func (s *seat) Leave(string) {
 	s.room.mu.Lock()
 	defer s.room.mu.Unlock()

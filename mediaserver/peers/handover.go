@@ -87,7 +87,7 @@ func (p *Peers) renew(ctx context.Context, channelID string) {
 	p.mu.Unlock()
 	owner, err := p.claim(ctx, channelID)
 	switch {
-	case errors.Is(err, ErrMoved):
+	case errors.Is(err, ErrMoved) && p.directory.takes():
 		p.config.Log.Warn("a channel without a claim may not be this media server's, and is handed over", "channel", channelID)
 		p.handOver(ctx, channelID, becauseLost)
 	case err != nil:

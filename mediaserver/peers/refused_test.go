@@ -56,6 +56,31 @@ func TestUnclaimedWhereItDrains(t *testing.T) {
 	}
 }
 
+// TestUnclaimedWhereNobodyElseIs proves that such a channel goes on where no other media
+// server could take it.
+func TestUnclaimedWhereNobodyElseIs(t *testing.T) {
+	t.Parallel()
+	p := newPlane()
+	a := p.start(t, []string{"a"}, nodeOptions{withoutClaim: peers.Serve})[0]
+	p.do(func() { p.away = true })
+	a.join("lesson", "")
+	a.peers.Drain()
+	p.do(func() {
+		p.members["a"] = &forwardingv1.Member{Name: "a", PeerAddress: p.members["a"].GetPeerAddress(), Draining: true}
+		p.away = false
+	})
+	p.introduce(a)
+	until(t, "claims to be refused", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+
+		return p.refused > 1
+	})
+	if len(a.room.in("lesson")) != 1 {
+		t.Error("the client is sent away")
+	}
+}
+
 // TestHandOverOfWhatIsClaimed proves that a channel whose claim is under way when its media
 // server is to hand over is handed over too, and not left to it.
 func TestHandOverOfWhatIsClaimed(t *testing.T) {
