@@ -5,18 +5,23 @@
 #   2. bin/k8s/VERSION, if an earlier run has filled it;
 #   3. what setup-envtest downloads, if it can;
 #   4. a build from the Go modules pinned beside this script (about five minutes on two cores, once).
+#
+# With the word "cluster" the directory is bin/k8s/VERSION, and holds all that a cluster with nodes is made of:
+# kube-controller-manager, kube-scheduler, kubelet, kube-proxy and coredns too, which nobody else builds
+# (four minutes more, once).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 version=$(awk '$1 == "k8s.io/kubernetes" {print substr($2, 2)} $2 == "k8s.io/kubernetes" {print substr($3, 2)}' "$here/kubernetes/go.mod" | head -n 1)
 assets="$root/bin/k8s/$version"
+wanted=${1:-}
 
 say() { printf 'control plane: %s\n' "$*" >&2; }
 
 complete() { [ -x "$1/etcd" ] && [ -x "$1/kube-apiserver" ] && [ -x "$1/kubectl" ]; }
 
-if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -z "$wanted" ]; then
   if ! complete "$KUBEBUILDER_ASSETS"; then
     say "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS lacks etcd, kube-apiserver or kubectl; point it at a directory with all three, or unset it"
     exit 1
@@ -32,19 +37,16 @@ if command -v flock >/dev/null 2>&1; then
   flock 9
 fi
 
-if complete "$assets"; then
-  echo "$assets"
-  exit 0
-fi
-
-say "trying to download Kubernetes $version with setup-envtest"
-if downloaded=$(cd "$root/hack/tools" && timeout 120 go tool setup-envtest use "$version" --bin-dir "$root/bin/envtest" -p path 2>"$assets/.download.log") &&
-  complete "$downloaded"; then
-  cp "$downloaded"/{etcd,kube-apiserver,kubectl} "$assets/"
-  echo "$assets"
-  exit 0
-fi
-say "no download ($(tail -n 1 "$assets/.download.log" | cut -c1-120)); building from Go modules, about five minutes the first time"
+download() {
+  local downloaded
+  say "trying to download Kubernetes $version with setup-envtest"
+  if downloaded=$(cd "$root/hack/tools" && timeout 120 go tool setup-envtest use "$version" --bin-dir "$root/bin/envtest" -p path 2>"$assets/.download.log") &&
+    complete "$downloaded"; then
+    cp "$downloaded"/{etcd,kube-apiserver,kubectl} "$assets/"
+  else
+    say "no download ($(tail -n 1 "$assets/.download.log" | cut -c1-120)); building from Go modules, about five minutes the first time"
+  fi
+}
 
 minor=${version#*.}
 minor=${minor%%.*}
@@ -55,6 +57,7 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 done
 
 build() { # build MODULE PACKAGE NAME
+  [ ! -x "$assets/$3" ] || return 0
   local start=$SECONDS log="$assets/.$3.log"
   say "building $3"
   (cd "$here/$1" && CGO_ENABLED=0 go build -trimpath -v -ldflags "-s -w$stamp" -o "$assets/.$3.partial" "$2") >"$log" 2>&1 &
@@ -75,8 +78,14 @@ build() { # build MODULE PACKAGE NAME
   say "built $3 in $((SECONDS - start)) s"
 }
 
-complete_or_build() { [ -x "$assets/$3" ] || build "$@"; }
-complete_or_build etcd go.etcd.io/etcd/server/v3 etcd
-complete_or_build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
-complete_or_build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
+complete "$assets" || download
+build etcd go.etcd.io/etcd/server/v3 etcd
+build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
+if [ "$wanted" = cluster ]; then
+  for name in kube-controller-manager kube-scheduler kubelet kube-proxy; do
+    build kubernetes "k8s.io/kubernetes/cmd/$name" "$name"
+  done
+  build coredns . coredns
+fi
 echo "$assets"
