@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,12 +33,23 @@ var created = time.Unix(0, 0).UTC()
 // buildIndex makes the image of a program for each platform, and the index by which
 // a node finds its own.
 func buildIndex(ctx context.Context, from source, program string, platforms []string) (v1.ImageIndex, error) {
-	index := v1.ImageIndex(empty.Index)
+	executables := map[string]string{}
 	for _, platform := range platforms {
 		executable, err := from.build(ctx, program, platform)
 		if err != nil {
 			return nil, err
 		}
+		executables[platform] = executable
+	}
+
+	return indexOf(program, executables)
+}
+
+// indexOf makes the images of the executables, which are named by their platforms.
+func indexOf(program string, executables map[string]string) (v1.ImageIndex, error) {
+	index := v1.ImageIndex(empty.Index)
+	for _, platform := range slices.Sorted(maps.Keys(executables)) {
+		executable := executables[platform]
 		image, err := newImage(program, executable, platform)
 		if err != nil {
 			return nil, fmt.Errorf("for %s: %w", platform, err)

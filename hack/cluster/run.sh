@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs a command beside a cluster of three nodes on this machine: see main_linux.go. Installs what is absent from
+# Debian's packages, which needs root, as all of this does, and builds the rest. NAGI_IMAGES names the directory of
+# image archives that the nodes have from the beginning; empty: those that `make images` has made.
+#
+#   hack/cluster/run.sh bash    # kubectl is there; Ctrl-D removes everything
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+need=()
+command -v containerd >/dev/null || need+=(containerd)
+command -v runc >/dev/null || need+=(runc)
+[ -x /usr/lib/cni/bridge ] || need+=(containernetworking-plugins)
+command -v iptables >/dev/null || need+=(iptables)
+command -v nft >/dev/null || need+=(nftables)
+command -v conntrack >/dev/null || need+=(conntrack)
+command -v ip >/dev/null || need+=(iproute2)
+if [ "$(id -u)" != 0 ]; then
+  echo "a cluster needs root: it makes network namespaces and containers" >&2
+  exit 1
+fi
+if [ ${#need[@]} -gt 0 ]; then
+  echo "installing ${need[*]}" >&2
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >&2
+fi
+
+assets=$("$root/hack/controlplane/assets.sh" cluster)
+work=$root/bin/cluster
+mkdir -p "$work/images"
+export CGO_ENABLED=0
+(cd "$root" && go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/" ./hack/cluster/...)
+(cd "$root/hack/images" && go run . --out="$work/images" pause="$work/pause" coredns="$assets/coredns" >/dev/null)
+cp "${NAGI_IMAGES:-$root/dist/images}"/*.tar "$work/images/"
+unset CGO_ENABLED
+
+exec "$work/cluster" --assets="$assets" --images="$work/images" "$@"
