@@ -70,6 +70,21 @@ test-faults: controlplane ## Kill, freeze, cut off and rewrite real processes un
 e2e-browser: build controlplane ## Test with Chromium, Firefox, sora-js-sdk and HTTPie (installs them: root, Debian).
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/assets.sh)" && export KUBEBUILDER_ASSETS && hack/e2e/browser/run.sh
 
+.PHONY: e2e-cluster
+e2e-cluster: own-images ## Test what is installed on a cluster of three real nodes, made here (root, Debian; CLUSTER='-rounds 1').
+	@mkdir -p bin/cluster && go test -tags cluster -c -o bin/cluster/ ./hack/cluster ./hack/e2e/cluster
+	@hack/cluster/run.sh true
+	@cd hack/cluster && $(ROOT)/bin/cluster/cluster.test -test.v
+	@cd hack/e2e/cluster && exec $(ROOT)/hack/cluster/run.sh $(ROOT)/bin/cluster/e2e.test -test.v -test.timeout 20m $(CLUSTER)
+
+.PHONY: cluster
+cluster: own-images ## Start a cluster of three real nodes on this machine, and a shell with kubectl in it (root, Debian); Ctrl-D removes it.
+	@exec hack/cluster/run.sh bash
+
+.PHONY: own-images
+own-images: # Those that the manifests name, for this machine alone.
+	@$(MAKE) images IMAGES=--platforms=linux/$$(go env GOARCH) REGISTRY=localhost TAG=dev >/dev/null
+
 .PHONY: bench-network
 bench-network: ## Measure what a browser sees on bad networks, beside LiveKit: JSON lines, 50 minutes (RUNS=1).
 	@go build -o bin/ ./cmd/mediaserver

@@ -19,11 +19,11 @@ const group = "nagi-cluster"
 
 const groupRoot = "/sys/fs/cgroup"
 
-// lock keeps others from using the directory as long as this process lives.
+// lock keeps a second cluster from the machine as long as this process lives.
 func lock(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock the directory: %w", err)
+		return nil, fmt.Errorf("lock the machine: %w", err)
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = file.Close()

@@ -92,7 +92,7 @@ func (o options) outside(arguments []string) error {
 	if err := os.MkdirAll(filepath.Dir(o.dir), 0o755); err != nil {
 		return fmt.Errorf("make the directory: %w", err)
 	}
-	unlock, err := lock(o.dir + ".lock")
+	unlock, err := lock("/run/" + group + ".lock")
 	if err != nil {
 		return err
 	}

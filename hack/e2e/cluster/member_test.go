@@ -1,0 +1,92 @@
+//go:build linux && cluster
+
+package cluster
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+)
+
+// member is somebody in a channel, who connects again whenever the connection ends, as applications do.
+type member struct {
+	id       string
+	joins    atomic.Int64
+	mu       sync.Mutex
+	bot      *bot.Bot // Nil while there is no connection.
+	lastSaid error    // Why there is none.
+}
+
+// Waits between two tries to connect.
+const retry = 100 * time.Millisecond
+
+// join keeps a client in a channel until the test ends. url is asked for at each try.
+func join(t *testing.T, url func(context.Context) (string, error), config bot.Config) *member {
+	t.Helper()
+	c := &member{id: config.ClientID}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			c.connect(ctx, url, config)
+			select {
+			case <-ctx.Done():
+			case <-time.After(retry):
+			}
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+
+	return c
+}
+
+// connect is one connection, from its beginning to its end.
+func (c *member) connect(ctx context.Context, url func(context.Context) (string, error), config bot.Config) {
+	joining, cancel := context.WithTimeout(ctx, patience/4)
+	defer cancel()
+	b, err := func() (*bot.Bot, error) {
+		var err error
+		if config.URL, err = url(joining); err != nil {
+			return nil, err
+		}
+
+		return bot.Join(joining, config)
+	}()
+	c.set(b, err)
+	if err != nil {
+		return
+	}
+	c.joins.Add(1)
+	select {
+	case <-b.Done():
+		c.set(nil, b.Err())
+		b.Drop()
+	case <-ctx.Done():
+		c.set(nil, ctx.Err())
+		b.Drop()
+	}
+}
+
+func (c *member) set(b *bot.Bot, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bot, c.lastSaid = b, err
+}
+
+// connection is the present one; without one the error tells why.
+func (c *member) connection() (*bot.Bot, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bot == nil && c.lastSaid == nil {
+		return nil, errNotYet
+	}
+
+	return c.bot, c.lastSaid
+}

@@ -1,0 +1,119 @@
+//go:build linux && cluster
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serviceAddress is host:port of a Service's first port.
+func serviceAddress(t *testing.T, namespace, name string) string {
+	t.Helper()
+
+	return kubectl(t, "--namespace="+namespace, "get", "service", name, "--output=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
+}
+
+// atService is the signalling address that the Service has for whichever media server.
+func atService(t *testing.T) func(context.Context) (string, error) {
+	t.Helper()
+	url := "ws://" + serviceAddress(t, tenant, "nagi-mediaserver") + "/signaling"
+
+	return func(context.Context) (string, error) { return url, nil }
+}
+
+// shim is the HTTP API, by its Service.
+type shim struct{ url string }
+
+// post sends a request as the bearer of a token, if there is one, and returns the status and the answer.
+func (s shim) post(t *testing.T, token, target string, of *lesson) (int, string) {
+	t.Helper()
+	alice, err := of.alice.connection()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob, err := of.bob.connection()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"channel_id":%q,"recv_connection_id":%q,"send_connection_id":%q}`, of.name, alice.ConnectionID(), bob.ConnectionID())
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Close = true
+	request.Header.Set("X-Sora-Target", "Sora_20200401."+target)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return response.StatusCode, string(answer)
+}
+
+// throughServices pauses and resumes by kubectl, and by HTTP with a token: everybody comes through the Services, and
+// media goes to the node's address.
+func (r *reader) throughServices(t *testing.T, v *view) {
+	l := newLesson(t, r, "services", atService(t))
+	await(t, "everybody to get everybody", func() error { return l.flows(time.Now().Add(-time.Second)) })
+	l.pause(t, v)
+	l.proveSilence(t)
+	l.resume(t)
+
+	// As docs/sora.md says.
+	kubectl(t, "--namespace=apps", "create", "serviceaccount", "lesson-bot")
+	kubectl(t, "create", "rolebinding", "lesson-bot", "--namespace="+tenant, "--clusterrole=nagi-editor", "--serviceaccount=apps:lesson-bot")
+	token := func(account string, options ...string) string {
+		return kubectl(t, append([]string{"--namespace=apps", "create", "token", account}, options...)...)
+	}
+	editor := token("lesson-bot", "--audience=nagi")
+	refused := map[string]int{
+		"": http.StatusUnauthorized, token("lesson-bot"): http.StatusUnauthorized, token("observer", "--audience=nagi"): http.StatusForbidden,
+	}
+	s := shim{"http://" + serviceAddress(t, system, "nagi-shim") + "/"}
+	refuse := func(target string) {
+		t.Helper()
+		for bearer, want := range refused {
+			if status, answer := s.post(t, bearer, target, l); status != want {
+				t.Errorf("%s: %d %s, want %d", target, status, answer, want)
+			}
+		}
+	}
+	refuse("PauseRtpStream")
+	await(t, "alice to go on getting video", func() error { return l.receivesVideo(time.Now().Add(-time.Second / 10)) })
+	if status, answer := s.post(t, editor, "PauseRtpStream", l); status != http.StatusOK {
+		t.Fatalf("pause: %d %s", status, answer)
+	}
+	l.proveSilence(t)
+	refuse("ResumeRtpStream")
+	l.proveSilence(t)
+	asked := time.Now()
+	if status, answer := s.post(t, editor, "ResumeRtpStream", l); status != http.StatusOK {
+		t.Fatalf("resume: %d %s", status, answer)
+	}
+	await(t, "video after the pause", func() error { return l.receivesVideo(asked) })
+}
+
+// proveSilence proves that while a second of video comes to carol none comes to alice, once what had left before has
+// arrived.
+func (l *lesson) proveSilence(t *testing.T) {
+	t.Helper()
+	began := time.Now().Add(time.Second / 2)
+	await(t, "carol to go on getting video", func() error { return l.flows(began.Add(time.Second)) })
+	if l.receivesVideo(began) == nil {
+		t.Errorf("%s: alice gets video", l.name)
+	}
+}

@@ -1,0 +1,96 @@
+//go:build linux && cluster
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/api/forwarding/managers"
+)
+
+// view asks managers what is so, as a program does that may look.
+type view struct{ credentials managers.Credentials }
+
+// newView makes a ServiceAccount that may look, and takes what it needs to call managers.
+func newView(t *testing.T) *view {
+	t.Helper()
+	kubectl(t, "--namespace=apps", "create", "serviceaccount", "observer")
+	kubectl(t, "--namespace="+tenant, "create", "rolebinding", "observer", "--clusterrole=nagi-viewer", "--serviceaccount=apps:observer")
+	dir := t.TempDir()
+	v := &view{managers.Credentials{CAFile: filepath.Join(dir, "ca.crt"), TokenFile: filepath.Join(dir, "token")}}
+	token := kubectl(t, "--namespace=apps", "create", "token", "observer", "--audience=nagi", "--duration=2h")
+	if err := os.WriteFile(v.credentials.TokenFile, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	return v
+}
+
+// explain returns what managers know of an edge.
+func (v *view) explain(t *testing.T, channel, receiver, sender string) (told *forwardingv1.Edge) {
+	t.Helper()
+	await(t, "somebody who knows the edge", func() error {
+		var config corev1.ConfigMap
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: tenant, Name: "nagi-ca"}, &config); err != nil {
+			return err
+		}
+		if err := os.WriteFile(v.credentials.CAFile, []byte(config.Data["ca.crt"]), 0o600); err != nil {
+			return err
+		}
+		var all corev1.PodList
+		if err := api.List(t.Context(), &all, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "nagi-manager"}); err != nil {
+			return err
+		}
+		var problems []error
+		for _, pod := range all.Items {
+			var err error
+			if told, err = v.ask(t.Context(), pod.Status.PodIP+":7300", channel, receiver, sender); told != nil {
+				return nil
+			}
+			problems = append(problems, err)
+		}
+
+		return errors.Join(append(problems, errors.New("nobody knows it"))...)
+	})
+
+	return told
+}
+
+func (v *view) ask(ctx context.Context, address, channel, receiver, sender string) (*forwardingv1.Edge, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience/10)
+	defer cancel()
+	conn, err := managers.Dial(address, v.credentials.Options()...)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stream, err := forwardingv1.NewViewClient(conn).Explain(ctx, &forwardingv1.ExplainRequest{
+		Namespace: tenant, ChannelId: channel,
+		Of: &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{RecvConnectionId: receiver, SendConnectionId: sender}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s does not know the edge", address)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, edge := range part.GetEdges() {
+			return edge, nil
+		}
+	}
+}
