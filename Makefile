@@ -72,10 +72,11 @@ e2e-browser: build controlplane ## Test with Chromium, Firefox, sora-js-sdk and 
 
 .PHONY: e2e-cluster
 e2e-cluster: own-images ## Test what is installed on a cluster of three real nodes, made here (root, Debian; CLUSTER='-rounds 1').
-	@mkdir -p bin/cluster && go test -tags cluster -c -o bin/cluster/ ./hack/cluster ./hack/e2e/cluster
-	@hack/cluster/run.sh true
-	@cd hack/cluster && $(ROOT)/bin/cluster/cluster.test -test.v
-	@cd hack/e2e/cluster && exec $(ROOT)/hack/cluster/run.sh $(ROOT)/bin/cluster/e2e.test -test.v -test.timeout 20m $(CLUSTER)
+	@hack/cluster/run.sh
+	@go test -count=1 -tags cluster -v ./hack/cluster
+	@TAGS=installed BUILD=$(ROOT)/bin/cluster/browser.test hack/e2e/browser/run.sh
+	@go test -tags cluster -c -o bin/cluster/ ./hack/e2e/cluster
+	@cd hack/e2e/cluster && exec $(ROOT)/hack/cluster/run.sh $(ROOT)/bin/cluster/cluster.test -test.v -test.timeout 20m $(CLUSTER)
 
 .PHONY: cluster
 cluster: own-images ## Start a cluster of three real nodes on this machine, and a shell with kubectl in it (root, Debian); Ctrl-D removes it.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs a command beside a cluster of three nodes on this machine: see main_linux.go. Installs what is absent from
-# Debian's packages, which needs root, as all of this does, and builds the rest. NAGI_IMAGES names the directory of
-# image archives that the nodes have from the beginning; empty: those that `make images` has made.
+# Debian's packages, which needs root, as all of this does, and builds the rest into bin/cluster. The nodes have the
+# images that `make images` has made.
 #
 #   hack/cluster/run.sh bash    # kubectl is there; Ctrl-D removes everything
+#   hack/cluster/run.sh         # installs and builds, no more
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -31,7 +32,8 @@ mkdir -p "$work/images"
 export CGO_ENABLED=0
 (cd "$root" && go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/" ./hack/cluster/...)
 (cd "$root/hack/images" && go run . --out="$work/images" pause="$work/pause" coredns="$assets/coredns" >/dev/null)
-cp "${NAGI_IMAGES:-$root/dist/images}"/*.tar "$work/images/"
+cp "$root"/dist/images/*.tar "$work/images/"
 unset CGO_ENABLED
 
+[ $# -gt 0 ] || exit 0
 exec "$work/cluster" --assets="$assets" --images="$work/images" "$@"

@@ -1,4 +1,4 @@
-//go:build !network
+//go:build !network && !installed
 
 package browser
 

@@ -2,7 +2,8 @@
 # Runs the browser tests: headless Chromium and Firefox with the unmodified
 # sora-js-sdk, the embedded page, and the documented HTTPie lines, all against the
 # programs that `make build` left in bin/, in a network namespace. Installs what is
-# absent from Debian's packages, which needs root, and client libraries from npm.
+# absent from Debian's packages, which needs root, and client libraries from npm. With
+# BUILD it builds the tests into that file and runs none.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -25,4 +26,7 @@ fi
 # The SDK asks for a newer Node.js than this step does: only its browser bundle is used.
 npm ci --no-audit --no-fund --engine-strict=false --loglevel=error
 
+if [ -n "${BUILD:-}" ]; then
+  exec go test -c -tags "${TAGS:-}" -o "$BUILD" .
+fi
 exec go test -count=1 -timeout "${TIMEOUT:-18m}" -tags "${TAGS:-}" -run "${RUN:-}" -v -exec "$PWD/namespace.sh" ./...

@@ -27,7 +27,6 @@ import (
 // The addresses that `make run` serves on, which the documented command lines
 // name.
 const (
-	apiURL       = "http://127.0.0.1:3000/"
 	pageURL      = "http://127.0.0.1:5000/"
 	signalingURL = "ws://127.0.0.1:5000/signaling"
 )
@@ -56,6 +55,13 @@ func (w *written) String() string {
 
 	return w.text.String()
 }
+
+// apiURL is where the HTTP API is, and bearer the token that it is shown; nothing is
+// shown on loopback. TestMain alone changes them.
+var (
+	apiURL = "http://127.0.0.1:3000/"
+	bearer string
+)
 
 // deadline bounds every wait for a condition.
 const deadline = 60 * time.Second
@@ -138,6 +144,9 @@ func callAt(api, target string, request map[string]string, result any) error {
 		return err
 	}
 	post.Header.Set("X-Sora-Target", target)
+	if bearer != "" {
+		post.Header.Set("Authorization", "Bearer "+bearer)
+	}
 	response, err := http.DefaultClient.Do(post)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ func TestCluster(t *testing.T) {
 	kubectl(t, "create", "namespace", "apps")
 	v := newView(t)
 	stage(t, "one media server, through its Service", func(t *testing.T) { r.throughServices(t, v) })
+	stage(t, "Chromium with sora-js-sdk", r.inBrowsers)
 	stage(t, "three media servers", func(t *testing.T) {
 		began := time.Now()
 		kubectl(t, "--namespace="+tenant, "scale", "statefulset", "nagi-mediaserver", "--replicas=3")

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +108,23 @@ func (r *reader) throughServices(t *testing.T, v *view) {
 		t.Fatalf("resume: %d %s", status, answer)
 	}
 	await(t, "video after the pause", func() error { return l.receivesVideo(asked) })
+}
+
+// inBrowsers has Chromium with the unmodified SDK do the same: hack/e2e/browser has the test, and the Makefile builds it.
+func (r *reader) inBrowsers(t *testing.T) {
+	const channel = "browser"
+	url, _ := atService(t)(t.Context())
+	command := exec.CommandContext(t.Context(), filepath.Join(r.sources(t), "bin/cluster/browser.test"), "-test.v", "-test.run=TestInstalled")
+	command.Dir = filepath.Join(r.sources(t), "hack/e2e/browser")
+	command.Env = append(os.Environ(), "NAGI_SIGNALING="+url,
+		"NAGI_API=http://"+serviceAddress(t, system, "nagi-shim")+"/",
+		"NAGI_API_TOKEN="+kubectl(t, "--namespace=apps", "create", "token", "lesson-bot", "--audience=nagi"))
+	for _, who := range []string{"alice", "bob", "carol"} {
+		command.Env = append(command.Env, "NAGI_TOKEN_"+who+"="+r.token(channel, who))
+	}
+	if output, err := command.CombinedOutput(); err != nil || !strings.Contains(string(output), "--- PASS: TestInstalled") {
+		t.Fatalf("%v\n%s", err, output)
+	}
 }
 
 // proveSilence proves that while a second of video comes to carol none comes to alice, once what had left before has

@@ -45,18 +45,25 @@ func newReader(t *testing.T) *reader {
 	return r
 }
 
-// run runs lines of a shell where the sources are.
-func (r *reader) run(t *testing.T, lines string) {
+// sources is the root of the sources that are tested.
+func (*reader) sources(t *testing.T) string {
 	t.Helper()
 	sources, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
+
+	return sources
+}
+
+// run runs lines of a shell where the sources are.
+func (r *reader) run(t *testing.T, lines string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", lines)
 	command.Dir = r.dir
-	command.Env = append(os.Environ(), "SOURCES="+sources)
+	command.Env = append(os.Environ(), "SOURCES="+r.sources(t))
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", lines, err, output)
 	}
