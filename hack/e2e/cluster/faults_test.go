@@ -185,7 +185,7 @@ func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) time.D
 	await(t, "media and statuses to be as before, after: "+f.name, func() error {
 		var problems []error
 		for _, l := range lessons {
-			problems = append(problems, l.flows(again), l.enforced(t.Context()))
+			problems = append(problems, l.flows(again), l.enforced(t.Context()), l.video.told())
 		}
 
 		return errors.Join(problems...)

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +73,17 @@ func (p *paused) claimed(enforced bool) {
 	if last := len(p.claims) - 1; p.exists && (last < 0 || p.claims[last].enforced != enforced) {
 		p.claims = append(p.claims, claim{time.Now(), enforced})
 	}
+}
+
+// told tells whether the last that was noted of the status is that it is enforced.
+func (p *paused) told() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.enforcedAt(time.Now()) {
+		return errors.New("the watch has not said that it is enforced")
+	}
+
+	return nil
 }
 
 // leaks counts what arrived though it should not: what has a number beyond its stream's cut, and everything of streams

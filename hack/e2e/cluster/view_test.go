@@ -14,8 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
+	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
 // view asks managers what is so, as a program does that may look.

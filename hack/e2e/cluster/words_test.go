@@ -73,7 +73,7 @@ func (r *reader) run(t *testing.T, lines string) {
 func (r *reader) onEachNode(t *testing.T, lines string) {
 	t.Helper()
 	r.run(t, `for pid in "$NAGI_CLUSTER"/node-*/pid; do
-	nsenter --mount --net --target="$(cat "$pid")" --wd="$PWD" bash -euc '` + lines + `'
+	nsenter --mount --net --target="$(cat "$pid")" --wd="$PWD" bash -euc '`+lines+`'
 done`)
 }
 
