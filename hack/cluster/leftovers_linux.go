@@ -61,7 +61,7 @@ func hierarchies() ([]string, error) {
 	return found, nil
 }
 
-// makeGroup makes a group below ours in each hierarchy, and puts a process into it unless pid is 0.
+// makeGroup makes a group in ours in each hierarchy, and puts a process into it unless pid is 0.
 func makeGroup(name string, pid int) error {
 	roots, err := hierarchies()
 	if err != nil {
@@ -69,22 +69,32 @@ func makeGroup(name string, pid int) error {
 	}
 	for _, root := range roots {
 		path := filepath.Join(root, group, name)
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			return fmt.Errorf("make a control group: %w", err)
-		}
-		// A cpuset begins empty, and then takes no process.
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-			own := filepath.Join(path, file)
-			value, err := os.ReadFile(filepath.Join(filepath.Dir(path), file))
-			if err != nil || filepath.Base(root) == "unified" {
-				continue // No such controller here.
-			}
-			if err := os.WriteFile(own, value, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("make a control group: %w", err)
+		for _, made := range []string{filepath.Dir(path), path} {
+			if err := makeOne(made); err != nil {
+				return err
 			}
 		}
 		if err := enter(path, pid); err != nil {
 			return err
+		}
+	}
+
+	return nil
+}
+
+// makeOne makes a control group that takes processes: a cpuset begins empty, and takes none.
+func makeOne(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("make a control group: %w", err)
+	}
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		own := filepath.Join(path, file)
+		value, err := os.ReadFile(filepath.Join(filepath.Dir(path), file))
+		if _, none := os.Stat(own); err != nil || none != nil {
+			continue // No such controller here.
+		}
+		if err := os.WriteFile(own, value, 0o600); err != nil {
+			return fmt.Errorf("make a control group: %w", err)
 		}
 	}
 

@@ -100,7 +100,8 @@ func (o options) outside(arguments []string) error {
 	if err := clearLeftovers(o.dir); err != nil {
 		return fmt.Errorf("clear what an earlier run has left: %w", err)
 	}
-	if err := makeGroup("", os.Getpid()); err != nil {
+	// Below ours: in version 2 a group that has others with controllers below has no processes of its own.
+	if err := makeGroup("programs", os.Getpid()); err != nil {
 		return err
 	}
 	command, err := again(roleInit, arguments)

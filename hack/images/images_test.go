@@ -153,6 +153,26 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// Executables that there are already are packed in the same way, under the names that they are given.
+func TestOtherExecutables(t *testing.T) {
+	dir := t.TempDir()
+	executable := filepath.Join(dir, "executable")
+	if err := os.WriteFile(executable, []byte("\x7fELF"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"--out=" + dir, "pause=" + executable}); err != nil {
+		t.Fatal(err)
+	}
+	packed, err := os.ReadFile(filepath.Join(dir, "pause.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, image := imageIn(t, packed)
+	if content := tarOf(t, image); name != "localhost/pause:dev" || len(content) != 1 || content[0].Name != "pause" || content[0].Size != 4 {
+		t.Errorf("it is imported as %q and holds %+v", name, content)
+	}
+}
+
 // tarOf is the headers of what an image holds.
 func tarOf(t *testing.T, image v1.Image) []tar.Header {
 	t.Helper()
