@@ -26,9 +26,12 @@ type fault struct {
 
 func allFaults() []fault {
 	return []fault{
-		{name: "delete a manager", do: deletePod(system, "nagi-manager")},
-		{name: "delete a shim", do: deletePod(system, "nagi-shim")},
-		{name: "delete a media server", do: deletePod(tenant, "nagi-mediaserver")},
+		{name: "delete a manager", do: deletePod("nagi-manager")},
+		{name: "delete a shim", do: deletePod("nagi-shim")},
+		{name: "delete a media server", do: func(t *testing.T, _ int) {
+			t.Helper()
+			kubectl(t, "--namespace="+tenant, "delete", "--wait=false", "pod", busiest(t).Name)
+		}},
 		{name: "delete the manager in office", do: deleteLeader},
 		{name: "restart managers", do: restart(system, "deployment/nagi-manager")},
 		{name: "restart shims", do: restart(system, "deployment/nagi-shim")},
@@ -39,12 +42,12 @@ func allFaults() []fault {
 	}
 }
 
-// deletePod deletes one pod of a component, another one each time.
-func deletePod(namespace, component string) func(*testing.T, int) {
+// deletePod deletes one pod of a deployment, another one each time.
+func deletePod(component string) func(*testing.T, int) {
 	return func(t *testing.T, round int) {
 		t.Helper()
-		names := strings.Fields(kubectl(t, "--namespace="+namespace, "get", "pods", "--output=name", "--selector=app.kubernetes.io/name="+component))
-		kubectl(t, "--namespace="+namespace, "delete", "--wait=false", names[round%len(names)])
+		names := strings.Fields(kubectl(t, "--namespace="+system, "get", "pods", "--output=name", "--selector=app.kubernetes.io/name="+component))
+		kubectl(t, "--namespace="+system, "delete", "--wait=false", names[round%len(names)])
 	}
 }
 
@@ -67,16 +70,19 @@ func restart(namespace, what string) func(*testing.T, int) {
 	}
 }
 
-// drain drains a node, another one each time, and lets it be used again.
-func drain(t *testing.T, round int) {
+// drain drains the node whose media server has the most channels, and lets it be used again.
+func drain(t *testing.T, _ int) {
 	t.Helper()
-	node := fmt.Sprintf("node-%d", 1+round%3)
+	node := busiest(t).Spec.NodeName
 	kubectl(t, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=100s")
 	kubectl(t, "uncordon", node)
 }
 
+// scale leaves one of three media servers, which has no channels, and brings the others back.
 func scale(t *testing.T, _ int) {
 	t.Helper()
+	kubectl(t, "--namespace="+tenant, "delete", "pod", "nagi-mediaserver-0")
+	await(t, "everything to be ready", func() error { return ready(t.Context()) })
 	for _, replicas := range []int{1, 3} {
 		kubectl(t, "--namespace="+tenant, "scale", "statefulset", "nagi-mediaserver", fmt.Sprint("--replicas=", replicas))
 		await(t, "the media servers to come, or to go", func() error {
@@ -137,7 +143,7 @@ func (r *reader) faults(t *testing.T, v *view) {
 	t.Helper()
 	lessons := make([]*lesson, *channels)
 	for i := range lessons {
-		lessons[i] = newLesson(t, r, fmt.Sprintf("lesson-%d", i), atMediaServer(i%3))
+		lessons[i] = newLesson(t, r, fmt.Sprintf("lesson-%d", i))
 	}
 	followClaims(t, lessons)
 	stage(t, fmt.Sprintf("%d channels", len(lessons)), func(t *testing.T) {
@@ -145,32 +151,86 @@ func (r *reader) faults(t *testing.T, v *view) {
 			await(t, "everybody to get everybody", func() error { return l.flows(time.Now().Add(-time.Second)) })
 			l.pause(t, v)
 		}
+		hosts := hostsOf(t)
+		report(map[string]any{"channels": len(lessons), "by_media_server": hosts})
+		if len(hosts) < 3 {
+			t.Errorf("channels are on %v, want on all three media servers", hosts)
+		}
 	})
 	for _, f := range allFaults() {
 		stage(t, f.name, func(t *testing.T) {
-			var took []time.Duration
+			var took, silences []time.Duration
 			for round := range *rounds {
-				took = append(took, f.round(t, round, lessons, v))
+				seconds, silent := f.round(t, round, lessons, v)
+				took, silences = append(took, seconds), append(silences, silent...)
 			}
 			slices.Sort(took)
+			slices.Sort(silences)
 			report(map[string]any{
 				"fault": f.name, "rounds": len(took), "fastest_seconds": took[0].Seconds(),
 				"median_seconds": took[len(took)/2].Seconds(), "slowest_seconds": took[len(took)-1].Seconds(),
+				"moved": len(silences), "silence_p50_seconds": percentile(silences, 50), "silence_p99_seconds": percentile(silences, 99),
 			})
 		})
 	}
 }
 
+// hostsOf counts the channels of each media server, as their Leases tell.
+func hostsOf(t *testing.T) map[string]int {
+	t.Helper()
+	var leases coordinationv1.LeaseList
+	if err := api.List(t.Context(), &leases, client.InNamespace(system), client.MatchingLabels{"rtp.nagi.dev/claim-of": tenant}); err != nil {
+		t.Fatal(err)
+	}
+	hosts := map[string]int{}
+	for _, lease := range leases.Items {
+		name, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "/")
+		hosts[name]++
+	}
+
+	return hosts
+}
+
+// busiest is the pod of the media server with the most channels.
+func busiest(t *testing.T) corev1.Pod {
+	t.Helper()
+	hosts, name := hostsOf(t), ""
+	for host, channels := range hosts {
+		if channels > hosts[name] {
+			name = host
+		}
+	}
+	var pod corev1.Pod
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: tenant, Name: name}, &pod); err != nil {
+		t.Fatal(err)
+	}
+
+	return pod
+}
+
+// percentile is one of sorted times, in seconds; 0 of none.
+func percentile(sorted []time.Duration, percent int) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+
+	return sorted[min(len(sorted)*percent/100, len(sorted)-1)].Seconds()
+}
+
 // round has the fault happen once, waits until everything is as before, and proves that no packet left meanwhile that
-// should not have.
-func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) time.Duration {
+// should not have. It returns how long that took, and for how long there was no media in each channel that moved.
+func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) (took time.Duration, silences []time.Duration) {
 	t.Helper()
 	// A pause that is new, and one that has been resumed, are nothing else than those that stand.
 	l := lessons[round%len(lessons)]
 	l.resume(t)
 	l.pause(t, v)
 
-	joins := joinsOf(lessons)
+	joins, movers := joinsOf(lessons), map[*lesson]int64{}
+	for _, l := range lessons {
+		movers[l] = l.carol.joins.Load()
+		l.silence()
+	}
 	began := time.Now()
 	f.do(t, round)
 	await(t, "everything to be as before, after: "+f.name, func() error {
@@ -190,11 +250,14 @@ func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) time.D
 
 		return errors.Join(problems...)
 	})
-	took := time.Since(began)
+	took = time.Since(began)
 	leaked, unclaimed := 0, 0
 	for _, l := range lessons {
-		l, u := l.video.leaks()
-		leaked, unclaimed = leaked+l, unclaimed+u
+		left, early := l.video.leaks()
+		leaked, unclaimed = leaked+left, unclaimed+early
+		if silent := l.silence(); l.carol.joins.Load() > movers[l] {
+			silences = append(silences, silent)
+		}
 	}
 	report(map[string]any{
 		"fault": f.name, "round": round + 1, "seconds": took.Seconds(), "connects": joinsOf(lessons) - joins,
@@ -204,7 +267,7 @@ func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) time.D
 		t.Errorf("%s, round %d: %d packets left on edges that were said to be enforced", f.name, round+1, leaked)
 	}
 
-	return took
+	return took, silences
 }
 
 // joinsOf counts how often clients have connected.

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,23 +27,25 @@ type lesson struct {
 	alice, bob, carol *member
 	video             paused // What alice gets of bob's.
 
-	mu    sync.Mutex
-	fresh map[string]time.Time // When the last packet came, by "RECEIVER KIND".
+	mu     sync.Mutex
+	fresh  map[string]time.Time // When the last packet came, by "RECEIVER KIND".
+	silent time.Duration        // The longest that no audio came to carol, since it was last asked for.
 }
 
-// newLesson opens a channel at what url says.
-func newLesson(t *testing.T, r *reader, name string, url func(context.Context) (string, error)) *lesson {
+// newLesson opens a channel at whichever media server the Service leads to.
+func newLesson(t *testing.T, r *reader, name string) *lesson {
 	t.Helper()
+	url := signaling(t)
 	l := &lesson{name: name, fresh: map[string]time.Time{}}
 	config := func(id string, role bot.Role, observe func(bot.Packet)) bot.Config {
 		return bot.Config{
-			ChannelID: name, ClientID: id, Role: role, Observer: observe,
+			URL: url, ChannelID: name, ClientID: id, Role: role, Observer: observe,
 			Metadata: map[string]string{"access_token": r.token(name, id)},
 		}
 	}
-	l.bob = join(t, url, config("bob", bot.SendOnly, nil))
-	l.carol = join(t, url, config("carol", bot.RecvOnly, func(p bot.Packet) { l.seen("carol", p) }))
-	l.alice = join(t, url, config("alice", bot.RecvOnly, func(p bot.Packet) {
+	l.bob = join(t, config("bob", bot.SendOnly, nil))
+	l.carol = join(t, config("carol", bot.RecvOnly, func(p bot.Packet) { l.seen("carol", p) }))
+	l.alice = join(t, config("alice", bot.RecvOnly, func(p bot.Packet) {
 		l.seen("alice", p)
 		if p.Kind == bot.Video {
 			l.video.arrived(arrival{of: stream{p.Header.SSRC, p.SenderConnectionID}, sequence: p.Header.SequenceNumber, at: p.Arrived})
@@ -57,7 +58,21 @@ func newLesson(t *testing.T, r *reader, name string, url func(context.Context) (
 func (l *lesson) seen(who string, p bot.Packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fresh[who+" "+string(p.Kind)] = p.Arrived
+	what := who + " " + string(p.Kind)
+	if what == "carol audio" && !l.fresh[what].IsZero() {
+		l.silent = max(l.silent, p.Arrived.Sub(l.fresh[what]))
+	}
+	l.fresh[what] = p.Arrived
+}
+
+// silence is the longest that no audio came to carol since it was last asked for.
+func (l *lesson) silence() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	longest := l.silent
+	l.silent = 0
+
+	return longest
 }
 
 // flows tells what does not flow since a moment though it should: everything but what is paused.
@@ -174,20 +189,4 @@ func followClaims(t *testing.T, lessons []*lesson) {
 		cancel()
 		running.Wait()
 	})
-}
-
-// atMediaServer is the signalling address of one media server's pod.
-func atMediaServer(index int) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		var pod corev1.Pod
-		name := fmt.Sprintf("nagi-mediaserver-%d", index)
-		if err := api.Get(ctx, client.ObjectKey{Namespace: tenant, Name: name}, &pod); err != nil {
-			return "", err
-		}
-		if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
-			return "", fmt.Errorf("%s has no address", name)
-		}
-
-		return "ws://" + pod.Status.PodIP + ":5000/signaling", nil
-	}
 }

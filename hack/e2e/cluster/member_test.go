@@ -14,8 +14,10 @@ import (
 
 // member is somebody in a channel, who connects again whenever the connection ends, as applications do.
 type member struct {
-	id       string
-	joins    atomic.Int64
+	id      string
+	joins   atomic.Int64
+	running sync.WaitGroup
+
 	mu       sync.Mutex
 	bot      *bot.Bot // Nil while there is no connection.
 	lastSaid error    // Why there is none.
@@ -24,15 +26,14 @@ type member struct {
 // Waits between two tries to connect.
 const retry = 100 * time.Millisecond
 
-// join keeps a client in a channel until the test ends. url is asked for at each try.
-func join(t *testing.T, url func(context.Context) (string, error), config bot.Config) *member {
+// join keeps a client in a channel until the test ends.
+func join(t *testing.T, config bot.Config) *member {
 	t.Helper()
 	c := &member{id: config.ClientID}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
+	c.running.Go(func() {
 		for ctx.Err() == nil {
-			c.connect(ctx, url, config)
+			c.connect(ctx, config)
 			select {
 			case <-ctx.Done():
 			case <-time.After(retry):
@@ -41,24 +42,17 @@ func join(t *testing.T, url func(context.Context) (string, error), config bot.Co
 	})
 	t.Cleanup(func() {
 		cancel()
-		running.Wait()
+		c.running.Wait()
 	})
 
 	return c
 }
 
 // connect is one connection, from its beginning to its end.
-func (c *member) connect(ctx context.Context, url func(context.Context) (string, error), config bot.Config) {
+func (c *member) connect(ctx context.Context, config bot.Config) {
 	joining, cancel := context.WithTimeout(ctx, patience/4)
 	defer cancel()
-	b, err := func() (*bot.Bot, error) {
-		var err error
-		if config.URL, err = url(joining); err != nil {
-			return nil, err
-		}
-
-		return bot.Join(joining, config)
-	}()
+	b, err := bot.Join(joining, config)
 	c.set(b, err)
 	if err != nil {
 		return
@@ -67,11 +61,11 @@ func (c *member) connect(ctx context.Context, url func(context.Context) (string,
 	select {
 	case <-b.Done():
 		c.set(nil, b.Err())
-		b.Drop()
 	case <-ctx.Done():
 		c.set(nil, ctx.Err())
-		b.Drop()
 	}
+	// It may take its time to end; whoever wants to go on does not wait for that.
+	c.running.Go(b.Drop)
 }
 
 func (c *member) set(b *bot.Bot, err error) {

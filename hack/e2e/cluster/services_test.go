@@ -3,7 +3,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,12 +21,11 @@ func serviceAddress(t *testing.T, namespace, name string) string {
 	return kubectl(t, "--namespace="+namespace, "get", "service", name, "--output=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
 }
 
-// atService is the signalling address that the Service has for whichever media server.
-func atService(t *testing.T) func(context.Context) (string, error) {
+// signaling is the address that clients connect to: the Service, which leads to whichever media server.
+func signaling(t *testing.T) string {
 	t.Helper()
-	url := "ws://" + serviceAddress(t, tenant, "nagi-mediaserver") + "/signaling"
 
-	return func(context.Context) (string, error) { return url, nil }
+	return "ws://" + serviceAddress(t, tenant, "nagi-mediaserver") + "/signaling"
 }
 
 // shim is the HTTP API, by its Service.
@@ -70,7 +68,7 @@ func (s shim) post(t *testing.T, token, target string, of *lesson) (int, string)
 // throughServices pauses and resumes by kubectl, and by HTTP with a token: everybody comes through the Services, and
 // media goes to the node's address.
 func (r *reader) throughServices(t *testing.T, v *view) {
-	l := newLesson(t, r, "services", atService(t))
+	l := newLesson(t, r, "services")
 	await(t, "everybody to get everybody", func() error { return l.flows(time.Now().Add(-time.Second)) })
 	l.pause(t, v)
 	l.proveSilence(t)
@@ -113,10 +111,9 @@ func (r *reader) throughServices(t *testing.T, v *view) {
 // inBrowsers has Chromium with the unmodified SDK do the same: hack/e2e/browser has the test, and the Makefile builds it.
 func (r *reader) inBrowsers(t *testing.T) {
 	const channel = "browser"
-	url, _ := atService(t)(t.Context())
 	command := exec.CommandContext(t.Context(), filepath.Join(r.sources(t), "bin/cluster/browser.test"), "-test.v", "-test.run=TestInstalled")
 	command.Dir = filepath.Join(r.sources(t), "hack/e2e/browser")
-	command.Env = append(os.Environ(), "NAGI_SIGNALING="+url,
+	command.Env = append(os.Environ(), "NAGI_SIGNALING="+signaling(t),
 		"NAGI_API=http://"+serviceAddress(t, system, "nagi-shim")+"/",
 		"NAGI_API_TOKEN="+kubectl(t, "--namespace=apps", "create", "token", "lesson-bot", "--audience=nagi"))
 	for _, who := range []string{"alice", "bob", "carol"} {
