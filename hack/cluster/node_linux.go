@@ -36,7 +36,7 @@ func (o options) node(index int) error {
 	defer cancel(nil)
 	name := nodeName(index)
 	dir := o.in(name)
-	if err := ownFiles(dir); err != nil {
+	if err := ownFiles(dir, o.in("log", name+"-var")); err != nil {
 		return err
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
@@ -67,10 +67,11 @@ func (o options) node(index int) error {
 }
 
 // ownFiles lays the node's own files over those of the machine: what runs on the node finds everything where it is
-// usual and shares nothing with other nodes.
-func ownFiles(dir string) error {
-	for below, target := range map[string]string{"run": "/run", "lib": "/var/lib", "log": "/var/log"} {
-		own := filepath.Join(dir, below)
+// usual and shares nothing with other nodes. The logs, those of pods among them, are kept with all others.
+func ownFiles(dir, logs string) error {
+	for own, target := range map[string]string{
+		filepath.Join(dir, "run"): "/run", filepath.Join(dir, "lib"): "/var/lib", logs: "/var/log",
+	} {
 		if err := os.MkdirAll(own, 0o755); err != nil {
 			return fmt.Errorf("make the node's directories: %w", err)
 		}

@@ -242,6 +242,13 @@ func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) (took 
 		return errors.Join(problems...)
 	})
 	again := time.Now()
+	defer func() {
+		for _, l := range lessons {
+			if err := l.flows(again); err != nil && t.Failed() {
+				t.Logf("%v\n%s", err, l.look(t, v))
+			}
+		}
+	}()
 	await(t, "media and statuses to be as before, after: "+f.name, func() error {
 		var problems []error
 		for _, l := range lessons {

@@ -93,6 +93,32 @@ func (l *lesson) flows(since time.Time) error {
 	return nil
 }
 
+// look tells what there is to know about a lesson in which something is wrong.
+func (l *lesson) look(t *testing.T, v *view) string {
+	t.Helper()
+	l.mu.Lock()
+	said := ""
+	for what, at := range l.fresh {
+		said += fmt.Sprintf("%s: %s ago\n", what, time.Since(at).Round(time.Millisecond))
+	}
+	l.mu.Unlock()
+	ids := map[string]string{}
+	for _, c := range []*member{l.alice, l.bob, l.carol} {
+		if b, err := c.connection(); b != nil {
+			ids[c.id] = b.ConnectionID()
+			said += fmt.Sprintf("%s is %s and has sent %+v\n", c.id, b.ConnectionID(), b.Published())
+		} else {
+			said += fmt.Sprintf("%s: %v\n", c.id, err)
+		}
+	}
+	for _, receiver := range []string{"alice", "carol"} {
+		edge, err := v.anybody(t.Context(), l.name, ids[receiver], ids["bob"])
+		said += fmt.Sprintf("bob to %s: %v %v\n", receiver, edge, err)
+	}
+
+	return said
+}
+
 // receivesVideo tells whether alice has got video of bob's since a moment.
 func (l *lesson) receivesVideo(since time.Time) error {
 	l.mu.Lock()

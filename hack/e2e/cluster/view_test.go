@@ -39,31 +39,38 @@ func newView(t *testing.T) *view {
 // explain returns what managers know of an edge.
 func (v *view) explain(t *testing.T, channel, receiver, sender string) (told *forwardingv1.Edge) {
 	t.Helper()
-	await(t, "somebody who knows the edge", func() error {
-		var config corev1.ConfigMap
-		if err := api.Get(t.Context(), client.ObjectKey{Namespace: tenant, Name: "nagi-ca"}, &config); err != nil {
-			return err
-		}
-		if err := os.WriteFile(v.credentials.CAFile, []byte(config.Data["ca.crt"]), 0o600); err != nil {
-			return err
-		}
-		var all corev1.PodList
-		if err := api.List(t.Context(), &all, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "nagi-manager"}); err != nil {
-			return err
-		}
-		var problems []error
-		for _, pod := range all.Items {
-			var err error
-			if told, err = v.ask(t.Context(), pod.Status.PodIP+":7300", channel, receiver, sender); told != nil {
-				return nil
-			}
-			problems = append(problems, err)
-		}
+	await(t, "somebody who knows the edge", func() (err error) {
+		told, err = v.anybody(t.Context(), channel, receiver, sender)
 
-		return errors.Join(append(problems, errors.New("nobody knows it"))...)
+		return err
 	})
 
 	return told
+}
+
+// anybody asks the managers, until one knows the edge.
+func (v *view) anybody(ctx context.Context, channel, receiver, sender string) (*forwardingv1.Edge, error) {
+	var config corev1.ConfigMap
+	if err := api.Get(ctx, client.ObjectKey{Namespace: tenant, Name: "nagi-ca"}, &config); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(v.credentials.CAFile, []byte(config.Data["ca.crt"]), 0o600); err != nil {
+		return nil, err
+	}
+	var all corev1.PodList
+	if err := api.List(ctx, &all, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "nagi-manager"}); err != nil {
+		return nil, err
+	}
+	problems := []error{errors.New("nobody knows the edge")}
+	for _, pod := range all.Items {
+		told, err := v.ask(ctx, pod.Status.PodIP+":7300", channel, receiver, sender)
+		if told != nil {
+			return told, nil
+		}
+		problems = append(problems, err)
+	}
+
+	return nil, errors.Join(problems...)
 }
 
 func (v *view) ask(ctx context.Context, address, channel, receiver, sender string) (*forwardingv1.Edge, error) {
