@@ -17,6 +17,7 @@ type scenario struct {
 	plainless  bool // The floor has nothing comparable.
 	unpinned   bool // Server and clients may use every core.
 	sink       bool // Receivers have packets counted without opening them, which costs next to nothing.
+	silent     bool // Receivers report nothing, so that packets alone are measured.
 	workers    int  // Of our media server; 0 is 1.
 	seconds    int  // At most, whatever --seconds says; 0: no limit.
 

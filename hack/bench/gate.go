@@ -39,7 +39,7 @@ func gate(ctx context.Context, arguments []string) error {
 	var limit float64
 	var root string
 	flags := pflag.NewFlagSet("bench gate", pflag.ContinueOnError)
-	flags.Float64Var(&limit, "limit", 3.0, "fail when a packet of ours costs more than this times the floor's")
+	flags.Float64Var(&limit, "limit", 2.0, "fail when a packet of ours costs more than this times the floor's")
 	flags.StringVar(&root, "root", ".", "the repository, with bin/mediaserver")
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -54,6 +54,7 @@ func gate(ctx context.Context, arguments []string) error {
 	if !ok {
 		return errors.New("the gate's case is gone")
 	}
+	c.silent = true
 	r := gateResult{Gate: gateCase, Limit: limit, Slices: gateSlices, GitRevision: gitRevision(ctx, root)}
 	if err := r.measure(ctx, servers[0], servers[1], c); err != nil {
 		return err

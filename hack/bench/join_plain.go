@@ -62,15 +62,17 @@ func joinPlain(ctx context.Context, p participant) error {
 		return err
 	}
 	index := uint32(0)
-	go heard.send(&p.received.feedback, func(packets []rtcp.Packet) error {
-		index++
-		sealed, err := sealFloorFeedback(aead, packets, index)
-		if err == nil {
-			_, err = timed.Write(sealed)
-		}
+	if !p.Silent {
+		go heard.send(&p.received.feedback, func(packets []rtcp.Packet) error {
+			index++
+			sealed, err := sealFloorFeedback(aead, packets, index)
+			if err == nil {
+				_, err = timed.Write(sealed)
+			}
 
-		return err
-	})
+			return err
+		})
+	}
 	go p.received.count(arrived, func(buffer []byte) (int, error) {
 		n, _, err := timed.ReadFromAddrPort(buffer)
 		if err != nil || n < headerBytes {

@@ -30,6 +30,7 @@ type loadConfig struct {
 	Speakers   int  // In a spotlight channel, how many of the senders speak; 0: it is none.
 	BothCores  bool // The clients run wherever there is room, not on the load's core.
 	Sink       bool // Receivers count RTP without opening it.
+	Silent     bool // Receivers report nothing.
 	Voice      bool // Audio beside the video.
 }
 

@@ -92,7 +92,9 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	if p.probe != nil {
 		p.probe.watch(connection)
 	} else if p.received != nil {
-		go timed.heard.send(&p.received.feedback, connection.WriteRTCP)
+		if !p.Silent {
+			go timed.heard.send(&p.received.feedback, connection.WriteRTCP)
+		}
 		connection.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 			go timed.heard.follow(receiver)
 			p.received.count(timed.arrivals, func(buffer []byte) (int, error) {
