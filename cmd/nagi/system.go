@@ -142,10 +142,12 @@ func (s *system) startManager(ctx context.Context) error {
 
 func (s *system) startShim(ctx context.Context) error {
 	l := s.options.listeners
+	args := []string{"--kubeconfig=" + s.config, "--managers=" + l.manager, "--listen=" + l.shim, "--metrics-listen=" + l.shimMetrics}
+	for _, m := range l.mediaServers() {
+		args = append(args, "--cors-origin=http://"+m.signaling)
+	}
 
-	return s.startReady(ctx, "shim", "shim",
-		"--kubeconfig="+s.config, "--managers="+l.manager, "--listen="+l.shim,
-		"--cors-origin=http://"+l.signaling, "--metrics-listen="+l.shimMetrics)
+	return s.startReady(ctx, "shim", "shim", args...)
 }
 
 func (s *system) startMediaServers(ctx context.Context) error {

@@ -34,9 +34,10 @@ const maxHeaderBytes = 64 << 10
 const writeTimeout = 30 * time.Second
 
 type options struct {
-	kubeconfig, namespace, listen, metricsListen, corsOrigin string
-	managers, audiences                                      []string
-	credentials                                              managers.Credentials
+	kubeconfig, namespace, listen, metricsListen string
+	corsOrigins                                  []string
+	managers, audiences                          []string
+	credentials                                  managers.Credentials
 	// allowAnonymous serves requests without a token: by default on loopback alone.
 	// askedTo tells that somebody wrote it.
 	allowAnonymous, askedTo bool
@@ -71,7 +72,7 @@ func parse(arguments []string) (options, error) {
 		"audiences that a program's token may be for, one of which suffices; empty: tokens are not looked at")
 	flags.BoolVar(&o.allowAnonymous, "allow-anonymous", false,
 		"serve requests without a token wherever they come from; =false: not on loopback either")
-	flags.StringVar(&o.corsOrigin, "cors-origin", "", "the one origin whose pages may call, such as http://127.0.0.1:5000; empty: none")
+	flags.StringSliceVar(&o.corsOrigins, "cors-origin", nil, "origins whose pages may call, such as http://127.0.0.1:5000; empty: none")
 	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced, and managers that are behind to catch up, before the answer is 503")
 	flags.IntVar(&o.maxConnections, "max-connections", 2048, "TCP connections to the HTTP API at a time; those beyond it are cut at once")
 	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512,
@@ -99,8 +100,10 @@ func parse(arguments []string) (options, error) {
 	if err := o.credentials.Check(o.managers); err != nil {
 		return o, err
 	}
-	if err := sora.CheckOrigin(o.corsOrigin); err != nil {
-		return o, fmt.Errorf("--cors-origin: %w", err)
+	for _, origin := range o.corsOrigins {
+		if err := sora.CheckOrigin(origin); err != nil {
+			return o, fmt.Errorf("--cors-origin: %w", err)
+		}
 	}
 	o.askedTo = flags.Changed("allow-anonymous")
 	if !o.askedTo {
@@ -147,7 +150,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	handler, err := sora.New(sora.Config{
 		Namespace: o.namespace, Client: objects, Replicas: replicas, PauseTimeout: o.pauseTimeout,
-		CORSOrigin: o.corsOrigin, Reviews: reviews, AllowAnonymous: o.allowAnonymous, Log: log, Registerer: registry,
+		CORSOrigins: o.corsOrigins, Reviews: reviews, AllowAnonymous: o.allowAnonymous, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		return err

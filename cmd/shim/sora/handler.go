@@ -54,8 +54,8 @@ type Config struct {
 	PauseTimeout time.Duration
 	// BodyTimeout bounds the arrival of a request's body; 0: DefaultBodyTimeout.
 	BodyTimeout time.Duration
-	// CORSOrigin is the one origin whose pages may call; empty: none.
-	CORSOrigin string
+	// CORSOrigins are those whose pages may call.
+	CORSOrigins []string
 	// Reviews tell who calls and what they may; nil: nobody is asked for a token, and
 	// one that is sent is not looked at.
 	Reviews *callers.Reviews
@@ -85,8 +85,10 @@ type operation struct {
 // New makes the API. The errors are a CORS origin that is none, and an API that would
 // serve nobody.
 func New(config Config) (*Handler, error) {
-	if err := CheckOrigin(config.CORSOrigin); err != nil {
-		return nil, err
+	for _, origin := range config.CORSOrigins {
+		if err := CheckOrigin(origin); err != nil {
+			return nil, err
+		}
 	}
 	if config.Reviews == nil && !config.AllowAnonymous {
 		return nil, errors.New("nobody would be served: no token is reviewed, and no request without one is allowed")
@@ -133,9 +135,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	// "POST http://host:3000" without a path means the root (RFC 9110 section 4.2.3).
 	case r.URL.Path != "/" && r.URL.Path != "":
-		h.respond(w, http.StatusNotFound, nil)
-	case r.Method == http.MethodOptions && h.config.CORSOrigin != "":
-		h.respond(w, http.StatusNoContent, nil)
+		h.respond(w, r, http.StatusNotFound, nil)
+	case r.Method == http.MethodOptions && len(h.config.CORSOrigins) > 0:
+		h.respond(w, r, http.StatusNoContent, nil)
 	default:
 		name, result, err := h.perform(w, r)
 		outcome := h.reply(w, r, name, result, err)
@@ -146,7 +148,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // reply writes the result or the failure, and returns "ok" or the failure's name.
 func (h *Handler) reply(w http.ResponseWriter, r *http.Request, name string, result any, err error) string {
 	if err == nil {
-		h.respond(w, http.StatusOK, result)
+		h.respond(w, r, http.StatusOK, result)
 
 		return "ok"
 	}
@@ -166,7 +168,7 @@ func (h *Handler) reply(w http.ResponseWriter, r *http.Request, name string, res
 	if f.challenge != "" {
 		w.Header()["www-authenticate"] = []string{f.challenge}
 	}
-	h.respond(w, f.status, f.body())
+	h.respond(w, r, f.status, f.body())
 
 	return f.name
 }
@@ -174,11 +176,9 @@ func (h *Handler) reply(w http.ResponseWriter, r *http.Request, name string, res
 // respond writes the whole response. Names are lower-case as Sora documents
 // them; net/http would add its own Date and Content-Type beside ours unless the
 // canonical keys are there, and a nil value keeps them off the wire.
-func (h *Handler) respond(w http.ResponseWriter, status int, content any) {
+func (h *Handler) respond(w http.ResponseWriter, r *http.Request, status int, content any) {
 	header := w.Header()
-	if h.config.CORSOrigin != "" {
-		setCORS(header, h.config.CORSOrigin)
-	}
+	setCORS(header, h.config.CORSOrigins, r.Header.Get("Origin"))
 	header["Date"], header["date"] = nil, []string{time.Now().UTC().Format(http.TimeFormat)}
 	header["server"] = []string{"nagi"}
 	header["Content-Type"] = nil

@@ -42,7 +42,7 @@ func request(method, path, headers, body string) string {
 
 // TestDocumentedExample is the documented PauseRtpStream exchange to the byte.
 func TestDocumentedExample(t *testing.T) {
-	s := newShim(t, 1, func(c *Config) { c.CORSOrigin = "http://127.0.0.1:5000" })
+	s := newShim(t, 1, func(c *Config) { c.CORSOrigins = []string{"http://127.0.0.1:5000"} })
 	s.views[0].join("sora", sendrecv(alice), sendrecv(bob))
 	body := `{"channel_id":"sora","recv_connection_id":"VTGYC92AZX6M72K860BPREFTMC","send_connection_id":"3X0W1C23KS1TQAAYMKA9TXJS4G"}`
 	want := "HTTP/1.1 200 OK\r\n" +
@@ -149,7 +149,7 @@ func TestErrorTable(t *testing.T) {
 }
 
 func TestOtherPaths(t *testing.T) {
-	s := newShim(t, 1, func(c *Config) { c.CORSOrigin = "https://example.org" })
+	s := newShim(t, 1, func(c *Config) { c.CORSOrigins = []string{"https://example.org"} })
 	if got := s.exchange(request("OPTIONS", "http://shim:3000", "", "")); !strings.HasPrefix(got, "HTTP/1.1 204 ") {
 		t.Errorf("OPTIONS without a path: %q", got)
 	}
@@ -167,7 +167,7 @@ func TestOtherPaths(t *testing.T) {
 }
 
 func TestCORS(t *testing.T) {
-	s := newShim(t, 1, func(c *Config) { c.CORSOrigin = "http://127.0.0.1:5000" })
+	s := newShim(t, 1, func(c *Config) { c.CORSOrigins = []string{"http://127.0.0.1:5000"} })
 	for _, test := range []struct{ method, headers, wantStatus string }{
 		{"OPTIONS", "Origin: http://elsewhere\r\nAccess-Control-Request-Headers: authorization,x-sora-release-channel,x-sora-target\r\n", "204"},
 		{"POST", "Origin: http://elsewhere\r\n", "400"},
@@ -191,9 +191,27 @@ func TestCORS(t *testing.T) {
 	}
 }
 
+// TestCORSOfSeveralOrigins: each page is told its own origin, and caches that it depends on it.
+func TestCORSOfSeveralOrigins(t *testing.T) {
+	s := newShim(t, 1, func(c *Config) { c.CORSOrigins = []string{"http://127.0.0.1:5000", "https://example.org"} })
+	for origin, want := range map[string]string{
+		"http://127.0.0.1:5000": "http://127.0.0.1:5000", "https://example.org": "https://example.org",
+		"http://elsewhere": "http://127.0.0.1:5000", "": "http://127.0.0.1:5000",
+	} {
+		for _, method := range []string{"OPTIONS", "POST"} {
+			got := s.exchange(request(method, "/", "Origin: "+origin+"\r\n", ""))
+			for _, header := range []string{"access-control-allow-origin: " + want + "\r\n", "vary: Origin\r\n"} {
+				if strings.Count(got, header) != 1 {
+					t.Errorf("%s from %q: %q is not once in %q", method, origin, header, got)
+				}
+			}
+		}
+	}
+}
+
 func TestOrigins(t *testing.T) {
 	for origin, want := range map[string]string{
-		"": "", "http://127.0.0.1:5000": "", "https://example.org": "", "http://[::1]:5000": "",
+		"": "does not start", "http://127.0.0.1:5000": "", "https://example.org": "", "http://[::1]:5000": "",
 		"http://example.org/": "slash", "http://example.org/app": "path", "example.org": "does not start", "*": "does not start", "ftp://example.org": "does not start",
 		"http://": "not a scheme", "http://a b": "invalid", "http://a,http://b": "origin", "http://u@h": "not a scheme", "http://h?q": "not a scheme", "http://*": "one origin", "null": "does not start",
 	} {

@@ -64,13 +64,18 @@ func (p pageTab) click(t *testing.T, selector string) {
 }
 
 // TestPagePausesByClick pauses on the page's own tile, and then somebody else's
-// edge in the page's table; both go through the HTTP API from another origin.
+// edge in the page's table, on another media server's page; both go through the HTTP
+// API from another origin, and each page has one of its own.
 func TestPagePausesByClick(t *testing.T) {
 	openTab := newBrowser(t)
 	var tabs []pageTab
 	for _, clientID := range []string{"alice", "bob", "carol"} {
 		query := url.Values{"channel": {"browser-page"}, "client": {clientID}, "autojoin": {"1"}, "source": {"picture"}}
-		p := pageTab{tab: openTab(pageURL + "?" + query.Encode())}
+		page := pageURL
+		if clientID == "bob" {
+			page = secondPageURL
+		}
+		p := pageTab{tab: openTab(page + "?" + query.Encode())}
 		eventually(t, clientID+" has joined", func() error {
 			if err := evaluate(t, p.tab, "document.body.dataset.connectionId ?? ''", &p.connectionID); err != nil {
 				return err
@@ -101,13 +106,14 @@ func TestPagePausesByClick(t *testing.T) {
 	eventually(t, "bob moves again at alice's", alice.moves(t, bob))
 
 	cell := fmt.Sprintf(`#matrix button[data-recv-connection-id="%s"][data-send-connection-id="%s"]`, carol.connectionID, bob.connectionID)
-	alice.click(t, cell+"[data-action=pause]")
+	bob.click(t, cell+"[data-action=pause]")
 	eventually(t, "bob stands still at carol's", carol.standsStill(t, bob))
 	eventually(t, "bob moves on at alice's", alice.moves(t, bob))
-	alice.click(t, cell+"[data-action=resume]")
+	bob.click(t, cell+"[data-action=resume]")
 	eventually(t, "bob moves again at carol's", carol.moves(t, bob))
 
 	expectNoError(t, alice)
+	expectNoError(t, bob)
 }
 
 // TestPageSaysWhichCodecItMisses: the picture that never comes has a reason in its place.

@@ -27,8 +27,10 @@ import (
 // The addresses that `make run` serves on, which the documented command lines
 // name.
 const (
-	pageURL      = "http://127.0.0.1:5000/"
-	signalingURL = "ws://127.0.0.1:5000/signaling"
+	pageURL = "http://127.0.0.1:5000/"
+	// secondPageURL is the second media server's.
+	secondPageURL = "http://127.0.0.1:5001/"
+	signalingURL  = "ws://127.0.0.1:5000/signaling"
 )
 
 // kubeconfig and kubectl are the paths that nagi has printed.
