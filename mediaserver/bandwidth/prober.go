@@ -6,13 +6,17 @@ import "time"
 // kbit/s of padding at least, the first after 3 s, each that fails makes the wait half as
 // long again.
 const (
-	probeMargin    = 1.2
-	minPadding     = 200_000 // bit/s
-	firstWait      = 3 * time.Second
-	waitGrowth     = 1.5
-	probeFor       = time.Second // at a fifth too much, a queue of 200 ms: receivers notice 50
+	probeMargin = 1.2
+	minPadding  = 200_000 // bit/s
+	firstWait   = 3 * time.Second
+	waitGrowth  = 1.5
+	// A probe is raised step by step: where the way is far too narrow for it, that is noticed
+	// while little is too much, also by a receiver that is slow to notice.
+	raiseFor       = time.Second
+	probeFor       = raiseFor + 500*time.Millisecond // at a fifth too much, a queue of 170 ms: receivers notice 50
+	raiseFrom      = 0.1                             // of the padding
 	probeSettling  = 500 * time.Millisecond
-	probeRise      = 1.02                  // by libwebrtc's slowest growth, 4 kbit/s in a second, one of 300 kbit/s
+	saidGrowth     = 1.02                  // by libwebrtc's slowest growth, 4 kbit/s in a second, one of 300 kbit/s
 	probeInterval  = 20 * time.Millisecond // between two handfuls of padding
 	maxProbeWait   = 5 * time.Second       // after a probe that failed: it cost its receiver a queue for a moment
 	maxRelapseWait = 2 * time.Minute       // after a layer that was too much: it cost a picture that stood still
@@ -103,7 +107,7 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 		return Probe{Next: p.until}
 	}
 	if p.state == probing {
-		p.padding = max(0, p.target-sent)
+		p.padding = int(float64(max(0, p.target-sent)) * p.raised(now))
 
 		return Probe{Padding: p.padding, Next: now.Add(probeInterval)}
 	}
@@ -111,11 +115,18 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	return Probe{Next: p.until}
 }
 
+// raised is the share of its padding that the probe under way has come to.
+func (p *Prober) raised(now time.Time) float64 {
+	passed := probeFor - p.until.Sub(now)
+
+	return min(1, max(raiseFrom, passed.Seconds()/raiseFor.Seconds()))
+}
+
 // risen tells whether the receiver's own estimate has grown in the course of the probe, if
 // it has one. On a way that is full it stays: libwebrtc takes it down to 85 % of what
 // arrives, where it has been since the way was full last.
 func (p *Prober) risen(said int) bool {
-	return said == 0 || float64(said) >= float64(p.said)*probeRise
+	return said == 0 || float64(said) >= float64(p.said)*saidGrowth
 }
 
 // Padding is how much the probe that is under way, or not answered yet, has added to what is

@@ -30,6 +30,9 @@ func (l *link) carry(bits float64) (arrived float64) {
 // arrives, by 8 % a second, near the last limit by 24 kbit/s a second, and down to 85 % of what
 // arrives when the queue grows.
 type receiver struct {
+	// slow makes it notice 80 ms of a queue instead of 20, and say so 0.3 s later.
+	slow bool
+
 	estimate, said, arriving, near float64
 	delays                         []float64
 	saidAt                         time.Time
@@ -43,7 +46,11 @@ func (r *receiver) receive(l *link, arrived float64, now time.Time) (remb float6
 	if len(r.delays) > 30 {
 		r.delays = r.delays[1:]
 	}
-	grows := delay-r.delays[0] > 0.02
+	noticed := 0.02
+	if r.slow {
+		noticed = 0.08
+	}
+	grows := delay-r.delays[0] > noticed
 	switch {
 	case r.estimate == 0:
 		if now.Sub(start) > 5*time.Second || grows {
@@ -103,7 +110,11 @@ func (s *simulation) step(now time.Time) {
 	s.sentSince += bits
 	arrived := s.link.carry(bits)
 	if remb := s.receiver.receive(&s.link, arrived, now); remb > 0 {
-		s.late = append(s.late, late{at: now.Add(100 * time.Millisecond), remb: remb})
+		at := now.Add(100 * time.Millisecond)
+		if s.receiver.slow {
+			at = at.Add(300 * time.Millisecond)
+		}
+		s.late = append(s.late, late{at: at, remb: remb})
 	}
 	if now.Sub(s.reports) >= time.Second {
 		lost := int((s.link.dropped - s.dropsBefore) / 9_600)
@@ -193,6 +204,28 @@ func TestCapacityFallsAndReturns(t *testing.T) {
 			if s.layer != 3 {
 				t.Errorf("%v for %v: layer %d in the end", narrow, narrowFor, s.layer)
 			}
+		}
+	}
+}
+
+// A receiver on a busy machine notices late that a probe is too much. Of what the probes of half
+// a minute make the queue drop there is little then.
+func TestProbesOfASlowReceiver(t *testing.T) {
+	const fallsAt, settles, narrowFor, most = 20 * time.Second, 3 * time.Second, 30 * time.Second, 300_000 // bits
+	for narrow := 200_000.0; narrow < 490_000; narrow += 7_000 {
+		s := simulation{link: link{capacity: 2_000_000}, layer: 3, receiver: receiver{slow: true}}
+		var before float64
+		for passed := time.Duration(0); passed < fallsAt+narrowFor; passed += tick {
+			switch passed {
+			case fallsAt:
+				s.link.capacity = narrow
+			case fallsAt + settles:
+				before = s.link.dropped
+			}
+			s.step(start.Add(passed))
+		}
+		if dropped := s.link.dropped - before; dropped > most {
+			t.Errorf("%v bit/s: probes made the queue drop %v bits", narrow, dropped)
 		}
 	}
 }
