@@ -16,7 +16,7 @@ const (
 	probeFor       = raiseFor + 500*time.Millisecond // at a fifth too much, a queue of 170 ms: receivers notice 50
 	raiseFrom      = 0.1                             // of the padding
 	probeSettling  = 500 * time.Millisecond
-	saidGrowth     = 1.02                  // by libwebrtc's slowest growth, 4 kbit/s in a second, one of 300 kbit/s
+	saidGrowth     = 4_000                 // bit/s: libwebrtc's slowest growth in a second
 	probeInterval  = 20 * time.Millisecond // between two handfuls of padding
 	maxProbeWait   = 5 * time.Second       // after a probe that failed: it cost its receiver a queue for a moment
 	maxRelapseWait = 2 * time.Minute       // after a layer that was too much: it cost a picture that stood still
@@ -29,12 +29,14 @@ const (
 // beside what it is sent. The zero Prober has found out nothing.
 type Prober struct {
 	state   probeState
-	until   time.Time     // the state lasts
-	target  int           // bit/s, media and padding together
-	padding int           // of it
-	said    int           // by the receiver when the probe began
-	wait    time.Duration // before the next probe; 0: the first
-	proved  time.Time     // when the last one succeeded
+	until   time.Time // the state lasts
+	target  int       // bit/s, media and padding together
+	padding int       // of it
+	said    int       // by the receiver when the probe began, or the one before it that was unanswered
+	// unanswered tells that what the last probe found out is that the receiver's estimate did not grow.
+	unanswered bool
+	wait       time.Duration // before the next probe; 0: the first
+	proved     time.Time     // when the last one succeeded
 }
 
 type probeState uint8
@@ -60,8 +62,9 @@ type Sight struct {
 	// Wanted is what the receiver would be sent with the next layer, 0 when it has all that
 	// it wants, and Sent what it is sent now, without padding.
 	Wanted, Sent int
-	// Said is Reported.Said.
-	Said int
+	// Said and Credible are Reported.Said.
+	Said     int
+	Credible bool
 	// Unpadded tells that there is nothing that padding could go beside. Then what is wanted
 	// is its own probe.
 	Unpadded bool
@@ -75,10 +78,12 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	switch {
 	case sight.Congested:
 		p.fail(now)
-	case p.state == settling && !now.Before(p.until) && !sight.Unpadded && !p.risen(sight.Said):
+		p.unanswered = false
+	case p.state == settling && !now.Before(p.until) && !sight.Unpadded && !p.risen(sight):
 		p.fail(now)
+		p.unanswered = true
 	case p.state == settling && !now.Before(p.until):
-		p.state, p.until, p.proved = resting, now, now
+		p.state, p.until, p.proved, p.unanswered = resting, now, now, false
 
 		return Probe{Proved: p.target, Next: now}
 	case p.state == probing && !now.Before(p.until):
@@ -99,7 +104,10 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	}
 	if p.state == resting && !now.Before(p.until) {
 		p.state, p.until = probing, now.Add(probeFor)
-		p.target, p.said = max(int(float64(wanted)*probeMargin), sent+minPadding), sight.Said
+		p.target = max(int(float64(wanted)*probeMargin), sent+minPadding)
+		if !p.unanswered { // Else the answer may have come too late.
+			p.said = sight.Said
+		}
 	}
 	if p.state == probing && sight.Unpadded {
 		p.padding = 0
@@ -122,11 +130,12 @@ func (p *Prober) raised(now time.Time) float64 {
 	return min(1, max(raiseFrom, passed.Seconds()/raiseFor.Seconds()))
 }
 
-// risen tells whether the receiver's own estimate has grown in the course of the probe, if
-// it has one. On a way that is full it stays: libwebrtc takes it down to 85 % of what
-// arrives, where it has been since the way was full last.
-func (p *Prober) risen(said int) bool {
-	return said == 0 || float64(said) >= float64(p.said)*saidGrowth
+// risen tells whether the receiver's own estimate, if it has one, has grown in the course of the
+// probe, or was above it all the time. On a way that is full it stays: libwebrtc takes it down to
+// 85 % of what arrives, where it has been since the way was full last. Where losses alone told of
+// a limit it may be far above, and stays there: it grows to one and a half times what arrives.
+func (p *Prober) risen(sight Sight) bool {
+	return sight.Said == 0 || sight.Credible && sight.Said >= p.target || sight.Said >= p.said+saidGrowth
 }
 
 // Padding is how much the probe that is under way, or not answered yet, has added to what is

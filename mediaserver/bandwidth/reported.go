@@ -32,6 +32,9 @@ const (
 	// further, so the receiver's estimate does not fall, and a little too much loses little.
 	standing    = 150 * time.Millisecond
 	standingFor = 900 * time.Millisecond
+	// swollen is how much longer than before it a round trip is in a probe that is too much. What
+	// is too much by a fourth makes a queue of 180 ms; not each receiver sees that in time.
+	swollen = 100 * time.Millisecond
 	// drained is how much of what is sent then goes on, so that the queue empties.
 	drained = 0.85
 	// drains is how long it takes at most. Round trips that are still as long then have become
@@ -61,6 +64,7 @@ type Reported struct {
 	estimate float64
 
 	said          float64 // by REMB; 0: nothing
+	unnoticed     bool    // since it fell last a queue stood full all the same
 	probed        bool    // a probe was under way at the last look
 	first, fell   bool    // that was the first one, or one lower than before, since the last look
 	from          float64 // where it fell from
@@ -144,6 +148,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 		congested = true
 		r.estimate = through
 	}
+	r.unnoticed = !r.fell && (r.unnoticed || r.trips.full)
 	if r.trips.full && !congested {
 		congested = true
 		r.estimate = min(rate*drained, before)
@@ -195,8 +200,9 @@ func (r *Reported) Moves(now time.Time) { *r = Reported{opened: now, moved: now}
 // zero: it has not.
 func unsettled(since, now time.Time) bool { return !since.IsZero() && now.Sub(since) < settled }
 
-// Said is the receiver's own estimate, in bit/s; 0: it has said none.
-func (r *Reported) Said() int { return int(r.said) }
+// Said is the receiver's own estimate, in bit/s; 0: it has said none. It is credible unless a
+// queue stood full that the receiver has not noticed.
+func (r *Reported) Said() (bitsPerSecond int, credible bool) { return int(r.said), !r.unnoticed }
 
 // Prove notes that so much was sent, and it was not too much.
 func (r *Reported) Prove(bitsPerSecond int) {

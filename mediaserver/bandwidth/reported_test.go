@@ -293,6 +293,49 @@ func TestProbeThatIsTooMuch(t *testing.T) {
 	}
 }
 
+// A round trip that is longer in a probe than before tells so too, whatever the shortest was.
+func TestLongRoundTripsInAProbe(t *testing.T) {
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		before, during time.Duration
+		want           bool
+	}{{100 * ms, 190 * ms, false}, {100 * ms, 210 * ms, true}, {300 * ms, 390 * ms, false}, {300 * ms, 410 * ms, true}} {
+		var r Reported
+		r.ReceiveRoundTrip(80*ms, start)
+		r.ReceiveRoundTrip(test.before, start)
+		r.ReceiveREMB(300_000)
+		r.Look(600_000, 0, start)
+		r.ReceiveREMB(310_000)
+		r.Look(200_000, 300_000, start)
+		due := r.ReceiveRoundTrip(test.during, start.Add(time.Second))
+		if congested := r.Look(200_000, 300_000, start.Add(time.Second)); due != test.want || congested != test.want {
+			t.Errorf("%v instead of %v: due %v, congested %v", test.during, test.before, due, congested)
+		}
+	}
+}
+
+// The receiver's estimate is not credible where a queue stood full that it did not notice, until it falls.
+func TestCredible(t *testing.T) {
+	const ms = time.Millisecond
+	var r Reported
+	r.ReceiveREMB(900_000)
+	_, now := roundTrips(&r, start, 100*ms, 110*ms)
+	if said, credible := r.Said(); said != 900_000 || !credible {
+		t.Errorf("%d, %v before the queue", said, credible)
+	}
+	_, now = roundTrips(&r, now, 400*ms, 400*ms, 400*ms)
+	r.ReceiveREMB(950_000)
+	r.Look(400_000, 0, now)
+	if _, credible := r.Said(); credible {
+		t.Error("credible though it noticed no queue")
+	}
+	r.ReceiveREMB(380_000)
+	r.Look(400_000, 0, now)
+	if _, credible := r.Said(); !credible {
+		t.Error("not credible though it has fallen")
+	}
+}
+
 func TestStandingQueue(t *testing.T) {
 	const ms = time.Millisecond
 	var r Reported

@@ -10,7 +10,8 @@ const tick = 10 * time.Millisecond
 // link is a way of a capacity (bit/s) with a queue of 300 ms that drops what does not fit.
 type link struct {
 	capacity, queue float64 // bit/s, bits
-	dropped         float64 // bits
+	loss            float64 // the share of what has passed the queue that is lost
+	dropped         float64 // bits, lost ones among them
 }
 
 // carry takes in what is sent in one tick, and gives what arrives.
@@ -22,8 +23,9 @@ func (l *link) carry(bits float64) (arrived float64) {
 	}
 	arrived = min(l.queue, l.capacity*tick.Seconds())
 	l.queue -= arrived
+	l.dropped += arrived * l.loss
 
-	return arrived
+	return arrived * (1 - l.loss)
 }
 
 // receiver estimates as libwebrtc does (AimdRateControl): up to one and a half times what
@@ -135,7 +137,8 @@ func (s *simulation) step(now time.Time) {
 	}
 	congested := s.reported.Look(sent, s.prober.Padding(), now)
 	wanted := s.allocate()
-	s.probe = s.prober.Look(Sight{Wanted: wanted, Sent: sent, Said: s.reported.Said(), Congested: congested}, now)
+	said, credible := s.reported.Said()
+	s.probe = s.prober.Look(Sight{Wanted: wanted, Sent: sent, Said: said, Credible: credible, Congested: congested}, now)
 	if s.probe.Proved > 0 {
 		s.reported.Prove(s.probe.Proved)
 		s.allocate()
@@ -209,23 +212,59 @@ func TestCapacityFallsAndReturns(t *testing.T) {
 }
 
 // A receiver on a busy machine notices late that a probe is too much. Of what the probes of half
-// a minute make the queue drop there is little then.
+// a minute make the queue drop there is little then; and there is all of it again when there is room.
 func TestProbesOfASlowReceiver(t *testing.T) {
-	const fallsAt, settles, narrowFor, most = 20 * time.Second, 3 * time.Second, 30 * time.Second, 300_000 // bits
+	const fallsAt, settles, narrowFor, back = 20 * time.Second, 3 * time.Second, 30 * time.Second, 20 * time.Second
+	const full, most = 2_000_000, 300_000 // bit/s, bits
 	for narrow := 200_000.0; narrow < 490_000; narrow += 7_000 {
-		s := simulation{link: link{capacity: 2_000_000}, layer: 3, receiver: receiver{slow: true}}
+		s := simulation{link: link{capacity: full}, layer: 3, receiver: receiver{slow: true}}
 		var before float64
-		for passed := time.Duration(0); passed < fallsAt+narrowFor; passed += tick {
+		highest := 0
+		for passed := time.Duration(0); passed < fallsAt+narrowFor+back; passed += tick {
 			switch passed {
 			case fallsAt:
 				s.link.capacity = narrow
 			case fallsAt + settles:
 				before = s.link.dropped
+			case fallsAt + narrowFor:
+				if dropped := s.link.dropped - before; dropped > most {
+					t.Errorf("%v bit/s: probes made the queue drop %v bits", narrow, dropped)
+				}
+				s.link.capacity = full
 			}
 			s.step(start.Add(passed))
+			if passed > fallsAt+settles && passed < fallsAt+narrowFor {
+				highest = max(highest, s.layer)
+			}
 		}
-		if dropped := s.link.dropped - before; dropped > most {
-			t.Errorf("%v bit/s: probes made the queue drop %v bits", narrow, dropped)
+		if highest > 1 {
+			t.Errorf("%v bit/s: layer %d, for which there is no room, was sent", narrow, highest)
+		}
+		if s.layer != 3 {
+			t.Errorf("%v bit/s: layer %d %v after there was room", narrow, s.layer, back)
+		}
+	}
+}
+
+// A way that loses much for a while makes no queue, so the receiver's estimate stays far above what it is
+// sent then, and does not grow in a probe.
+func TestLossesEnd(t *testing.T) {
+	const begin, end, back = 20 * time.Second, 30 * time.Second, 20 * time.Second
+	for _, loss := range []float64{0.2, 0.3, 0.4} {
+		s := simulation{link: link{capacity: 10_000_000}, layer: 3}
+		lowest := 3
+		for passed := time.Duration(0); passed < end+back; passed += tick {
+			switch passed {
+			case begin:
+				s.link.loss = loss
+			case end:
+				s.link.loss = 0
+			}
+			s.step(start.Add(passed))
+			lowest = min(lowest, s.layer)
+		}
+		if lowest == 3 || s.layer != 3 {
+			t.Errorf("%v lost: layer %d at least, and %d %v after that has ended", loss, lowest, s.layer, back)
 		}
 	}
 }

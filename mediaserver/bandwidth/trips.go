@@ -9,6 +9,7 @@ type trips struct {
 	cut       time.Time     // when a queue was seen to stand full last
 	full      bool          // a queue is, since the last look
 	quiet     time.Time     // until then long ones are of a probe's queue
+	last      time.Duration // the last one that no probe can have made long; 0: none is known
 }
 
 // probed notes that a probe may have made a queue now. What tells of it comes a while later.
@@ -22,6 +23,14 @@ func (r *Reported) ReceiveRoundTrip(took time.Duration, now time.Time) (due bool
 	}
 	if t.shortest == 0 || took < t.shortest {
 		t.shortest = took
+	}
+	switch {
+	case !now.Before(t.quiet):
+		t.last = took
+	case r.probed && t.last > 0 && took > t.last+swollen:
+		t.full = true
+
+		return true
 	}
 	if took < t.shortest+standing {
 		t.longSince = time.Time{}
