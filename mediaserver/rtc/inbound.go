@@ -34,7 +34,9 @@ type inbound struct {
 	// SSRCs of which a packet has been opened, so that the context knows their roll-over counters
 	authenticated map[uint32]struct{}
 	reporters     map[uint32]struct{} // SSRCs of RTCP seen
-	header        rtp.Header          // scratch: of the packet that is being opened
+	// scratch: of the packet that is being opened
+	header     rtp.Header
+	rtcpHeader rtcp.Header
 }
 
 // ssrcOfRTP is that of an RTP packet.
@@ -151,8 +153,8 @@ func rtpPayload(packet []byte) ([]byte, bool) {
 	return packet[start:end], true
 }
 
-// receiveRTCP opens a compound packet in place and hands on what it says. A part that is malformed, or that Pion does
-// not know, is no reason to lose the others.
+// receiveRTCP opens a compound packet in place and hands on what it says. A part that is malformed is no reason to lose
+// the others.
 func (p *Peer) receiveRTCP(batch *udp.Batch, datagram []byte, now time.Time) {
 	compound, err := p.openRTCP(datagram, now)
 	if err != nil || len(compound) == 0 {
@@ -161,18 +163,11 @@ func (p *Peer) receiveRTCP(batch *udp.Batch, datagram []byte, now time.Time) {
 		return
 	}
 	for len(compound) > 0 {
-		size := len(compound)
-		if size >= 4 {
-			size = min(size, 4+4*int(binary.BigEndian.Uint16(compound[2:])))
-		}
-		packets, err := rtcp.Unmarshal(compound[:size])
-		if err != nil {
+		first, rest, ok := firstPart(compound)
+		if !ok || !p.dispatch(batch, first, now) {
 			p.engine.counters.malformedRTCP.Add(1)
 		}
-		for _, packet := range packets {
-			p.dispatch(batch, packet, now)
-		}
-		compound = compound[size:]
+		compound = rest
 	}
 }
 
@@ -188,7 +183,7 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]byte, error) {
 	if !known && len(in.reporters) >= maxReporters {
 		return nil, errTooManyReporters
 	}
-	plain, err := in.context.DecryptRTCP(datagram[:0], datagram, nil)
+	plain, err := in.context.DecryptRTCP(datagram[:0], datagram, &in.rtcpHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -200,47 +195,85 @@ func (p *Peer) openRTCP(datagram []byte, now time.Time) ([]byte, error) {
 	return plain, nil
 }
 
-// dispatch brings one RTCP packet to whom it concerns: sender reports to the uplink, feedback to the downlink.
-func (p *Peer) dispatch(batch *udp.Batch, packet rtcp.Packet, now time.Time) {
-	switch packet := packet.(type) {
-	case *rtcp.ReceiverReport:
-		p.receiveReports(packet.Reports, now)
-	case *rtcp.ReceiverEstimatedMaximumBitrate:
-		if p.config.Reports != nil {
-			p.config.Reports.ReceiveREMB(float64(packet.Bitrate))
+// dispatch brings one RTCP packet to whom it concerns: sender reports to the uplink, feedback to the downlink. false:
+// it could not be read.
+func (p *Peer) dispatch(batch *udp.Batch, packet part, now time.Time) bool {
+	switch packet.kind() {
+	case rtcp.TypeReceiverReport:
+		blocks, ok := packet.reportBlocks()
+		p.receiveReports(blocks, now)
+
+		return ok
+	case rtcp.TypeSenderReport:
+		blocks, ok := packet.reportBlocks()
+		if !ok {
+			return false
 		}
-	case *rtcp.SenderReport:
-		p.receiveReports(packet.Reports, now)
-		if u, layer := p.reported(packet, now); u != nil {
-			u.config.Receiver.ReceiveSenderReport(batch, layer, packet.NTPTime, packet.RTPTime)
+		p.receiveReports(blocks, now)
+		ssrc, ntpTime, rtpTime := packet.senderTimes()
+		if u, layer := p.reported(ssrc, ntpTime, now); u != nil {
+			u.config.Receiver.ReceiveSenderReport(batch, layer, ntpTime, rtpTime)
 		}
-	case *rtcp.TransportLayerNack:
-		if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
-			var missing []uint16
-			for _, pair := range packet.Nacks {
-				missing = append(missing, pair.PacketList()...)
-			}
-			feedback.ReceiveNACK(batch, missing)
+
+		return true
+	case rtcp.TypePayloadSpecificFeedback:
+		if packet.count() == rtcp.FormatREMB {
+			return p.receiveEstimate(packet)
 		}
-	case *rtcp.PictureLossIndication:
-		if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
-			feedback.ReceivePLI()
-		}
-	case *rtcp.FullIntraRequest:
-		for _, entry := range packet.FIR {
-			if feedback := p.feedbackOf(entry.SSRC); feedback != nil {
-				feedback.ReceivePLI()
-			}
-		}
+
+		return p.dispatchFeedback(batch, packet)
+	case rtcp.TypeTransportSpecificFeedback:
+		return p.dispatchFeedback(batch, packet)
+	default:
+		return true // Nothing that we go by.
 	}
 }
 
+// dispatchFeedback brings what a client needs of one stream, which is rare, to that.
+func (p *Peer) dispatchFeedback(batch *udp.Batch, packet part) bool {
+	packets, err := rtcp.Unmarshal(packet)
+	for _, packet := range packets {
+		switch packet := packet.(type) {
+		case *rtcp.TransportLayerNack:
+			if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
+				var missing []uint16
+				for _, pair := range packet.Nacks {
+					missing = append(missing, pair.PacketList()...)
+				}
+				feedback.ReceiveNACK(batch, missing)
+			}
+		case *rtcp.PictureLossIndication:
+			if feedback := p.feedbackOf(packet.MediaSSRC); feedback != nil {
+				feedback.ReceivePLI()
+			}
+		case *rtcp.FullIntraRequest:
+			for _, entry := range packet.FIR {
+				if feedback := p.feedbackOf(entry.SSRC); feedback != nil {
+					feedback.ReceivePLI()
+				}
+			}
+		}
+	}
+
+	return err == nil
+}
+
+// receiveEstimate hands on how much the client holds to be possible.
+func (p *Peer) receiveEstimate(packet part) bool {
+	bitsPerSecond, ok := packet.estimate()
+	if ok && p.config.Reports != nil {
+		p.config.Reports.ReceiveREMB(bitsPerSecond)
+	}
+
+	return ok
+}
+
 // reported notes a sender report for the reports that go back, and tells whose it is; nil: nobody's.
-func (p *Peer) reported(report *rtcp.SenderReport, now time.Time) (*uplink, media.Layer) {
+func (p *Peer) reported(ssrc uint32, ntpTime uint64, now time.Time) (*uplink, media.Layer) {
 	p.inbound.mu.Lock()
 	defer p.inbound.mu.Unlock()
-	stream := p.inbound.stream(report.SSRC)
-	if stream == nil || stream.retransmissions || !stream.reception().reported(report.NTPTime, now) {
+	stream := p.inbound.stream(ssrc)
+	if stream == nil || stream.retransmissions || !stream.reception().reported(ntpTime, now) {
 		return nil, 0
 	}
 

@@ -75,9 +75,13 @@ func (r *reported) trip(report rtcp.ReceptionReport, now time.Time) time.Duratio
 	return 0
 }
 
-// receiveReports hands on what the client reports about streams that it is sent.
-func (p *Peer) receiveReports(reports []rtcp.ReceptionReport, now time.Time) {
-	for _, report := range reports {
+// receiveReports hands on what the client reports about streams that it is sent, in blocks as they came.
+func (p *Peer) receiveReports(blocks []byte, now time.Time) {
+	for ; len(blocks) >= reportBlockBytes; blocks = blocks[reportBlockBytes:] {
+		var report rtcp.ReceptionReport
+		if report.Unmarshal(blocks) != nil {
+			return
+		}
 		p.downlinks.RLock()
 		d := p.bySSRC[report.SSRC]
 		p.downlinks.RUnlock()

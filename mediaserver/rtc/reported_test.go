@@ -77,7 +77,11 @@ func TestReportsAreHeard(t *testing.T) {
 		&rtcp.ReceiverReport{Reports: about(1<<31-7, 0, 0x6666_7777, 0)},
 		&rtcp.ReceiverReport{Reports: about(1<<31-7, 0, 0x0bad_0bad, 0)},
 	} {
-		c.peer.dispatch(batch, packet, now.Add(100*time.Millisecond))
+		plain, err := packet.Marshal()
+		must(t, err)
+		if !c.peer.dispatch(batch, plain, now.Add(100*time.Millisecond)) {
+			t.Errorf("%+v cannot be read", packet)
+		}
 	}
 	if got, want := h.said(), []string{
 		"remb 1e+06", "lost 25 of 100", "lost 50 of 100", "lost 0 of 100", "lost 0 of 100", "lost 0 of 100",
