@@ -22,6 +22,7 @@ const (
 // gateResult is what the gate prints.
 type gateResult struct {
 	Gate           string  `json:"gate"`
+	Reports        bool    `json:"reports"`
 	CPUPerPacket   float64 `json:"cpu_us_per_packet"`
 	FloorPerPacket float64 `json:"floor_cpu_us_per_packet"`
 	Ratio          float64 `json:"ratio"`
@@ -38,9 +39,11 @@ type gateResult struct {
 func gate(ctx context.Context, arguments []string) error {
 	var limit float64
 	var root string
+	var reports bool
 	flags := pflag.NewFlagSet("bench gate", pflag.ContinueOnError)
 	flags.Float64Var(&limit, "limit", 2.0, "fail when a packet of ours costs more than this times the floor's")
 	flags.StringVar(&root, "root", ".", "the repository, with bin/mediaserver")
+	flags.BoolVar(&reports, "reports", false, "have the receivers report each 100 ms what came, at both servers")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -54,8 +57,8 @@ func gate(ctx context.Context, arguments []string) error {
 	if !ok {
 		return errors.New("the gate's case is gone")
 	}
-	c.silent = true
-	r := gateResult{Gate: gateCase, Limit: limit, Slices: gateSlices, GitRevision: gitRevision(ctx, root)}
+	c.silent = !reports
+	r := gateResult{Gate: gateCase, Reports: reports, Limit: limit, Slices: gateSlices, GitRevision: gitRevision(ctx, root)}
 	if err := r.measure(ctx, servers[0], servers[1], c); err != nil {
 		return err
 	}
