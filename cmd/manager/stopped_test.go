@@ -79,7 +79,7 @@ func (m *member) leave() {
 // claims is who owns the channel once the media server has claimed it.
 func (m *member) claims(ctx context.Context, channelID string) (owner string, err error) {
 	answer, err := forwardingv1.NewPlacementClient(m.manager).Claim(ctx, &forwardingv1.ClaimRequest{
-		Namespace: "default", MediaServer: m.name, ChannelId: channelID,
+		Namespace: "default", MediaServer: m.name, ChannelId: channelID, Opening: 1,
 	})
 
 	return answer.GetOwner().GetName(), err

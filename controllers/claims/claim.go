@@ -48,46 +48,49 @@ func (c *Claims) Owner(
 // error is returned as it is. Other errors wrap ErrUnanswerable or ErrTooMany.
 //
 // Who is told to own a channel has its claim written by that, its own already too: so
-// whatever others judged it by before, to release, collect or take it over, is old.
+// whatever others judged it by before, to release, collect or take it over, is old. The
+// claimant is told the latest opening that it has claimed the channel for: a request that was
+// held up on its way makes that no earlier one.
 func (c *Claims) Claim(
-	ctx context.Context, namespace, channelID string, claimant Holder, w Witness, mayOwn func() error,
-) (owner Holder, err error) {
+	ctx context.Context, namespace string, opening Opening, claimant Holder, w Witness, mayOwn func() error,
+) (owner Holder, latest uint64, err error) {
+	channelID := opening.ChannelID
 	held, known := c.get(NameOf(namespace, channelID))
 	if held != nil && !known {
 		if held, err = c.look(ctx, namespace, channelID); err != nil {
-			return Holder{}, err
+			return Holder{}, 0, err
 		}
 	}
 	for range attempts {
 		own, passes := held != nil && held.holder == claimant, ""
 		if held != nil && !own {
 			if passes = c.passesOn(ctx, held, w); passes == "" {
-				return held.holder, nil
+				return held.holder, 0, nil
 			}
 		}
 		if !own {
 			if err := c.mayOwn(namespace, claimant, mayOwn); err != nil {
-				return Holder{}, err
+				return Holder{}, 0, err
 			}
 		}
-		next, err := c.write(ctx, namespace, channelID, claimant, held)
+		next, err := c.write(ctx, namespace, opening, claimant, held)
 		switch {
 		case err == nil:
 			if !own {
 				c.made(held, next, passes)
 			}
 
-			return claimant, nil
+			return claimant, next.opening, nil
 		case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsNotFound(err) && held != nil:
 		default:
-			return Holder{}, c.unanswerable(err)
+			return Holder{}, 0, c.unanswerable(err)
 		}
 		if held, err = c.look(ctx, namespace, channelID); err != nil {
-			return Holder{}, err
+			return Holder{}, 0, err
 		}
 	}
 
-	return Holder{}, fmt.Errorf("%w: others change its claim all the time", ErrUnanswerable)
+	return Holder{}, 0, fmt.Errorf("%w: others change its claim all the time", ErrUnanswerable)
 }
 
 func (c *Claims) mayOwn(namespace string, claimant Holder, mayOwn func() error) error {
@@ -126,7 +129,9 @@ func (c *Claims) made(before, after *claim, passes string) {
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=default,resources=leases,verbs=get;create;update;delete
 
 // write makes the claim, or, where one is given, renews it or has it pass on.
-func (c *Claims) write(ctx context.Context, namespace, channelID string, to Holder, from *claim) (*claim, error) {
+func (c *Claims) write(
+	ctx context.Context, namespace string, opening Opening, to Holder, from *claim,
+) (*claim, error) {
 	leave, err := c.enter(ctx, namespace)
 	if err != nil {
 		return nil, err
@@ -136,8 +141,8 @@ func (c *Claims) write(ctx context.Context, namespace, channelID string, to Hold
 	defer cancel()
 	now := time.Now()
 	next := &claim{
-		namespace: namespace, channelID: channelID, name: NameOf(namespace, channelID),
-		holder: to, acquired: now, renewed: now,
+		namespace: namespace, channelID: opening.ChannelID, name: NameOf(namespace, opening.ChannelID),
+		holder: to, opening: opening.Number, acquired: now, renewed: now,
 	}
 	var lease *coordinationv1.Lease
 	if from == nil {
@@ -146,6 +151,7 @@ func (c *Claims) write(ctx context.Context, namespace, channelID string, to Hold
 		next.resourceVersion, next.transitions = from.resourceVersion, from.transitions+1
 		if from.holder == to {
 			next.acquired, next.transitions = from.acquired, from.transitions
+			next.opening = max(opening.Number, from.opening)
 		}
 		lease, err = c.leases.Update(ctx, next.lease(c.config.Namespace), metav1.UpdateOptions{})
 	}

@@ -61,6 +61,13 @@ func holderOf(identity string) Holder {
 	return Holder{identity[:end], identity[end+1:]}
 }
 
+// Opening is one life of a channel at a media server, until its claim is released.
+type Opening struct {
+	ChannelID string
+	// Number is greater than those of all openings before it at the same holder.
+	Number uint64
+}
+
 // Change is a channel whose owner is another than before.
 type Change struct {
 	Namespace, ChannelID string

@@ -225,7 +225,7 @@ func TestARenewalWinsAgainstCollection(t *testing.T) {
 			other.claim(t, namespace, "passed on", Holder{Name: "b"}, &silentOne{name: "a"})
 		},
 		"made anew": func() {
-			if err := other.Release(t.Context(), namespace, []string{"made anew"}, a); err != nil {
+			if err := other.Release(t.Context(), namespace, opened(1, "made anew"), a); err != nil {
 				t.Error(err)
 			}
 			other.claim(t, namespace, "made anew", a, &heard{})
@@ -251,7 +251,7 @@ func TestReleaseLeavesOthersClaimsAlone(t *testing.T) {
 	until(t, "the other knows of it", func() bool { return other.owner("lobby") == a })
 	other.claim(t, namespace, "lobby", b, &silentOne{name: "a"})
 	for _, former := range []Holder{a, {"b", "another-pod"}, {"b", ""}} {
-		if err := r.Release(t.Context(), namespace, []string{"lobby", "nothing"}, former); err != nil {
+		if err := r.Release(t.Context(), namespace, opened(1, "lobby", "nothing"), former); err != nil {
 			t.Error(err)
 		}
 	}
@@ -260,13 +260,13 @@ func TestReleaseLeavesOthersClaimsAlone(t *testing.T) {
 	}
 	// Just as it is released it passes on.
 	r.way.goFirst(http.MethodDelete, func() { other.claim(t, namespace, "lobby", a, &silentOne{name: "b"}) })
-	if err := r.Release(t.Context(), namespace, []string{"lobby"}, b); err != nil {
+	if err := r.Release(t.Context(), namespace, opened(1, "lobby"), b); err != nil {
 		t.Error(err)
 	}
 	if lease := leaseOf(t, namespace, "lobby"); holderOf(*lease.Spec.HolderIdentity) != a {
 		t.Errorf("the Lease is %+v", lease.Spec)
 	}
-	if err := r.Release(t.Context(), namespace, []string{"lobby"}, a); err != nil {
+	if err := r.Release(t.Context(), namespace, opened(1, "lobby"), a); err != nil {
 		t.Error(err)
 	}
 	if _, err := k8s.CoordinationV1().Leases(namespace).Get(t.Context(), NameOf(namespace, "lobby"), metav1.GetOptions{}); !apierrors.IsNotFound(err) {

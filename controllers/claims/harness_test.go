@@ -272,10 +272,19 @@ func (h *heard) Reached(context.Context, Holder) (bool, error) {
 
 func anybody() error { return nil }
 
+// opened are openings of one number.
+func opened(number uint64, channelIDs ...string) (openings []Opening) {
+	for _, id := range channelIDs {
+		openings = append(openings, Opening{id, number})
+	}
+
+	return openings
+}
+
 // claim claims and expects an answer.
 func (r *replica) claim(t testing.TB, namespace, channelID string, by Holder, w Witness) Holder {
 	t.Helper()
-	owner, err := r.Claim(t.Context(), namespace, channelID, by, w, anybody)
+	owner, _, err := r.Claim(t.Context(), namespace, Opening{channelID, 1}, by, w, anybody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ const (
 	NamespaceAnnotation = "rtp.nagi.dev/namespace"
 	// ChannelAnnotation has the channel's id, which would fit neither a name nor a label.
 	ChannelAnnotation = "rtp.nagi.dev/channel-id"
+	// OpeningAnnotation has the number of the opening that the channel is claimed for.
+	OpeningAnnotation = "rtp.nagi.dev/opening"
 	// namePrefix stands before the hash.
 	namePrefix = "nagi-channel-"
 )
@@ -27,7 +29,9 @@ const (
 type claim struct {
 	namespace, channelID string
 	holder               Holder
-	name, uid            string
+	// opening is the latest that the holder has claimed the channel for.
+	opening   uint64
+	name, uid string
 	// resourceVersion is as the API server has it; version is the same as a number, by
 	// which two states of one Lease are told apart.
 	resourceVersion string
@@ -62,6 +66,11 @@ func decode(lease *coordinationv1.Lease) (*claim, error) {
 	if c.version, err = strconv.ParseUint(lease.ResourceVersion, 10, 64); err != nil {
 		return nil, fmt.Errorf("its resourceVersion is no number: %w", err)
 	}
+	if opening, ok := lease.Annotations[OpeningAnnotation]; ok {
+		if c.opening, err = strconv.ParseUint(opening, 10, 64); err != nil {
+			return nil, fmt.Errorf("its opening is no number: %w", err)
+		}
+	}
 	if lease.Spec.HolderIdentity != nil {
 		c.holder = holderOf(*lease.Spec.HolderIdentity)
 	}
@@ -86,8 +95,11 @@ func (c *claim) lease(managers string) *coordinationv1.Lease {
 	return &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: managers, Name: c.name, ResourceVersion: c.resourceVersion,
-			Labels:      map[string]string{TenantLabel: c.namespace},
-			Annotations: map[string]string{NamespaceAnnotation: c.namespace, ChannelAnnotation: c.channelID},
+			Labels: map[string]string{TenantLabel: c.namespace},
+			Annotations: map[string]string{
+				NamespaceAnnotation: c.namespace, ChannelAnnotation: c.channelID,
+				OpeningAnnotation: strconv.FormatUint(c.opening, 10),
+			},
 		},
 		Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: &identity, AcquireTime: &acquired, RenewTime: &renewed, LeaseTransitions: &c.transitions,

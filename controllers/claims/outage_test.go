@@ -40,12 +40,12 @@ func TestAnAPIServerThatIsAway(t *testing.T) {
 		}
 	}
 	_, _, unknown := r.Owner(t.Context(), namespace, "frame", &heard{})
-	_, again := r.Claim(t.Context(), namespace, "lobby", a, &heard{}, anybody)
-	_, others := r.Claim(t.Context(), namespace, "lobby", b, &heard{silence: time.Hour}, anybody)
-	_, fresh := r.Claim(t.Context(), namespace, "new", b, &heard{}, anybody)
+	_, _, again := r.Claim(t.Context(), namespace, Opening{"lobby", 1}, a, &heard{}, anybody)
+	_, _, others := r.Claim(t.Context(), namespace, Opening{"lobby", 1}, b, &heard{silence: time.Hour}, anybody)
+	_, _, fresh := r.Claim(t.Context(), namespace, Opening{"new", 1}, b, &heard{}, anybody)
 	for what, err := range map[string]error{
 		"located what is not known": unknown, "claimed its own again": again, "claimed another's": others, "claimed a new one": fresh,
-		"released": r.Release(t.Context(), namespace, []string{"lobby"}, a),
+		"released": r.Release(t.Context(), namespace, opened(1, "lobby"), a),
 	} {
 		if !errors.Is(err, ErrUnanswerable) {
 			t.Errorf("%s: %v", what, err)
@@ -81,7 +81,7 @@ func TestReplicasAgree(t *testing.T) {
 			until(t, fmt.Sprintf("replica %d knows the owner of %q", i, channelID), func() bool { return r.owner(channelID) == a })
 		}
 	}
-	if err := third.Release(t.Context(), namespace, channels, a); err != nil {
+	if err := third.Release(t.Context(), namespace, opened(1, channels...), a); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range []*replica{first, second, third} {
@@ -126,7 +126,7 @@ func TestAReadThatIsOvertakenByTheWatch(t *testing.T) {
 	other.claim(t, namespace, "lobby", a, &heard{})
 	until(t, "it is known", func() bool { return r.owner("lobby") == a })
 	read("lobby", func() {
-		if err := other.Release(t.Context(), namespace, []string{"lobby"}, a); err != nil {
+		if err := other.Release(t.Context(), namespace, opened(1, "lobby"), a); err != nil {
 			t.Error(err)
 		}
 		until(t, "it is known to be released", func() bool { return r.owner("lobby") == Holder{} })
@@ -154,7 +154,7 @@ func TestClaimsAreBounded(t *testing.T) {
 		r.put(fmt.Sprint(i), &claim{namespace: namespace, channelID: fmt.Sprint(i), name: fmt.Sprint(i), holder: Holder{Name: "a"}})
 		r.Claims.mu.Unlock()
 	}
-	if _, err := r.Claim(t.Context(), namespace, "one more", Holder{Name: "a"}, &heard{}, anybody); !errors.Is(err, ErrTooMany) {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"one more", 1}, Holder{Name: "a"}, &heard{}, anybody); !errors.Is(err, ErrTooMany) {
 		t.Error(err)
 	}
 	if owner := r.claim(t, namespace, "one more", Holder{Name: "b"}, &heard{}); owner.Name != "b" {
@@ -163,7 +163,7 @@ func TestClaimsAreBounded(t *testing.T) {
 	r.Claims.mu.Lock()
 	r.counts[namespace] = maxOfNamespace
 	r.Claims.mu.Unlock()
-	if _, err := r.Claim(t.Context(), namespace, "another", Holder{Name: "b"}, &heard{}, anybody); !errors.Is(err, ErrTooMany) {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"another", 1}, Holder{Name: "b"}, &heard{}, anybody); !errors.Is(err, ErrTooMany) {
 		t.Error(err)
 	}
 }

@@ -117,7 +117,7 @@ func TestAClaimPassesOnOnce(t *testing.T) {
 			claiming.Go(func() {
 				// The heirs stream.
 				w := &silentOne{name: "dead"}
-				owner, err := replicas[i%2].Claim(t.Context(), namespace, channelID, by, w, anybody)
+				owner, _, err := replicas[i%2].Claim(t.Context(), namespace, Opening{channelID, 1}, by, w, anybody)
 				if err != nil {
 					t.Error(err)
 				}
@@ -183,7 +183,7 @@ func TestARestartedMediaServerKeepsWhatItClaimsAnew(t *testing.T) {
 		call   func() error
 	}{
 		"taken over": {http.MethodPut, func() error {
-			_, err := here.Claim(t.Context(), namespace, "taken over", heir, &heard{silence: 1, ended: time.Now()}, anybody)
+			_, _, err := here.Claim(t.Context(), namespace, Opening{"taken over", 1}, heir, &heard{silence: 1, ended: time.Now()}, anybody)
 
 			return err
 		}},
@@ -256,10 +256,10 @@ func TestOnesOwnClaimIsRenewed(t *testing.T) {
 	}
 	// Whoever may own no more keeps what it owns.
 	full := errors.New("full")
-	if _, err := r.Claim(t.Context(), namespace, "lobby", owner, &heard{}, func() error { return full }); err != nil {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"lobby", 1}, owner, &heard{}, func() error { return full }); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Claim(t.Context(), namespace, "another", owner, &heard{}, func() error { return full }); !errors.Is(err, full) {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"another", 1}, owner, &heard{}, func() error { return full }); !errors.Is(err, full) {
 		t.Error(err)
 	}
 	if r.counted(t, "nagi_claims_refused_total") != 1 {

@@ -12,27 +12,28 @@ import (
 // releases is how many claims of one call are released at a time.
 const releases = 16
 
-// Release ends those claims on the channels that are the holder's; it leaves others' alone.
-// It fails with ErrUnanswerable, after having tried all.
-func (c *Claims) Release(ctx context.Context, namespace string, channelIDs []string, holder Holder) error {
+// Release ends the holder's claims for these openings, and earlier ones. It leaves alone what
+// is others', and what the holder has claimed for a later one: who asks may have been held up
+// since. It fails with ErrUnanswerable, after having tried all.
+func (c *Claims) Release(ctx context.Context, namespace string, openings []Opening, holder Holder) error {
 	var group errgroup.Group
 	group.SetLimit(releases)
-	for _, id := range channelIDs {
-		group.Go(func() error { return c.release(ctx, namespace, id, holder) })
+	for _, opening := range openings {
+		group.Go(func() error { return c.release(ctx, namespace, opening, holder) })
 	}
 
 	return group.Wait() // Wrapped by release.
 }
 
-func (c *Claims) release(ctx context.Context, namespace, channelID string, holder Holder) error {
+func (c *Claims) release(ctx context.Context, namespace string, opening Opening, holder Holder) error {
 	// What is known here may be older than the claim that is to be released: another
 	// replica may have made it just now.
 	for range attempts {
-		held, err := c.look(ctx, namespace, channelID)
+		held, err := c.look(ctx, namespace, opening.ChannelID)
 		if err != nil {
 			return err
 		}
-		if held == nil || held.holder != holder {
+		if held == nil || held.holder != holder || held.opening > opening.Number {
 			return nil
 		}
 		deleted, err := c.remove(ctx, held)

@@ -51,12 +51,12 @@ func TestARestoredEtcd(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "claims are made again", func() bool {
-		owner, err := r.Claim(t.Context(), namespace, "made", b, &heard{}, anybody)
+		owner, _, err := r.Claim(t.Context(), namespace, Opening{"made", 1}, b, &heard{}, anybody)
 
 		return err == nil && owner == b
 	})
 	r.claim(t, namespace, "passed on", b, &silentOne{name: "a"})
-	if err := r.Release(t.Context(), namespace, []string{"released"}, a); err != nil {
+	if err := r.Release(t.Context(), namespace, opened(1, "released"), a); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "all of it is heard", func() bool {
@@ -93,7 +93,7 @@ func TestARestoredEtcd(t *testing.T) {
 
 	// Each owner by what it knows: a finds that it owns what it has released and gives it
 	// up again; b claims anew what it hosts.
-	if err := r.Release(t.Context(), namespace, []string{"released"}, a); err != nil {
+	if err := r.Release(t.Context(), namespace, opened(1, "released"), a); err != nil {
 		t.Error(err)
 	}
 	if owner := r.claim(t, namespace, "made", b, &heard{}); owner != b {

@@ -92,10 +92,10 @@ func TestShippedRoles(t *testing.T) {
 			administrator.claim(t, tenant, "mine", heir, &heard{})
 			until(t, "it knows of them", func() bool { return r.owner("mine") == heir && r.owner("taken").Name == "gone" })
 
-			_, claimed := r.Claim(t.Context(), tenant, "new", a, &heard{}, anybody)
-			taken, takeover := r.Claim(t.Context(), tenant, "taken", heir, &heard{silence: time.Second}, anybody)
-			_, again := r.Claim(t.Context(), tenant, "mine", heir, &heard{}, anybody)
-			released := r.Release(t.Context(), tenant, []string{"mine"}, heir)
+			_, _, claimed := r.Claim(t.Context(), tenant, Opening{"new", 1}, a, &heard{}, anybody)
+			taken, _, takeover := r.Claim(t.Context(), tenant, Opening{"taken", 1}, heir, &heard{silence: time.Second}, anybody)
+			_, _, again := r.Claim(t.Context(), tenant, Opening{"mine", 1}, heir, &heard{}, anybody)
+			released := r.Release(t.Context(), tenant, opened(1, "mine"), heir)
 			for what, y := range map[string]struct {
 				err  error
 				need []string // the rights that it needs

@@ -74,16 +74,17 @@ func (s *Server) Claim(ctx context.Context, request *forwardingv1.ClaimRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkID("channel_id", request.GetChannelId()); err != nil {
+	if err := first(checkID("channel_id", request.GetChannelId()), checkOpening("opening", request.GetOpening())); err != nil {
 		return nil, err
 	}
+	opening := claims.Opening{ChannelID: request.GetChannelId(), Number: request.GetOpening()}
 	mayOwn := func() error { return a.tenant.MayOwn(a.Holder, request.GetChannelId()) }
-	owner, err := s.config.Claims.Claim(ctx, a.namespace, request.GetChannelId(), a.Holder, a, mayOwn)
+	owner, latest, err := s.config.Claims.Claim(ctx, a.namespace, opening, a.Holder, a, mayOwn)
 	if err != nil {
 		return nil, statusOf(err)
 	}
 
-	return &forwardingv1.ClaimResponse{Owner: a.tenant.Member(owner)}, nil
+	return &forwardingv1.ClaimResponse{Owner: a.tenant.Member(owner), Opening: latest}, nil
 }
 
 // Release implements forwardingv1.PlacementServer.
@@ -95,7 +96,11 @@ func (s *Server) Release(ctx context.Context, request *forwardingv1.ReleaseReque
 	if err := checkReleaseRequest(request); err != nil {
 		return nil, err
 	}
-	if err := s.config.Claims.Release(ctx, a.namespace, request.GetChannelIds(), a.Holder); err != nil {
+	openings := make([]claims.Opening, 0, len(request.GetOpenings()))
+	for _, opening := range request.GetOpenings() {
+		openings = append(openings, claims.Opening{ChannelID: opening.GetChannelId(), Number: opening.GetNumber()})
+	}
+	if err := s.config.Claims.Release(ctx, a.namespace, openings, a.Holder); err != nil {
 		return nil, statusOf(err)
 	}
 

@@ -60,16 +60,37 @@ func (s *serving) locate(t testing.TB, namespace, from, channelID string, unreac
 
 func (s *serving) claim(t testing.TB, namespace, from, channelID string) (owner string, err error) {
 	t.Helper()
-	answer, err := s.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{Namespace: namespace, MediaServer: from, ChannelId: channelID})
+	answer, err := s.claimFor(t, namespace, from, channelID, 1)
 
 	return answer.GetOwner().GetName(), err
 }
 
+func (s *serving) claimFor(t testing.TB, namespace, from, channelID string, opening uint64) (*forwardingv1.ClaimResponse, error) {
+	t.Helper()
+
+	return s.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{Namespace: namespace, MediaServer: from, ChannelId: channelID, Opening: opening})
+}
+
 func (s *serving) release(t testing.TB, namespace, from string, channelIDs ...string) error {
 	t.Helper()
-	_, err := s.placement.Release(within(t, patience), &forwardingv1.ReleaseRequest{Namespace: namespace, MediaServer: from, ChannelIds: channelIDs})
+
+	return s.releaseOf(t, namespace, from, opened(channelIDs...)...)
+}
+
+func (s *serving) releaseOf(t testing.TB, namespace, from string, openings ...*forwardingv1.Opening) error {
+	t.Helper()
+	_, err := s.placement.Release(within(t, patience), &forwardingv1.ReleaseRequest{Namespace: namespace, MediaServer: from, Openings: openings})
 
 	return err
+}
+
+// opened are the first openings of channels.
+func opened(channelIDs ...string) (openings []*forwardingv1.Opening) {
+	for _, id := range channelIDs {
+		openings = append(openings, &forwardingv1.Opening{ChannelId: id, Number: 1})
+	}
+
+	return openings
 }
 
 // leases are those of channels, by the channel.
@@ -132,6 +153,44 @@ func TestAChannelIsLocatedClaimedAndReleased(t *testing.T) {
 	if made := leases(t, namespace); len(made) != 1 || *made[channelID].Spec.HolderIdentity != "a/" {
 		t.Errorf("in the end there are %v", made)
 	}
+}
+
+// A release that comes late, by another replica, when the channel is open again, leaves it
+// its owner; so does a claim that comes late.
+func TestALateReleaseLeavesTheClaim(t *testing.T) {
+	namespace := newNamespace(t)
+	here, late := placing(t, namespace), placing(t, namespace)
+	for _, s := range []*serving{here, late} {
+		s.joins(t, namespace, "a", nil)
+		s.joins(t, namespace, "b", nil)
+	}
+	claim := func(s *serving, opening, want uint64) {
+		t.Helper()
+		answer, err := s.claimFor(t, namespace, "a", "lobby", opening)
+		if err != nil || answer.GetOwner().GetName() != "a" || answer.GetOpening() != want {
+			t.Fatalf("it is claimed with %v: %v", answer, err)
+		}
+	}
+	claim(here, 1, 1)
+	if err := here.release(t, namespace, "a", "lobby"); err != nil {
+		t.Fatal(err)
+	}
+	claim(here, 2, 2)
+	claim(late, 1, 2)
+	if err := late.release(t, namespace, "a", "lobby"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := late.claimFor(t, namespace, "b", "lobby", 1); err != nil || answer.GetOwner().GetName() != "a" || answer.GetOpening() != 0 {
+		t.Errorf("a channel that is open at a is claimed by b with %v: %v", answer, err)
+	}
+	if err := late.releaseOf(t, namespace, "a", &forwardingv1.Opening{ChannelId: "lobby", Number: 2}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "what a has released is claimed by b", func() bool {
+		answer, err := here.claimFor(t, namespace, "b", "lobby", 1)
+
+		return err == nil && answer.GetOwner().GetName() == "b"
+	})
 }
 
 // Two media servers that claim a new channel at once, by different replicas, and by the
@@ -319,19 +378,25 @@ func TestBadPlacementRequestsAreRefused(t *testing.T) {
 		call func() error
 		want string
 	}{
-		"no namespace":            {func() error { return errorOf(s.claim(t, "", "a", "lobby")) }, "namespace is empty"},
-		"another namespace":       {func() error { return errorOf(s.claim(t, "elsewhere", "a", "lobby")) }, "not watched here"},
-		"no media server":         {func() error { return errorOf(s.claim(t, namespace, "", "lobby")) }, "media_server is empty"},
-		"a long name":             {func() error { return errorOf(s.claim(t, namespace, long, "lobby")) }, "media_server has 256 bytes"},
-		"no channel":              {func() error { return errorOf(s.claim(t, namespace, "a", "")) }, "channel_id is empty"},
-		"a long channel":          {func() error { return errorOf(s.claim(t, namespace, "a", long)) }, "channel_id has 256 bytes"},
-		"no channel to locate":    {func() error { return locateError(s.locate(t, namespace, "a", "")) }, "channel_id is empty"},
-		"many unreachable":        {func() error { return locateError(s.locate(t, namespace, "a", "lobby", many...)) }, "unreachable names 1001"},
-		"an unreachable nobody":   {func() error { return locateError(s.locate(t, namespace, "a", "lobby", "")) }, "unreachable"},
-		"nothing to release":      {func() error { return s.release(t, namespace, "a") }, "channel_ids names 0"},
-		"many to release":         {func() error { return s.release(t, namespace, "a", many...) }, "channel_ids names 1001"},
-		"a long name to release":  {func() error { return s.release(t, namespace, "a", long) }, "channel_ids"},
-		"nothing among releases":  {func() error { return s.release(t, namespace, "a", "lobby", "") }, "channel_ids"},
+		"no namespace":           {func() error { return errorOf(s.claim(t, "", "a", "lobby")) }, "namespace is empty"},
+		"another namespace":      {func() error { return errorOf(s.claim(t, "elsewhere", "a", "lobby")) }, "not watched here"},
+		"no media server":        {func() error { return errorOf(s.claim(t, namespace, "", "lobby")) }, "media_server is empty"},
+		"a long name":            {func() error { return errorOf(s.claim(t, namespace, long, "lobby")) }, "media_server has 256 bytes"},
+		"no channel":             {func() error { return errorOf(s.claim(t, namespace, "a", "")) }, "channel_id is empty"},
+		"a long channel":         {func() error { return errorOf(s.claim(t, namespace, "a", long)) }, "channel_id has 256 bytes"},
+		"no channel to locate":   {func() error { return locateError(s.locate(t, namespace, "a", "")) }, "channel_id is empty"},
+		"many unreachable":       {func() error { return locateError(s.locate(t, namespace, "a", "lobby", many...)) }, "unreachable names 1001"},
+		"an unreachable nobody":  {func() error { return locateError(s.locate(t, namespace, "a", "lobby", "")) }, "unreachable"},
+		"nothing to release":     {func() error { return s.release(t, namespace, "a") }, "openings names 0"},
+		"many to release":        {func() error { return s.release(t, namespace, "a", many...) }, "openings names 1001"},
+		"a long name to release": {func() error { return s.release(t, namespace, "a", long) }, "openings[0].channel_id has 256 bytes"},
+		"nothing among releases": {func() error { return s.release(t, namespace, "a", "lobby", "") }, "openings[1].channel_id is empty"},
+		"no opening": {func() error {
+			_, err := s.claimFor(t, namespace, "a", "lobby", 0)
+
+			return err
+		}, "opening is 0"},
+		"a release of no opening": {func() error { return s.releaseOf(t, namespace, "a", &forwardingv1.Opening{ChannelId: "lobby"}) }, "openings[0].number is 0"},
 		"an address without port": {func() error { return s.open(t, helloWith(namespace, "x", "10.0.0.7", "")).end() }, "peer_address"},
 		"an address without host": {func() error { return s.open(t, helloWith(namespace, "x", ":7440", "")).end() }, "peer_address"},
 		"a port of 0":             {func() error { return s.open(t, helloWith(namespace, "x", "host:0", "")).end() }, "peer_address"},

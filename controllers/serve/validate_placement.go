@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -27,11 +28,25 @@ func checkLocateRequest(r *forwardingv1.LocateRequest) error {
 }
 
 func checkReleaseRequest(r *forwardingv1.ReleaseRequest) error {
-	if named := len(r.GetChannelIds()); named == 0 || named > maxReleased {
-		return invalid("channel_ids names %d: name 1 to %d", named, maxReleased)
+	if named := len(r.GetOpenings()); named == 0 || named > maxReleased {
+		return invalid("openings names %d: name 1 to %d", named, maxReleased)
+	}
+	for i, opening := range r.GetOpenings() {
+		of := fmt.Sprintf("openings[%d].", i)
+		if err := first(checkID(of+"channel_id", opening.GetChannelId()), checkOpening(of+"number", opening.GetNumber())); err != nil {
+			return err
+		}
 	}
 
-	return checkIDs("channel_ids", r.GetChannelIds())
+	return nil
+}
+
+func checkOpening(field string, number uint64) error {
+	if number == 0 {
+		return invalid("%s is 0: number the openings from 1 on", field)
+	}
+
+	return nil
 }
 
 // checkPeerAddress checks what other media servers are sent to.

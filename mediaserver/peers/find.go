@@ -51,9 +51,11 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 		Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelId: channelID, Unreachable: failed,
 	}
 	response, err := p.locate(ctx, request)
-	if err == nil && response.GetMediaServer().GetName() == p.config.Name && p.isLeftOver(channelID) {
-		p.releaseNow(ctx, []string{channelID})
-		response, err = p.locate(ctx, request)
+	if err == nil && response.GetMediaServer().GetName() == p.config.Name {
+		if ended := p.leftOver(channelID); len(ended) > 0 {
+			p.releaseNow(ctx, ended)
+			response, err = p.locate(ctx, request)
+		}
 	}
 	switch {
 	case errors.Is(err, errAway):
@@ -70,13 +72,16 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 	return place, nil
 }
 
-// isLeftOver tells whether a claim of ours is of a channel that is not open here and is not
-// to be opened here again.
-func (p *Peers) isLeftOver(channelID string) bool {
+// leftOver is a claim of ours of a channel that is not open here and is not to be opened here
+// again, for whichever opening; empty: it is none.
+func (p *Peers) leftOver(channelID string) openings {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.draining || p.channels[channelID] != nil {
+		return nil
+	}
 
-	return p.draining && p.channels[channelID] == nil
+	return openings{channelID: p.opening}
 }
 
 // locate asks the replicas, and at the start until one is there.

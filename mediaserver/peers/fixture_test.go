@@ -37,24 +37,26 @@ const key = "0123456789abcdef0123456789abcdef"
 
 // plane is one manager, or as many as share one API server: who owns which channel.
 type plane struct {
-	mu      sync.Mutex
-	owners  map[string]string
-	members map[string]*forwardingv1.Member
-	away    bool
+	mu     sync.Mutex
+	owners map[string]string
+	// openings are those that the owners have claimed the channels for.
+	openings map[string]uint64
+	members  map[string]*forwardingv1.Member
+	away     bool
 	// choice is whom Locate names where there is no owner; "": whoever asks.
 	choice string
 	// full is who may own no further channel, and refused counts those that asked and may not.
 	full     string
 	refused  int
-	released []string
+	released []*forwardingv1.ReleaseRequest
 	// claims, if set, holds up each claim, and locates each question.
 	claims, locates chan struct{}
-	// located counts the questions.
-	located atomic.Int64
+	// located counts the questions, and claiming the claims that were asked for.
+	located, claiming atomic.Int64
 }
 
 func newPlane() *plane {
-	return &plane{owners: make(map[string]string), members: make(map[string]*forwardingv1.Member)}
+	return &plane{owners: make(map[string]string), openings: make(map[string]uint64), members: make(map[string]*forwardingv1.Member)}
 }
 
 func (p *plane) do(action func()) {
@@ -121,6 +123,7 @@ func await(ctx context.Context, gate <-chan struct{}) error {
 func (p *plane) Claim(
 	ctx context.Context, request *forwardingv1.ClaimRequest, _ ...grpc.CallOption,
 ) (*forwardingv1.ClaimResponse, error) {
+	p.claiming.Add(1)
 	if err := await(ctx, p.claims); err != nil {
 		return nil, err
 	}
@@ -139,10 +142,15 @@ func (p *plane) Claim(
 		if request.GetMediaServer() == p.full {
 			return nil, errFull
 		}
-		p.owners[id] = request.GetMediaServer()
+		p.owners[id], p.openings[id] = request.GetMediaServer(), 0
+	}
+	response := &forwardingv1.ClaimResponse{Owner: p.members[p.owners[id]]}
+	if p.owners[id] == request.GetMediaServer() {
+		p.openings[id] = max(p.openings[id], request.GetOpening())
+		response.Opening = p.openings[id]
 	}
 
-	return &forwardingv1.ClaimResponse{Owner: p.members[p.owners[id]]}, nil
+	return response, nil
 }
 
 // Release implements forwardingv1.PlacementClient.
@@ -154,9 +162,10 @@ func (p *plane) Release(
 	if p.away {
 		return nil, errAPIAway
 	}
-	for _, id := range request.GetChannelIds() {
-		p.released = append(p.released, id)
-		if p.owners[id] == request.GetMediaServer() {
+	p.released = append(p.released, request)
+	for _, opening := range request.GetOpenings() {
+		id := opening.GetChannelId()
+		if p.owners[id] == request.GetMediaServer() && p.openings[id] <= opening.GetNumber() {
 			delete(p.owners, id)
 		}
 	}

@@ -85,7 +85,7 @@ func (p *Peers) renew(ctx context.Context, channelID string) {
 	}
 	h.doubtful = false // What is said from now on is of another time.
 	p.mu.Unlock()
-	owner, err := p.claim(ctx, channelID)
+	owner, err := p.claim(ctx, h, channelID)
 	switch {
 	case errors.Is(err, ErrMoved) && p.directory.takes():
 		p.config.Log.Warn("a channel without a claim may not be this media server's, and is handed over", "channel", channelID)
@@ -130,11 +130,11 @@ func (p *Peers) handOver(ctx context.Context, channelID, why string) {
 		return
 	}
 	h.phase, h.empty = ending, make(chan struct{})
-	released := h.claimed
+	released, ended := h.claimed, openings{channelID: h.opening}
 	p.mu.Unlock()
 	p.metrics.handOvers.WithLabelValues(why).Inc()
 	if why == becauseDraining {
-		released = p.releaseNow(ctx, []string{channelID})
+		released = p.releaseNow(ctx, ended)
 	}
 
 	p.mu.Lock()
@@ -147,7 +147,7 @@ func (p *Peers) handOver(ctx context.Context, channelID, why string) {
 		p.mu.Unlock()
 		awaitEmpty(ctx, h.empty)
 	}
-	p.settle([]string{channelID}, released || why == becauseLost)
+	p.settle(ended, released || why == becauseLost)
 }
 
 // awaitBegun returns once a channel is not being claimed any more.

@@ -20,6 +20,8 @@ const (
 // hosted is a channel that is hosted here. Peers.mu guards it.
 type hosted struct {
 	phase phase
+	// opening is the latest number that the channel was claimed with, or is to be.
+	opening uint64
 	// claimed tells that the channel is ours by claim, and doubtful that this has to be
 	// made sure of.
 	claimed, doubtful bool
@@ -32,8 +34,11 @@ type hosted struct {
 	empty chan struct{}
 }
 
-func newHosted(phase phase) *hosted {
-	return &hosted{phase: phase, stays: make(map[*stay]struct{}), begun: make(chan struct{}), over: make(chan struct{})}
+func newHosted(phase phase, opening uint64) *hosted {
+	return &hosted{
+		phase: phase, opening: opening, stays: make(map[*stay]struct{}),
+		begun: make(chan struct{}), over: make(chan struct{}),
+	}
 }
 
 // outcome is whose a channel is: ours if all is zero.
@@ -93,7 +98,8 @@ func (p *Peers) Enter(
 
 			return nil, nil, ErrMoved
 		case h == nil:
-			h = newHosted(claiming)
+			p.opening++
+			h = newHosted(claiming, p.opening)
 			p.channels[channelID] = h
 			p.mu.Unlock()
 
@@ -132,7 +138,7 @@ func (p *Peers) begin(
 	ctx context.Context, h *hosted, channelID string, passed bool, evict func(),
 ) (leave func(), elsewhere *Place, err error) {
 	// The claim is not given up with the client who wanted it: others wait for it.
-	claimed, result := p.claimOrServe(context.WithoutCancel(ctx), channelID, passed)
+	claimed, result := p.claimOrServe(context.WithoutCancel(ctx), h, channelID, passed)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.outcome = result
@@ -172,7 +178,7 @@ func (p *Peers) leave(h *hosted, s *stay, channelID string) {
 	switch h.phase {
 	case open:
 		h.phase = ending
-		p.ended[channelID] = struct{}{}
+		p.ended[channelID] = h.opening
 		signal(p.releasing)
 	case ending:
 		close(h.empty)
@@ -190,8 +196,10 @@ func (p *Peers) over(channelID string) {
 }
 
 // claimOrServe claims a channel; without a manager it may be served without.
-func (p *Peers) claimOrServe(ctx context.Context, channelID string, passed bool) (claimed bool, result outcome) {
-	owner, err := p.claim(ctx, channelID)
+func (p *Peers) claimOrServe(
+	ctx context.Context, h *hosted, channelID string, passed bool,
+) (claimed bool, result outcome) {
+	owner, err := p.claim(ctx, h, channelID)
 	switch {
 	case errors.Is(err, errAway):
 		elsewhere, err := p.findAlone(ctx, channelID, passed, nil)
@@ -210,10 +218,12 @@ func (p *Peers) claimOrServe(ctx context.Context, channelID string, passed bool)
 }
 
 // claim makes this media server a channel's owner, or tells who is.
-func (p *Peers) claim(ctx context.Context, channelID string) (*forwardingv1.Member, error) {
+func (p *Peers) claim(ctx context.Context, h *hosted, channelID string) (*forwardingv1.Member, error) {
+	p.mu.Lock()
 	request := &forwardingv1.ClaimRequest{
-		Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelId: channelID,
+		Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelId: channelID, Opening: h.opening,
 	}
+	p.mu.Unlock()
 	response, err := askAll(ctx, p.config.Placements(),
 		func(ctx context.Context, client forwardingv1.PlacementClient) (*forwardingv1.ClaimResponse, error) {
 			return client.Claim(ctx, request)
@@ -222,6 +232,21 @@ func (p *Peers) claim(ctx context.Context, channelID string) (*forwardingv1.Memb
 		now := time.Now()
 		p.failed.Store(&now)
 	}
+	if response.GetOwner().GetName() == p.config.Name {
+		p.claimedFor(h, channelID, response.GetOpening())
+	}
 
 	return response.GetOwner(), err
+}
+
+// claimedFor notes the opening that a channel is claimed for, as a manager says: a greater
+// one than it was asked for where the clock has been set back before this process began.
+func (p *Peers) claimedFor(h *hosted, channelID string, opening uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.opening = max(h.opening, opening)
+	p.opening = max(p.opening, opening)
+	if now := p.channels[channelID]; h.phase == ending && (now == nil || now.phase == ending) {
+		p.owe(channelID, h.opening) // It may have been released before.
+	}
 }

@@ -89,10 +89,7 @@ func TestHandOver(t *testing.T) {
 	if len(a.room.in("lesson")) != 2 {
 		t.Fatal("both are to be with the first one's media server")
 	}
-	a.peers.Drain()
-	p.do(func() {
-		p.members["a"] = &forwardingv1.Member{Name: "a", PeerAddress: p.members["a"].GetPeerAddress(), Draining: true}
-	})
+	a.drains()
 	p.introduce(nodes...)
 	a.join("new", "")
 	if p.owner("new") != "b" || len(b.room.in("new")) != 1 {

@@ -92,9 +92,12 @@ type Peers struct {
 
 	mu       sync.Mutex
 	channels map[string]*hosted
+	// opening is the number of the last opening. It begins with the time, so that it is greater
+	// than those of the processes before, and goes on from what managers know.
+	opening uint64
 	// ended are channels whose claims are to be released; owed are those of them that are
 	// released later, since nobody could be told.
-	ended, owed map[string]struct{}
+	ended, owed openings
 	draining    bool
 }
 
@@ -116,8 +119,9 @@ func New(config Config) *Peers {
 		wake:      make(chan struct{}, 1),
 		releasing: make(chan struct{}, 1),
 		channels:  make(map[string]*hosted),
-		ended:     make(map[string]struct{}),
-		owed:      make(map[string]struct{}),
+		opening:   uint64(time.Now().UnixNano()), //nolint:gosec // It is after 1970.
+		ended:     make(openings),
+		owed:      make(openings),
 	}
 	p.metrics = newMetrics(config.Registerer, p)
 

@@ -28,67 +28,80 @@ func (p *Peers) release(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			// Nobody waits in vain for what is not released any more.
-			p.settle(p.takeEnded(), false)
+			for ended := p.takeEnded(); len(ended) > 0; ended = p.takeEnded() {
+				p.settle(ended, false)
+			}
 
 			return
 		case <-p.releasing:
 		case <-again.C:
 			p.releaseOwed(ctx)
 		}
-		for ids := p.takeEnded(); len(ids) > 0; ids = p.takeEnded() {
-			p.settle(ids, p.releaseNow(ctx, ids))
+		for ended := p.takeEnded(); len(ended) > 0; ended = p.takeEnded() {
+			p.settle(ended, p.releaseNow(ctx, ended))
 		}
 	}
 }
 
-func (p *Peers) takeEnded() []string {
+// openings are channels, each with the number of its opening here.
+type openings map[string]uint64
+
+// takeEnded takes as many as go in one request.
+func (p *Peers) takeEnded() openings {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var ids []string
-	for id := range p.ended {
-		if len(ids) == releasedAtOnce {
+	ended := make(openings)
+	for id, opening := range p.ended {
+		if len(ended) == releasedAtOnce {
 			break
 		}
-		ids = append(ids, id)
+		ended[id] = opening
 		delete(p.ended, id)
 	}
 
-	return ids
+	return ended
 }
 
 // settle ends channels whose claims were released, or are owed.
-func (p *Peers) settle(ids []string, released bool) {
+func (p *Peers) settle(ended openings, released bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, id := range ids {
-		if !released && len(p.owed) < maxOwed {
-			p.owed[id] = struct{}{}
+	for id, opening := range ended {
+		if !released {
+			p.owe(id, opening)
 		}
 		p.over(id)
+	}
+}
+
+// owe has a claim be released later. p.mu is held.
+func (p *Peers) owe(channelID string, opening uint64) {
+	if _, owed := p.owed[channelID]; owed || len(p.owed) < maxOwed {
+		p.owed[channelID] = max(opening, p.owed[channelID])
 	}
 }
 
 // releaseOwed tries again what could not be released, but for what has been opened anew.
 func (p *Peers) releaseOwed(ctx context.Context) {
 	p.mu.Lock()
-	var ids []string
-	for id := range p.owed {
+	owed := make(openings)
+	for id, opening := range p.owed {
 		// Who opens it meanwhile claims it after this: nobody is let in before.
-		if p.channels[id] == nil && len(ids) < releasedAtOnce {
-			p.channels[id] = newHosted(ending)
+		if p.channels[id] == nil && len(owed) < releasedAtOnce {
+			p.channels[id] = newHosted(ending, opening)
 			close(p.channels[id].begun)
-			ids = append(ids, id)
+			owed[id] = opening
 		}
 	}
 	p.mu.Unlock()
-	if len(ids) == 0 {
+	if len(owed) == 0 {
 		return
 	}
-	released := p.releaseNow(ctx, ids)
+	released := p.releaseNow(ctx, owed)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, id := range ids {
-		if released {
+	for id, opening := range owed {
+		if released && p.owed[id] == opening {
 			delete(p.owed, id)
 		}
 		p.over(id)
@@ -106,29 +119,28 @@ func (p *Peers) isOwed(channelID string) bool {
 // Flush releases what has ended and is not released yet.
 func (p *Peers) Flush(ctx context.Context) {
 	p.releaseOwed(ctx)
-	for ids := p.takeEnded(); len(ids) > 0; ids = p.takeEnded() {
-		p.settle(ids, p.releaseNow(ctx, ids))
+	for ended := p.takeEnded(); len(ended) > 0; ended = p.takeEnded() {
+		p.settle(ended, p.releaseNow(ctx, ended))
 	}
 }
 
-// releaseNow gives up claims, and tells whether a manager has taken that.
-func (p *Peers) releaseNow(ctx context.Context, channelIDs []string) bool {
-	for ids := range slices.Chunk(channelIDs, releasedAtOnce) {
-		request := &forwardingv1.ReleaseRequest{
-			Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelIds: ids,
-		}
-		_, err := askAll(ctx, p.config.Placements(),
-			func(ctx context.Context, client forwardingv1.PlacementClient) (*forwardingv1.ReleaseResponse, error) {
-				return client.Release(ctx, request)
-			})
-		if err != nil {
-			p.config.Log.Debug("claims are released later", "channels", len(ids), "error", err)
-
-			return false
-		}
+// releaseNow gives up claims, as many as go in one request, and tells whether a manager has
+// taken that. It names the openings that have ended: where the request is held up on its way,
+// the claim of a later one stays.
+func (p *Peers) releaseNow(ctx context.Context, ended openings) bool {
+	request := &forwardingv1.ReleaseRequest{Namespace: p.config.Namespace, MediaServer: p.config.Name}
+	for id, opening := range ended {
+		request.Openings = append(request.Openings, &forwardingv1.Opening{ChannelId: id, Number: opening})
+	}
+	_, err := askAll(ctx, p.config.Placements(),
+		func(ctx context.Context, client forwardingv1.PlacementClient) (*forwardingv1.ReleaseResponse, error) {
+			return client.Release(ctx, request)
+		})
+	if err != nil {
+		p.config.Log.Debug("claims are released later", "channels", len(ended), "error", err)
 	}
 
-	return true
+	return err == nil
 }
 
 // ids are the channels that are open here, or are being claimed, ordered.

@@ -1165,9 +1165,11 @@ func (x *LocateResponse) GetClaimed() bool {
 type ClaimRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in Hello.
-	Namespace     string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	MediaServer   string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
-	ChannelId     string `protobuf:"bytes,3,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	Namespace   string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	MediaServer string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
+	ChannelId   string `protobuf:"bytes,3,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// As in Opening.
+	Opening       uint64 `protobuf:"varint,4,opt,name=opening,proto3" json:"opening,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,10 +1225,20 @@ func (x *ClaimRequest) GetChannelId() string {
 	return ""
 }
 
+func (x *ClaimRequest) GetOpening() uint64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
+}
+
 type ClaimResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The caller, or who was before it.
-	Owner         *Member `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner *Member `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The latest opening that the caller has claimed the channel for, if it is the owner: the
+	// request's, or a greater one of before.
+	Opening       uint64 `protobuf:"varint,2,opt,name=opening,proto3" json:"opening,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1268,13 +1280,20 @@ func (x *ClaimResponse) GetOwner() *Member {
 	return nil
 }
 
+func (x *ClaimResponse) GetOpening() uint64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
+}
+
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in Hello.
 	Namespace   string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	MediaServer string `protobuf:"bytes,2,opt,name=media_server,json=mediaServer,proto3" json:"media_server,omitempty"`
 	// 1 to 1,000.
-	ChannelIds    []string `protobuf:"bytes,3,rep,name=channel_ids,json=channelIds,proto3" json:"channel_ids,omitempty"`
+	Openings      []*Opening `protobuf:"bytes,3,rep,name=openings,proto3" json:"openings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1323,11 +1342,66 @@ func (x *ReleaseRequest) GetMediaServer() string {
 	return ""
 }
 
-func (x *ReleaseRequest) GetChannelIds() []string {
+func (x *ReleaseRequest) GetOpenings() []*Opening {
 	if x != nil {
-		return x.ChannelIds
+		return x.Openings
 	}
 	return nil
+}
+
+// One life of a channel at the caller: from before its first client is let in until its claim
+// is released.
+type Opening struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Greater than those of all openings before it, in earlier processes too; not 0.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Opening) Reset() {
+	*x = Opening{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Opening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Opening) ProtoMessage() {}
+
+func (x *Opening) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Opening.ProtoReflect.Descriptor instead.
+func (*Opening) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Opening) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *Opening) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 type ReleaseResponse struct {
@@ -1338,7 +1412,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1424,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[12]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1437,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{12}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
 }
 
 // The answer to Hello.
@@ -1377,7 +1451,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1463,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[13]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1476,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{13}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Welcome) GetFeatures() []string {
@@ -1423,7 +1497,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1509,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[14]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1522,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{14}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Token) GetToken() string {
@@ -1485,7 +1559,7 @@ type ChannelReport struct {
 
 func (x *ChannelReport) Reset() {
 	*x = ChannelReport{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1571,7 @@ func (x *ChannelReport) String() string {
 func (*ChannelReport) ProtoMessage() {}
 
 func (x *ChannelReport) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[15]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1584,7 @@ func (x *ChannelReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelReport.ProtoReflect.Descriptor instead.
 func (*ChannelReport) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{15}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ChannelReport) GetChannelId() string {
@@ -1579,7 +1653,7 @@ type ReportComplete struct {
 
 func (x *ReportComplete) Reset() {
 	*x = ReportComplete{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1665,7 @@ func (x *ReportComplete) String() string {
 func (*ReportComplete) ProtoMessage() {}
 
 func (x *ReportComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[16]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1678,7 @@ func (x *ReportComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportComplete.ProtoReflect.Descriptor instead.
 func (*ReportComplete) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{16}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
 }
 
 // The last message of a process that ends in order: it hosts nothing any more and
@@ -1617,7 +1691,7 @@ type Farewell struct {
 
 func (x *Farewell) Reset() {
 	*x = Farewell{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1703,7 @@ func (x *Farewell) String() string {
 func (*Farewell) ProtoMessage() {}
 
 func (x *Farewell) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[17]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1716,7 @@ func (x *Farewell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Farewell.ProtoReflect.Descriptor instead.
 func (*Farewell) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{17}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
 }
 
 // Asks the other side to say everything about one channel again, because a
@@ -1656,7 +1730,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1742,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[18]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1755,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{18}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Resend) GetChannelId() string {
@@ -1704,7 +1778,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1790,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[19]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1803,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{19}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refusal) GetChannelId() string {
@@ -1756,7 +1830,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1842,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[20]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1855,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{20}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Clock) GetTime() *timestamppb.Timestamp {
@@ -1813,7 +1887,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +1899,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[21]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +1912,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{21}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Connection) GetConnectionId() string {
@@ -1923,7 +1997,7 @@ type AudioCodec struct {
 
 func (x *AudioCodec) Reset() {
 	*x = AudioCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2009,7 @@ func (x *AudioCodec) String() string {
 func (*AudioCodec) ProtoMessage() {}
 
 func (x *AudioCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[22]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2022,7 @@ func (x *AudioCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioCodec.ProtoReflect.Descriptor instead.
 func (*AudioCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{22}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AudioCodec) GetCodecType() string {
@@ -1977,7 +2051,7 @@ type VideoCodec struct {
 
 func (x *VideoCodec) Reset() {
 	*x = VideoCodec{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2063,7 @@ func (x *VideoCodec) String() string {
 func (*VideoCodec) ProtoMessage() {}
 
 func (x *VideoCodec) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[23]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2076,7 @@ func (x *VideoCodec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoCodec.ProtoReflect.Descriptor instead.
 func (*VideoCodec) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{23}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VideoCodec) GetCodecType() string {
@@ -2047,7 +2121,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2133,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[24]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2146,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{24}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Table) GetChannelId() string {
@@ -2153,7 +2227,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2239,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[25]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2252,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{25}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Pause) GetUid() string {
@@ -2254,7 +2328,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2340,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[26]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2353,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{26}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Side) GetNames() isSide_Names {
@@ -2363,7 +2437,7 @@ type IDs struct {
 
 func (x *IDs) Reset() {
 	*x = IDs{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2449,7 @@ func (x *IDs) String() string {
 func (*IDs) ProtoMessage() {}
 
 func (x *IDs) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[27]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2462,7 @@ func (x *IDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDs.ProtoReflect.Descriptor instead.
 func (*IDs) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{27}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *IDs) GetIds() []string {
@@ -2406,7 +2480,7 @@ type Everyone struct {
 
 func (x *Everyone) Reset() {
 	*x = Everyone{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2492,7 @@ func (x *Everyone) String() string {
 func (*Everyone) ProtoMessage() {}
 
 func (x *Everyone) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[28]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2505,7 @@ func (x *Everyone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Everyone.ProtoReflect.Descriptor instead.
 func (*Everyone) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{28}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
 }
 
 type EveryoneExcept struct {
@@ -2444,7 +2518,7 @@ type EveryoneExcept struct {
 
 func (x *EveryoneExcept) Reset() {
 	*x = EveryoneExcept{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2530,7 @@ func (x *EveryoneExcept) String() string {
 func (*EveryoneExcept) ProtoMessage() {}
 
 func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[29]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2543,7 @@ func (x *EveryoneExcept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EveryoneExcept.ProtoReflect.Descriptor instead.
 func (*EveryoneExcept) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{29}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EveryoneExcept) GetConnectionIds() []string {
@@ -2500,7 +2574,7 @@ type ReplicaVersion struct {
 
 func (x *ReplicaVersion) Reset() {
 	*x = ReplicaVersion{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2586,7 @@ func (x *ReplicaVersion) String() string {
 func (*ReplicaVersion) ProtoMessage() {}
 
 func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[30]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2599,7 @@ func (x *ReplicaVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaVersion.ProtoReflect.Descriptor instead.
 func (*ReplicaVersion) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{30}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReplicaVersion) GetVersion() uint64 {
@@ -2574,7 +2648,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2660,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[31]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2673,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{31}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Acknowledgement) GetChannelId() string {
@@ -2671,7 +2745,7 @@ type PauseState struct {
 
 func (x *PauseState) Reset() {
 	*x = PauseState{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2757,7 @@ func (x *PauseState) String() string {
 func (*PauseState) ProtoMessage() {}
 
 func (x *PauseState) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[32]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2696,7 +2770,7 @@ func (x *PauseState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseState.ProtoReflect.Descriptor instead.
 func (*PauseState) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{32}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PauseState) GetUid() string {
@@ -2745,7 +2819,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2757,7 +2831,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[33]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2770,7 +2844,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{33}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Question) GetId() uint64 {
@@ -2913,7 +2987,7 @@ type WithheldEdges struct {
 
 func (x *WithheldEdges) Reset() {
 	*x = WithheldEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +2999,7 @@ func (x *WithheldEdges) String() string {
 func (*WithheldEdges) ProtoMessage() {}
 
 func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[34]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3012,7 @@ func (x *WithheldEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithheldEdges.ProtoReflect.Descriptor instead.
 func (*WithheldEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{34}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WithheldEdges) GetKind() Kind {
@@ -2972,7 +3046,7 @@ type EdgeName struct {
 
 func (x *EdgeName) Reset() {
 	*x = EdgeName{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3058,7 @@ func (x *EdgeName) String() string {
 func (*EdgeName) ProtoMessage() {}
 
 func (x *EdgeName) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[35]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3071,7 @@ func (x *EdgeName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EdgeName.ProtoReflect.Descriptor instead.
 func (*EdgeName) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{35}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EdgeName) GetRecvConnectionId() string {
@@ -3025,7 +3099,7 @@ type PauseEdges struct {
 
 func (x *PauseEdges) Reset() {
 	*x = PauseEdges{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3111,7 @@ func (x *PauseEdges) String() string {
 func (*PauseEdges) ProtoMessage() {}
 
 func (x *PauseEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[36]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3124,7 @@ func (x *PauseEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseEdges.ProtoReflect.Descriptor instead.
 func (*PauseEdges) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{36}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PauseEdges) GetUid() string {
@@ -3081,7 +3155,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3167,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[37]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3180,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{37}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Dismissal) GetWhom() isDismissal_Whom {
@@ -3184,7 +3258,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3270,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[38]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3283,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{38}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Answer) GetQuestionId() uint64 {
@@ -3264,7 +3338,7 @@ type PauseCount struct {
 
 func (x *PauseCount) Reset() {
 	*x = PauseCount{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3350,7 @@ func (x *PauseCount) String() string {
 func (*PauseCount) ProtoMessage() {}
 
 func (x *PauseCount) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[39]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3363,7 @@ func (x *PauseCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseCount.ProtoReflect.Descriptor instead.
 func (*PauseCount) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{39}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PauseCount) GetUid() string {
@@ -3327,7 +3401,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +3413,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[40]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +3426,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{40}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Edge) GetRecvConnectionId() string {
@@ -3414,7 +3488,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3426,7 +3500,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3439,7 +3513,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Stream) GetKind() Kind {
@@ -3485,7 +3559,7 @@ type ConnectionsRequest struct {
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3571,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3584,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ConnectionsRequest) GetNamespace() string {
@@ -3565,7 +3639,7 @@ type ConnectionsResponse struct {
 
 func (x *ConnectionsResponse) Reset() {
 	*x = ConnectionsResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +3651,7 @@ func (x *ConnectionsResponse) String() string {
 func (*ConnectionsResponse) ProtoMessage() {}
 
 func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +3664,7 @@ func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{43}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ConnectionsResponse) GetConnections() []*ChannelConnection {
@@ -3633,7 +3707,7 @@ type ChannelConnection struct {
 
 func (x *ChannelConnection) Reset() {
 	*x = ChannelConnection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +3719,7 @@ func (x *ChannelConnection) String() string {
 func (*ChannelConnection) ProtoMessage() {}
 
 func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +3732,7 @@ func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelConnection.ProtoReflect.Descriptor instead.
 func (*ChannelConnection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{44}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ChannelConnection) GetConnection() *Connection {
@@ -3698,7 +3772,7 @@ type WaitEnforcedRequest struct {
 
 func (x *WaitEnforcedRequest) Reset() {
 	*x = WaitEnforcedRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3784,7 @@ func (x *WaitEnforcedRequest) String() string {
 func (*WaitEnforcedRequest) ProtoMessage() {}
 
 func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3797,7 @@ func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedRequest.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{45}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WaitEnforcedRequest) GetNamespace() string {
@@ -3767,7 +3841,7 @@ type WaitEnforcedResponse struct {
 
 func (x *WaitEnforcedResponse) Reset() {
 	*x = WaitEnforcedResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +3853,7 @@ func (x *WaitEnforcedResponse) String() string {
 func (*WaitEnforcedResponse) ProtoMessage() {}
 
 func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +3866,7 @@ func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedResponse.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{46}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WaitEnforcedResponse) GetMediaServers() []string {
@@ -3826,7 +3900,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3838,7 +3912,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3851,7 +3925,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{47}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3911,7 +3985,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3923,7 +3997,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3936,7 +4010,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{48}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListResponse) GetEdges() []*Edge {
@@ -3977,7 +4051,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3989,7 +4063,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4002,7 +4076,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{49}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -4079,7 +4153,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4165,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4178,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{50}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExplainResponse) GetEdges() []*Edge {
@@ -4132,7 +4206,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4144,7 +4218,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4157,7 +4231,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{51}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DisconnectRequest) GetNamespace() string {
@@ -4190,7 +4264,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4276,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4289,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{52}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DisconnectResponse) GetConnections() uint64 {
@@ -4287,19 +4361,24 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\vunreachable\x18\x04 \x03(\tR\vunreachable\"i\n" +
 	"\x0eLocateResponse\x12=\n" +
 	"\fmedia_server\x18\x01 \x01(\v2\x1a.nagi.forwarding.v1.MemberR\vmediaServer\x12\x18\n" +
-	"\aclaimed\x18\x02 \x01(\bR\aclaimed\"n\n" +
+	"\aclaimed\x18\x02 \x01(\bR\aclaimed\"\x88\x01\n" +
 	"\fClaimRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12\x1d\n" +
 	"\n" +
-	"channel_id\x18\x03 \x01(\tR\tchannelId\"A\n" +
+	"channel_id\x18\x03 \x01(\tR\tchannelId\x12\x18\n" +
+	"\aopening\x18\x04 \x01(\x04R\aopening\"[\n" +
 	"\rClaimResponse\x120\n" +
-	"\x05owner\x18\x01 \x01(\v2\x1a.nagi.forwarding.v1.MemberR\x05owner\"r\n" +
+	"\x05owner\x18\x01 \x01(\v2\x1a.nagi.forwarding.v1.MemberR\x05owner\x12\x18\n" +
+	"\aopening\x18\x02 \x01(\x04R\aopening\"\x8a\x01\n" +
 	"\x0eReleaseRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
-	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x12\x1f\n" +
-	"\vchannel_ids\x18\x03 \x03(\tR\n" +
-	"channelIds\"\x11\n" +
+	"\fmedia_server\x18\x02 \x01(\tR\vmediaServer\x127\n" +
+	"\bopenings\x18\x03 \x03(\v2\x1b.nagi.forwarding.v1.OpeningR\bopenings\"@\n" +
+	"\aOpening\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\x11\n" +
 	"\x0fReleaseResponse\"%\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bfeatures\x18\x01 \x03(\tR\bfeatures\"\x1d\n" +
@@ -4582,7 +4661,7 @@ func file_forwarding_v1_forwarding_proto_rawDescGZIP() []byte {
 }
 
 var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(Role)(0),                     // 0: nagi.forwarding.v1.Role
 	(Kind)(0),                     // 1: nagi.forwarding.v1.Kind
@@ -4600,138 +4679,140 @@ var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(*ClaimRequest)(nil),          // 13: nagi.forwarding.v1.ClaimRequest
 	(*ClaimResponse)(nil),         // 14: nagi.forwarding.v1.ClaimResponse
 	(*ReleaseRequest)(nil),        // 15: nagi.forwarding.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 16: nagi.forwarding.v1.ReleaseResponse
-	(*Welcome)(nil),               // 17: nagi.forwarding.v1.Welcome
-	(*Token)(nil),                 // 18: nagi.forwarding.v1.Token
-	(*ChannelReport)(nil),         // 19: nagi.forwarding.v1.ChannelReport
-	(*ReportComplete)(nil),        // 20: nagi.forwarding.v1.ReportComplete
-	(*Farewell)(nil),              // 21: nagi.forwarding.v1.Farewell
-	(*Resend)(nil),                // 22: nagi.forwarding.v1.Resend
-	(*Refusal)(nil),               // 23: nagi.forwarding.v1.Refusal
-	(*Clock)(nil),                 // 24: nagi.forwarding.v1.Clock
-	(*Connection)(nil),            // 25: nagi.forwarding.v1.Connection
-	(*AudioCodec)(nil),            // 26: nagi.forwarding.v1.AudioCodec
-	(*VideoCodec)(nil),            // 27: nagi.forwarding.v1.VideoCodec
-	(*Table)(nil),                 // 28: nagi.forwarding.v1.Table
-	(*Pause)(nil),                 // 29: nagi.forwarding.v1.Pause
-	(*Side)(nil),                  // 30: nagi.forwarding.v1.Side
-	(*IDs)(nil),                   // 31: nagi.forwarding.v1.IDs
-	(*Everyone)(nil),              // 32: nagi.forwarding.v1.Everyone
-	(*EveryoneExcept)(nil),        // 33: nagi.forwarding.v1.EveryoneExcept
-	(*ReplicaVersion)(nil),        // 34: nagi.forwarding.v1.ReplicaVersion
-	(*Acknowledgement)(nil),       // 35: nagi.forwarding.v1.Acknowledgement
-	(*PauseState)(nil),            // 36: nagi.forwarding.v1.PauseState
-	(*Question)(nil),              // 37: nagi.forwarding.v1.Question
-	(*WithheldEdges)(nil),         // 38: nagi.forwarding.v1.WithheldEdges
-	(*EdgeName)(nil),              // 39: nagi.forwarding.v1.EdgeName
-	(*PauseEdges)(nil),            // 40: nagi.forwarding.v1.PauseEdges
-	(*Dismissal)(nil),             // 41: nagi.forwarding.v1.Dismissal
-	(*Answer)(nil),                // 42: nagi.forwarding.v1.Answer
-	(*PauseCount)(nil),            // 43: nagi.forwarding.v1.PauseCount
-	(*Edge)(nil),                  // 44: nagi.forwarding.v1.Edge
-	(*Stream)(nil),                // 45: nagi.forwarding.v1.Stream
-	(*ConnectionsRequest)(nil),    // 46: nagi.forwarding.v1.ConnectionsRequest
-	(*ConnectionsResponse)(nil),   // 47: nagi.forwarding.v1.ConnectionsResponse
-	(*ChannelConnection)(nil),     // 48: nagi.forwarding.v1.ChannelConnection
-	(*WaitEnforcedRequest)(nil),   // 49: nagi.forwarding.v1.WaitEnforcedRequest
-	(*WaitEnforcedResponse)(nil),  // 50: nagi.forwarding.v1.WaitEnforcedResponse
-	(*ListRequest)(nil),           // 51: nagi.forwarding.v1.ListRequest
-	(*ListResponse)(nil),          // 52: nagi.forwarding.v1.ListResponse
-	(*ExplainRequest)(nil),        // 53: nagi.forwarding.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 54: nagi.forwarding.v1.ExplainResponse
-	(*DisconnectRequest)(nil),     // 55: nagi.forwarding.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),    // 56: nagi.forwarding.v1.DisconnectResponse
-	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
+	(*Opening)(nil),               // 16: nagi.forwarding.v1.Opening
+	(*ReleaseResponse)(nil),       // 17: nagi.forwarding.v1.ReleaseResponse
+	(*Welcome)(nil),               // 18: nagi.forwarding.v1.Welcome
+	(*Token)(nil),                 // 19: nagi.forwarding.v1.Token
+	(*ChannelReport)(nil),         // 20: nagi.forwarding.v1.ChannelReport
+	(*ReportComplete)(nil),        // 21: nagi.forwarding.v1.ReportComplete
+	(*Farewell)(nil),              // 22: nagi.forwarding.v1.Farewell
+	(*Resend)(nil),                // 23: nagi.forwarding.v1.Resend
+	(*Refusal)(nil),               // 24: nagi.forwarding.v1.Refusal
+	(*Clock)(nil),                 // 25: nagi.forwarding.v1.Clock
+	(*Connection)(nil),            // 26: nagi.forwarding.v1.Connection
+	(*AudioCodec)(nil),            // 27: nagi.forwarding.v1.AudioCodec
+	(*VideoCodec)(nil),            // 28: nagi.forwarding.v1.VideoCodec
+	(*Table)(nil),                 // 29: nagi.forwarding.v1.Table
+	(*Pause)(nil),                 // 30: nagi.forwarding.v1.Pause
+	(*Side)(nil),                  // 31: nagi.forwarding.v1.Side
+	(*IDs)(nil),                   // 32: nagi.forwarding.v1.IDs
+	(*Everyone)(nil),              // 33: nagi.forwarding.v1.Everyone
+	(*EveryoneExcept)(nil),        // 34: nagi.forwarding.v1.EveryoneExcept
+	(*ReplicaVersion)(nil),        // 35: nagi.forwarding.v1.ReplicaVersion
+	(*Acknowledgement)(nil),       // 36: nagi.forwarding.v1.Acknowledgement
+	(*PauseState)(nil),            // 37: nagi.forwarding.v1.PauseState
+	(*Question)(nil),              // 38: nagi.forwarding.v1.Question
+	(*WithheldEdges)(nil),         // 39: nagi.forwarding.v1.WithheldEdges
+	(*EdgeName)(nil),              // 40: nagi.forwarding.v1.EdgeName
+	(*PauseEdges)(nil),            // 41: nagi.forwarding.v1.PauseEdges
+	(*Dismissal)(nil),             // 42: nagi.forwarding.v1.Dismissal
+	(*Answer)(nil),                // 43: nagi.forwarding.v1.Answer
+	(*PauseCount)(nil),            // 44: nagi.forwarding.v1.PauseCount
+	(*Edge)(nil),                  // 45: nagi.forwarding.v1.Edge
+	(*Stream)(nil),                // 46: nagi.forwarding.v1.Stream
+	(*ConnectionsRequest)(nil),    // 47: nagi.forwarding.v1.ConnectionsRequest
+	(*ConnectionsResponse)(nil),   // 48: nagi.forwarding.v1.ConnectionsResponse
+	(*ChannelConnection)(nil),     // 49: nagi.forwarding.v1.ChannelConnection
+	(*WaitEnforcedRequest)(nil),   // 50: nagi.forwarding.v1.WaitEnforcedRequest
+	(*WaitEnforcedResponse)(nil),  // 51: nagi.forwarding.v1.WaitEnforcedResponse
+	(*ListRequest)(nil),           // 52: nagi.forwarding.v1.ListRequest
+	(*ListResponse)(nil),          // 53: nagi.forwarding.v1.ListResponse
+	(*ExplainRequest)(nil),        // 54: nagi.forwarding.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 55: nagi.forwarding.v1.ExplainResponse
+	(*DisconnectRequest)(nil),     // 56: nagi.forwarding.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),    // 57: nagi.forwarding.v1.DisconnectResponse
+	(*timestamppb.Timestamp)(nil), // 58: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 59: google.protobuf.Duration
 }
 var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	6,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
-	19, // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
-	20, // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
-	35, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
-	24, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
-	42, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
-	22, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
-	21, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
-	18, // 8: nagi.forwarding.v1.SubscribeRequest.token:type_name -> nagi.forwarding.v1.Token
+	20, // 1: nagi.forwarding.v1.SubscribeRequest.report:type_name -> nagi.forwarding.v1.ChannelReport
+	21, // 2: nagi.forwarding.v1.SubscribeRequest.complete:type_name -> nagi.forwarding.v1.ReportComplete
+	36, // 3: nagi.forwarding.v1.SubscribeRequest.acknowledgement:type_name -> nagi.forwarding.v1.Acknowledgement
+	25, // 4: nagi.forwarding.v1.SubscribeRequest.clock:type_name -> nagi.forwarding.v1.Clock
+	43, // 5: nagi.forwarding.v1.SubscribeRequest.answer:type_name -> nagi.forwarding.v1.Answer
+	23, // 6: nagi.forwarding.v1.SubscribeRequest.resend:type_name -> nagi.forwarding.v1.Resend
+	22, // 7: nagi.forwarding.v1.SubscribeRequest.farewell:type_name -> nagi.forwarding.v1.Farewell
+	19, // 8: nagi.forwarding.v1.SubscribeRequest.token:type_name -> nagi.forwarding.v1.Token
 	7,  // 9: nagi.forwarding.v1.SubscribeRequest.standing:type_name -> nagi.forwarding.v1.Standing
-	17, // 10: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
-	28, // 11: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
-	34, // 12: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
-	37, // 13: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
-	23, // 14: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
-	22, // 15: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
+	18, // 10: nagi.forwarding.v1.SubscribeResponse.welcome:type_name -> nagi.forwarding.v1.Welcome
+	29, // 11: nagi.forwarding.v1.SubscribeResponse.table:type_name -> nagi.forwarding.v1.Table
+	35, // 12: nagi.forwarding.v1.SubscribeResponse.replica_version:type_name -> nagi.forwarding.v1.ReplicaVersion
+	38, // 13: nagi.forwarding.v1.SubscribeResponse.question:type_name -> nagi.forwarding.v1.Question
+	24, // 14: nagi.forwarding.v1.SubscribeResponse.refusal:type_name -> nagi.forwarding.v1.Refusal
+	23, // 15: nagi.forwarding.v1.SubscribeResponse.resend:type_name -> nagi.forwarding.v1.Resend
 	8,  // 16: nagi.forwarding.v1.SubscribeResponse.members:type_name -> nagi.forwarding.v1.Members
 	10, // 17: nagi.forwarding.v1.SubscribeResponse.unclaimed:type_name -> nagi.forwarding.v1.Unclaimed
 	9,  // 18: nagi.forwarding.v1.Members.set:type_name -> nagi.forwarding.v1.Member
 	9,  // 19: nagi.forwarding.v1.LocateResponse.media_server:type_name -> nagi.forwarding.v1.Member
 	9,  // 20: nagi.forwarding.v1.ClaimResponse.owner:type_name -> nagi.forwarding.v1.Member
-	25, // 21: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
-	57, // 22: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
-	0,  // 23: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
-	57, // 24: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
-	26, // 25: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
-	27, // 26: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
-	29, // 27: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
-	30, // 28: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
-	30, // 29: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
-	1,  // 30: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
-	57, // 31: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
-	57, // 32: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
-	31, // 33: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
-	31, // 34: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
-	32, // 35: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
-	33, // 36: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
-	36, // 37: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
-	2,  // 38: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
-	58, // 39: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
-	38, // 40: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
-	39, // 41: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
-	40, // 42: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	41, // 43: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
-	9,  // 44: nagi.forwarding.v1.Question.reach:type_name -> nagi.forwarding.v1.Member
-	1,  // 45: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
-	32, // 46: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
-	44, // 47: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
-	43, // 48: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
-	0,  // 49: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
-	45, // 50: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
-	1,  // 51: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
-	3,  // 52: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
-	58, // 53: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
-	48, // 54: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
-	25, // 55: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
-	39, // 56: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	58, // 57: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
-	1,  // 58: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
-	44, // 59: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	39, // 60: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	40, // 61: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	44, // 62: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	41, // 63: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
-	4,  // 64: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
-	46, // 65: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
-	49, // 66: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
-	51, // 67: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
-	53, // 68: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
-	11, // 69: nagi.forwarding.v1.Placement.Locate:input_type -> nagi.forwarding.v1.LocateRequest
-	13, // 70: nagi.forwarding.v1.Placement.Claim:input_type -> nagi.forwarding.v1.ClaimRequest
-	15, // 71: nagi.forwarding.v1.Placement.Release:input_type -> nagi.forwarding.v1.ReleaseRequest
-	55, // 72: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
-	5,  // 73: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
-	47, // 74: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
-	50, // 75: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
-	52, // 76: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
-	54, // 77: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
-	12, // 78: nagi.forwarding.v1.Placement.Locate:output_type -> nagi.forwarding.v1.LocateResponse
-	14, // 79: nagi.forwarding.v1.Placement.Claim:output_type -> nagi.forwarding.v1.ClaimResponse
-	16, // 80: nagi.forwarding.v1.Placement.Release:output_type -> nagi.forwarding.v1.ReleaseResponse
-	56, // 81: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
-	73, // [73:82] is the sub-list for method output_type
-	64, // [64:73] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	16, // 21: nagi.forwarding.v1.ReleaseRequest.openings:type_name -> nagi.forwarding.v1.Opening
+	26, // 22: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
+	58, // 23: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
+	0,  // 24: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
+	58, // 25: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
+	27, // 26: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
+	28, // 27: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
+	30, // 28: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
+	31, // 29: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
+	31, // 30: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
+	1,  // 31: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
+	58, // 32: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
+	58, // 33: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
+	32, // 34: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
+	32, // 35: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
+	33, // 36: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
+	34, // 37: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
+	37, // 38: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
+	2,  // 39: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
+	59, // 40: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
+	39, // 41: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
+	40, // 42: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
+	41, // 43: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	42, // 44: nagi.forwarding.v1.Question.dismiss:type_name -> nagi.forwarding.v1.Dismissal
+	9,  // 45: nagi.forwarding.v1.Question.reach:type_name -> nagi.forwarding.v1.Member
+	1,  // 46: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
+	33, // 47: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
+	45, // 48: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
+	44, // 49: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
+	0,  // 50: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
+	46, // 51: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
+	1,  // 52: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
+	3,  // 53: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
+	59, // 54: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
+	49, // 55: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
+	26, // 56: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
+	40, // 57: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	59, // 58: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
+	1,  // 59: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
+	45, // 60: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	40, // 61: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	41, // 62: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	45, // 63: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	42, // 64: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
+	4,  // 65: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
+	47, // 66: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
+	50, // 67: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
+	52, // 68: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
+	54, // 69: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
+	11, // 70: nagi.forwarding.v1.Placement.Locate:input_type -> nagi.forwarding.v1.LocateRequest
+	13, // 71: nagi.forwarding.v1.Placement.Claim:input_type -> nagi.forwarding.v1.ClaimRequest
+	15, // 72: nagi.forwarding.v1.Placement.Release:input_type -> nagi.forwarding.v1.ReleaseRequest
+	56, // 73: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
+	5,  // 74: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
+	48, // 75: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
+	51, // 76: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
+	53, // 77: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
+	55, // 78: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
+	12, // 79: nagi.forwarding.v1.Placement.Locate:output_type -> nagi.forwarding.v1.LocateResponse
+	14, // 80: nagi.forwarding.v1.Placement.Claim:output_type -> nagi.forwarding.v1.ClaimResponse
+	17, // 81: nagi.forwarding.v1.Placement.Release:output_type -> nagi.forwarding.v1.ReleaseResponse
+	57, // 82: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
+	74, // [74:83] is the sub-list for method output_type
+	65, // [65:74] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_forwarding_v1_forwarding_proto_init() }
@@ -4761,26 +4842,26 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*SubscribeResponse_Members)(nil),
 		(*SubscribeResponse_Unclaimed)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[26].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[27].OneofWrappers = []any{
 		(*Side_ConnectionIds)(nil),
 		(*Side_ClientIds)(nil),
 		(*Side_Everyone)(nil),
 		(*Side_EveryoneExcept)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[33].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[34].OneofWrappers = []any{
 		(*Question_Withheld)(nil),
 		(*Question_Edge)(nil),
 		(*Question_Pause)(nil),
 		(*Question_Dismiss)(nil),
 		(*Question_Reach)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[37].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[38].OneofWrappers = []any{
 		(*Dismissal_ConnectionId)(nil),
 		(*Dismissal_ClientId)(nil),
 		(*Dismissal_Everyone)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[41].OneofWrappers = []any{}
-	file_forwarding_v1_forwarding_proto_msgTypes[49].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[42].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[50].OneofWrappers = []any{
 		(*ExplainRequest_Edge)(nil),
 		(*ExplainRequest_Pause)(nil),
 	}
@@ -4790,7 +4871,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forwarding_v1_forwarding_proto_rawDesc), len(file_forwarding_v1_forwarding_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

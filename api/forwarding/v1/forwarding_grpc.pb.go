@@ -460,7 +460,9 @@ type PlacementClient interface {
 	// no owner: locate it again.
 	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error)
 	// Release gives up the caller's claims: the channels have ended here, and nobody is let
-	// into them before this has returned. Releasing another's claim, or none, is no error.
+	// into them before this has returned. Releasing another's claim, or none, is no error; nor
+	// is releasing what the caller has claimed for a later opening, which stays: a request that
+	// was held up on its way ends nothing that has begun since.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 }
 
@@ -525,7 +527,9 @@ type PlacementServer interface {
 	// no owner: locate it again.
 	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
 	// Release gives up the caller's claims: the channels have ended here, and nobody is let
-	// into them before this has returned. Releasing another's claim, or none, is no error.
+	// into them before this has returned. Releasing another's claim, or none, is no error; nor
+	// is releasing what the caller has claimed for a later opening, which stays: a request that
+	// was held up on its way ends nothing that has begun since.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	mustEmbedUnimplementedPlacementServer()
 }

@@ -38,7 +38,7 @@ func (s *system) claim(ctx context.Context, f *fleet) error {
 	for _, server := range f.servers {
 		for id := range server.channels {
 			group.Go(func() error {
-				if _, err := c.Claim(ctx, namespace, id, claims.Holder{Name: server.name}, everyone{}, room); err != nil {
+				if _, _, err := c.Claim(ctx, namespace, claims.Opening{ChannelID: id, Number: 1}, claims.Holder{Name: server.name}, everyone{}, room); err != nil {
 					return fmt.Errorf("claim channel %s: %w", id, err)
 				}
 
