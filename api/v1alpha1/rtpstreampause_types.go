@@ -40,7 +40,7 @@ const (
 	// by now, is out of touch.
 	ReasonMediaServerLost = "MediaServerLost"
 	// ReasonStarting (Unknown): the writer of the status has not been in office long
-	// enough to know every media server.
+	// enough to know every media server, or has not listed yet which of them own channels.
 	ReasonStarting = "Starting"
 	// ReasonNotUnderstood (False): the pause asks for what this version does not
 	// know, so that it acts on nobody.

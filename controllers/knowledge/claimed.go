@@ -21,7 +21,9 @@ const (
 
 // claimed are the channels that media servers own, as far as it is known.
 type claimed struct {
-	known  bool // to be all there are
+	known bool // to be all there are
+	// listed tells that they have been known: who owned what then is remembered.
+	listed bool
 	owners map[string]ownership
 	owned  map[claims.Holder]map[string]struct{}
 	// doubts are the channels that are reported by another than their owner, and when
@@ -104,7 +106,9 @@ func (t *Tenant) claimsKnown(known bool) {
 		return
 	}
 	t.claims.known = known
-	if len(t.out.servers) > 0 || len(t.judgedLost) > 0 {
+	first := known && !t.claims.listed
+	t.claims.listed = t.claims.listed || known
+	if first || len(t.out.servers) > 0 || len(t.judgedLost) > 0 {
 		t.notifyAll()
 	}
 }

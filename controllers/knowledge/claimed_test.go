@@ -131,6 +131,43 @@ func TestVerdictsByClaims(t *testing.T) {
 	}
 }
 
+// Nothing is armed by the passing of time: not before it has been listed who owns what, and
+// who owned a channel then counts when that is not followed any more.
+func TestNothingIsArmedBeforeClaimsAreListed(t *testing.T) {
+	w := listed()
+	w.claims = newClaimed()
+	w.create("armed")
+	w.create("expired", expiring(start))
+	w.create("other", inChannel("hall"))
+	a := w.introduced(t, "a", start, nil)
+	must(t, a.Complete(start))
+	judge := func(when, armed, expired, other string) {
+		t.Helper()
+		for name, want := range map[string]string{"armed": armed, "expired": expired, "other": other} {
+			verdict := w.Judge(w.objects[name], start.Add(-9*time.Minute), start.Add(time.Second))
+			if got := describe(verdict); got != want {
+				t.Errorf("%s, %s is judged %q, want %q", when, name, got, want)
+			}
+			if want == "Starting" && !verdict.Until.IsZero() {
+				t.Errorf("%s, the passing of time is to change what %s is", when, name)
+			}
+		}
+	}
+	judge("before they are listed", "Starting", "Starting", "Starting")
+	w.claim("lobby", claims.Holder{Name: "ghost"}, start)
+	w.told()
+	w.claimsKnown(true)
+	if got := w.told(); !slices.Equal(got, []string{"armed", "expired", "other"}) {
+		t.Errorf("that claims are listed tells of %v", got)
+	}
+	judge("as they are listed", "MediaServerLost lost ghost", "MediaServerLost lost ghost", "Armed")
+	w.claimsKnown(false)
+	judge("when they are not followed any more", "MediaServerLost lost ghost", "MediaServerLost lost ghost", "Armed")
+	w.claimsKnown(true)
+	w.claim("lobby", claims.Holder{}, start)
+	judge("when nobody owns it any more", "Armed", "Expired", "Armed")
+}
+
 // Whoever watches is told when claims, or who is in touch, change what a pause is.
 func TestWatchersAreToldWhatClaimsChange(t *testing.T) {
 	w := listed()

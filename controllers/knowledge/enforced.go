@@ -251,7 +251,7 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 		}
 		names, _ := out.lost()
 		outOfTouch = slices.Concat(names, slices.Collect(maps.Keys(t.unheard)), t.untoldOf())
-		if owner, out := t.ownerOutOfTouch(channelID); out && t.claims.known && !slices.Contains(outOfTouch, owner.name) {
+		if owner, out := t.ownerOutOfTouch(channelID); out && !slices.Contains(outOfTouch, owner.name) {
 			outOfTouch = append(outOfTouch, owner.name)
 		}
 		if t.turnedAway.name != "" {
@@ -261,6 +261,14 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 	slices.SortFunc(outOfTouch, strings.Compare)
 
 	return sessions, outOfTouch
+}
+
+// ClaimsListed tells whether it has been known who owns each channel.
+func (t *Tenant) ClaimsListed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	return t.claims.listed
 }
 
 // Listened tells since when the namespace's pauses are known, and with them media

@@ -63,6 +63,8 @@ func newWorld(limits Limits) *world {
 	limits.setDefaults()
 	w.Tenant = newTenant("tenant", Config{Log: slog.New(slog.DiscardHandler), MediaServerLost: 10 * time.Minute, Limits: limits}, nil)
 	w.Tenant.store = w.store
+	w.claimsKnown(true) // They were listed once, and are not followed any more.
+	w.claimsKnown(false)
 	w.watch(func(name string, low bool) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

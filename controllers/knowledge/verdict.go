@@ -174,6 +174,9 @@ func (j *judgement) weigh(inOffice time.Time) {
 	case j.now.Before(known):
 		j.Reason = v1alpha1.ReasonStarting
 		j.until(known)
+	case !j.t.claims.listed:
+		// Somebody may own the channel of whom nothing has been heard here. No time mends that.
+		j.Reason = v1alpha1.ReasonStarting
 	case j.anyLost(inOffice, expired):
 		j.Reason = v1alpha1.ReasonMediaServerLost
 	case len(j.Waiting) > 0:
@@ -211,7 +214,7 @@ func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
 			j.Lost = append(j.Lost, name)
 		}
 	}
-	if owner, out := j.t.ownerOutOfTouch(j.pause.Spec.ChannelID); out && j.t.claims.known && !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) {
+	if owner, out := j.t.ownerOutOfTouch(j.pause.Spec.ChannelID); out && !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) {
 		if owner.unheard && owner.since.Before(inOffice) {
 			owner.since = inOffice
 		}

@@ -94,7 +94,7 @@ func conditions(object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, stre
 		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotInForce, "The pause is being deleted."
 	default:
 		ready.Reason = v1alpha1.ReasonStarting
-		ready.Status, ready.Message = metav1.ConditionUnknown, "This manager has just begun to write and does not know every media server yet; wait a moment."
+		ready.Status, ready.Message = metav1.ConditionUnknown, "This manager does not know every media server yet, or not yet which of them own channels; wait a moment, or see its log."
 		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionUnknown, v1alpha1.ReasonStarting, "Not known yet."
 	}
 

@@ -138,6 +138,9 @@ func serveClaims(t testing.TB, known knowledge.Config, config Config, claiming *
 			t.Fatal(err)
 		}
 		running = append(running, config.Claims.Run)
+	} else {
+		k.ClaimsKnown(true) // They were listed once, and are not followed any more.
+		k.ClaimsKnown(false)
 	}
 	server, err := New(config)
 	if err != nil {

@@ -140,6 +140,8 @@ func (s *Server) askAll(ctx context.Context, t *knowledge.Tenant, channelID stri
 		return nil, unavailable("media servers that host channel %q, or may, are out of touch: %s", channelID, strings.Join(outOfTouch[:min(len(outOfTouch), mostPauses)], ", "))
 	case len(sessions) == 0 && time.Since(listened) < knowledge.OfficeBeforeArmed:
 		return nil, unavailable("this replica has listened for less than %s, and no media server has told it of channel %q: ask again", knowledge.OfficeBeforeArmed, channelID)
+	case len(sessions) == 0 && !t.ClaimsListed():
+		return nil, unavailable("this replica does not know yet whether a media server owns channel %q, since it has not listed the claims: ask again", channelID)
 	}
 	all := &forwardingv1.Answer{}
 	for _, answer := range answers {

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
@@ -440,3 +442,26 @@ func TestMembersAreToldOnTheStream(t *testing.T) {
 		t.Errorf("told %v", members)
 	}
 }
+
+// That nobody hosts a channel is not said by one who has never listed who owns which.
+func TestWithoutClaimsListedNobodyIsSaidToHostNothing(t *testing.T) {
+	namespace := newNamespace(t)
+	s := serveClaims(t, knowledge.Config{Namespaces: []string{namespace}}, Config{}, &claims.Config{Namespace: "there-is-none"})
+	blind := serveClaims(t, knowledge.Config{Namespaces: []string{namespace}}, Config{}, &claims.Config{Namespace: namespace, REST: anonymous()})
+	for _, s := range []*serving{s, blind} {
+		until(t, "the replica has listened", func() bool {
+			listened := s.knowledge.Tenant(namespace).Listened()
+
+			return !listened.IsZero() && time.Since(listened) > knowledge.OfficeBeforeArmed
+		})
+	}
+	request := &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "lobby"}
+	if edges, _, err := s.list(t, request); err != nil || len(edges) > 0 {
+		t.Errorf("one that has listed them says %v, %v", edges, err)
+	}
+	_, _, err := blind.list(t, request)
+	expect(t, err, codes.Unavailable, "has not listed the claims")
+}
+
+// anonymous is a configuration of somebody who may nothing.
+func anonymous() *rest.Config { return rest.AnonymousClientConfig(plane.Config) }
