@@ -159,6 +159,7 @@ func (c *Claims) write(
 		return nil, err
 	}
 	c.take(lease, true)
+	c.tell(namespace) // What this replica writes it knows at once.
 
 	return next, nil
 }

@@ -95,11 +95,12 @@ type Config struct {
 	// UnusedFor is for how long a claim is kept that its owner does not use; 60 s.
 	UnusedFor time.Duration
 
-	// Changed is told of every change, in order, and of all claims there are at first.
-	// Known is told whether what Changed was told is all there is, as far as the API
-	// server is heard. Neither may call back.
+	// Changed is told of every change in a served namespace, in order, and of all claims
+	// there are at first. Known is told of each whether what Changed was told is all there is,
+	// as far as the API server is heard. Neither may call back; a namespace of which they take
+	// long keeps no other waiting.
 	Changed func(change Change)
-	Known   func(known bool)
+	Known   func(namespace string, known bool)
 }
 
 // Claims are those of all namespaces.
@@ -110,6 +111,7 @@ type Claims struct {
 	pods    coreclient.PodsGetter
 	metrics *metrics
 	rooms   map[string]chan struct{} // by namespace: see maxRequests
+	tellers map[string]*teller       // by namespace
 	looks   singleflight.Group
 	podsMu  sync.Mutex
 	seen    map[podKey]podSeen
@@ -140,7 +142,7 @@ func New(config Config) (*Claims, error) {
 		config.Changed = func(Change) {}
 	}
 	if config.Known == nil {
-		config.Known = func(bool) {}
+		config.Known = func(string, bool) {}
 	}
 	client := rest.CopyConfig(config.REST)
 	client.QPS = -1 // Rooms bound what is under way.
@@ -154,12 +156,13 @@ func New(config Config) (*Claims, error) {
 	}
 	c := &Claims{
 		config: config, log: config.Log, leases: leases.Leases(config.Namespace), pods: pods,
-		rooms: map[string]chan struct{}{}, seen: map[podKey]podSeen{},
+		rooms: map[string]chan struct{}{}, tellers: map[string]*teller{}, seen: map[podKey]podSeen{},
 		held: map[string]*claim{}, counts: map[string]int{}, holders: map[holderKey]map[string]bool{},
 		dropped: map[string]time.Time{}, problem: errors.New("they have not been listed yet"),
 	}
 	for _, namespace := range config.Namespaces {
 		c.rooms[namespace] = make(chan struct{}, maxRequests)
+		c.tellers[namespace] = &teller{wake: make(chan struct{}, 1)}
 	}
 	c.metrics = newMetrics(config.Registerer, c.count)
 

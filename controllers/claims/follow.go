@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -34,6 +35,11 @@ const (
 
 // Run follows the claims until ctx ends.
 func (c *Claims) Run(ctx context.Context) error {
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	for namespace := range c.tellers {
+		telling.Go(func() { c.tellAlways(ctx, namespace) })
+	}
 	said, saidAt := "", time.Time{}
 	for ctx.Err() == nil {
 		began := time.Now()

@@ -110,7 +110,7 @@ func (c *Claims) replace(all []coordinationv1.Lease, began time.Time) {
 	}
 }
 
-// put replaces a claim and tells of it where its owner is another one. The caller holds
+// put replaces a claim and has it be told where its owner is another one. The caller holds
 // the lock.
 func (c *Claims) put(name string, next *claim) {
 	held := c.held[name]
@@ -140,8 +140,11 @@ func (c *Claims) put(name string, next *claim) {
 	if next != nil {
 		of, after = next, next.holder
 	}
-	if before != after {
-		c.config.Changed(Change{of.namespace, of.channelID, after})
+	if before == after {
+		return // There may have been no claim, and be none.
+	}
+	if t := c.tellers[of.namespace]; t != nil {
+		t.add(news{Change: Change{of.namespace, of.channelID, after}})
 	}
 }
 
@@ -152,6 +155,8 @@ func (c *Claims) setKnown(problem error) {
 	c.problem = problem
 	if known := problem == nil; known != c.known {
 		c.known = known
-		c.config.Known(known)
+		for _, t := range c.tellers {
+			t.add(news{known: &known})
+		}
 	}
 }

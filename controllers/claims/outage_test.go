@@ -15,7 +15,7 @@ import (
 func TestAnAPIServerThatIsAway(t *testing.T) {
 	namespace := newNamespace(t)
 	known := make(chan bool, 10)
-	r := follow(t, namespace, func(c *Config) { c.Pods, c.Known = true, func(k bool) { known <- k } })
+	r := follow(t, namespace, func(c *Config) { c.Pods, c.Known = true, func(_ string, k bool) { known <- k } })
 	if !<-known {
 		t.Fatal("told that they are not known, at first")
 	}

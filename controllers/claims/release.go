@@ -70,6 +70,7 @@ func (c *Claims) remove(ctx context.Context, held *claim) (deleted bool, err err
 		return false, err
 	}
 	c.dropDeleted(held.name, held.uid)
+	c.tell(held.namespace)
 
 	return true, nil
 }

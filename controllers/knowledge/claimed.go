@@ -75,9 +75,9 @@ func (k *Knowledge) Claimed(change claims.Change) {
 	}
 }
 
-// ClaimsKnown takes whether the claims that were told are all there are.
-func (k *Knowledge) ClaimsKnown(known bool) {
-	for _, t := range k.tenants {
+// ClaimsKnown takes whether the claims that were told of a namespace are all there are.
+func (k *Knowledge) ClaimsKnown(namespace string, known bool) {
+	if t := k.tenants[namespace]; t != nil {
 		t.claimsKnown(known)
 	}
 }

@@ -30,8 +30,8 @@ func startReplica(t *testing.T, api *rest.Config, ns string) (known *knowledge.K
 	if err != nil {
 		t.Fatal(err)
 	}
-	known.ClaimsKnown(true) // They were listed once, and are not followed any more.
-	known.ClaimsKnown(false)
+	known.ClaimsKnown(ns, true) // They were listed once, and are not followed any more.
+	known.ClaimsKnown(ns, false)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- known.Run(ctx) }()

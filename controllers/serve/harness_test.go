@@ -139,8 +139,10 @@ func serveClaims(t testing.TB, known knowledge.Config, config Config, claiming *
 		}
 		running = append(running, config.Claims.Run)
 	} else {
-		k.ClaimsKnown(true) // They were listed once, and are not followed any more.
-		k.ClaimsKnown(false)
+		for _, namespace := range known.Namespaces { // They were listed once, and are not followed any more.
+			k.ClaimsKnown(namespace, true)
+			k.ClaimsKnown(namespace, false)
+		}
 	}
 	server, err := New(config)
 	if err != nil {
