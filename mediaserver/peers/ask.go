@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -42,11 +44,23 @@ type hostAnswer struct {
 	Able bool `json:"able"`
 }
 
-// ServeHTTP answers peers whether a channel is hosted here. Whoever shows no pass gets 403.
+// errAnswers is wrapped where whoever is at a peer's address has answered, if not what was
+// asked, and errAnother where that says that it is not the peer.
+var (
+	errAnswers = errors.New("answers")
+	errAnother = errors.New("another media server is at its address")
+)
+
+// ServeHTTP answers peers whether a channel is hosted here. Whoever shows no pass gets 403, and
+// a peer that means another media server 421.
 func (p *Peers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := p.verify(r, toAsk); err != nil {
 		p.config.Log.Debug("a peer's question refused", "remote", r.RemoteAddr, "error", err)
-		http.Error(w, "only media servers of this namespace are answered here", http.StatusForbidden)
+		if errors.Is(err, errTarget) {
+			http.Error(w, "this is another media server", http.StatusMisdirectedRequest)
+		} else {
+			http.Error(w, "only media servers of this namespace are answered here", http.StatusForbidden)
+		}
 
 		return
 	}
@@ -86,24 +100,55 @@ func (p *Peers) ask(
 		return answer, fmt.Errorf("ask the media server %s: %w", member.GetName(), err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return answer, fmt.Errorf("the media server %s answers %s", member.GetName(), response.Status)
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusMisdirectedRequest:
+		return answer, fmt.Errorf("ask the media server %s: %w", member.GetName(), errAnother)
+	default:
+		return answer, fmt.Errorf("the media server %s %w %s", member.GetName(), errAnswers, response.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&answer); err != nil {
-		return answer, fmt.Errorf("the media server %s answers with no JSON: %w", member.GetName(), err)
+		return answer, fmt.Errorf("the media server %s %w with no JSON: %w", member.GetName(), errAnswers, err)
 	}
 
 	return answer, nil
 }
 
-// Reaches tells whether a media server answers; see tables.Peers.
-func (p *Peers) Reaches(ctx context.Context, member *forwardingv1.Member) bool {
+// Reaches tells whether a media server answers, whatever it does; see tables.Peers. That it
+// does not has to be seen: what keeps this one from asking is an error.
+func (p *Peers) Reaches(ctx context.Context, member *forwardingv1.Member) (bool, error) {
 	if member.GetName() == p.config.Name {
-		return true
+		return true, nil
+	}
+	if member.GetPeerAddress() == "" {
+		// Who asks may not have heard it itself.
+		for _, other := range p.directory.others() {
+			if other.GetName() == member.GetName() {
+				member = other
+			}
+		}
 	}
 	_, err := p.ask(ctx, member, "")
+	switch {
+	case err == nil, errors.Is(err, errAnswers):
+		return true, nil
+	case ctx.Err() == nil && (errors.Is(err, errAnother) || nobodyThere(err)):
+		return false, nil
+	}
 
-	return err == nil
+	return false, err
+}
+
+// nobodyThere tells whether an error says that nobody takes a connection, or answers in time.
+// Others, of a name that is not found or of what this process lacks, say nothing of the peer;
+// nor does a connection that was ended, since somebody took it.
+func nobodyThere(err error) bool {
+	if _, unresolved := errors.AsType[*net.DNSError](err); unresolved {
+		return false
+	}
+	late, ok := errors.AsType[net.Error](err)
+
+	return ok && late.Timeout() || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH)
 }
 
 // Dial opens a WebSocket to a media server for a client that is passed on. The error wraps

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
-	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 	"github.com/nagi-rtc/nagi/mediaserver/peers"
 )
 
@@ -246,28 +244,5 @@ func TestReleasedLater(t *testing.T) {
 	until(t, "the release", func() bool { return p.owner("gone") == "" })
 	if p.owner("back") != "a" || len(a.room.in("back")) != 1 {
 		t.Error("what was opened again is not claimed")
-	}
-}
-
-// TestReaches proves what is told of whether a media server can be reached.
-func TestReaches(t *testing.T) {
-	t.Parallel()
-	p := newPlane()
-	nodes := p.start(t, []string{"a", "b"}, nodeOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for _, want := range []struct {
-		member  *forwardingv1.Member
-		reaches bool
-	}{
-		{p.members["b"], true},
-		{p.members["a"], true},
-		{&forwardingv1.Member{Name: "other", PeerAddress: p.members["b"].GetPeerAddress()}, false},
-		{&forwardingv1.Member{Name: "b", PeerAddress: "127.0.0.1:1"}, false},
-		{&forwardingv1.Member{Name: "b", PeerAddress: "nonsense"}, false},
-	} {
-		if got := nodes[0].peers.Reaches(ctx, want.member); got != want.reaches {
-			t.Errorf("%v is reached: %t", want.member, got)
-		}
 	}
 }

@@ -2,6 +2,7 @@ package tables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -28,8 +29,12 @@ func (n *neighbours) Members(replica string, members *forwardingv1.Members) {
 }
 func (n *neighbours) Left(replica string)        { n.note(replica + ": left") }
 func (n *neighbours) Unclaimed(channelID string) { n.note("unclaimed " + channelID) }
-func (n *neighbours) Reaches(_ context.Context, member *forwardingv1.Member) bool {
-	return member.GetName() == "sfu-1"
+func (n *neighbours) Reaches(_ context.Context, member *forwardingv1.Member) (bool, error) {
+	if member.GetName() == "sfu-3" {
+		return false, errors.New("it cannot say")
+	}
+
+	return member.GetName() == "sfu-1", nil
 }
 
 func (n *neighbours) expect(t *testing.T, want ...string) {
@@ -86,6 +91,10 @@ func TestPeers(t *testing.T) {
 			if answer := a.answer(id); answer.GetCount() != id%2 || answer.GetError() != "" {
 				t.Errorf("whether %s is reached: %v", name, answer)
 			}
+		}
+		a.ask(t, &forwardingv1.Question{Id: 3, Asks: &forwardingv1.Question_Reach{Reach: &forwardingv1.Member{Name: "sfu-3"}}})
+		if answer := a.answer(3); answer.GetCount() != 0 || answer.GetError() != "it cannot say" {
+			t.Errorf("whether one is reached of whom that is not known: %v", answer)
 		}
 		a.said()
 		b.said()

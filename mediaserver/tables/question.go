@@ -74,7 +74,10 @@ func (st *stream) respond(ctx context.Context, question *forwardingv1.Question, 
 	}
 	whole := &forwardingv1.Answer{Error: problem}
 	if reach := question.GetReach(); reach != nil {
-		if st.subscriber.config.Peers.Reaches(ctx, reach) {
+		switch reached, err := st.subscriber.config.Peers.Reaches(ctx, reach); {
+		case err != nil:
+			whole.Error = err.Error()
+		case reached:
 			whole.Count = 1
 		}
 	} else if problem == "" {

@@ -11,6 +11,7 @@ package tables
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -70,17 +71,19 @@ type Peers interface {
 	Left(replica string)
 	// Unclaimed says that a channel that is reported is not this media server's by claim.
 	Unclaimed(channelID string)
-	// Reaches tells whether a media server answers.
-	Reaches(ctx context.Context, member *forwardingv1.Member) bool
+	// Reaches tells whether a media server answers; an error is that this one cannot say.
+	Reaches(ctx context.Context, member *forwardingv1.Member) (bool, error)
 }
 
 // noPeers is a media server alone.
 type noPeers struct{}
 
-func (noPeers) Members(string, *forwardingv1.Members)              {}
-func (noPeers) Left(string)                                        {}
-func (noPeers) Unclaimed(string)                                   {}
-func (noPeers) Reaches(context.Context, *forwardingv1.Member) bool { return false }
+func (noPeers) Members(string, *forwardingv1.Members) {}
+func (noPeers) Left(string)                           {}
+func (noPeers) Unclaimed(string)                      {}
+func (noPeers) Reaches(context.Context, *forwardingv1.Member) (bool, error) {
+	return false, errors.New("the media server knows no others")
+}
 
 // Subscriber holds one stream to each manager replica.
 type Subscriber struct {

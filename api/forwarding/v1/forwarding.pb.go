@@ -2959,7 +2959,7 @@ type Question_Dismiss struct {
 
 type Question_Reach struct {
 	// Whether a media server can be reached from here; channel_id and instance are empty.
-	// The answer's count is 1 or 0.
+	// The answer's count is 1 or 0; an error is that it is not known.
 	Reach *Member `protobuf:"bytes,10,opt,name=reach,proto3,oneof"`
 }
 
