@@ -71,6 +71,8 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--without-claim=refuse":           "",
 		"--drain-timeout=-1s":              "--drain-timeout",
 		"--drain-timeout=1h":               "",
+		"--drain-at-least=-1s":             "--drain-at-least",
+		"--drain-at-least=5s":              "",
 		"extra":                            "no flag",
 		"--public-address=192.0.2.1,::1":   "",
 		"--public-address=192.0.2.1:5004":  "",

@@ -51,7 +51,7 @@ func parse(arguments []string) (options, error) {
 		[2]string{"On this machine, for everybody here, with a manager at 127.0.0.1:7300:", "--namespace=meetings"},
 		[2]string{"For clients anywhere who have a token of yours, behind a NAT:", "--listen=:5000 --media-listen=:5004 " +
 			"--public-address=198.51.100.7 --auth-jwks-file=jwks.json"},
-		[2]string{"In a cluster, as config/mediaserver has it:", "--namespace=meetings --listen=:5000 --peer-address=10.0.0.7:5000 --drain-timeout=1m --media-listen=:5004 --auth-jwks-file=/var/run/nagi/client-keys/jwks.json " +
+		[2]string{"In a cluster, as config/mediaserver has it:", "--namespace=meetings --listen=:5000 --peer-address=10.0.0.7:5000 --drain-timeout=1m --drain-at-least=5s --media-listen=:5004 --auth-jwks-file=/var/run/nagi/client-keys/jwks.json " +
 			"--managers=nagi-manager.nagi-system.svc:7300 --manager-ca=/var/run/nagi/ca/ca.crt --token-file=/var/run/secrets/nagi/token"},
 	)
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses act here")

@@ -17,7 +17,9 @@ import (
 type peersOptions struct {
 	address, signalingURL string
 	withoutClaim          string
-	drainTimeout          time.Duration
+	// drainTimeout and drainAtLeast are how long a media server that is to end goes on, at most
+	// and though nobody is there.
+	drainTimeout, drainAtLeast time.Duration
 }
 
 func (o *peersOptions) flags(set *pflag.FlagSet) {
@@ -34,6 +36,9 @@ func (o *peersOptions) flags(set *pflag.FlagSet) {
 	set.DurationVar(&o.drainTimeout, "drain-timeout", 0,
 		"how long channels go on here once the media server is told to end (SIGTERM); then, or once nobody is there, they "+
 			"are handed over to others; a second signal ends at once")
+	set.DurationVar(&o.drainAtLeast, "drain-at-least", 0,
+		"how long, within --drain-timeout, a media server that is told to end passes clients on though nobody is there: "+
+			"until whoever sends it clients, such as a Service, has heard that it is not ready")
 }
 
 func (o *peersOptions) check() error {
@@ -58,6 +63,9 @@ func (o *peersOptions) check() error {
 	}
 	if o.drainTimeout < 0 {
 		return fmt.Errorf("--drain-timeout=%v: give 0 or a positive duration such as 1m", o.drainTimeout)
+	}
+	if o.drainAtLeast < 0 {
+		return fmt.Errorf("--drain-at-least=%v: give 0 or a positive duration such as 5s", o.drainAtLeast)
 	}
 
 	return nil

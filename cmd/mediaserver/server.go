@@ -40,9 +40,10 @@ type server struct {
 	signaling  *signaling.Server
 	log        *slog.Logger
 
-	// drainTimeout is how long what is here goes on once the end is asked for.
-	drainTimeout time.Duration
-	draining     atomic.Bool
+	// drainTimeout is how long what is here goes on once the end is asked for, and drainAtLeast
+	// how long new clients are served within it though nothing is here.
+	drainTimeout, drainAtLeast time.Duration
+	draining                   atomic.Bool
 }
 
 // newServer puts the parts together. Peers reach the media server at peerAddress.
@@ -50,7 +51,7 @@ func newServer(
 	o options, engine *rtc.Engine, authority auth.Authority, ice *signaling.ICEConfig, peerAddress string,
 	registerer prometheus.Registerer, log *slog.Logger,
 ) *server {
-	s := &server{engine: engine, drainTimeout: o.peers.drainTimeout, log: log}
+	s := &server{engine: engine, drainTimeout: o.peers.drainTimeout, drainAtLeast: o.peers.drainAtLeast, log: log}
 	s.registry = channel.New(channel.Config{
 		Engine: engine,
 		// Nothing changes before the first client, and none comes before the
@@ -148,7 +149,8 @@ func (s *server) run(ctx, giveUp context.Context) error {
 }
 
 // drain takes no new channels, lets those that are here go on until they are empty or their
-// time is over, and hands over what is left then.
+// time is over, and hands over what is left then. Clients who are sent here still are passed
+// on meanwhile: it takes a Service some seconds to leave out who is not ready.
 func (s *server) drain(giveUp context.Context) {
 	s.draining.Store(true)
 	s.peers.Drain()
@@ -158,7 +160,9 @@ func (s *server) drain(giveUp context.Context) {
 	defer cancel()
 	look := time.NewTicker(drainInterval)
 	defer look.Stop()
-	for staying.Err() == nil && s.peers.Hosted()+s.signaling.Passed() > 0 {
+	began := time.Now()
+	for staying.Err() == nil &&
+		(time.Since(began) < s.drainAtLeast || s.peers.Hosted()+s.signaling.Passed() > 0) {
 		select {
 		case <-staying.Done():
 		case <-look.C:
