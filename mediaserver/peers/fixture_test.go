@@ -291,7 +291,8 @@ func (p *plane) introduce(nodes ...*node) {
 
 func (n *node) url() string { return "ws://" + n.server.Listener.Addr().String() + peers.SignalingPath }
 
-func (n *node) metric(name string) (total float64) {
+// metric is the sum of a metric, of those with the label's value if one is given.
+func (n *node) metric(name string, label ...string) (total float64) {
 	n.Helper()
 	families, err := n.registry.Gather()
 	if err != nil {
@@ -300,6 +301,9 @@ func (n *node) metric(name string) (total float64) {
 	for _, family := range families {
 		if family.GetName() == name {
 			for _, m := range family.GetMetric() {
+				if len(label) > 0 && m.GetLabel()[0].GetValue() != label[0] {
+					continue
+				}
 				total += m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}

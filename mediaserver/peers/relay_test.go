@@ -141,10 +141,21 @@ func TestClaimedMeanwhile(t *testing.T) {
 // the passer goes there.
 func TestNotOwner(t *testing.T) {
 	t.Parallel()
+	// A pod's name may be longer than what a close frame takes.
+	for what, owner := range map[string]string{"short": "c", "long": strings.Repeat("c", 253)} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			notOwner(t, owner)
+		})
+	}
+}
+
+func notOwner(t *testing.T, owner string) {
+	t.Helper()
 	p := newPlane()
-	nodes := p.start(t, []string{"a", "b", "c"}, nodeOptions{})
+	nodes := p.start(t, []string{"a", "b", owner}, nodeOptions{})
 	a, b, c := nodes[0], nodes[1], nodes[2]
-	p.choice = "c"
+	p.choice = owner
 	c.join("lesson", "")
 	// What b says is from before: it is told of an owner that has moved on.
 	old := &staleFind{Peers: a.peers, place: a.peers.Place("b")}
@@ -152,6 +163,9 @@ func TestNotOwner(t *testing.T) {
 	joined := stale.join("lesson", "")
 	if len(c.room.in("lesson")) != 2 || len(b.room.in("lesson")) != 0 {
 		t.Error("the client is not with the owner")
+	}
+	if got := stale.metric("nagi_signaling_passes_total", "not_owner"); got != 1 {
+		t.Errorf("the passer was told %v times that the channel is another's", got)
 	}
 	joined.send(`{"type":"disconnect"}`)
 	joined.closed(1000, "TYPE-DISCONNECT")

@@ -64,7 +64,7 @@ const (
 
 // CodeNotOwner is what a media server closes a socket with that was passed on to it and whose
 // channel it does not host; the reason is the name of the one that does, as far as it
-// knows. Clients are never told it.
+// knows, and empty where that does not fit. Clients are never told it.
 const CodeNotOwner = 4991
 
 // Reasons that clients are told who cannot be served where their channel is, with code 4490.

@@ -63,7 +63,11 @@ func (c *connection) place(request Connect) {
 			return
 		case c.pass != nil:
 			// One hop: whoever passed it on tries there.
-			c.end(&CloseError{Code: CodeNotOwner, Reason: place.Name, counted: reasonNotOwner})
+			owner := place.Name
+			if len(owner) > maxCloseReason {
+				owner = ""
+			}
+			c.end(&CloseError{Code: CodeNotOwner, Reason: owner, counted: reasonNotOwner})
 
 			return
 		case place.SignalingURL != "" && !request.Redirected && c.decided == nil:
