@@ -21,6 +21,10 @@ type Hosting interface {
 	// Unused tells that the media server streams, has reported all that it hosts, and
 	// does not host the channel.
 	Unused(holder Holder, channelID string) bool
+	// OutOfTouch are the pods that are out of touch, and may host channels still.
+	OutOfTouch() []Holder
+	// PodGone takes that the pod is gone, is another one, or has come to its end.
+	PodGone(holder Holder)
 }
 
 // Collect deletes the claims that are left over, until ctx ends: of pods that are gone, of
@@ -69,6 +73,7 @@ func (s *sweep) pass(ctx context.Context, now time.Time) {
 	began := time.Now()
 	defer func() { s.last = now.Add(time.Since(began)) }() // A pass may take long, and is no standing still.
 	s.unread = map[string]bool{}
+	s.findGone(ctx)
 	c.mu.Lock()
 	held, known := make([]*claim, 0, len(c.held)), c.known
 	for _, each := range c.held {
@@ -98,6 +103,25 @@ func (s *sweep) pass(ctx context.Context, now time.Time) {
 			s.collect(ctx, each, because)
 		}
 		s.waiting[each.name] = l
+	}
+}
+
+// findGone looks for the pods that are out of touch: what is gone hosts nothing, also where
+// its claims have passed on.
+func (s *sweep) findGone(ctx context.Context) {
+	if !s.claims.config.Pods {
+		return
+	}
+	for namespace, hosting := range s.hosting {
+		for _, holder := range hosting.OutOfTouch() {
+			state, err := s.claims.podOf(ctx, namespace, holder)
+			if s.unread[namespace] = err != nil; err != nil {
+				break
+			}
+			if state == podGone {
+				hosting.PodGone(holder)
+			}
+		}
 	}
 }
 

@@ -121,6 +121,27 @@ func TestClaimsThatAreLeftOverAreCollected(t *testing.T) {
 	next.remain(namespace, "silent")
 }
 
+// Whose pod is gone hosts nothing: it is looked for though its claims have passed on.
+func TestPodsOutOfTouchAreLookedFor(t *testing.T) {
+	namespace := newNamespace(t)
+	r := follow(t, namespace, func(c *Config) { c.Pods = true })
+	unready := podWith(t, namespace, "unready", corev1.PodRunning, corev1.ConditionFalse)
+	failed := podWith(t, namespace, "failed", corev1.PodFailed, corev1.ConditionFalse)
+	former, gone := Holder{"unready", "another-uid"}, Holder{"gone", "uid"}
+	h := &heard{out: []Holder{unready, failed, former, gone}}
+	r.collector(t, map[string]Hosting{namespace: h}).after(0)
+	if !slices.Equal(h.gone, []Holder{failed, former, gone}) {
+		t.Errorf("%v are gone", h.gone)
+	}
+	h.gone = nil
+	r.pods = refusing(t).CoreV1()
+	clear(r.seen)
+	r.collector(t, map[string]Hosting{namespace: h}).after(0)
+	if len(h.gone) > 0 {
+		t.Errorf("where pods cannot be read %v are gone", h.gone)
+	}
+}
+
 func TestClaimsOfNamespacesThatAreNotServedAreCollected(t *testing.T) {
 	namespace := newNamespace(t)
 	r := follow(t, namespace, func(c *Config) { c.Namespaces = []string{namespace, "former"} })
@@ -150,6 +171,8 @@ type byName struct{ each }
 
 func (b *byName) Silence(of Holder) time.Duration { return b.of(of).silence }
 func (b *byName) Ended(Holder) time.Time          { return time.Time{} }
+func (b *byName) OutOfTouch() []Holder            { return nil }
+func (b *byName) PodGone(Holder)                  {}
 func (b *byName) Unused(Holder, string) bool      { return false }
 func (b *byName) Reached(ctx context.Context, of Holder) (bool, error) {
 	return b.of(of).Reached(ctx, of)

@@ -255,7 +255,12 @@ type heard struct {
 	nobody  bool // answers whether it is reached
 	unused  bool
 	asked   atomic.Int32
+	out     []Holder // of touch
+	gone    []Holder
 }
+
+func (h *heard) OutOfTouch() []Holder  { return h.out }
+func (h *heard) PodGone(holder Holder) { h.gone = append(h.gone, holder) }
 
 func (h *heard) Silence(Holder) time.Duration { return h.silence }
 func (h *heard) Ended(Holder) time.Time       { return h.ended }

@@ -52,6 +52,10 @@ func (w witness) Unused(holder claims.Holder, channelID string) bool {
 	return w.tenant.Unused(holder, channelID)
 }
 
+func (w witness) OutOfTouch() []claims.Holder { return w.tenant.OutOfTouch() }
+
+func (w witness) PodGone(holder claims.Holder) { w.tenant.PodGone(holder, time.Now()) }
+
 func (w witness) Reached(ctx context.Context, holder claims.Holder) (bool, error) {
 	return w.server.reaches.ask(w.namespace, holder, func() (bool, error) {
 		// Whoever else waits for the answer is not to lose it when the first one goes.
