@@ -122,7 +122,7 @@ func (d *Downlink) Remove() error {
 
 		return fmt.Errorf("remove a downlink: %w", ErrClosed)
 	}
-	d.line.vacate()
+	p.vacate(d.line)
 	needed := !d.line.rejected && p.differs()
 	p.negotiation.Unlock()
 	p.negotiationNeeded(needed)

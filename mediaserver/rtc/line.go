@@ -34,7 +34,23 @@ type lineState struct {
 // inactive between would not look like a new stream to every browser.
 func (l *line) free() bool { return l.downlink == nil && !l.offered && !l.unused && !l.rejected }
 
-func (l *line) vacate() { l.downlink = nil }
+// vacate ends the use of a line. One that no client has seen yet goes: it would be offered without a stream, and a
+// client made with Pion never receives on what brought nothing at first.
+func (p *Peer) vacate(l *line) {
+	l.downlink = nil
+	seen := max(p.offeredSections-len(p.uplinks()), 0)
+	at := slices.Index(p.lines, l)
+	if at < seen {
+		return
+	}
+	p.lines = slices.Delete(p.lines, at, at+1)
+	for i := at; i < len(p.lines); i++ { // Nobody has seen their mids either.
+		p.lines[i].mid = p.midOf(i)
+	}
+}
+
+// midOf is the mid of the line at an index.
+func (p *Peer) midOf(index int) string { return strconv.Itoa(len(p.uplinks()) + index) }
 
 // place finds or makes an m-line for a downlink. It is called with the negotiation locked.
 func (p *Peer) place(d *Downlink) {
@@ -50,7 +66,7 @@ func (p *Peer) place(d *Downlink) {
 }
 
 func (p *Peer) addLine(format codecs.Format) *line {
-	l := &line{mid: strconv.Itoa(len(p.uplinks()) + len(p.lines)), format: format}
+	l := &line{mid: p.midOf(len(p.lines)), format: format}
 	p.lines = append(p.lines, l)
 
 	return l
@@ -68,7 +84,7 @@ func (p *Peer) ensureTransport() {
 	first.unused = true
 	p.lines = append([]*line{first}, p.lines[:len(p.lines)-1]...)
 	for i, l := range p.lines { // Nobody has seen their mids yet.
-		l.mid = strconv.Itoa(i)
+		l.mid = p.midOf(i)
 	}
 }
 
