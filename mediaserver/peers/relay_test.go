@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -223,6 +224,86 @@ func TestOwnerDies(t *testing.T) {
 	c := a.join("lesson", "")
 	close(dies)
 	c.closed(1001, "SHUTDOWN")
+}
+
+// TestOwnerTakesNothing proves that why an owner closes is passed on though it takes nothing any more: a message of the
+// client's, or what it is passed on with, finds the socket broken before the reason has been read.
+func TestOwnerTakesNothing(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		messages int // that the owner takes
+		code     websocket.StatusCode
+		reason   string
+	}{
+		"before the connect message": {0, 4490, "AUTHENTICATION-FAILURE"},
+		"after the offer":            {1, 1000, "DISCONNECTED-API"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlane()
+			a := p.start(t, []string{"a", "b"}, nodeOptions{})[0]
+			broken := make(chan struct{})
+			owner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				socket, err := websocket.Accept(w, r, nil)
+				if err != nil {
+					return
+				}
+				for range test.messages {
+					_, _, _ = socket.Read(r.Context())
+					_ = socket.Write(r.Context(), websocket.MessageText, []byte(`{"type":"offer"}`))
+				}
+				<-broken
+				_ = socket.Close(test.code, test.reason)
+			}))
+			t.Cleanup(owner.Close)
+			p.do(func() {
+				p.members["b"].PeerAddress = owner.Listener.Addr().String()
+				p.owners["lesson"] = "b"
+			})
+			c := serveWith(t, &oneWay{Peers: a.peers, takes: 1 + test.messages, broken: broken}).connect("lesson", "")
+			if test.messages > 0 {
+				c.receive("offer")
+				c.send(`{"type":"pong"}`)
+			}
+			c.closed(int(test.code), test.reason)
+		})
+	}
+}
+
+// oneWay dials sockets that break on the way out after some writes, the handshake first, and say so.
+type oneWay struct {
+	*peers.Peers
+	takes  int
+	broken chan struct{}
+}
+
+func (o *oneWay) Dial(ctx context.Context, place *peers.Place, _ peers.Pass) (*websocket.Conn, error) {
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+
+		return &breaking{Conn: conn, takes: o.takes, broken: o.broken}, err
+	}}
+	//nolint:bodyclose // The library closes it.
+	socket, _, err := websocket.Dial(ctx, "ws://"+place.PeerAddress, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+
+	return socket, err
+}
+
+type breaking struct {
+	net.Conn
+	takes  int
+	broken chan struct{}
+}
+
+func (b *breaking) Write(data []byte) (int, error) {
+	if b.takes--; b.takes == -1 {
+		close(b.broken)
+	}
+	if b.takes < 0 {
+		return 0, syscall.EPIPE
+	}
+
+	return b.Conn.Write(data)
 }
 
 // TestPeerSilent proves that a peer that takes connections and answers nothing is given up,

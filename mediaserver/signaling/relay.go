@@ -25,6 +25,8 @@ type relay struct {
 	*connection
 
 	owner *websocket.Conn
+	// texts are what the client has said so far, and what an authority has decided before it.
+	texts [][]byte
 	// heard is closed at the owner's first message, which has been queued then.
 	heard chan struct{}
 	// ended gets why the owner is not heard any more.
@@ -44,7 +46,7 @@ type passOutcome struct {
 
 // passOn has the client served by another media server until either ends.
 func (c *connection) passOn(request Connect, place *peers.Place) passOutcome {
-	owner, err := c.dialOwner(request, place)
+	owner, texts, err := c.dialOwner(request, place)
 	switch {
 	case errors.Is(err, peers.ErrTooMany):
 		c.end(refuse(ReasonTooManyClients, "%s: %v", place.Name, err))
@@ -54,7 +56,7 @@ func (c *connection) passOn(request Connect, place *peers.Place) passOutcome {
 		return c.notPassed(place, err)
 	}
 	c.timers.handshake.Stop() // The owner's rules from here on.
-	r := relay{connection: c, owner: owner, heard: make(chan struct{}), ended: make(chan error, 1)}
+	r := relay{connection: c, owner: owner, texts: texts, heard: make(chan struct{}), ended: make(chan error, 1)}
 	err = r.run()
 	closed, _ := errors.AsType[websocket.CloseError](err)
 	switch {
@@ -83,18 +85,18 @@ func (c *connection) notPassed(place *peers.Place, err error) passOutcome {
 	return passOutcome{unreachable: true}
 }
 
-// dialOwner opens a WebSocket to the owner and says there what the client has said. Where an
-// authority has decided already, its answer goes along.
-func (c *connection) dialOwner(request Connect, place *peers.Place) (*websocket.Conn, error) {
+// dialOwner opens a WebSocket to the owner and returns what is to be said there first: what the client has said, and,
+// where an authority has decided already, its answer before that.
+func (c *connection) dialOwner(request Connect, place *peers.Place) (*websocket.Conn, [][]byte, error) {
 	if place.PeerAddress == "" {
-		return nil, fmt.Errorf("%w: it states no --peer-address", peers.ErrUnreachable)
+		return nil, nil, fmt.Errorf("%w: it states no --peer-address", peers.ErrUnreachable)
 	}
 	pass := peers.Pass{Client: c.remote}
 	texts := [][]byte{request.text}
 	if c.decided != nil {
 		text, err := json.Marshal(c.decided)
 		if err != nil {
-			return nil, fmt.Errorf("write the authority's decision: %w", err)
+			return nil, nil, fmt.Errorf("write the authority's decision: %w", err)
 		}
 		sum := sha256.Sum256(text)
 		pass.ConnectionID, pass.Decision = request.ConnectionID, sum[:]
@@ -102,29 +104,24 @@ func (c *connection) dialOwner(request Connect, place *peers.Place) (*websocket.
 	}
 	owner, err := c.config.Peers.Dial(c.ctx, place, pass)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	owner.SetReadLimit(maxRelayedSize)
-	for _, text := range texts {
-		if err := c.sayTo(owner, text); err != nil {
-			_ = owner.CloseNow()
 
-			return nil, err
-		}
-	}
-
-	return owner, nil
+	return owner, texts, nil
 }
 
-// sayTo sends the owner a message, if it takes it in time.
-func (c *connection) sayTo(owner *websocket.Conn, text []byte) error {
-	ctx, cancel := context.WithTimeout(c.ctx, c.config.WriteTimeout)
+// say tells the owner something, and whether it took that in time. Where it did not, the listener has yet to tell why:
+// an owner that closes does not take anything any more, while its reason is still to be read.
+func (r *relay) say(text []byte) bool {
+	ctx, cancel := context.WithTimeout(r.ctx, r.config.WriteTimeout)
 	defer cancel()
-	if err := owner.Write(ctx, websocket.MessageText, text); err != nil {
-		return fmt.Errorf("tell the media server that hosts the channel: %w", err)
+	err := r.owner.Write(ctx, websocket.MessageText, text)
+	if err != nil {
+		r.log.Debug("passing on", "error", err)
 	}
 
-	return nil
+	return err == nil
 }
 
 // run relays until either side ends, and returns why the owner did, if it did first.
@@ -139,22 +136,25 @@ func (r *relay) run() error {
 	// What the client says before the owner is heard is not for this one, maybe.
 	var incoming chan received
 	heard, late := r.heard, time.After(r.config.ConnectTimeout+r.config.AnswerTimeout)
+	for _, text := range r.texts {
+		if !r.say(text) {
+			late = time.After(r.config.WriteTimeout)
+
+			break
+		}
+	}
 	for {
 		select {
 		case <-late:
-			if heard != nil {
-				_ = r.owner.CloseNow() // The listener tells.
-			}
+			_ = r.owner.CloseNow() // The listener tells.
 		case <-heard:
-			heard, incoming = nil, r.incoming
+			heard, late, incoming = nil, nil, r.incoming
 			r.metrics.passed.Inc()
 			r.metrics.passes.WithLabelValues("passed").Inc()
 			defer r.metrics.passed.Dec()
 		case message := <-incoming:
-			if err := r.sayTo(r.owner, message.text); err != nil {
-				r.log.Debug("passing on", "error", err)
-				_ = r.owner.CloseNow() // The listener tells.
-				incoming = nil
+			if !r.say(message.text) {
+				late, incoming = time.After(r.config.WriteTimeout), nil
 			}
 		case err := <-r.ended:
 			_ = r.owner.CloseNow()
@@ -192,7 +192,8 @@ func (r *relay) listen(ctx context.Context) error {
 
 var errBinary = errors.New("the media server that hosts the channel sends binary frames")
 
-// watch cuts an owner that does not answer pings: its silence would keep the client for good.
+// watch cuts an owner that does not answer pings: its silence would keep the client for good. One that takes none is
+// given time to be heard, as in say.
 func (r *relay) watch(ctx context.Context) {
 	ticker := time.NewTicker(r.config.PingInterval)
 	defer ticker.Stop()
@@ -204,6 +205,9 @@ func (r *relay) watch(ctx context.Context) {
 		}
 		pinging, cancel := context.WithTimeout(ctx, r.config.WriteTimeout)
 		err := r.owner.Ping(pinging)
+		if err != nil {
+			<-pinging.Done()
+		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			_ = r.owner.CloseNow()
