@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -125,8 +127,18 @@ func Join(ctx context.Context, config Config) (*Bot, error) {
 	return b, nil
 }
 
+// dial opens a WebSocket. When ctx ends first, nothing of it goes on: http's own transport would go on connecting, for
+// whoever wants the same address next.
 func dial(ctx context.Context, url string) (*websocket.Conn, error) {
-	socket, response, err := websocket.Dial(ctx, url, nil)
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		},
+	}
+	defer transport.CloseIdleConnections()
+	options := &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}}
+	socket, response, err := websocket.Dial(ctx, url, options)
 	if err != nil {
 		return nil, fmt.Errorf("open a WebSocket to %s: %w; is the media server running there?", url, err)
 	}
