@@ -60,8 +60,10 @@ build() { # build MODULE PACKAGE NAME
   [ ! -x "$assets/$3" ] || return 0
   local start=$SECONDS log="$assets/.$3.log"
   say "building $3"
-  (cd "$here/$1" && CGO_ENABLED=0 go build -trimpath -v -ldflags "-s -w$stamp" -o "$assets/.$3.partial" "$2") >"$log" 2>&1 &
+  (cd "$here/$1" && CGO_ENABLED=0 exec go build -trimpath -v -ldflags "-s -w$stamp" -o "$assets/.$3.partial" "$2") >"$log" 2>&1 &
   local builder=$!
+  # The shell keeps Ctrl-C from what runs in the background.
+  trap 'kill "$builder" 2>/dev/null; exit 130' INT TERM HUP
   while kill -0 "$builder" 2>/dev/null; do
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
       kill -0 "$builder" 2>/dev/null || break
@@ -74,6 +76,7 @@ build() { # build MODULE PACKAGE NAME
     tail -n 20 "$log" >&2
     exit 1
   fi
+  trap - INT TERM HUP
   mv "$assets/.$3.partial" "$assets/$3"
   say "built $3 in $((SECONDS - start)) s"
 }
