@@ -8,6 +8,11 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
+lacking=$("$root/hack/cluster/lacking.sh")
+if [ -n "$lacking" ]; then
+  echo "no cluster can be made here: $lacking" >&2
+  exit 1
+fi
 need=()
 command -v containerd >/dev/null || need+=(containerd)
 command -v runc >/dev/null || need+=(runc)
@@ -16,10 +21,6 @@ command -v iptables >/dev/null || need+=(iptables)
 command -v nft >/dev/null || need+=(nftables)
 command -v conntrack >/dev/null || need+=(conntrack)
 command -v ip >/dev/null || need+=(iproute2)
-if [ "$(id -u)" != 0 ]; then
-  echo "a cluster needs root: it makes network namespaces and containers" >&2
-  exit 1
-fi
 if [ ${#need[@]} -gt 0 ]; then
   echo "installing ${need[*]}" >&2
   apt-get update -qq
