@@ -122,3 +122,31 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestLacking: a machine on which no cluster can be made says what it lacks, in one line.
+func TestLacking(t *testing.T) {
+	other := t.TempDir() // The programs of a system that is not Debian.
+	for _, name := range []string{"bash", "env", "id"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(other, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for where, want := range map[string]string{
+		"exec":                     "",
+		"exec unshare --user":      "it needs root",
+		"PATH=" + other + "; exec": "it needs Debian",
+		"mount -t tmpfs none /sys/fs/cgroup; exec":                                                            "it needs control groups: none are mounted",
+		"for root in $(findmnt -rno TARGET -t cgroup,cgroup2); do mount --bind -o ro $root $root; done; exec": "it needs control groups: mkdir",
+	} {
+		command := exec.CommandContext(t.Context(), "unshare", "--mount", "bash", "-euc", where+" ./lacking.sh")
+		output, err := command.CombinedOutput()
+		said := string(output)
+		if err != nil || !strings.HasPrefix(said, want) || (want == "") != (said == "") || strings.Count(said, "\n") > 1 {
+			t.Errorf("%s: %v, %q, want %q", where, err, said, want)
+		}
+	}
+}
