@@ -93,6 +93,7 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 		if p.state != resting {
 			p.state, p.until = resting, now
 		}
+		p.unanswered = false
 
 		return Probe{}
 	}
@@ -105,7 +106,7 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 	if p.state == resting && !now.Before(p.until) {
 		p.state, p.until = probing, now.Add(probeFor)
 		p.target = max(int(float64(wanted)*probeMargin), sent+minPadding)
-		if !p.unanswered { // Else the answer may have come too late.
+		if !p.unanswered || sight.Said < p.said { // Else the answer may have come too late.
 			p.said = sight.Said
 		}
 	}
@@ -148,18 +149,22 @@ func (p *Prober) Padding() int {
 	return p.padding
 }
 
-// fail puts the next probe off.
+// fail puts the next probe off. One that fails tells nothing of what the one before it has proved:
+// what goes out since then may yet be too much.
 func (p *Prober) fail(now time.Time) {
 	relapsed := !p.proved.IsZero() && now.Sub(p.proved) < relapse
 	switch {
 	case p.wait == 0:
 		p.wait = firstWait
-	case relapsed && p.state == resting:
-		p.wait = min(time.Duration(float64(p.wait)*waitGrowth), maxRelapseWait)
 	case p.state != resting:
 		p.wait = max(p.wait, min(time.Duration(float64(p.wait)*waitGrowth), maxProbeWait))
+	case relapsed:
+		p.wait = min(time.Duration(float64(p.wait)*waitGrowth), maxRelapseWait)
 	default:
 		p.wait = firstWait
 	}
-	p.state, p.until, p.proved = resting, now.Add(p.wait), time.Time{}
+	if p.state == resting {
+		p.proved = time.Time{}
+	}
+	p.state, p.until = resting, now.Add(p.wait)
 }

@@ -157,3 +157,59 @@ func TestNothingToProbe(t *testing.T) {
 		t.Errorf("in the midst of a probe: %+v", probe)
 	}
 }
+
+// A layer that turns out to be too much has done so though a probe for the next one has failed meanwhile.
+func TestRelapseBehindAProbe(t *testing.T) {
+	var p Prober
+	now, sent, wanted := start, 150_000, 600_000
+	look := func(after time.Duration, congested bool) Probe {
+		now = now.Add(after)
+
+		return p.Look(Sight{Wanted: wanted, Sent: sent, Congested: congested}, now)
+	}
+	look(0, true)
+	wait := firstWait
+	for range 4 {
+		sent, wanted = 150_000, 600_000
+		if probe := look(wait, false); probe.Padding == 0 {
+			t.Fatalf("no probe after %v", wait)
+		}
+		look(probeFor, false)
+		if probe := look(probeSettling, false); probe.Proved == 0 {
+			t.Fatal("nothing is proved")
+		}
+		sent, wanted = 600_000, 1_200_000
+		if probe := look(tick, false); probe.Padding == 0 {
+			t.Fatal("no probe for the next layer")
+		}
+		look(time.Second, true)
+		next := look(time.Second, true).Next.Sub(now)
+		if next <= wait {
+			t.Fatalf("again after %v, before that after %v", next, wait)
+		}
+		wait = next
+	}
+}
+
+// What a receiver said long ago, and has taken back, is no measure for what it says in a probe.
+func TestAnswerAfterAFall(t *testing.T) {
+	var p Prober
+	p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, start)
+	said, now := 2_000_000, start
+	sight := func(_ time.Time, padded time.Duration) Sight {
+		if padded > 0 {
+			said += 500
+		}
+
+		return Sight{Wanted: 600_000, Sent: 150_000, Said: said}
+	}
+	if _, _, proved := run(&p, now, 10*time.Second, func(time.Time, time.Duration) Sight {
+		return Sight{Wanted: 600_000, Sent: 150_000, Said: said}
+	}); proved != 0 {
+		t.Fatal("proved though nothing was said")
+	}
+	said = 300_000
+	if _, _, proved := run(&p, now.Add(10*time.Second), 20*time.Second, sight); proved == 0 {
+		t.Error("nothing is proved though the estimate grows in each probe")
+	}
+}

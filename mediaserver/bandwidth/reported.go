@@ -35,6 +35,9 @@ const (
 	// swollen is how much longer than before it a round trip is in a probe that is too much. What
 	// is too much by a fourth makes a queue of 180 ms; not each receiver sees that in time.
 	swollen = 100 * time.Millisecond
+	// distrust is for how long a receiver that has not noticed a queue which stood full is not
+	// believed. Not for good: round trips may have grown on the way back, of which it knows nothing.
+	distrust = 30 * time.Second
 	// drained is how much of what is sent then goes on, so that the queue empties.
 	drained = 0.85
 	// drains is how long it takes at most. Round trips that are still as long then have become
@@ -64,7 +67,6 @@ type Reported struct {
 	estimate float64
 
 	said          float64 // by REMB; 0: nothing
-	unnoticed     bool    // since it fell last a queue stood full all the same
 	probed        bool    // a probe was under way at the last look
 	first, fell   bool    // that was the first one, or one lower than before, since the last look
 	from          float64 // where it fell from
@@ -74,7 +76,8 @@ type Reported struct {
 	expected      float64
 	windowBegan   time.Time
 	congestedLast time.Time
-	narrowed      bool // the last look found the way far narrower than what is sent
+	unnoticed     time.Time // when a queue stood full last though it had not fallen; zero: it has fallen since
+	narrowed      bool      // the last look found the way far narrower than what is sent
 	moved         time.Time
 
 	trips trips
@@ -148,7 +151,12 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 		congested = true
 		r.estimate = through
 	}
-	r.unnoticed = !r.fell && (r.unnoticed || r.trips.full)
+	switch {
+	case r.fell:
+		r.unnoticed = time.Time{}
+	case r.trips.full && !r.probed:
+		r.unnoticed = now
+	}
 	if r.trips.full && !congested {
 		congested = true
 		r.estimate = min(rate*drained, before)
@@ -201,8 +209,10 @@ func (r *Reported) Moves(now time.Time) { *r = Reported{opened: now, moved: now}
 func unsettled(since, now time.Time) bool { return !since.IsZero() && now.Sub(since) < settled }
 
 // Said is the receiver's own estimate, in bit/s; 0: it has said none. It is credible unless a
-// queue stood full that the receiver has not noticed.
-func (r *Reported) Said() (bitsPerSecond int, credible bool) { return int(r.said), !r.unnoticed }
+// queue has just stood full that the receiver has not noticed.
+func (r *Reported) Said(now time.Time) (bitsPerSecond int, credible bool) {
+	return int(r.said), r.unnoticed.IsZero() || now.Sub(r.unnoticed) >= distrust
+}
 
 // Prove notes that so much was sent, and it was not too much.
 func (r *Reported) Prove(bitsPerSecond int) {

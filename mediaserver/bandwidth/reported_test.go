@@ -302,7 +302,9 @@ func TestLongRoundTripsInAProbe(t *testing.T) {
 	}{{100 * ms, 190 * ms, false}, {100 * ms, 210 * ms, true}, {300 * ms, 390 * ms, false}, {300 * ms, 410 * ms, true}} {
 		var r Reported
 		r.ReceiveRoundTrip(80*ms, start)
-		r.ReceiveRoundTrip(test.before, start)
+		for range 50 { // It has long been so.
+			r.ReceiveRoundTrip(test.before, start)
+		}
 		r.ReceiveREMB(300_000)
 		r.Look(600_000, 0, start)
 		r.ReceiveREMB(310_000)
@@ -314,24 +316,33 @@ func TestLongRoundTripsInAProbe(t *testing.T) {
 	}
 }
 
-// The receiver's estimate is not credible where a queue stood full that it did not notice, until it falls.
+// The receiver's estimate is not credible where a queue stood full that it did not notice: until it falls, for half
+// a minute at most, or until round trips turn out to be long for another reason.
 func TestCredible(t *testing.T) {
 	const ms = time.Millisecond
 	var r Reported
 	r.ReceiveREMB(900_000)
 	_, now := roundTrips(&r, start, 100*ms, 110*ms)
-	if said, credible := r.Said(); said != 900_000 || !credible {
+	if said, credible := r.Said(now); said != 900_000 || !credible {
 		t.Errorf("%d, %v before the queue", said, credible)
 	}
 	_, now = roundTrips(&r, now, 400*ms, 400*ms, 400*ms)
 	r.ReceiveREMB(950_000)
 	r.Look(400_000, 0, now)
-	if _, credible := r.Said(); credible {
+	if _, credible := r.Said(now); credible {
 		t.Error("credible though it noticed no queue")
+	}
+	if _, credible := r.Said(now.Add(distrust)); !credible {
+		t.Error("never credible again")
+	}
+	longer := r
+	_, after := roundTrips(&longer, now, 400*ms, 400*ms, 400*ms, 400*ms)
+	if _, credible := longer.Said(after); !credible {
+		t.Error("not credible though round trips stay as long with less")
 	}
 	r.ReceiveREMB(380_000)
 	r.Look(400_000, 0, now)
-	if _, credible := r.Said(); !credible {
+	if _, credible := r.Said(now); !credible {
 		t.Error("not credible though it has fallen")
 	}
 }

@@ -90,6 +90,11 @@ type simulation struct {
 	layer    int
 	probe    Probe
 
+	// back is what the way back adds to round trips; nil: nothing. Of video each stream reports once a second.
+	back    func() time.Duration
+	streams int  // more than one, that report
+	silent  bool // the receiver says no estimate
+
 	dropsBefore float64
 	sentSince   float64
 	reports     time.Time
@@ -111,7 +116,7 @@ func (s *simulation) step(now time.Time) {
 	bits := float64(sent+s.probe.Padding) * tick.Seconds()
 	s.sentSince += bits
 	arrived := s.link.carry(bits)
-	if remb := s.receiver.receive(&s.link, arrived, now); remb > 0 {
+	if remb := s.receiver.receive(&s.link, arrived, now); remb > 0 && !s.silent {
 		at := now.Add(100 * time.Millisecond)
 		if s.receiver.slow {
 			at = at.Add(300 * time.Millisecond)
@@ -120,10 +125,17 @@ func (s *simulation) step(now time.Time) {
 	}
 	if now.Sub(s.reports) >= time.Second {
 		lost := int((s.link.dropped - s.dropsBefore) / 9_600)
-		s.late = append(s.late, late{
-			at: now.Add(100 * time.Millisecond), lost: lost, expected: int(s.sentSince / 9_600),
-			trip: 100*time.Millisecond + time.Duration(s.link.queue/s.link.capacity*float64(time.Second)),
-		})
+		trip := 100*time.Millisecond + time.Duration(s.link.queue/s.link.capacity*float64(time.Second))
+		for i := range 1 + s.streams {
+			l := late{at: now.Add(100 * time.Millisecond), trip: trip}
+			if s.back != nil {
+				l.trip += s.back()
+			}
+			if i == 0 {
+				l.lost, l.expected = lost, int(s.sentSince/9_600)
+			}
+			s.late = append(s.late, l)
+		}
 		s.reports, s.dropsBefore, s.sentSince = now, s.link.dropped, 0
 	}
 	for len(s.late) > 0 && !now.Before(s.late[0].at) {
@@ -137,7 +149,7 @@ func (s *simulation) step(now time.Time) {
 	}
 	congested := s.reported.Look(sent, s.prober.Padding(), now)
 	wanted := s.allocate()
-	said, credible := s.reported.Said()
+	said, credible := s.reported.Said(now)
 	s.probe = s.prober.Look(Sight{Wanted: wanted, Sent: sent, Said: said, Credible: credible, Congested: congested}, now)
 	if s.probe.Proved > 0 {
 		s.reported.Prove(s.probe.Proved)

@@ -150,7 +150,7 @@ func (s *supply) settle() {
 func (s *supply) probe(sight bandwidth.Sight, next, now time.Time) (padding int, proved bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sight.Said, sight.Credible = s.reported.Said()
+	sight.Said, sight.Credible = s.reported.Said(now)
 	probe := s.prober.Look(sight, now)
 	if probe.Proved > 0 {
 		s.reported.Prove(probe.Proved)
