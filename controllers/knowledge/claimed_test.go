@@ -84,6 +84,10 @@ func TestVerdictsByClaims(t *testing.T) {
 		"one that hosted it is out of touch, another owns":    {servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {}}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
 		"one that hosted it is out of touch, and nobody owns": {servers: map[string]server{"a": {lost: time.Minute, hosts: true}}, want: "MediaServerLost lost a"},
 		"a status names one that nothing is heard of":         {edit: true, want: "MediaServerLost lost ghost"},
+		"the owner is out of touch, another hosts it":         {servers: map[string]server{"a": {lost: time.Minute}, "b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost matching b lost a"},
+		"the owner was never heard of, another hosts it":      {servers: map[string]server{"b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost matching b lost a"},
+		"the owner was given up, another hosts it":            {servers: map[string]server{"a": {lost: 11 * time.Minute}, "b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "Enforced matching b"},
+		"the owner is in touch, another hosts it":             {servers: map[string]server{"a": {}, "b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "Enforced matching b"},
 		"nobody, new in office":                               {office: 2 * time.Second, want: "Starting"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,6 +132,37 @@ func TestVerdictsByClaims(t *testing.T) {
 				t.Errorf("judged %q, want %q", got, x.want)
 			}
 		})
+	}
+}
+
+// Who hosts a channel without its claim is not all there is to ask while its owner is out of
+// touch.
+func TestAnOwnerOutOfTouchIsMissed(t *testing.T) {
+	w := listed()
+	w.create("u")
+	b := w.introduced(t, "b", start, func(i *Introduction) { i.ServesWithoutClaim = true })
+	must(t, b.Report(reportOf("lobby", 1, 1, 0, "R", "S"), start))
+	must(t, b.Complete(start))
+	w.acknowledge(t, b, "lobby", 1, 1, start, map[string]forwardingv1.State{"u": forwardingv1.State_STATE_MATCHING})
+	w.claimsKnown(true)
+	w.claim("lobby", claims.Holder{Name: "a"}, start)
+	missed := func(when string, want ...string) {
+		t.Helper()
+		if sessions, out := w.Hosts("lobby"); len(sessions) != 1 || !slices.Equal(out, want) {
+			t.Errorf("%s %d host it, and %q are missed, want %q", when, len(sessions), out, want)
+		}
+		enforced, err := w.Enforced(w.objects["u"], nil, start)
+		if err != nil || (enforced != nil) != (len(want) == 0) {
+			t.Errorf("%s it is enforced: %v, %v", when, enforced, err)
+		}
+	}
+	missed("before it is heard", "a")
+	w.Judge(w.objects["u"], start.Add(-time.Hour), start)
+	w.told()
+	must(t, w.introduced(t, "a", start, nil).Complete(start))
+	missed("as it is heard")
+	if told := w.told(); !slices.Equal(told, []string{"u"}) {
+		t.Errorf("that it is heard tells of %v", told)
 	}
 }
 

@@ -239,7 +239,11 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 			}
 		}
 	}
-	for _, owner := range t.formerOwnersOf(channelID) {
+	owners := t.formerOwnersOf(channelID)
+	if owner, out := t.ownerOutOfTouch(channelID); out {
+		owners = append(owners, owner)
+	}
+	for _, owner := range owners {
 		if !slices.Contains(outOfTouch, owner.name) {
 			outOfTouch = append(outOfTouch, owner.name)
 		}
@@ -251,9 +255,6 @@ func (t *Tenant) Hosts(channelID string) (sessions []*Session, outOfTouch []stri
 		}
 		names, _ := out.lost()
 		outOfTouch = slices.Concat(names, slices.Collect(maps.Keys(t.unheard)), t.untoldOf())
-		if owner, out := t.ownerOutOfTouch(channelID); out && !slices.Contains(outOfTouch, owner.name) {
-			outOfTouch = append(outOfTouch, owner.name)
-		}
 		if t.turnedAway.name != "" {
 			outOfTouch = append(outOfTouch, t.turnedAway.name)
 		}

@@ -16,7 +16,7 @@ type Verdict struct {
 	Reason string
 	// Matching are the media servers that have acknowledged the present content and
 	// withhold a live edge; Waiting host the channel, are in touch, and have not
-	// acknowledged it; Lost are out of touch and hosted the channel, or, where it
+	// acknowledged it; Lost are out of touch and hosted the channel, or own it, or, where it
 	// would be Armed, any that is out of touch. All are sorted.
 	Matching, Waiting, Lost []string
 	// Withholding say that they withhold an edge though expiresAt has passed by this
@@ -37,8 +37,8 @@ type Verdict struct {
 func (t *Tenant) Judge(pause *held.Pause, inOffice, now time.Time) Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	j := judgement{t: t, pause: pause, now: now}
-	j.judge(inOffice)
+	j := judgement{t: t, pause: pause, inOffice: inOffice, now: now}
+	j.judge()
 	if e := t.byUID[pause.UID]; e != nil {
 		if e.lost = j.Reason == v1alpha1.ReasonMediaServerLost; e.lost {
 			t.judgedLost[e] = struct{}{}
@@ -53,9 +53,9 @@ func (t *Tenant) Judge(pause *held.Pause, inOffice, now time.Time) Verdict {
 // judgement is one in the making.
 type judgement struct {
 	Verdict
-	t     *Tenant
-	pause *held.Pause
-	now   time.Time
+	t             *Tenant
+	pause         *held.Pause
+	inOffice, now time.Time
 
 	digest Digest
 	// Of those in touch, how many host the channel, and say Expired or NotUnderstood.
@@ -66,7 +66,7 @@ type judgement struct {
 	done []string
 }
 
-func (j *judgement) judge(inOffice time.Time) {
+func (j *judgement) judge() {
 	e := j.t.byUID[j.pause.UID]
 	if e != nil && e.object == j.pause {
 		j.digest = e.digest
@@ -82,7 +82,7 @@ func (j *judgement) judge(inOffice time.Time) {
 		j.Reason = v1alpha1.ReasonLimitExceeded
 	default:
 		j.hear()
-		j.weigh(inOffice)
+		j.weigh()
 	}
 	slices.SortFunc(j.Matching, strings.Compare)
 	slices.SortFunc(j.Waiting, strings.Compare)
@@ -98,12 +98,35 @@ func (j *judgement) hear() {
 	if c := j.t.channels[j.pause.Spec.ChannelID]; c != nil {
 		j.hearHosts(c)
 	}
-	for _, owner := range j.t.formerOwnersOf(j.pause.Spec.ChannelID) {
-		if !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) && j.lost(owner.since) {
-			j.Lost = append(j.Lost, owner.name)
+	owners := j.t.formerOwnersOf(j.pause.Spec.ChannelID)
+	if owner, out := j.owner(); out && j.hosting > 0 {
+		owners = append(owners, owner) // Whoever hosts it does so without a claim.
+	}
+	for _, owner := range owners {
+		if j.loses(owner) {
 			j.unsure++
 		}
 	}
+}
+
+// owner is the channel's owner where that is out of touch.
+func (j *judgement) owner() (owner lostOwner, out bool) {
+	owner, out = j.t.ownerOutOfTouch(j.pause.Spec.ChannelID)
+	if owner.unheard && owner.since.Before(j.inOffice) {
+		owner.since = j.inOffice
+	}
+
+	return owner, out
+}
+
+// loses notes an owner that is out of touch, and tells whether that is news.
+func (j *judgement) loses(owner lostOwner) bool {
+	if slices.Contains(j.Lost, owner.name) || slices.Contains(j.done, owner.name) || !j.lost(owner.since) {
+		return false
+	}
+	j.Lost = append(j.Lost, owner.name)
+
+	return true
 }
 
 func (j *judgement) hearHosts(c *channel) {
@@ -154,12 +177,12 @@ func (j *judgement) lost(since time.Time) bool {
 
 // weigh finds the reason. Whatever may be wrong in the dangerous direction comes
 // first.
-func (j *judgement) weigh(inOffice time.Time) {
+func (j *judgement) weigh() {
 	expired := j.pause.Spec.ExpiresAt != nil && !j.now.Before(j.pause.Spec.ExpiresAt.Time)
 	if j.pause.Spec.ExpiresAt != nil && !expired {
 		j.until(j.pause.Spec.ExpiresAt.Time)
 	}
-	switch known := inOffice.Add(OfficeBeforeArmed); {
+	switch known := j.inOffice.Add(OfficeBeforeArmed); {
 	case len(j.Waiting) > 0:
 		j.Reason = v1alpha1.ReasonNotAcknowledged
 	case j.notUnderstood > 0:
@@ -177,7 +200,7 @@ func (j *judgement) weigh(inOffice time.Time) {
 	case !j.t.claims.listed:
 		// Somebody may own the channel of whom nothing has been heard here. No time mends that.
 		j.Reason = v1alpha1.ReasonStarting
-	case j.anyLost(inOffice, expired):
+	case j.anyLost(expired):
 		j.Reason = v1alpha1.ReasonMediaServerLost
 	case len(j.Waiting) > 0:
 		j.Reason = v1alpha1.ReasonNotAcknowledged
@@ -191,7 +214,7 @@ func (j *judgement) weigh(inOffice time.Time) {
 
 // anyLost tells whether the channel may be hosted by a media server that nothing
 // is heard of. It notes those whose channels are more than are taken as waiting.
-func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
+func (j *judgement) anyLost(expired bool) bool {
 	if !expired {
 		j.done = nil // It is the clock of one that is fast.
 	}
@@ -210,17 +233,12 @@ func (j *judgement) anyLost(inOffice time.Time, expired bool) bool {
 		}
 	}
 	for name := range j.t.unheard {
-		if j.lost(inOffice) {
+		if j.lost(j.inOffice) {
 			j.Lost = append(j.Lost, name)
 		}
 	}
-	if owner, out := j.t.ownerOutOfTouch(j.pause.Spec.ChannelID); out && !slices.Contains(j.Lost, owner.name) && !slices.Contains(j.done, owner.name) {
-		if owner.unheard && owner.since.Before(inOffice) {
-			owner.since = inOffice
-		}
-		if j.lost(owner.since) {
-			j.Lost = append(j.Lost, owner.name)
-		}
+	if owner, out := j.owner(); out {
+		j.loses(owner)
 	}
 	if away := j.t.turnedAway; away.name != "" && j.lost(away.at) {
 		j.Lost = append(j.Lost, away.name)
