@@ -39,6 +39,9 @@ type ownership struct {
 	since time.Time
 }
 
+// podKey is by what a media server is remembered where another of its name is another one.
+func podKey(holder claims.Holder) string { return holder.Name + "/" + holder.PodUID }
+
 func newClaimed() claimed {
 	return claimed{
 		owners: map[string]ownership{}, owned: map[claims.Holder]map[string]struct{}{}, doubts: map[*hosted]time.Time{},
@@ -157,9 +160,9 @@ func (t *Tenant) outOfTouch(o ownership) (lost lostOwner, out bool) {
 	server := t.servers[o.Name]
 	switch {
 	case server == nil:
-		at, givenUp := t.givenUp.at[o.Name]
+		at, gone := t.gone.at[podKey(o.Holder)]
 
-		return lostOwner{o.Name, o.since, true}, !givenUp || at.Before(o.since)
+		return lostOwner{o.Name, o.since, true}, !gone || at.Before(o.since)
 	case server.introduction.PodUID != o.PodUID:
 		// The newer pod of a name is the one that lives.
 		return lostOwner{o.Name, o.since, true}, server.began.Before(o.since)

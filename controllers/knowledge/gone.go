@@ -42,7 +42,6 @@ func (t *Tenant) PodGone(holder claims.Holder, now time.Time) {
 	for _, h := range server.channels {
 		t.leave(h, now)
 	}
-	// Another pod of its name may own channels by now, though it is yet to be heard here.
-	t.forget(server, server.lostSince)
+	t.forget(server, now)
 	t.inTouchAgain(server)
 }

@@ -58,3 +58,63 @@ func TestAPodThatIsGoneHostsNothing(t *testing.T) {
 	w.claim("lobby", anew, start.Add(2*time.Second))
 	judge("owned by another pod of the name", "MediaServerLost lost a")
 }
+
+// A pod that is gone says nothing of the one that came in its place, which may own a channel
+// before the end of the other's stream has been noticed here, and be heard elsewhere alone.
+func TestAPodThatIsGoneIsNotTheNextOne(t *testing.T) {
+	pod := func(i *Introduction) { i.PodUID = "older" }
+	older, newer := claims.Holder{Name: "a", PodUID: "older"}, claims.Holder{Name: "a", PodUID: "newer"}
+	for how, gone := range map[string]func(w *world){
+		"gone":     func(w *world) { w.PodGone(older, start.Add(time.Minute)) },
+		"given up": func(w *world) { w.pass(start.Add(11 * time.Minute)) },
+	} {
+		w := listed()
+		w.create("mine")
+		a := w.introduced(t, "a", start, pod)
+		must(t, a.Complete(start))
+		w.claimsOf(nil)
+		w.claim("lobby", newer, start.Add(2*time.Second))
+		a.Close(start.Add(3 * time.Second))
+		if how == "given up" {
+			w.claim("lobby", newer, start.Add(10*time.Minute))
+		}
+		gone(w)
+		now := start.Add(5 * time.Minute)
+		if how == "given up" {
+			now = start.Add(12 * time.Minute)
+		}
+		if got := describe(w.Judge(w.objects["mine"], start.Add(-time.Hour), now)); got != "MediaServerLost lost a" {
+			t.Errorf("%s, it is judged %q", how, got)
+		}
+		w.claim("lobby", claims.Holder{}, start.Add(2*time.Second))
+		w.claim("lobby", older, start.Add(2*time.Second))
+		if got := describe(w.Judge(w.objects["mine"], start.Add(-time.Hour), now)); got != "Armed" {
+			t.Errorf("%s, its own is judged %q", how, got)
+		}
+	}
+}
+
+// Another pod of its name lives in a pod's place, also once that one has ended.
+func TestAPodInAnothersPlaceEnds(t *testing.T) {
+	of := func(uid string) func(*Introduction) { return func(i *Introduction) { i.PodUID = uid } }
+	w := listed()
+	w.create("mine")
+	older := w.introduced(t, "a", start, of("older"))
+	must(t, older.Complete(start))
+	w.claimsOf(nil)
+	w.claim("lobby", claims.Holder{Name: "a", PodUID: "older"}, start)
+	older.Close(start)
+	judge := func(when, want string) {
+		t.Helper()
+		if got := describe(w.Judge(w.objects["mine"], start.Add(-time.Hour), start.Add(time.Minute))); got != want {
+			t.Errorf("%s it is judged %q, want %q", when, got, want)
+		}
+	}
+	judge("as it is lost", "MediaServerLost lost a")
+	newer := w.introduced(t, "a", start.Add(time.Second), of("newer"))
+	must(t, newer.Complete(start.Add(time.Second)))
+	judge("as another is in its place", "Armed")
+	newer.Farewell(start.Add(2 * time.Second))
+	newer.Close(start.Add(2 * time.Second))
+	judge("as that has ended", "Armed")
+}

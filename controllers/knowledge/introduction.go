@@ -30,7 +30,8 @@ func (t *Tenant) introduce(server *mediaServer, introduction Introduction) {
 		t.anywhere.remove(server)
 	}
 	if former := server.introduction.holder(); former != introduction.holder() {
-		t.forgetFormer(former) // Another pod has its name.
+		t.gone.note(podKey(former), server.began) // Another pod has its name.
+		t.forgetFormer(former)
 	}
 	server.introduction, server.draining = introduction, false
 	server.member = &forwardingv1.Member{

@@ -161,6 +161,7 @@ func (t *Tenant) pass(now time.Time) {
 	t.farewells.forget(now.Add(-t.config.MediaServerLost - remembered))
 	t.departed.forget(now.Add(-t.config.MediaServerLost - remembered))
 	t.givenUp.forget(now.Add(-t.config.MediaServerLost - remembered))
+	t.gone.forget(now.Add(-t.config.MediaServerLost - remembered))
 	for len(t.unsettled) > 0 && now.Sub(t.unsettled[0].at) >= settles {
 		h := t.unsettled[0].host
 		t.unsettled = t.unsettled[1:]
@@ -219,6 +220,7 @@ func (t *Tenant) giveUp(server *mediaServer, now time.Time) {
 func (t *Tenant) forget(server *mediaServer, now time.Time) {
 	delete(t.servers, server.name)
 	t.givenUp.note(server.name, now)
+	t.gone.note(podKey(server.introduction.holder()), now)
 	for e := range t.mentions[server.name] {
 		t.notify(true, e)
 	}

@@ -67,12 +67,7 @@ func (t *Tenant) Ended(holder claims.Holder) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
-	return t.farewells.at[holder.Name+"/"+holder.PodUID]
-}
-
-// farewellOf is by what a media server is remembered that has said farewell.
-func farewellOf(server *mediaServer) string {
-	return server.introduction.Name + "/" + server.introduction.PodUID
+	return t.farewells.at[podKey(holder)]
 }
 
 // Unused tells that the media server has reported all that it hosts, and does not host the

@@ -135,7 +135,7 @@ func (t *Tenant) Connect(introduction Introduction, now time.Time) (*Session, er
 		}
 	}
 	t.introduce(server, introduction)
-	t.farewells.remove(farewellOf(server))
+	t.farewells.remove(podKey(introduction.holder()))
 	t.goneOut(server)
 	t.memberChanged(name)
 	t.ringAll(server)
@@ -158,7 +158,7 @@ func (s *Session) Close(now time.Time) {
 	t.memberChanged(s.server.name)
 	t.setUntold(s.server, false)
 	if s.farewell {
-		t.farewells.note(farewellOf(s.server), now)
+		t.farewells.note(podKey(s.server.introduction.holder()), now)
 		t.forget(s.server, now)
 		t.inTouchAgain(s.server)
 

@@ -78,6 +78,7 @@ type Tenant struct {
 	departed   names // connections that have left
 	givenUp    names // media servers that were lost for too long
 	farewells  names // media servers, by name and pod uid
+	gone       names // media servers that host nothing any more, by name and pod uid
 	deleted    names // pauses, by uid
 	// listens is since when this process has listened without standing still, and attended
 	// when it last did.
@@ -103,7 +104,7 @@ func newTenant(namespace string, config Config, m *metrics) *Tenant {
 		byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
 		mentions: map[string]map[*entry]struct{}{}, unheard: map[string]time.Time{}, naming: map[string][]*entry{},
 		servers: map[string]*mediaServer{}, out: newOutOfTouch(), anywhere: newOutOfTouch(), judgedLost: map[*entry]struct{}{},
-		claims: newClaimed(), members: newMembers(), farewells: newNames(config.Limits.Names),
+		claims: newClaimed(), members: newMembers(), farewells: newNames(config.Limits.Names), gone: newNames(config.Limits.Names),
 		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
 		watchers: map[*watcher]struct{}{},
 	}
