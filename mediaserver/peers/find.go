@@ -51,11 +51,9 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 		Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelId: channelID, Unreachable: failed,
 	}
 	response, err := p.locate(ctx, request)
-	if err == nil && response.GetMediaServer().GetName() == p.config.Name {
-		if ended := p.leftOver(channelID); len(ended) > 0 {
-			p.releaseNow(ctx, ended)
-			response, err = p.locate(ctx, request)
-		}
+	if err == nil && response.GetClaimed() && response.GetMediaServer().GetName() == p.config.Name && p.isLeftOver(channelID) {
+		p.releaseLeftOver(ctx, channelID)
+		response, err = p.locate(ctx, request)
 	}
 	switch {
 	case errors.Is(err, errAway):
@@ -72,16 +70,13 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 	return place, nil
 }
 
-// leftOver is a claim of ours of a channel that is not open here and is not to be opened here
-// again, for whichever opening; empty: it is none.
-func (p *Peers) leftOver(channelID string) openings {
+// isLeftOver tells of a channel that is ours by claim that it is not open here, and is not to
+// be opened here again.
+func (p *Peers) isLeftOver(channelID string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.draining || p.channels[channelID] != nil {
-		return nil
-	}
 
-	return openings{channelID: p.opening}
+	return p.draining && p.channels[channelID] == nil
 }
 
 // locate asks the replicas, and at the start until one is there.

@@ -124,6 +124,21 @@ func (p *Peers) Flush(ctx context.Context) {
 	}
 }
 
+// releaseLeftOver gives up a claim that an earlier process has made. For which opening claiming
+// tells: for a later one than any here, where the clock has been set back since.
+func (p *Peers) releaseLeftOver(ctx context.Context, channelID string) {
+	p.mu.Lock()
+	h := newHosted(ending, p.opening)
+	p.mu.Unlock()
+	if owner, err := p.claim(ctx, h, channelID); err != nil || owner.GetName() != p.config.Name {
+		return
+	}
+	p.mu.Lock()
+	ended := openings{channelID: h.opening}
+	p.mu.Unlock()
+	p.releaseNow(ctx, ended)
+}
+
 // releaseNow gives up claims, as many as go in one request, and tells whether a manager has
 // taken that. It names the openings that have ended: where the request is held up on its way,
 // the claim of a later one stays.
