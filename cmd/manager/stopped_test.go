@@ -43,12 +43,17 @@ func join(t *testing.T, manager *grpc.ClientConn, name string) *member {
 			t.Fatal(err)
 		}
 	}
-	there := make(chan struct{})
+	there := make(chan error, 1)
 	m.ended.Go(func() {
-		told := sync.OnceFunc(func() { close(there) })
+		told := sync.OnceFunc(func() { there <- nil })
 		for {
 			message, err := stream.Recv()
 			if err != nil {
+				select {
+				case there <- err:
+				default: // It was there.
+				}
+
 				return
 			}
 			if message.GetReplicaVersion() != nil {
@@ -62,7 +67,10 @@ func join(t *testing.T, manager *grpc.ClientConn, name string) *member {
 		}
 	})
 	select {
-	case <-there:
+	case err := <-there:
+		if err != nil {
+			t.Fatalf("%s is not taken in: %v", name, err)
+		}
 	case <-time.After(patience):
 		t.Fatalf("%s is told no version", name)
 	}
@@ -105,7 +113,9 @@ func TestAManagerThatIsStoppedAndWokenTakesNoClaimAway(t *testing.T) {
 	arguments := []string{"--kubeconfig=" + plane.Kubeconfig, "--takeover-after=" + takeoverAfter.String()}
 	stopped, other := begin(t, arguments...), begin(t, arguments...)
 	here, there := dial(t, stopped), dial(t, other)
-	readyz(t, stopped.probes(t), http.StatusOK, "ok")
+	for _, each := range []*process{stopped, other} {
+		readyz(t, each.probes(t), http.StatusOK, "ok") // Before, it takes nobody in.
+	}
 	owner, heir := join(t, here, "owner"), join(t, here, "heir")
 	join(t, there, "owner")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
