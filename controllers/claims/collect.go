@@ -21,9 +21,11 @@ type Hosting interface {
 	// Unused tells that the media server streams, has reported all that it hosts, and
 	// does not host the channel.
 	Unused(holder Holder, channelID string) bool
-	// OutOfTouch are the pods that are out of touch, and may host channels still.
+	// OutOfTouch are the pods that are out of touch, and may host channels still: by name
+	// alone where no more is known of them.
 	OutOfTouch() []Holder
-	// PodGone takes that the pod is gone, is another one, or has come to its end.
+	// PodGone takes that the pod is gone, is another one, or has come to its end; where it is
+	// known by name alone, that no such pod lives.
 	PodGone(holder Holder)
 }
 
@@ -114,7 +116,11 @@ func (s *sweep) findGone(ctx context.Context) {
 	}
 	for namespace, hosting := range s.hosting {
 		for _, holder := range hosting.OutOfTouch() {
-			state, err := s.claims.podOf(ctx, namespace, holder)
+			look := s.claims.podOf
+			if holder.PodUID == "" {
+				look = s.claims.podNamed
+			}
+			state, err := look(ctx, namespace, holder)
 			if s.unread[namespace] = err != nil; err != nil {
 				break
 			}

@@ -128,9 +128,11 @@ func TestPodsOutOfTouchAreLookedFor(t *testing.T) {
 	unready := podWith(t, namespace, "unready", corev1.PodRunning, corev1.ConditionFalse)
 	failed := podWith(t, namespace, "failed", corev1.PodFailed, corev1.ConditionFalse)
 	former, gone := Holder{"unready", "another-uid"}, Holder{"gone", "uid"}
-	h := &heard{out: []Holder{unready, failed, former, gone}}
+	// What is known by name alone may be whichever pod has the name.
+	named, namedFailed, namedGone := Holder{Name: "unready"}, Holder{Name: "failed"}, Holder{Name: "gone"}
+	h := &heard{out: []Holder{unready, failed, former, gone, named, namedFailed, namedGone}}
 	r.collector(t, map[string]Hosting{namespace: h}).after(0)
-	if !slices.Equal(h.gone, []Holder{failed, former, gone}) {
+	if !slices.Equal(h.gone, []Holder{failed, former, gone, namedFailed, namedGone}) {
 		t.Errorf("%v are gone", h.gone)
 	}
 	h.gone = nil

@@ -90,14 +90,12 @@ func (c *Claims) podOf(ctx context.Context, namespace string, holder Holder) (po
 	}
 	answer, err, _ := c.looks.Do(namespace+"/"+holder.identity(), func() (any, error) {
 		// Whoever else waits for the answer is not to lose it when the first one goes.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), podTimeout)
-		defer cancel()
-		pod, err := c.pods.Pods(namespace).Get(ctx, holder.Name, metav1.GetOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return podUnready, fmt.Errorf("ask for the pod: %w; the role nagi-manager, bound in its namespace, permits it", err)
+		pod, err := c.pod(context.WithoutCancel(ctx), namespace, holder.Name)
+		if err != nil {
+			return podUnready, err
 		}
 		state := podGone
-		if err == nil {
+		if pod != nil {
 			state = stateOf(pod, holder)
 		}
 		c.podsMu.Lock()
@@ -114,6 +112,35 @@ func (c *Claims) podOf(ctx context.Context, namespace string, holder Holder) (po
 	}
 
 	return answer.(podState), nil
+}
+
+// podNamed asks about the pod of that name, whichever it is.
+func (c *Claims) podNamed(ctx context.Context, namespace string, holder Holder) (podState, error) {
+	pod, err := c.pod(ctx, namespace, holder.Name)
+	switch {
+	case err != nil:
+		return podUnready, err
+	case pod == nil:
+		return podGone, nil
+	}
+	holder.PodUID = string(pod.UID)
+
+	return stateOf(pod, holder), nil
+}
+
+// pod reads a pod; nil: there is none.
+func (c *Claims) pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, podTimeout)
+	defer cancel()
+	pod, err := c.pods.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // Documented.
+	case err != nil:
+		return nil, fmt.Errorf("ask for the pod: %w; the role nagi-manager, bound in its namespace, permits it", err)
+	}
+
+	return pod, nil
 }
 
 func stateOf(pod *corev1.Pod, holder Holder) podState {

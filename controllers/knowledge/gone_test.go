@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nagi-rtc/nagi/controllers/claims"
+	"github.com/nagi-rtc/nagi/controllers/held"
 )
 
 // A media server that is out of touch, and one whose claim has passed on meanwhile, may host
@@ -117,4 +118,40 @@ func TestAPodInAnothersPlaceEnds(t *testing.T) {
 	newer.Farewell(start.Add(2 * time.Second))
 	newer.Close(start.Add(2 * time.Second))
 	judge("as that has ended", "Armed")
+}
+
+// Of a media server that a status names, and of which a manager that has been restarted has
+// heard nothing, it is known as well that no pod of its name lives.
+func TestAPodThatAStatusNamesIsGone(t *testing.T) {
+	w := listed()
+	w.create("mine")
+	w.create("theirs", inChannel("hall"), func(o *held.Pause) { o.Status.MediaServer = "ghost" })
+	w.claimsOf(nil)
+	judge := func(when, want string, gone bool) {
+		t.Helper()
+		w.told()
+		verdict := w.Judge(w.objects["mine"], start.Add(-time.Minute), start.Add(time.Minute))
+		if got := describe(verdict); got != want {
+			t.Errorf("%s it is judged %q, want %q", when, got, want)
+		}
+		if w.Judge(w.objects["theirs"], start.Add(-time.Minute), start.Add(time.Minute)).Gone != gone {
+			t.Errorf("%s whom the status names is gone: %t", when, !gone)
+		}
+	}
+	judge("at first", "MediaServerLost lost ghost", false)
+	ghost := claims.Holder{Name: "ghost"}
+	if out := w.OutOfTouch(); !slices.Equal(out, []claims.Holder{ghost}) {
+		t.Errorf("%v are out of touch", out)
+	}
+	w.PodGone(claims.Holder{Name: "mine"}, start) // Nobody knows it.
+	judge("another gone", "MediaServerLost lost ghost", false)
+	w.PodGone(ghost, start)
+	if told := w.told(); !slices.Contains(told, "mine") || !slices.Contains(told, "theirs") {
+		t.Errorf("tells of %v", told)
+	}
+	judge("gone", "Armed", true)
+	// It is heard in between: whoever says it is behind.
+	must(t, w.introduced(t, "ghost", start, nil).Complete(start))
+	w.PodGone(ghost, start)
+	judge("heard", "Armed", false)
 }
