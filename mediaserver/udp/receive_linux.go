@@ -3,6 +3,7 @@ package udp
 import (
 	"net"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -28,9 +29,10 @@ type receiver struct {
 	controls [MaxBurst]controls
 	slots    [MaxBurst][]byte
 
-	received int // Messages that the last call returned.
-	next     int // The first of them that has not been handed on.
-	offset   int // What of it has been, in bytes.
+	waited   bool // The last call did, as there was nothing yet.
+	received int  // Messages that the last call returned.
+	next     int  // The first of them that has not been handed on.
+	offset   int  // What of it has been, in bytes.
 	burst    [MaxBurst]Datagram
 }
 
@@ -103,6 +105,12 @@ func (r *receiver) receive() ([]Datagram, error) {
 			return burst, nil
 		}
 		r.reset()
+		if !r.waited {
+			// The runtime does not see that others could go on while the kernel works for this one, and would take
+			// the processor away after 10 ms only: posted jobs, which a pause waits for, go on now.
+			runtime.Gosched()
+		}
+		r.waited = false
 		if err := r.raw.Read(r.read); err != nil {
 			return nil, err
 		}
@@ -122,6 +130,8 @@ func (r *receiver) attempt(fd uintptr) bool {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
 		uintptr(unsafe.Pointer(&r.headers[0])), MaxBurst, unix.MSG_DONTWAIT, 0, 0)
 	if errno == unix.EAGAIN {
+		r.waited = true
+
 		return false
 	}
 	if errno == 0 { // Any other error is of one datagram, and the next call goes on behind it.
