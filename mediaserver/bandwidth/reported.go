@@ -138,7 +138,8 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 	case r.fallen(rate, padding > 0, now), r.first && r.said < rate*(1-shortfall) && !r.fresh(now):
 		congested = true
 		r.estimate = min(r.said, before)
-	case r.limited && r.fell: // That says nothing, and what is sent now varies: as a limit it is soon too low.
+	case r.limited && r.fell:
+		r.estimate = min(max(r.said, rate), before)
 	case r.limited: // What the receiver says may be more than what losses or delay have told.
 		r.estimate = max(before, min(r.said, before*r.grown))
 	}

@@ -347,24 +347,6 @@ func TestCredible(t *testing.T) {
 	}
 }
 
-// A fall that is no sign leaves what a probe has proved: what is sent just then, which varies, is no limit.
-func TestFallThatSaysNothing(t *testing.T) {
-	var r Reported
-	r.ReceiveREMB(300_000)
-	r.Look(600_000, 0, start)
-	r.Prove(1_600_000)
-	now := start.Add(time.Minute)
-	r.ReceiveREMB(900_000)
-	r.Look(1_200_000, 0, now)
-	r.ReceiveREMB(860_000)
-	if r.Look(1_200_000, 0, now.Add(time.Second)) {
-		t.Error("too much, though the estimate had not caught up")
-	}
-	if estimate, _ := r.Estimate(); estimate != 1_600_000 {
-		t.Errorf("%d bit/s are left of what was proved", estimate)
-	}
-}
-
 func TestStandingQueue(t *testing.T) {
 	const ms = time.Millisecond
 	var r Reported
