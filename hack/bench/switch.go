@@ -94,13 +94,13 @@ func percentile(sorted []time.Duration, percent int) float64 {
 
 // switchRig is one sender and one receiver of its layers.
 type switchRig struct {
-	engine  *rtc.Engine
-	track   *fanout.Track
-	peers   []*rtc.Peer
-	edge    *fanout.Edge
-	sender  participant
-	seen    *layerWatch
-	closing []func()
+	engine     *rtc.Engine
+	track      *fanout.Track
+	peers      []*rtc.Peer
+	projection *fanout.Projection
+	sender     participant
+	seen       *layerWatch
+	closing    []func()
 }
 
 func newSwitchRig(ctx context.Context) (*switchRig, error) {
@@ -159,8 +159,8 @@ func (s *switchRig) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.edge = s.track.AddEdge(downlink, core.Unnegotiated)
-		downlink.Attach(bound{s.edge})
+		s.projection = s.track.Project(downlink, core.Unnegotiated)
+		downlink.Attach(bound{s.projection})
 
 		return nil
 	})
@@ -168,11 +168,11 @@ func (s *switchRig) connect(ctx context.Context) error {
 	return err
 }
 
-// bound lets an edge begin once it is negotiated.
-type bound struct{ *fanout.Edge }
+// bound lets a projection begin once it is negotiated.
+type bound struct{ *fanout.Projection }
 
 func (b bound) Bound() {
-	fanout.Apply([]fanout.Change{{Edge: b.Edge, Release: core.Unnegotiated}})
+	fanout.Apply([]fanout.Change{{Projection: b.Projection, Release: core.Unnegotiated}})
 }
 
 // join connects a client with a peer of the engine's.
@@ -235,7 +235,7 @@ func (s *switchRig) close() {
 func (s *switchRig) switchTo(ctx context.Context, layer media.Layer) (time.Duration, error) {
 	s.seen.await(s.sender.Layers[layer][0])
 	began := time.Now()
-	s.edge.Choose(layer)
+	s.projection.Choose(layer)
 	select {
 	case at := <-s.seen.waited:
 		return at.Sub(began), nil

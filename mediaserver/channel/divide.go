@@ -89,7 +89,7 @@ func (ch *channel) shareOut(
 		ch.metrics.probesProved.Inc()
 	}
 	if padding > 0 && s.padded != nil {
-		ch.config.Engine.Socket().Post(s.padded.downlink.Worker(), padJob{s.padded.forward, padding})
+		ch.config.Engine.Socket().Post(s.padded.downlink.Worker(), padJob{s.padded.projection, padding})
 	}
 
 	return changed
@@ -140,7 +140,7 @@ func (s *supplied) add(e *edge, video *stream, hold bool, now time.Time) {
 		return
 	}
 	there, rates := e.sender.tracks[media.Video].Layers(now)
-	layer, flows := video.forward.Layer()
+	layer, flows := video.projection.Layer()
 	if flows && video.withheld == 0 {
 		s.sent += rates[layer]
 		if s.padded == nil && video.downlink.TakesPadding() {
@@ -179,11 +179,11 @@ func (s *supplied) restart() {
 	for _, e := range s.edges {
 		video := e.streams[media.Video]
 		wanted, has := e.video.share.Layer()
-		if layer, flows := video.forward.Layer(); !has || !flows || layer == wanted || video.withheld != 0 {
+		if layer, flows := video.projection.Layer(); !has || !flows || layer == wanted || video.withheld != 0 {
 			continue
 		}
-		cut = append(cut, fanout.Change{Edge: video.forward, Withhold: forwarding.Bandwidth})
-		released = append(released, fanout.Change{Edge: video.forward, Release: forwarding.Bandwidth})
+		cut = append(cut, fanout.Change{Projection: video.projection, Withhold: forwarding.Bandwidth})
+		released = append(released, fanout.Change{Projection: video.projection, Release: forwarding.Bandwidth})
 	}
 	if len(cut) > 0 {
 		fanout.Apply(cut)
@@ -197,12 +197,12 @@ func (s *supplied) restart() {
 func (e *edge) give(share allocation.Share, there media.Layers, now time.Time) (changed bool) {
 	layer, has := share.Layer()
 	short := !has && there != 0
-	forward := e.streams[media.Video].forward
+	projection := e.streams[media.Video].projection
 	switch {
 	case has && share != e.video.share:
-		forward.Choose(layer)
+		projection.Choose(layer)
 	case !has && !short:
-		forward.Choose(0)
+		projection.Choose(0)
 	}
 	if share != e.video.share || short != e.video.short {
 		e.video.share, e.video.since = share, now
@@ -214,9 +214,9 @@ func (e *edge) give(share allocation.Share, there media.Layers, now time.Time) (
 
 // padJob is padding that a worker sends, so that a pause's fence sees its batch.
 type padJob struct {
-	edge  *fanout.Edge
-	bytes int
+	projection *fanout.Projection
+	bytes      int
 }
 
-// Run sends it, unless the edge has been paused meanwhile.
-func (j padJob) Run(batch *udp.Batch) { j.edge.Pad(batch, j.bytes) }
+// Run sends it, unless the projection has been paused meanwhile.
+func (j padJob) Run(batch *udp.Batch) { j.projection.Pad(batch, j.bytes) }

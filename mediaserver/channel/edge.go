@@ -32,10 +32,10 @@ func (e *edge) names() matching.Edge {
 	return matching.Edge{Receiver: e.receiver.id(), Sender: e.sender.id()}
 }
 
-// stream is one kind of media of an edge.
+// stream is one kind of media of an edge: how it leaves, and what is forwarded.
 type stream struct {
-	downlink *rtc.Downlink
-	forward  *fanout.Edge
+	downlink   *rtc.Downlink
+	projection *fanout.Projection
 	// withheld are the reasons of the channel's that are applied; the stream's
 	// own reason, that it is not negotiated, is lifted by Bound.
 	withheld forwarding.Reasons
@@ -79,13 +79,13 @@ func (e *edge) newStream(kind media.Kind, hold bool) (*stream, error) {
 		e.video = part{}
 	}
 	withheld := e.reasons(kind, hold)
-	forward := e.sender.tracks[kind].AddEdge(downlink, forwarding.Unnegotiated|withheld)
+	projection := e.sender.tracks[kind].Project(downlink, forwarding.Unnegotiated|withheld)
 	if kind == media.Video {
-		e.choose(forward)
+		e.choose(projection)
 	}
-	downlink.Attach(&feedback{Edge: forward, supply: e.receiver.supply})
+	downlink.Attach(&feedback{Projection: projection, supply: e.receiver.supply})
 
-	return &stream{downlink: downlink, forward: forward, withheld: withheld}, nil
+	return &stream{downlink: downlink, projection: projection, withheld: withheld}, nil
 }
 
 // highest is the highest of the sender's layers that the receiver asks for.
@@ -155,7 +155,7 @@ func (e *edge) unwanted() forwarding.Reasons {
 
 // choose has video go on in the size that the receiver asks for. What a receiver gets of
 // whom not everything can be sent, divide chooses.
-func (e *edge) choose(video *fanout.Edge) {
+func (e *edge) choose(video *fanout.Projection) {
 	if layer := slices.Index(signaling.RIDs[:], e.rid()); layer >= 0 && !e.receiver.supply.isDivided() {
 		video.Choose(media.Layer(layer))
 	}
@@ -170,9 +170,9 @@ func (e *edge) appendChanges(changes []fanout.Change, hold bool) []fanout.Change
 			continue
 		}
 		changes = append(changes, fanout.Change{
-			Edge:     s.forward,
-			Withhold: wanted &^ s.withheld,
-			Release:  s.withheld &^ wanted,
+			Projection: s.projection,
+			Withhold:   wanted &^ s.withheld,
+			Release:    s.withheld &^ wanted,
 		})
 		s.withheld = wanted
 		if wanted == 0 {
@@ -190,11 +190,11 @@ func removeStreams(streams []*stream, log *slog.Logger) {
 	if len(streams) == 0 {
 		return
 	}
-	edges := make([]*fanout.Edge, len(streams))
+	projections := make([]*fanout.Projection, len(streams))
 	for i, s := range streams {
-		edges[i] = s.forward
+		projections[i] = s.projection
 	}
-	fanout.Remove(edges)
+	fanout.Remove(projections)
 	for _, s := range streams {
 		if err := s.downlink.Remove(); err != nil && !errors.Is(err, rtc.ErrClosed) {
 			log.Warn("removing a stream from an offer", "error", err)
@@ -204,12 +204,12 @@ func removeStreams(streams []*stream, log *slog.Logger) {
 
 // feedback is what comes back from the receiver of a stream.
 type feedback struct {
-	*fanout.Edge
+	*fanout.Projection
 	supply *supply
 }
 
 // Bound lets the stream begin: packets can reach the receiver now.
 func (f *feedback) Bound() {
 	f.supply.opens()
-	fanout.Apply([]fanout.Change{{Edge: f.Edge, Release: forwarding.Unnegotiated}})
+	fanout.Apply([]fanout.Change{{Projection: f.Projection, Release: forwarding.Unnegotiated}})
 }

@@ -52,12 +52,12 @@ func (ch *channel) facts(names matching.Edge) (*forwardingv1.Edge, []*forwarding
 
 // facts tells what is so with one stream.
 func (s *stream) facts(kind media.Kind) *forwardingv1.Stream {
-	facts := &forwardingv1.Stream{Kind: protocolKind(kind), Ssrc: s.forward.SSRC()}
-	if last, ok := s.forward.LastSequenceNumber(); ok {
+	facts := &forwardingv1.Stream{Kind: protocolKind(kind), Ssrc: s.projection.SSRC()}
+	if last, ok := s.projection.LastSequenceNumber(); ok {
 		number := uint32(last)
 		facts.LastSequenceNumber = &number
 	}
-	reasons, awaitsKeyframe := s.forward.Withheld()
+	reasons, awaitsKeyframe := s.projection.Withheld()
 	for _, why := range []struct {
 		so   bool
 		told forwardingv1.Withheld

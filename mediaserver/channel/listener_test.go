@@ -36,7 +36,7 @@ func newListener(t testing.TB, look func()) (*listener, *ear) {
 	t.Cleanup(func() { focus.changed.Stop() })
 	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: codecs.Opus.Inspect})
 	receiver := &ear{}
-	track.AddEdge(receiver, 0)
+	track.Project(receiver, 0)
 
 	return &listener{Track: track, focus: focus, sender: focus.spotlight.Add()}, receiver
 }

@@ -31,8 +31,7 @@ type member struct {
 	created time.Time
 	// supply is how much it can be sent.
 	supply *supply
-	// tracks are the streams that the member's role lets it send, formats what each
-	// is in.
+	// tracks are what the member's role lets it send, formats what each is in.
 	tracks  map[media.Kind]*fanout.Track
 	formats map[media.Kind]codecs.Format
 	// wants are the kinds that it would receive.

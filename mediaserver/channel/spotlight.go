@@ -166,7 +166,7 @@ func (ch *channel) refocus() {
 		ch.metrics.focusChanges.Inc()
 		for _, e := range m.outgoing {
 			if video := e.streams[media.Video]; video != nil {
-				e.choose(video.forward)
+				e.choose(video.projection)
 			}
 			edges = append(edges, e)
 		}

@@ -340,9 +340,9 @@ func TestAWayThatHasNarrowed(t *testing.T) {
 			sender := joinAs(t, registry, "sendonly", `,"simulcast":true,"video":{"codec_type":"VP8"}`, "")
 			receiver := joinAs(t, registry, "recvonly", "", "")
 			m, ch := receiver.session.member, receiver.session.channel
-			video := sender.session.member.tracks[media.Video].AddEdge(drain{}, 0)
+			video := sender.session.member.tracks[media.Video].Project(drain{}, 0)
 			defer video.Remove()
-			m.incoming[sender.session.member].streams[media.Video].forward = video
+			m.incoming[sender.session.member].streams[media.Video].projection = video
 			sendLayers(sender, 0, 1, 2)
 			sendKeyframe(sender, 2)
 			flows := func(want bool) {

@@ -94,7 +94,7 @@ func warm(t testing.TB, receivers, packets, workers int) (send func(), r *runner
 	})
 	t.Cleanup(track.Close)
 	for i := range receivers {
-		track.AddEdge(discard{i % workers}, 0)
+		track.Project(discard{i % workers}, 0)
 	}
 	frame, batch := frames(track, packets), udp.NewBatch(0, nil)
 	send = func() { frame(batch) }
@@ -155,7 +155,7 @@ func BenchmarkPadding(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.Cleanup(func() { _ = deaf.Close() })
-					track.AddEdge(&wire{to: socket.Destination(deaf.LocalAddr().(*net.UDPAddr).AddrPort())}, 0)
+					track.Project(&wire{to: socket.Destination(deaf.LocalAddr().(*net.UDPAddr).AddrPort())}, 0)
 				}
 				turn, done := frames(track, packets), make(chan struct{}, 1)
 				run := job(func(batch *udp.Batch) {

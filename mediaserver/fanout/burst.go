@@ -48,8 +48,8 @@ type burst struct {
 
 	handed     []bool       // which shards other workers walk
 	references atomic.Int32 // walks that are not done
-	waiting    atomic.Bool  // an edge that was walked still waits for a keyframe of the layer
-	switched   atomic.Bool  // an edge that was walked has gone on to the layer from another
+	waiting    atomic.Bool  // a projection that was walked still waits for a keyframe of the layer
+	switched   atomic.Bool  // a projection that was walked has gone on to the layer from another
 }
 
 // fetch is an empty burst. Call with in held.

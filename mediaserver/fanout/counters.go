@@ -9,10 +9,10 @@ import (
 // Counters count packets and requests. Tracks may share one.
 type Counters struct {
 	Forwarded   atomic.Uint64 // packets handed to a sink, retransmissions not among them
-	Withheld    atomic.Uint64 // packets dropped because the edge was cut when its turn came; paused edges cost no count
-	Held        atomic.Uint64 // packets not sent, since the edge waits for a keyframe
+	Withheld    atomic.Uint64 // packets dropped because the projection was cut when its turn came; of paused ones none
+	Held        atomic.Uint64 // packets not sent, since the projection waits for a keyframe
 	Replayed    atomic.Uint64 // packets that had overtaken a keyframe's first one; also among Forwarded
-	BeforeStart atomic.Uint64 // packets dropped because they are older than the edge's start
+	BeforeStart atomic.Uint64 // packets dropped because they are older than the projection's start
 	SinkErrors  atomic.Uint64 // packets and sender reports that a sink refused
 
 	Duplicates     atomic.Uint64 // packets of the sender that had come before, or came too late to tell

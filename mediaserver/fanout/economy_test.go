@@ -30,18 +30,18 @@ type encoder struct {
 
 // withEncoder runs test on a clock of its own, with receivers that have begun, and a
 // minute after that.
-func withEncoder(t *testing.T, receivers int, test func(t *testing.T, s *encoder, edges []*fanout.Edge)) {
+func withEncoder(t *testing.T, receivers int, test func(t *testing.T, s *encoder, projections []*fanout.Projection)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &encoder{requests: make(chan time.Time, 1000), batch: batch()}
 		s.track = newVideo(t, func() { s.requests <- time.Now() })
 		defer s.track.Close()
-		var edges []*fanout.Edge
+		var projections []*fanout.Projection
 		for range receivers {
-			edges = append(edges, s.track.AddEdge(discard{}, 0))
+			projections = append(projections, s.track.Project(discard{}, 0))
 		}
 		s.run(time.Minute, nil)
 		s.keyframes, s.bytes = 0, 0
-		test(t, s, edges)
+		test(t, s, projections)
 	})
 }
 
@@ -91,20 +91,20 @@ func (s *encoder) wantAsked(t *testing.T, what string) {
 	}
 }
 
-// toggle pauses and resumes an edge ten times a second.
-func toggle(e *fanout.Edge, frame int) {
+// toggle pauses and resumes a projection ten times a second.
+func toggle(pr *fanout.Projection, frame int) {
 	switch frame % 5 {
 	case 0:
-		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
 	case 2:
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 	}
 }
 
 // askInTurn has one receiver more begin to ask, each time, every 100 ms.
-func askInTurn(edges []*fanout.Edge, frame int) {
-	for _, e := range edges[:min(len(edges), frame/5+1)] {
-		e.ReceivePLI()
+func askInTurn(projections []*fanout.Projection, frame int) {
+	for _, pr := range projections[:min(len(projections), frame/5+1)] {
+		pr.ReceivePLI()
 	}
 }
 
@@ -112,15 +112,15 @@ func askInTurn(edges []*fanout.Edge, frame int) {
 // sender's minute is 7.5 MB by itself, and without a budget a receiver that asks every
 // time would make it 17 MB.
 func TestKeyframeEconomy(t *testing.T) {
-	each := func(frames int) func([]*fanout.Edge, int) {
-		return func(edges []*fanout.Edge, frame int) {
+	each := func(frames int) func([]*fanout.Projection, int) {
+		return func(projections []*fanout.Projection, frame int) {
 			if frame%frames == 0 {
-				edges[0].ReceivePLI()
+				projections[0].ReceivePLI()
 			}
 		}
 	}
 	for name, test := range map[string]struct {
-		act       func(edges []*fanout.Edge, frame int)
+		act       func(projections []*fanout.Projection, frame int)
 		keyframes int     // in a minute, at most
 		bytes     float64 // in parts of what the sender sends by itself, at most
 	}{
@@ -128,26 +128,26 @@ func TestKeyframeEconomy(t *testing.T) {
 		"a PLI each 20 ms":  {each(1), 13, 1.07},
 		"cannot decode":     {each(11), 13, 1.07}, // and says so each 220 ms
 		"a PLI each second": {each(50), 13, 1.07},
-		"toggles":           {func(edges []*fanout.Edge, frame int) { toggle(edges[0], frame) }, 13, 1.07},
-		"toggles and asks": {func(edges []*fanout.Edge, frame int) {
-			toggle(edges[0], frame)
-			edges[0].ReceivePLI()
+		"toggles":           {func(projections []*fanout.Projection, frame int) { toggle(projections[0], frame) }, 13, 1.07},
+		"toggles and asks": {func(projections []*fanout.Projection, frame int) {
+			toggle(projections[0], frame)
+			projections[0].ReceivePLI()
 		}, 13, 1.07},
-		"all cannot decode": {func(edges []*fanout.Edge, frame int) {
-			for i, e := range edges {
+		"all cannot decode": {func(projections []*fanout.Projection, frame int) {
+			for i, pr := range projections {
 				if frame%11 == i%11 {
-					e.ReceivePLI()
+					pr.ReceivePLI()
 				}
 			}
 		}, 65, 1.33},
-		"all toggle": {func(edges []*fanout.Edge, frame int) {
-			toggle(edges[frame/5%len(edges)], frame)
+		"all toggle": {func(projections []*fanout.Projection, frame int) {
+			toggle(projections[frame/5%len(projections)], frame)
 		}, 65, 1.33},
 		"all ask at other times": {askInTurn, 65, 1.33},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withEncoder(t, 100, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-				s.run(time.Minute, func(frame int) { test.act(edges, frame) })
+			withEncoder(t, 100, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+				s.run(time.Minute, func(frame int) { test.act(projections, frame) })
 				limit := test.bytes * float64(time.Minute/frameInterval*frameBytes)
 				if s.keyframes < 1 || s.keyframes > test.keyframes || float64(s.bytes) > limit {
 					t.Errorf("%d keyframes, %d bytes; want %d keyframes, %.0f bytes at most",
@@ -160,13 +160,13 @@ func TestKeyframeEconomy(t *testing.T) {
 
 // A receiver that has asked too often is heard at once when it has been quiet.
 func TestFirstWishAfterQuietIsGrantedAtOnce(t *testing.T) {
-	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-		edges[0].ReceivePLI()
+	withEncoder(t, 2, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+		projections[0].ReceivePLI()
 		s.wantAsked(t, "a first PLI")
-		s.run(time.Minute, func(int) { edges[0].ReceivePLI() })
+		s.run(time.Minute, func(int) { projections[0].ReceivePLI() })
 		s.run(time.Minute, nil)
 		for range 3 {
-			edges[0].ReceivePLI()
+			projections[0].ReceivePLI()
 			s.wantAsked(t, "a PLI after quiet")
 			s.frame(true)
 			s.run(300*time.Millisecond, nil)
@@ -176,12 +176,12 @@ func TestFirstWishAfterQuietIsGrantedAtOnce(t *testing.T) {
 
 // A receiver that resumes waits for no budget of receivers, be it its own.
 func TestResumeIsAskedForAtOnce(t *testing.T) {
-	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-		s.run(time.Minute, func(int) { edges[0].ReceivePLI() })
+	withEncoder(t, 2, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+		s.run(time.Minute, func(int) { projections[0].ReceivePLI() })
 		for range 20 {
-			fanout.Apply([]fanout.Change{pause(edges[0])})
+			fanout.Apply([]fanout.Change{pause(projections[0])})
 			s.run(1100*time.Millisecond, nil)
-			fanout.Apply([]fanout.Change{resume(edges[0])})
+			fanout.Apply([]fanout.Change{resume(projections[0])})
 			s.wantAsked(t, "a resume")
 			s.frame(true)
 		}
@@ -190,17 +190,17 @@ func TestResumeIsAskedForAtOnce(t *testing.T) {
 
 // Nor does it wait because all the others cannot go on: requests are 200 ms apart.
 func TestResumeAmongManyThatCannotGoOn(t *testing.T) {
-	withEncoder(t, 100, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-		others, e := edges[1:], edges[0]
+	withEncoder(t, 100, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+		others, pr := projections[1:], projections[0]
 		ask := func(frame int) { askInTurn(others, frame) }
 		s.run(time.Minute, ask)
 		ask = func(int) { askInTurn(others, 1<<20) }
 		for range 20 {
-			fanout.Apply([]fanout.Change{pause(e)})
+			fanout.Apply([]fanout.Change{pause(pr)})
 			s.run(1100*time.Millisecond, ask)
-			fanout.Apply([]fanout.Change{resume(e)})
+			fanout.Apply([]fanout.Change{resume(pr)})
 			s.run(220*time.Millisecond, ask)
-			if _, waits := e.Withheld(); waits {
+			if _, waits := pr.Withheld(); waits {
 				t.Fatal("no keyframe 220 ms after a resume")
 			}
 		}
@@ -214,13 +214,13 @@ func TestResumeAmongManyThatCannotGoOn(t *testing.T) {
 
 // A receiver whose pauses come and go is not forgotten when they end.
 func TestTogglesEndInAKeyframe(t *testing.T) {
-	withEncoder(t, 1, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-		s.run(time.Minute, func(frame int) { toggle(edges[0], frame) })
-		if _, waits := edges[0].Withheld(); !waits {
+	withEncoder(t, 1, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+		s.run(time.Minute, func(frame int) { toggle(projections[0], frame) })
+		if _, waits := projections[0].Withheld(); !waits {
 			t.Fatal("the last resume is answered already")
 		}
 		s.run(8*time.Second, nil)
-		if _, waits := edges[0].Withheld(); waits {
+		if _, waits := projections[0].Withheld(); waits {
 			t.Error("the last resume is not answered within 8 s")
 		}
 	})
@@ -229,20 +229,20 @@ func TestTogglesEndInAKeyframe(t *testing.T) {
 // The repetition of a request that another receiver made, and does not need any more,
 // is no way around a receiver's budget.
 func TestRepetitionKeepsToTheBudget(t *testing.T) {
-	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-		s.run(time.Minute, func(int) { edges[0].ReceivePLI() })
+	withEncoder(t, 2, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+		s.run(time.Minute, func(int) { projections[0].ReceivePLI() })
 		for len(s.asked()) == 0 {
-			edges[0].ReceivePLI()
+			projections[0].ReceivePLI()
 			time.Sleep(frameInterval)
 		}
 		s.frame(true)
 		granted := time.Now()
-		edges[0].ReceivePLI()
+		projections[0].ReceivePLI()
 		time.Sleep(time.Second)
-		fanout.Apply([]fanout.Change{pause(edges[1])})
-		fanout.Apply([]fanout.Change{resume(edges[1])})
+		fanout.Apply([]fanout.Change{pause(projections[1])})
+		fanout.Apply([]fanout.Change{resume(projections[1])})
 		s.wantAsked(t, "a resume")
-		fanout.Apply([]fanout.Change{pause(edges[1])})
+		fanout.Apply([]fanout.Change{pause(projections[1])})
 		time.Sleep(6 * time.Second)
 		if asked := s.asked(); len(asked) != 0 {
 			t.Errorf("asked at %v, %v after the last keyframe", asked, asked[0].Sub(granted))
@@ -257,11 +257,11 @@ func TestRepetitionKeepsToTheBudget(t *testing.T) {
 // A sender of which nothing comes is asked ever more rarely, whoever asks, and at once
 // when it sends again.
 func TestMutedSenderIsAskedEverMoreRarely(t *testing.T) {
-	withEncoder(t, 10, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
+	withEncoder(t, 10, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
 		begin := time.Now()
 		for range 10 * time.Minute / frameInterval {
-			for _, e := range edges {
-				e.ReceivePLI()
+			for _, pr := range projections {
+				pr.ReceivePLI()
 			}
 			time.Sleep(frameInterval)
 		}
@@ -289,12 +289,12 @@ func TestMutedSenderIsAskedEverMoreRarely(t *testing.T) {
 
 // A stream's start is asked for at once though the sender seems to be muted.
 func TestResumeOfAMutedSender(t *testing.T) {
-	withEncoder(t, 2, func(t *testing.T, s *encoder, edges []*fanout.Edge) {
-		edges[0].ReceivePLI()
+	withEncoder(t, 2, func(t *testing.T, s *encoder, projections []*fanout.Projection) {
+		projections[0].ReceivePLI()
 		time.Sleep(5 * time.Minute)
 		s.asked()
-		fanout.Apply([]fanout.Change{pause(edges[1])})
-		fanout.Apply([]fanout.Change{resume(edges[1])})
+		fanout.Apply([]fanout.Change{pause(projections[1])})
+		fanout.Apply([]fanout.Change{resume(projections[1])})
 		s.wantAsked(t, "a resume")
 		time.Sleep(63 * time.Second)
 		if asked := s.asked(); len(asked) != 0 {

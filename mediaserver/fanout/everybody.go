@@ -10,8 +10,8 @@ func (t *Track) Withhold(reason forwarding.Reasons) {
 	changed := t.closed&reason != reason
 	if changed {
 		t.closed |= reason
-		for _, e := range *t.all.Load() {
-			e.want.Or(uint32(reason) | cut)
+		for _, pr := range *t.all.Load() {
+			pr.want.Or(uint32(reason) | cut)
 		}
 		t.refresh()
 	}
@@ -28,8 +28,8 @@ func (t *Track) Release(reason forwarding.Reasons) {
 	changed := t.closed&reason != 0
 	if changed {
 		t.closed &^= reason
-		for _, e := range *t.all.Load() {
-			e.want.And(^uint32(reason))
+		for _, pr := range *t.all.Load() {
+			pr.want.And(^uint32(reason))
 		}
 		t.refresh()
 	}

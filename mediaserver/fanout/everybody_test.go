@@ -17,7 +17,7 @@ import (
 func TestTrackIsWithheldFromEverybody(t *testing.T) {
 	track, b := newAudio(t), batch()
 	first, second := &recorder{}, &recorder{}
-	track.AddEdge(first, 0)
+	track.Project(first, 0)
 	n := uint64(0)
 	send := func(payload string) {
 		n++
@@ -26,7 +26,7 @@ func TestTrackIsWithheldFromEverybody(t *testing.T) {
 	send("a")
 	track.Withhold(forwarding.Unfocused)
 	track.Withhold(forwarding.Unfocused)
-	track.AddEdge(second, 0)
+	track.Project(second, 0)
 	send("b")
 	track.Release(forwarding.Unfocused)
 	send("c")
@@ -35,16 +35,20 @@ func TestTrackIsWithheldFromEverybody(t *testing.T) {
 	wantContiguous(t, wantBytes(t, first, "acd"))
 	wantContiguous(t, wantBytes(t, second, "cd"))
 	third := &recorder{}
-	track.AddEdge(third, 0)
+	track.Project(third, 0)
 	send("e")
 	wantBytes(t, third, "e")
 }
 
 // Reasons are a set: no focus lifts a pause, and no resume a lack of focus.
 func TestFocusAndPauseAreApart(t *testing.T) {
-	focus := func(e *fanout.Edge) fanout.Change { return fanout.Change{Edge: e, Release: forwarding.Unfocused} }
-	unfocus := func(e *fanout.Edge) fanout.Change { return fanout.Change{Edge: e, Withhold: forwarding.Unfocused} }
-	type changes []func(*fanout.Edge) fanout.Change
+	focus := func(pr *fanout.Projection) fanout.Change {
+		return fanout.Change{Projection: pr, Release: forwarding.Unfocused}
+	}
+	unfocus := func(pr *fanout.Projection) fanout.Change {
+		return fanout.Change{Projection: pr, Withhold: forwarding.Unfocused}
+	}
+	type changes []func(*fanout.Projection) fanout.Change
 	for name, test := range map[string]struct {
 		changes changes
 		opened  bool
@@ -57,9 +61,9 @@ func TestFocusAndPauseAreApart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, everybody := range []bool{false, true} {
 				track, b, r := newAudio(t), batch(), &recorder{}
-				e := track.AddEdge(r, 0)
+				pr := track.Project(r, 0)
 				for _, change := range test.changes {
-					switch c := change(e); {
+					switch c := change(pr); {
 					case everybody && c.Withhold == forwarding.Unfocused:
 						track.Withhold(c.Withhold)
 					case everybody && c.Release == forwarding.Unfocused:
@@ -80,8 +84,8 @@ func TestFocusAndPauseAreApart(t *testing.T) {
 // A packet in hand delays pauses; it delays no change of focus.
 func TestFocusWaitsForNoPacketInHand(t *testing.T) {
 	for name, change := range map[string]func(*inHand){
-		"an edge": func(h *inHand) {
-			fanout.Apply([]fanout.Change{{Edge: h.edge, Withhold: forwarding.Unfocused}})
+		"a projection": func(h *inHand) {
+			fanout.Apply([]fanout.Change{{Projection: h.projection, Withhold: forwarding.Unfocused}})
 		},
 		"everybody": func(h *inHand) { h.track.Withhold(forwarding.Unfocused) },
 	} {

@@ -136,12 +136,12 @@ func renumbered(p media.Received, run uint64, ssrc uint32) media.Received {
 	return p
 }
 
-func pause(e *fanout.Edge) fanout.Change {
-	return fanout.Change{Edge: e, Withhold: forwarding.Paused}
+func pause(pr *fanout.Projection) fanout.Change {
+	return fanout.Change{Projection: pr, Withhold: forwarding.Paused}
 }
 
-func resume(e *fanout.Edge) fanout.Change {
-	return fanout.Change{Edge: e, Release: forwarding.Paused}
+func resume(pr *fanout.Projection) fanout.Change {
+	return fanout.Change{Projection: pr, Release: forwarding.Paused}
 }
 
 func wantBytes(t *testing.T, r *recorder, want string) []uint16 {
@@ -164,7 +164,7 @@ func TestReorderedKeyframeIsWhole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			track, sink := newVideo(t, func() {}), &recorder{}
-			track.AddEdge(sink, 0)
+			track.Project(sink, 0)
 			for _, b := range bursts {
 				track.ReceiveRTP(batch(), b)
 			}
@@ -180,7 +180,7 @@ func TestReorderedKeyframeIsWhole(t *testing.T) {
 
 func TestCopiesAreDropped(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
-	track.AddEdge(sink, 0)
+	track.Project(sink, 0)
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(1, "z", false), packet(2, "b", true),
 		packet(2, "y", true)})
 	wantBytes(t, sink, "Kb")
@@ -192,7 +192,7 @@ func TestCopiesAreDropped(t *testing.T) {
 // Padding makes no phantom loss: its number goes out without payload.
 func TestPaddingKeepsNumbersContiguous(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
-	track.AddEdge(sink, 0)
+	track.Project(sink, 0)
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(2, "", false), packet(3, "b", true)})
 	numbers := wantBytes(t, sink, "K\x00b")
 	if numbers[2] != numbers[0]+2 {
@@ -203,7 +203,7 @@ func TestPaddingKeepsNumbersContiguous(t *testing.T) {
 func TestNewSourceContinues(t *testing.T) {
 	var requests atomic.Int64
 	track, sink := newVideo(t, func() { requests.Add(1) }), &recorder{}
-	track.AddEdge(sink, 0)
+	track.Project(sink, 0)
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(2, "b", true)})
 	other := func(number uint64, payload string) media.Received {
 		return renumbered(packet(number, payload, true), 1, 10)
@@ -222,7 +222,7 @@ func TestSilenceBeforeANewRunStaysInTheTimeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		track, sink := newVideo(t, func() {}), &recorder{}
 		defer track.Close()
-		track.AddEdge(sink, 0)
+		track.Project(sink, 0)
 		send := func(run uint64, ssrc uint32) {
 			track.ReceiveRTP(batch(), []media.Received{renumbered(packet(100, "K", true), run, ssrc)})
 		}
@@ -244,7 +244,7 @@ func TestFirstNumbersAreFarFromTheWrap(t *testing.T) {
 	var sinks []*recorder
 	for range 100 {
 		sinks = append(sinks, &recorder{})
-		track.AddEdge(sinks[len(sinks)-1], 0)
+		track.Project(sinks[len(sinks)-1], 0)
 	}
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "a", true)})
 	first := make(map[uint16]struct{})
@@ -262,44 +262,44 @@ func TestFirstNumbersAreFarFromTheWrap(t *testing.T) {
 
 func TestNACK(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
-	e := track.AddEdge(sink, 0)
+	pr := track.Project(sink, 0)
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", false), packet(2, "b", false), packet(4, "d", false)})
 	n := wantBytes(t, sink, "Kbd")
 	for range 3 {
-		e.ReceiveNACK(batch(), []uint16{n[1]})
+		pr.ReceiveNACK(batch(), []uint16{n[1]})
 	}
-	e.ReceiveNACK(batch(), []uint16{n[1] + 1, n[2] + 1, n[0] - 1}) // never received; never sent
+	pr.ReceiveNACK(batch(), []uint16{n[1] + 1, n[2] + 1, n[0] - 1}) // never received; never sent
 	wantBytes(t, sink, "Kbdbbb")
-	if last, _ := e.LastSequenceNumber(); last != n[2] {
+	if last, _ := pr.LastSequenceNumber(); last != n[2] {
 		t.Errorf("last number %d, want %d", last, n[2])
 	}
-	fanout.Apply([]fanout.Change{pause(e)})
-	e.ReceiveNACK(batch(), n) // hazard 4
-	fanout.Apply([]fanout.Change{resume(e)})
-	e.ReceiveNACK(batch(), n)
+	fanout.Apply([]fanout.Change{pause(pr)})
+	pr.ReceiveNACK(batch(), n) // hazard 4
+	fanout.Apply([]fanout.Change{resume(pr)})
+	pr.ReceiveNACK(batch(), n)
 	track.ReceiveRTP(batch(), []media.Received{packet(5, "e", true), packet(6, "K", true)})
-	e.ReceiveNACK(batch(), n)
+	pr.ReceiveNACK(batch(), n)
 	numbers := wantBytes(t, sink, "KbdbbbK")
 	if numbers[6] != n[2]+2 {
 		t.Errorf("after a half frame: number %d, want %d", numbers[6], n[2]+2)
 	}
-	e.Remove()
-	e.Remove()
-	e.ReceiveNACK(batch(), numbers[6:])
+	pr.Remove()
+	pr.Remove()
+	pr.ReceiveNACK(batch(), numbers[6:])
 	track.ReceiveRTP(batch(), []media.Received{packet(7, "f", true)})
 	wantBytes(t, sink, "KbdbbbK")
 }
 
 func TestSinkErrorsStopNobodyElse(t *testing.T) {
 	track, broken, sink := newVideo(t, func() {}), &recorder{err: errors.New("gone")}, &recorder{}
-	e := track.AddEdge(broken, 0)
-	track.AddEdge(sink, 0)
+	pr := track.Project(broken, 0)
+	track.Project(sink, 0)
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(2, "b", true)})
 	wantBytes(t, sink, "Kb")
-	if n := track.Counters().SinkErrors.Load(); n != 1 { // the keyframe's, without which the edge does not begin
+	if n := track.Counters().SinkErrors.Load(); n != 1 { // the keyframe's, without which the projection does not begin
 		t.Errorf("%d errors counted, want 1", n)
 	}
-	if n, ok := e.LastSequenceNumber(); ok {
+	if n, ok := pr.LastSequenceNumber(); ok {
 		t.Errorf("last number %d of a sink that took nothing", n)
 	}
 }

@@ -11,13 +11,13 @@ import (
 // ReceiveNACK sends again what the receiver misses (RFC 4585 section 6.2.1), as far
 // as it was sent since the last cut and is not too old. What was sent again too often
 // already needs a keyframe.
-func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
+func (pr *Projection) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
 	now, answered, asked := time.Now(), 0, len(sequenceNumbers)
 	var from time.Time
 	for len(sequenceNumbers) > 0 {
 		n := min(copyAtOnce, len(sequenceNumbers))
 		batch.Room(n)
-		sent, wish := e.resend(batch, sequenceNumbers[:n], now)
+		sent, wish := pr.resend(batch, sequenceNumbers[:n], now)
 		answered += sent
 		if !wish.IsZero() {
 			from = wish
@@ -25,42 +25,42 @@ func (e *Edge) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
 		sequenceNumbers = sequenceNumbers[n:]
 	}
 	if answered != 0 {
-		e.track.counters.NACKAnswered.Add(uint64(answered))
+		pr.track.counters.NACKAnswered.Add(uint64(answered))
 	}
 	if answered != asked {
-		e.track.counters.NACKIgnored.Add(uint64(asked - answered))
+		pr.track.counters.NACKIgnored.Add(uint64(asked - answered))
 	}
 	if !from.IsZero() {
-		e.track.counters.ResendsExhausted.Add(1)
-		e.askKeyframe(from, false)
+		pr.track.counters.ResendsExhausted.Add(1)
+		pr.askKeyframe(from, false)
 	}
 }
 
 // resend sends a few packets again and returns how many. Where the receiver misses one
-// that it cannot go on without, and that is not sent again any more, the edge wants a
-// keyframe, for which the sender may be asked at the time wish.
-func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time) (sent int, wish time.Time) {
-	e.lock()
-	defer e.mu.Unlock()
-	if e.removed || e.state.Withheld() != 0 {
+// that it cannot go on without, and that is not sent again any more, the projection
+// wants a keyframe, for which the sender may be asked at the time wish.
+func (pr *Projection) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time) (sent int, wish time.Time) {
+	pr.lock()
+	defer pr.mu.Unlock()
+	if pr.removed || pr.state.Withheld() != 0 {
 		return 0, time.Time{}
 	}
-	e.outgoing.SendTime = media.SendTime(now)
+	pr.outgoing.SendTime = media.SendTime(now)
 	var again [copyAtOnce]forwarding.Origin
-	b, lost := e.recall(sequenceNumbers, &again, now)
+	b, lost := pr.recall(sequenceNumbers, &again, now)
 	defer b.recycle()
 	for i := range b.arrivals {
 		a := &b.arrivals[i]
-		a.fill(&e.outgoing, again[i].Header(a.packet), again[i].Pictures)
-		if e.sink.ResendRTP(batch, &e.outgoing) != nil {
-			e.track.counters.SinkErrors.Add(1)
+		a.fill(&pr.outgoing, again[i].Header(a.packet), again[i].Pictures)
+		if pr.sink.ResendRTP(batch, &pr.outgoing) != nil {
+			pr.track.counters.SinkErrors.Add(1)
 
 			continue
 		}
 		sent++
 	}
 	if lost {
-		wish = e.request(now)
+		wish = pr.request(now)
 	}
 
 	return sent, wish
@@ -74,16 +74,16 @@ func (e *Edge) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time)
 // sends a PLI. Nor is it for what a receiver can do without, since it was sent a
 // keyframe after it. Numbers from before the cut, and the one left out after half a
 // frame, forwarding.History does not know.
-func (e *Edge) recall(
+func (pr *Projection) recall(
 	sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.Origin, now time.Time,
 ) (b *burst, lost bool) {
-	t := e.track
-	highest, _ := e.state.LastSequenceNumber()
+	t := pr.track
+	highest, _ := pr.state.LastSequenceNumber()
 	t.in.Lock()
 	defer t.in.Unlock()
 	b = t.fetch()
 	for _, n := range sequenceNumbers {
-		origin, ok := e.history.Find(n, highest)
+		origin, ok := pr.history.Find(n, highest)
 		if !ok {
 			continue
 		}
@@ -91,8 +91,8 @@ func (e *Edge) recall(
 		if p == nil {
 			continue
 		}
-		if !e.resends.allow(origin.Number, len(p.payload)+int(p.padding), e.octets, highest, now) {
-			lost = lost || t.config.Kind == media.Video && origin.Number >= e.keyframe
+		if !pr.resends.allow(origin.Number, len(p.payload)+int(p.padding), pr.octets, highest, now) {
+			lost = lost || t.config.Kind == media.Video && origin.Number >= pr.keyframe
 
 			continue
 		}
@@ -106,27 +106,27 @@ func (e *Edge) recall(
 // ReceivePLI asks the sender for a keyframe on the receiver's behalf. While the
 // stream is withheld the wish is ignored: it must not cost the sender's other
 // receivers a keyframe, and the end of the pause asks for one anyway.
-func (e *Edge) ReceivePLI() {
+func (pr *Projection) ReceivePLI() {
 	var from time.Time
-	e.lock()
-	ignored := e.removed || e.state.Withheld() != 0
+	pr.lock()
+	ignored := pr.removed || pr.state.Withheld() != 0
 	if !ignored {
-		from = e.request(time.Now())
+		from = pr.request(time.Now())
 	}
-	e.mu.Unlock()
+	pr.mu.Unlock()
 	if ignored {
-		e.track.counters.PLIIgnored.Add(1)
+		pr.track.counters.PLIIgnored.Add(1)
 
 		return
 	}
-	e.askKeyframe(from, false)
+	pr.askKeyframe(from, false)
 }
 
 // request notes that the receiver cannot go on without a keyframe, and tells from when
 // on the sender may be asked for it. Call with mu held.
-func (e *Edge) request(now time.Time) (from time.Time) {
-	e.requested = true
-	e.wish.toGoOn(now)
+func (pr *Projection) request(now time.Time) (from time.Time) {
+	pr.requested = true
+	pr.wish.toGoOn(now)
 
-	return e.wish.from
+	return pr.wish.from
 }

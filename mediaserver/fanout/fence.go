@@ -7,21 +7,21 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/forwarding"
 )
 
-// Change is a change of the reasons to withhold one edge. Withhold wins over
+// Change is a change of the reasons to withhold one projection. Withhold wins over
 // Release.
 type Change struct {
-	Edge              *Edge
+	Projection        *Projection
 	Withhold, Release forwarding.Reasons
 }
 
 // Apply makes the changes and is the fence: when it returns, every walk and every
-// answer to feedback that knew an edge as open has handed its packets to the
-// kernel, and no packet leaves on an edge that is withheld now, nor
-// is its LastSequenceNumber any other later on.
+// answer to feedback that knew a projection as open has handed its packets to the
+// kernel, and no packet leaves on a projection that is withheld now, nor is its
+// LastSequenceNumber any other later on.
 //
-// All edges are cut before any is released, whichever tracks they are on, and
-// before anything is waited for; the wait, one for all of them, is for batches to
-// be flushed. Each track with released edges is asked for one keyframe of each layer
+// All projections are cut before any is released, whichever tracks they are on, and
+// before anything is waited for; the wait, one for all of them, is for batches to be
+// flushed. Each track with released projections is asked for one keyframe of each layer
 // that they go on with, however many they are, and before the wait: a receiver that
 // resumes sees nothing until it is answered.
 //
@@ -31,7 +31,7 @@ type Change struct {
 func Apply(changes []Change) {
 	tracks := make(map[*Track][]Change)
 	for _, c := range changes {
-		tracks[c.Edge.track] = append(tracks[c.Edge.track], c)
+		tracks[c.Projection.track] = append(tracks[c.Projection.track], c)
 	}
 	for t, changes := range tracks {
 		t.cut(changes)
@@ -44,23 +44,24 @@ func Apply(changes []Change) {
 	}
 	var quiet []Workers
 	for _, c := range changes {
-		if workers := c.Edge.track.config.Workers; c.Withhold&forwarding.Promised != 0 && !slices.Contains(quiet, workers) {
+		workers := c.Projection.track.config.Workers
+		if c.Withhold&forwarding.Promised != 0 && !slices.Contains(quiet, workers) {
 			workers.Quiesce()
 			quiet = append(quiet, workers)
 		}
 	}
 }
 
-// cut publishes snapshots without the edges that are to be withheld. Walks that
+// cut publishes snapshots without the projections that are to be withheld. Walks that
 // begin after it see none of them.
 func (t *Track) cut(changes []Change) {
 	t.change.Lock()
 	defer t.change.Unlock()
-	gone := make(map[*Edge]struct{})
+	gone := make(map[*Projection]struct{})
 	for _, c := range changes {
 		if c.Withhold != 0 {
-			c.Edge.want.Or(uint32(c.Withhold) | cut)
-			gone[c.Edge] = struct{}{}
+			c.Projection.want.Or(uint32(c.Withhold) | cut)
+			gone[c.Projection] = struct{}{}
 		}
 	}
 	if len(gone) > 0 {
@@ -68,46 +69,47 @@ func (t *Track) cut(changes []Change) {
 	}
 }
 
-// release publishes snapshots with the edges that nothing withholds any more.
+// release publishes snapshots with the projections that nothing withholds any more.
 func (t *Track) release(changes []Change) {
 	t.change.Lock()
 	defer t.change.Unlock()
 	for _, c := range changes {
 		released := c.Release &^ c.Withhold
-		before := forwarding.Reasons(c.Edge.want.And(^uint32(released)))
-		if before != 0 && before&^released == 0 && !c.Edge.off {
-			t.open(c.Edge)
+		before := forwarding.Reasons(c.Projection.want.And(^uint32(released)))
+		if before != 0 && before&^released == 0 && !c.Projection.off {
+			t.open(c.Projection)
 		}
 	}
 }
 
-// follow makes the states of the edges what is wanted of them. Walks under way leave
-// out edges that are withheld. The keyframes that edges now wait for are asked for, one
-// for all that go on with the same layer.
+// follow makes the states of the projections what is wanted of them. Walks under way
+// leave out projections that are withheld. The keyframes that projections now wait for
+// are asked for, one for all that go on with the same layer.
 func (t *Track) follow(changes []Change) {
 	var wishes wishes
 	now := time.Now()
 	for _, c := range changes {
-		wishes.add(c.Edge, now)
+		wishes.add(c.Projection, now)
 	}
 	if t.keyframes != nil {
 		wishes.ask(t.keyframes)
 	}
 }
 
-// Remove takes the edge off its track. When it returns, nothing is written to the
+// Remove takes the projection off its track. When it returns, nothing is written to the
 // sink any more, and what was written has been handed to the kernel. Like a cut it
 // must not be made by a worker. Removing it again does nothing.
-func (e *Edge) Remove() { Remove([]*Edge{e}) }
+func (pr *Projection) Remove() { Remove([]*Projection{pr}) }
 
-// Remove takes edges off their tracks as Edge.Remove does, with one wait for all.
-func Remove(edges []*Edge) {
-	tracks := make(map[*Track]map[*Edge]struct{})
-	for _, e := range edges {
-		if tracks[e.track] == nil {
-			tracks[e.track] = make(map[*Edge]struct{})
+// Remove takes projections off their tracks as Projection.Remove does, with one wait
+// for all.
+func Remove(projections []*Projection) {
+	tracks := make(map[*Track]map[*Projection]struct{})
+	for _, pr := range projections {
+		if tracks[pr.track] == nil {
+			tracks[pr.track] = make(map[*Projection]struct{})
 		}
-		tracks[e.track][e] = struct{}{}
+		tracks[pr.track][pr] = struct{}{}
 	}
 	for t, gone := range tracks {
 		t.takeOff(gone)
@@ -121,19 +123,19 @@ func Remove(edges []*Edge) {
 	}
 }
 
-func (t *Track) takeOff(gone map[*Edge]struct{}) {
+func (t *Track) takeOff(gone map[*Projection]struct{}) {
 	t.change.Lock()
 	all := without(*t.all.Load(), gone)
 	t.all.Store(&all)
 	t.leaveOut(gone)
-	for e := range gone {
-		e.off = true
+	for pr := range gone {
+		pr.off = true
 	}
 	t.change.Unlock()
 
-	for e := range gone {
-		e.lock()
-		e.removed = true
-		e.mu.Unlock()
+	for pr := range gone {
+		pr.lock()
+		pr.removed = true
+		pr.mu.Unlock()
 	}
 }

@@ -28,22 +28,22 @@ func (*numbered) WriteSenderReport(*udp.Batch, uint64, uint32, uint32, uint32) e
 
 func (*numbered) SSRC() uint32 { return 1 }
 
-// A pause and a resume of two goroutines, both of which have swapped the snapshot
-// while neither has come to the edge yet: the edge was out of the snapshot, so the
-// walk that comes first must not go on where the edge was.
+// A pause and a resume of two goroutines, both of which have swapped the snapshot while
+// neither has come to the projection yet: the projection was out of the snapshot, so
+// the walk that comes first must not go on where the projection was.
 func TestWalkComesAheadOfTwoChanges(t *testing.T) {
 	track := NewTrack(Config{Kind: media.Video,
 		Inspect: func(payload []byte) codecs.Facts { return codecs.Facts{KeyframeStart: payload[0] == 'K'} }})
 	sink, batch := &numbered{}, udp.NewBatch(0, nil)
-	e := track.AddEdge(sink, 0)
+	pr := track.Project(sink, 0)
 	receive := func(ssrc uint32, number uint64, payload string) {
 		track.ReceiveRTP(batch, []media.Received{{SSRC: ssrc, SequenceNumber: uint64(ssrc)<<17 + number, Marker: true,
 			Payload: []byte(payload)}})
 	}
 	receive(1, 1, "K")
-	track.cut([]Change{{Edge: e, Withhold: forwarding.Paused}})
-	receive(2, 20_000, "K") // a new run, which the edge does not see
-	track.release([]Change{{Edge: e, Release: forwarding.Paused}})
+	track.cut([]Change{{Projection: pr, Withhold: forwarding.Paused}})
+	receive(2, 20_000, "K") // a new run, which the projection does not see
+	track.release([]Change{{Projection: pr, Release: forwarding.Paused}})
 	receive(2, 20_001, "d")
 	receive(2, 20_002, "d")
 	if len(sink.numbers) != 1 {

@@ -37,21 +37,21 @@ func serve(t testing.TB, workers int, receive func(*udp.Batch, []udp.Datagram)) 
 // inHand is a track with a receiver, and a worker that has written a packet for it
 // into a batch that is not with the kernel yet.
 type inHand struct {
-	track    *fanout.Track
-	edge     *fanout.Edge
-	socket   *udp.Socket
-	requests chan struct{}
-	release  func() // lets the worker go on
+	track      *fanout.Track
+	projection *fanout.Projection
+	socket     *udp.Socket
+	requests   chan struct{}
+	release    func() // lets the worker go on
 }
 
-func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edge)) *inHand {
+func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Projection)) *inHand {
 	h := &inHand{socket: serve(t, 1, nil), requests: make(chan struct{}, 100)}
 	h.track = fanout.NewTrack(fanout.Config{
 		Kind: media.Video, Inspect: inspect,
 		RequestKeyframe: func(media.Layers) { h.requests <- struct{}{} }, HandOver: 32, Workers: h.socket,
 	})
 	t.Cleanup(h.track.Close)
-	h.edge = h.track.AddEdge(&wire{ssrc: 1, to: newReceiver(t, h.socket).destination}, 0)
+	h.projection = h.track.Project(&wire{ssrc: 1, to: newReceiver(t, h.socket).destination}, 0)
 	<-h.requests
 	h.do(func(batch *udp.Batch) { h.track.ReceiveRTP(batch, []media.Received{packet(1, "K", true)}) })
 
@@ -59,7 +59,7 @@ func startInHand(t *testing.T, write func(*udp.Batch, *fanout.Track, *fanout.Edg
 	h.release = sync.OnceFunc(func() { close(gate) })
 	t.Cleanup(h.release) // before the socket's, which waits for the worker
 	h.socket.Post(0, job(func(batch *udp.Batch) {
-		write(batch, h.track, h.edge)
+		write(batch, h.track, h.projection)
 		close(written)
 		<-gate
 	}))
@@ -76,37 +76,37 @@ func (h *inHand) do(run job) {
 	<-done
 }
 
-func burst(batch *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
+func burst(batch *udp.Batch, track *fanout.Track, _ *fanout.Projection) {
 	track.ReceiveRTP(batch, []media.Received{packet(2, "x", true)})
 }
 
-func resend(batch *udp.Batch, _ *fanout.Track, e *fanout.Edge) {
-	last, _ := e.LastSequenceNumber()
-	e.ReceiveNACK(batch, []uint16{last})
+func resend(batch *udp.Batch, _ *fanout.Track, pr *fanout.Projection) {
+	last, _ := pr.LastSequenceNumber()
+	pr.ReceiveNACK(batch, []uint16{last})
 }
 
-func pad(batch *udp.Batch, _ *fanout.Track, e *fanout.Edge) { e.Pad(batch, 255) }
+func pad(batch *udp.Batch, _ *fanout.Track, pr *fanout.Projection) { pr.Pad(batch, 255) }
 
 // Apply and Remove wait until the packet that was written before the cut, be it a
 // fresh one, one sent again or padding, is with the kernel.
 func TestFenceWaitsForThePacketInHand(t *testing.T) {
 	for name, test := range map[string]struct {
-		write func(*udp.Batch, *fanout.Track, *fanout.Edge)
-		cut   func(*fanout.Edge)
+		write func(*udp.Batch, *fanout.Track, *fanout.Projection)
+		cut   func(*fanout.Projection)
 	}{
-		"a burst, a pause":    {burst, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
-		"a burst, a removal":  {burst, (*fanout.Edge).Remove},
-		"a resend, a pause":   {resend, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
-		"a resend, a removal": {resend, (*fanout.Edge).Remove},
-		"padding, a pause":    {pad, func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) }},
-		"padding, a removal":  {pad, (*fanout.Edge).Remove},
+		"a burst, a pause":    {burst, func(pr *fanout.Projection) { fanout.Apply([]fanout.Change{pause(pr)}) }},
+		"a burst, a removal":  {burst, (*fanout.Projection).Remove},
+		"a resend, a pause":   {resend, func(pr *fanout.Projection) { fanout.Apply([]fanout.Change{pause(pr)}) }},
+		"a resend, a removal": {resend, (*fanout.Projection).Remove},
+		"padding, a pause":    {pad, func(pr *fanout.Projection) { fanout.Apply([]fanout.Change{pause(pr)}) }},
+		"padding, a removal":  {pad, (*fanout.Projection).Remove},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := startInHand(t, test.write)
 			var cutting sync.WaitGroup
 			var returned atomic.Bool
 			cutting.Go(func() {
-				test.cut(h.edge)
+				test.cut(h.projection)
 				returned.Store(true)
 				if sent := h.socket.Stats().DatagramsSent; sent != 2 {
 					t.Errorf("the fence was passed with %d packets of 2 handed over", sent)
@@ -115,15 +115,15 @@ func TestFenceWaitsForThePacketInHand(t *testing.T) {
 			for !returned.Load() && !waitsForFlush() {
 				runtime.Gosched()
 			}
-			before, _ := h.edge.LastSequenceNumber()
+			before, _ := h.projection.LastSequenceNumber()
 			h.release()
 			cutting.Wait()
 			h.do(func(batch *udp.Batch) {
 				h.track.ReceiveRTP(batch, []media.Received{packet(3, "K", true)})
-				h.edge.ReceiveNACK(batch, []uint16{before, before - 1, before + 1})
-				h.edge.Pad(batch, 1000)
+				h.projection.ReceiveNACK(batch, []uint16{before, before - 1, before + 1})
+				h.projection.Pad(batch, 1000)
 			})
-			if last, ok := h.edge.LastSequenceNumber(); !ok || last != before || h.socket.Stats().DatagramsSent != 2 {
+			if last, ok := h.projection.LastSequenceNumber(); !ok || last != before || h.socket.Stats().DatagramsSent != 2 {
 				t.Errorf("%d packets sent, up to number %d, after the fence at %d", h.socket.Stats().DatagramsSent, last, before)
 			}
 		})
@@ -134,14 +134,14 @@ func TestFenceWaitsForThePacketInHand(t *testing.T) {
 // request for a keyframe goes out first.
 func TestReleaseWaitsForNothing(t *testing.T) {
 	h := startInHand(t, burst)
-	other := h.track.AddEdge(&wire{ssrc: 2, to: newReceiver(t, h.socket).destination}, 1)
+	other := h.track.Project(&wire{ssrc: 2, to: newReceiver(t, h.socket).destination}, 1)
 	fanout.Apply([]fanout.Change{resume(other)})
 	<-h.requests
 	var applying sync.WaitGroup
-	third := h.track.AddEdge(&wire{ssrc: 3, to: newReceiver(t, h.socket).destination}, 1)
+	third := h.track.Project(&wire{ssrc: 3, to: newReceiver(t, h.socket).destination}, 1)
 	var returned atomic.Bool
 	applying.Go(func() {
-		fanout.Apply([]fanout.Change{pause(h.edge), resume(third)})
+		fanout.Apply([]fanout.Change{pause(h.projection), resume(third)})
 		returned.Store(true)
 	})
 	for h.track.Counters().KeyframeRequestsCoalesced.Load() == 0 {
@@ -172,8 +172,8 @@ func waitsForFlush() bool {
 func TestThousandToggles(t *testing.T) {
 	video, audio, b := newVideo(t, func() {}), newAudio(t), batch()
 	sink, heard := &recorder{}, &recorder{}
-	e := video.AddEdge(sink, 0)
-	audio.AddEdge(heard, 0)
+	pr := video.Project(sink, 0)
+	audio.Project(heard, 0)
 	var v, a uint64
 	send := func(payload string, marker bool) {
 		video.ReceiveRTP(b, []media.Received{packet(v, payload, marker)})
@@ -183,10 +183,10 @@ func TestThousandToggles(t *testing.T) {
 	for i := range 1000 {
 		send("K", false)
 		send("x", i%2 == 0)
-		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
 		send("K", false)
 		send("-", true)
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 		send("-", true)
 	}
 	numbers, bytes := sink.got()

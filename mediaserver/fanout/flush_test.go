@@ -13,7 +13,7 @@ import (
 // A batch that has to be flushed to make room may wait for the kernel, so no lock is
 // held meanwhile: here the flush itself uses everything that locks are for.
 func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
-	const edges = 10
+	const projections = 10
 	long := string(make([]byte, 1300))
 	frame := func(first uint64, payload string) []media.Received {
 		burst := make([]media.Received, 60)
@@ -24,26 +24,26 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 
 		return burst
 	}
-	for name, act := range map[string]func(*udp.Batch, *fanout.Track, *fanout.Edge){
-		"a burst": func(b *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
+	for name, act := range map[string]func(*udp.Batch, *fanout.Track, *fanout.Projection){
+		"a burst": func(b *udp.Batch, track *fanout.Track, _ *fanout.Projection) {
 			track.ReceiveRTP(b, frame(120, "d"))
 		},
-		"a replay": func(b *udp.Batch, track *fanout.Track, e *fanout.Edge) {
-			fanout.Apply([]fanout.Change{pause(e)})
-			fanout.Apply([]fanout.Change{resume(e)})
+		"a replay": func(b *udp.Batch, track *fanout.Track, pr *fanout.Projection) {
+			fanout.Apply([]fanout.Change{pause(pr)})
+			fanout.Apply([]fanout.Change{resume(pr)})
 			track.ReceiveRTP(b, frame(200, "d")[1:])
 			track.ReceiveRTP(b, frame(200, "K")[:1])
 		},
-		"a storm of NACKs": func(b *udp.Batch, _ *fanout.Track, e *fanout.Edge) {
-			last, _ := e.LastSequenceNumber()
+		"a storm of NACKs": func(b *udp.Batch, _ *fanout.Track, pr *fanout.Projection) {
+			last, _ := pr.LastSequenceNumber()
 			var missing []uint16
 			for i := range uint16(60) {
 				missing = append(missing, last-i)
 			}
 			fill(b, 40)
-			e.ReceiveNACK(b, missing)
+			pr.ReceiveNACK(b, missing)
 		},
-		"sender reports": func(b *udp.Batch, track *fanout.Track, _ *fanout.Edge) {
+		"sender reports": func(b *udp.Batch, track *fanout.Track, _ *fanout.Projection) {
 			for i := range uint64(1000) {
 				track.ReceiveSenderReport(b, 0, i, uint32(i))
 			}
@@ -51,9 +51,9 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			track := newVideo(t, func() {})
-			var all []*fanout.Edge
-			for i := range edges {
-				all = append(all, track.AddEdge(&wire{ssrc: uint32(i)}, 0))
+			var all []*fanout.Projection
+			for i := range projections {
+				all = append(all, track.Project(&wire{ssrc: uint32(i)}, 0))
 			}
 			track.ReceiveRTP(batch(), frame(0, "K"))
 			track.ReceiveRTP(batch(), frame(60, "d"))
@@ -66,16 +66,16 @@ func TestNoLockIsHeldAcrossAFlush(t *testing.T) {
 				within = true
 				defer func() { within = false }()
 				flushes++
-				for _, e := range all[1:] {
-					last, _ := e.LastSequenceNumber()
-					e.ReceiveNACK(inner, []uint16{last})
-					e.ReceivePLI()
-					fanout.Apply([]fanout.Change{pause(e), resume(e)})
+				for _, pr := range all[1:] {
+					last, _ := pr.LastSequenceNumber()
+					pr.ReceiveNACK(inner, []uint16{last})
+					pr.ReceivePLI()
+					fanout.Apply([]fanout.Change{pause(pr), resume(pr)})
 				}
 				all[0].ReceivePLI()
 				track.ReceiveRTP(inner, []media.Received{packet(back, "d", true)}) // out of run
 				track.ReceiveSenderReport(inner, 0, 1, 1)
-				track.AddEdge(discard{}, 0).Remove()
+				track.Project(discard{}, 0).Remove()
 			})
 			done := make(chan struct{})
 			go func() {
@@ -114,12 +114,12 @@ func fill(b *udp.Batch, leave int) (filled int) {
 // fence pass.
 func TestNACKAfterTheFencePassedItsFlush(t *testing.T) {
 	track := newVideo(t, func() {})
-	e := track.AddEdge(&wire{ssrc: 1}, 0)
+	pr := track.Project(&wire{ssrc: 1}, 0)
 	long := string(make([]byte, 1300))
 	for i := range uint64(120) {
 		track.ReceiveRTP(batch(), []media.Received{packet(i, "K"+long, true)})
 	}
-	last, _ := e.LastSequenceNumber()
+	last, _ := pr.LastSequenceNumber()
 	var missing []uint16
 	for i := range uint16(60) {
 		missing = append(missing, last-i)
@@ -127,12 +127,12 @@ func TestNACKAfterTheFencePassedItsFlush(t *testing.T) {
 	paused, after := false, 0
 	b := udp.NewBatch(0, func([]byte, *udp.Destination) {
 		if after++; !paused {
-			fanout.Apply([]fanout.Change{pause(e)})
+			fanout.Apply([]fanout.Change{pause(pr)})
 			paused, after = true, 1
 		}
 	})
 	filled := fill(b, 40)
-	e.ReceiveNACK(b, missing)
+	pr.ReceiveNACK(b, missing)
 	left := after // of the batch in which the pause came
 	b.Flush()
 	if after != left || !paused {
@@ -149,7 +149,7 @@ func TestNACKAfterTheFencePassedItsFlush(t *testing.T) {
 func TestCutWhileAWalkMakesRoom(t *testing.T) {
 	track := newVideo(t, func() {})
 	var sent network
-	var all []*fanout.Edge
+	var all []*fanout.Projection
 	cut := false
 	b := udp.NewBatch(0, func(datagram []byte, to *udp.Destination) {
 		if !cut {
@@ -160,7 +160,7 @@ func TestCutWhileAWalkMakesRoom(t *testing.T) {
 		sent.send(datagram, to)
 	})
 	for i := range uint32(10) {
-		all = append(all, track.AddEdge(&wire{ssrc: i}, 0))
+		all = append(all, track.Project(&wire{ssrc: i}, 0))
 	}
 	burst := make([]media.Received, 60)
 	for i := range burst {

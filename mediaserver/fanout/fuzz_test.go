@@ -53,7 +53,7 @@ func FuzzRewriteHeader(f *testing.F) {
 		sent.datagrams = nil
 		track := newVideo(t, func() {})
 		defer track.Close()
-		e := track.AddEdge(&wire{ssrc: 1}, 0)
+		pr := track.Project(&wire{ssrc: 1}, 0)
 		track.ReceiveRTP(b, burst)
 		b.Flush()
 		if !inspect(in.Payload).KeyframeStart {
@@ -74,10 +74,10 @@ func FuzzRewriteHeader(f *testing.F) {
 			out.Extension || len(out.CSRC) != 0 || !bytes.Equal(out.Payload, in.Payload) {
 			t.Errorf("%x became %+v", datagram, out)
 		}
-		if last, ok := e.LastSequenceNumber(); !ok || last != out.SequenceNumber+uint16(len(burst)-2) {
+		if last, ok := pr.LastSequenceNumber(); !ok || last != out.SequenceNumber+uint16(len(burst)-2) {
 			t.Errorf("last number %d after %d", last, out.SequenceNumber)
 		}
-		e.ReceiveNACK(b, []uint16{out.SequenceNumber})
+		pr.ReceiveNACK(b, []uint16{out.SequenceNumber})
 		b.Flush()
 		if again := sent.datagrams[len(sent.datagrams)-1]; !bytes.Equal(again, sent.datagrams[0]) {
 			t.Errorf("%x was sent again as %x", sent.datagrams[0], again)

@@ -192,8 +192,9 @@ func (p *pending) sending(now time.Time) {
 	p.last, p.due = now, now.Add(p.retry)
 }
 
-// wished is how many wishes for the layer there were so far. Edges enter a snapshot before
-// they wish, so a snapshot looked at later has every edge that these wishes are of.
+// wished is how many wishes for the layer there were so far. Projections enter a snapshot
+// before they wish, so a snapshot looked at later has every projection that these wishes
+// are of.
 func (k *keyframes) wished(layer media.Layer) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -201,9 +202,10 @@ func (k *keyframes) wished(layer media.Layer) uint64 {
 	return k.layers[layer].wishes
 }
 
-// arrived notes that a keyframe of the layer has been walked over all its edges; waiting
-// tells whether one of them still waits. Wishes beyond those counted before the walk may
-// be of edges that it passed too early to serve, so the next request stays scheduled.
+// arrived notes that a keyframe of the layer has been walked over all its projections;
+// waiting tells whether one of them still waits. Wishes beyond those counted before the
+// walk may be of projections that it passed too early to serve, so the next request
+// stays scheduled.
 func (k *keyframes) arrived(layer media.Layer, wishes uint64, waiting bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -267,7 +269,7 @@ func (k *keyframes) repeat() {
 		}
 	}
 	k.mu.Unlock()
-	var from [media.MaxLayers]time.Time // takes the edges' locks, so not under ours
+	var from [media.MaxLayers]time.Time // takes the projections' locks, so not under ours
 	var wanted [media.MaxLayers]bool
 	for i := range k.layers {
 		if layer := media.Layer(i); layers.Has(layer) {
@@ -285,7 +287,7 @@ func (k *keyframes) repeat() {
 			// The request has been answered, or another sent, meanwhile.
 			layers &^= media.LayersOf(layer)
 		case !wanted[i]:
-			// A wish since then may be the first after the last edge gave up waiting.
+			// A wish since then may be the first after the last projection gave up waiting.
 			p.scheduled = wishes[i] != p.wishes
 			p.out, p.start = p.out && p.scheduled, p.start && p.scheduled
 			layers &^= media.LayersOf(layer)

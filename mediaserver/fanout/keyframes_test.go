@@ -44,9 +44,9 @@ func inTime(t *testing.T, test func(t *testing.T, track *fanout.Track, wantReque
 // answered, or nobody waits any more.
 func TestKeyframeRequestIsRepeated(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e := track.AddEdge(&recorder{}, forwarding.Unnegotiated)
+		pr := track.Project(&recorder{}, forwarding.Unnegotiated)
 		wantRequests()
-		fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+		fanout.Apply([]fanout.Change{{Projection: pr, Release: forwarding.Unnegotiated}})
 		wantRequests(0)
 		time.Sleep(100 * time.Millisecond)
 		track.ReceiveRTP(batch(), []media.Received{packet(1, "d", true)}) // no answer
@@ -57,10 +57,10 @@ func TestKeyframeRequestIsRepeated(t *testing.T) {
 		track.ReceiveRTP(batch(), []media.Received{packet(3, "K", true)})
 		time.Sleep(5 * time.Second)
 		wantRequests()
-		fanout.Apply([]fanout.Change{pause(e)})
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 		wantRequests(6200)
-		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
 		time.Sleep(5 * time.Second)
 		wantRequests()
 	})
@@ -71,8 +71,8 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
 		var pauses, resumes []fanout.Change
 		for range 100 {
-			e := track.AddEdge(&recorder{}, 0)
-			pauses, resumes = append(pauses, pause(e)), append(resumes, resume(e))
+			pr := track.Project(&recorder{}, 0)
+			pauses, resumes = append(pauses, pause(pr)), append(resumes, resume(pr))
 		}
 		wantRequests(0)
 		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
@@ -82,7 +82,7 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 		wantRequests(1000)
 		fanout.Apply(resumes)
 		for _, c := range resumes {
-			c.Edge.ReceivePLI()
+			c.Projection.ReceivePLI()
 		}
 		wantRequests()
 		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
@@ -94,11 +94,11 @@ func TestManyReleasesAreOneRequest(t *testing.T) {
 // A wish too soon after the last request is put off, not forgotten.
 func TestKeyframeRequestsKeepTheirDistance(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e := track.AddEdge(&recorder{}, 0)
+		pr := track.Project(&recorder{}, 0)
 		wantRequests(0)
 		time.Sleep(50 * time.Millisecond)
 		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
-		e.ReceivePLI()
+		pr.ReceivePLI()
 		wantRequests()
 		time.Sleep(750 * time.Millisecond)
 		wantRequests(200, 700)
@@ -111,12 +111,12 @@ func TestKeyframeRequestsKeepTheirDistance(t *testing.T) {
 // A keyframe that comes too late to start the receiver answers nothing.
 func TestLateKeyframeIsNoAnswer(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e := track.AddEdge(&recorder{}, 0)
+		pr := track.Project(&recorder{}, 0)
 		track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true), packet(3, "d", true)})
 		wantRequests(0)
 		time.Sleep(time.Second)
-		fanout.Apply([]fanout.Change{pause(e)})
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
 		time.Sleep(600 * time.Millisecond)
 		wantRequests(1000, 1500)
@@ -126,19 +126,19 @@ func TestLateKeyframeIsNoAnswer(t *testing.T) {
 // Once a request is answered, the next wish is not taken for a part of it.
 func TestAnsweredRequestIsOver(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e := track.AddEdge(&recorder{}, 0)
+		pr := track.Project(&recorder{}, 0)
 		time.Sleep(300 * time.Millisecond)
 		track.ReceiveRTP(batch(), []media.Received{packet(1, "d", true)})
 		track.ReceiveRTP(batch(), []media.Received{packet(2, "K", true)})
-		e.ReceivePLI()
+		pr.ReceivePLI()
 		wantRequests(0, 300)
 	})
 }
 
 func TestPLIOfPausedReceiverIsIgnored(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e := track.AddEdge(&recorder{}, forwarding.Paused)
-		e.ReceivePLI()
+		pr := track.Project(&recorder{}, forwarding.Paused)
+		pr.ReceivePLI()
 		time.Sleep(time.Second)
 		wantRequests()
 		if n := track.Counters().PLIIgnored.Load(); n != 1 {

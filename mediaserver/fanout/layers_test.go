@@ -77,13 +77,13 @@ func TestChoice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{}), &recorder{}
 		defer s.track.Close()
-		e := s.track.AddEdge(sink, 0)
-		e.Choose(0)
+		pr := s.track.Project(sink, 0)
+		pr.Choose(0)
 		s.send(0, "K")
 		s.send(2, "x")
 		s.wantRequests(t, media.LayersOf(0))
 		time.Sleep(time.Second)
-		e.Choose(2)
+		pr.Choose(2)
 		s.wantRequests(t, media.LayersOf(2))
 		s.send(2, "y")
 		s.send(0, "a")
@@ -91,11 +91,11 @@ func TestChoice(t *testing.T) {
 		s.send(0, "b")
 		n := wantBytes(t, sink, "KaKc")
 		wantContiguous(t, n)
-		e.ReceiveNACK(batch(), n)
+		pr.ReceiveNACK(batch(), n)
 		wantBytes(t, sink, "KaKcKaKc")
-		fanout.Apply([]fanout.Change{pause(e)})
-		fanout.Apply([]fanout.Change{resume(e)})
-		e.ReceiveNACK(batch(), n)
+		fanout.Apply([]fanout.Change{pause(pr)})
+		fanout.Apply([]fanout.Change{resume(pr)})
+		pr.ReceiveNACK(batch(), n)
 		s.send(0, "K")
 		s.send(2, "K")
 		if n := wantBytes(t, sink, "KaKcKaKcK"); n[8] != n[3]+1 {
@@ -104,13 +104,13 @@ func TestChoice(t *testing.T) {
 	})
 }
 
-// An edge for which nothing was chosen takes the highest layer there is, with that one's
-// first packet if it is a keyframe's: nobody is asked for another.
+// A projection for which nothing was chosen takes the highest layer there is, with that
+// one's first packet if it is a keyframe's: nobody is asked for another.
 func TestHighestLayerByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{}), &recorder{}
 		defer s.track.Close()
-		s.track.AddEdge(sink, 0)
+		s.track.Project(sink, 0)
 		s.send(0, "K")
 		s.wantRequests(t, media.LayersOf(0))
 		time.Sleep(200 * time.Millisecond)
@@ -128,17 +128,17 @@ func TestVanishingLayer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{}), &recorder{}
 		defer s.track.Close()
-		e := s.track.AddEdge(sink, 0)
+		pr := s.track.Project(sink, 0)
 		for _, layer := range []media.Layer{2, 1, 0} {
 			s.send(layer, "K")
 		}
-		s.wantRequests(t, media.LayersOf(0)) // with the edge, when nothing was known yet
+		s.wantRequests(t, media.LayersOf(0)) // with the projection, when nothing was known yet
 		s.tick(10, 0, 1, 2)
 		s.tick(17, 0, 1) // 561 ms
 		s.wantRequests(t, media.LayersOf(1))
 		s.send(1, "K")
 		s.tick(10, 0, 1)
-		if layer, flows := e.Layer(); layer != 1 || !flows {
+		if layer, flows := pr.Layer(); layer != 1 || !flows {
 			t.Fatalf("layer %d, %v, want 1", layer, flows)
 		}
 		s.tick(40, 0, 1, 2) // 1.3 s
@@ -154,29 +154,29 @@ func TestVanishingLayer(t *testing.T) {
 }
 
 // A pause leaves all layers; what is chosen meanwhile, or vanishes, wants no keyframe, and
-// the edge resumes on the layer that is wanted then.
+// the projection resumes on the layer that is wanted then.
 func TestPauseStandsAboveLayers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{}), &recorder{}
 		defer s.track.Close()
-		e := s.track.AddEdge(sink, 0)
+		pr := s.track.Project(sink, 0)
 		s.send(2, "K")
 		s.send(0, "K")
-		e.Choose(0)
+		pr.Choose(0)
 		s.requests = nil
-		fanout.Apply([]fanout.Change{pause(e)}) // between two layers
-		before, _ := e.LastSequenceNumber()
-		e.ReceivePLI()
-		e.Choose(2)
+		fanout.Apply([]fanout.Change{pause(pr)}) // between two layers
+		before, _ := pr.LastSequenceNumber()
+		pr.ReceivePLI()
+		pr.Choose(2)
 		s.send(0, "Ka")
 		s.send(2, "Kc")
 		s.tick(20, 0)
-		e.Choose(1)
+		pr.Choose(1)
 		s.wantRequests(t)
-		if last, _ := e.LastSequenceNumber(); last != before {
-			t.Errorf("number %d after %d, the last of a paused edge", last, before)
+		if last, _ := pr.LastSequenceNumber(); last != before {
+			t.Errorf("number %d after %d, the last of a paused projection", last, before)
 		}
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 		s.wantRequests(t, media.LayersOf(0)) // the nearest to 1 that is there
 		s.send(0, "K")
 		wantContiguous(t, wantBytes(t, sink, "KK"))
@@ -189,12 +189,12 @@ func TestRequestsAreForAllLayersAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startSimulcast(fanout.Config{})
 		defer s.track.Close()
-		var edges []*fanout.Edge
+		var projections []*fanout.Projection
 		var changes []fanout.Change
 		for layer := range media.Layer(media.MaxLayers) {
-			e := s.track.AddEdge(&recorder{}, forwarding.Paused)
-			e.Choose(layer)
-			edges, changes = append(edges, e), append(changes, resume(e))
+			pr := s.track.Project(&recorder{}, forwarding.Paused)
+			pr.Choose(layer)
+			projections, changes = append(projections, pr), append(changes, resume(pr))
 			s.send(layer, "K")
 		}
 		fanout.Apply(changes)
@@ -208,8 +208,8 @@ func TestRequestsAreForAllLayersAtOnce(t *testing.T) {
 			s.send(layer, "K") // all of them answer
 		}
 		time.Sleep(2 * time.Second)
-		edges[0].ReceivePLI()
-		edges[1].ReceivePLI()
+		projections[0].ReceivePLI()
+		projections[1].ReceivePLI()
 		s.wantRequests(t, media.LayersOf(0))
 		s.send(0, "K")
 		time.Sleep(keyframeRetry)
@@ -225,8 +225,8 @@ func TestLayersShareATimeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{}), &recorder{}
 		defer s.track.Close()
-		e := s.track.AddEdge(sink, 0)
-		e.Choose(0)
+		pr := s.track.Project(sink, 0)
+		pr.Choose(0)
 		s.send(0, "K")
 		time.Sleep(7 * time.Millisecond) // the other layer's encoder is slower
 		p := s.frame(1, "x")
@@ -239,7 +239,7 @@ func TestLayersShareATimeline(t *testing.T) {
 		report(0)
 		report(1)
 		time.Sleep(100 * time.Millisecond)
-		e.Choose(1)
+		pr.Choose(1)
 		s.send(1, "K")
 		report(0)
 		report(1)
@@ -257,8 +257,8 @@ func TestPictureIDsGoOnAcrossLayers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{Inspect: codecs.VP8.Inspect}), &payloads{}
 		defer s.track.Close()
-		e := s.track.AddEdge(sink, 0)
-		e.Choose(0)
+		pr := s.track.Project(sink, 0)
+		pr.Choose(0)
 		picture := func(layer media.Layer, id byte, key bool) {
 			p := s.frame(layer, "")
 			p.Payload = []byte{0x90, 0x80, 0x80, id, 1}
@@ -270,17 +270,17 @@ func TestPictureIDsGoOnAcrossLayers(t *testing.T) {
 		picture(0, 10, true)
 		picture(2, 200, true)
 		picture(0, 11, false)
-		e.Choose(2)
+		pr.Choose(2)
 		picture(2, 201, true)
 		picture(2, 202, false)
-		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
 		picture(2, 203, false)
-		e.Choose(0)
-		fanout.Apply([]fanout.Change{resume(e)})
+		pr.Choose(0)
+		fanout.Apply([]fanout.Change{resume(pr)})
 		picture(0, 40, true)
-		e.Choose(2)
+		pr.Choose(2)
 		picture(2, 210, true)
-		e.ReceiveNACK(batch(), sink.numbers[4:])
+		pr.ReceiveNACK(batch(), sink.numbers[4:])
 		if want := []byte{10, 11, 12, 13, 14, 15, 14, 15}; !slices.Equal(sink.ids, want) {
 			t.Errorf("picture ids %v, want %v", sink.ids, want)
 		}
@@ -295,7 +295,7 @@ func TestCopiesAreNoSignOfLife(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := startSimulcast(fanout.Config{})
 				defer s.track.Close()
-				s.track.AddEdge(&recorder{}, 0)
+				s.track.Project(&recorder{}, 0)
 				s.send(0, "K")
 				s.send(2, "K")
 				s.tick(10, 0, 2)
@@ -321,7 +321,7 @@ func TestLateAnswersAreNotTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startSimulcast(fanout.Config{})
 		defer s.track.Close()
-		small, large := s.track.AddEdge(&recorder{}, 0), s.track.AddEdge(&recorder{}, 0)
+		small, large := s.track.Project(&recorder{}, 0), s.track.Project(&recorder{}, 0)
 		small.Choose(0)
 		s.send(0, "K")
 		s.send(2, "K")
@@ -347,8 +347,8 @@ func TestPictureIDsGoOnAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := startSimulcast(fanout.Config{Inspect: codecs.VP8.Inspect}), &payloads{}
 		defer s.track.Close()
-		e := s.track.AddEdge(sink, 0)
-		e.Choose(0)
+		pr := s.track.Project(sink, 0)
+		pr.Choose(0)
 		picture := func(layer media.Layer, id, interframe byte) {
 			p := s.frame(layer, "")
 			p.Payload = []byte{0x90, 0x80, 0x80, id, interframe}
@@ -359,14 +359,14 @@ func TestPictureIDsGoOnAcrossRestarts(t *testing.T) {
 		picture(0, 10, 0)
 		picture(2, 200, 0)
 		padding(0)
-		e.Choose(2)
+		pr.Choose(2)
 		picture(2, 201, 0)
 		restart(2)
 		picture(2, 90, 0)
 		picture(2, 91, 1)
 		restart(2)
 		picture(2, 50, 1) // no keyframe: what restarts is waited for
-		e.Choose(0)
+		pr.Choose(0)
 		picture(0, 70, 0)
 		restart(0)
 		picture(0, 150, 1)

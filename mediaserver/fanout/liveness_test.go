@@ -14,7 +14,7 @@ import (
 
 // event is something that happens to one of a sender's receivers, or to the sender,
 // and how many frames later the next thing does.
-type event struct{ what, edge, frames int }
+type event struct{ what, projection, frames int }
 
 // Hazards 6, 7 and 25: whatever receivers and the sender do, no receiver that may go on
 // is left without a keyframe, and the sender is never asked beyond its budget.
@@ -24,7 +24,7 @@ func TestEveryWishIsFulfilledWithinTheBudget(t *testing.T) {
 		var events []event
 		for range rapid.IntRange(1, 60).Draw(r, "events") {
 			events = append(events, event{
-				rapid.IntRange(0, 6).Draw(r, "what"), rapid.IntRange(0, receivers-1).Draw(r, "edge"),
+				rapid.IntRange(0, 6).Draw(r, "what"), rapid.IntRange(0, receivers-1).Draw(r, "projection"),
 				rapid.SampledFrom([]int{0, 1, 5, 20, 100, 600}).Draw(r, "frames"),
 			})
 		}
@@ -46,23 +46,23 @@ func play(t *testing.T, events []event, receivers int) string {
 		s.requests <- time.Now()
 	})
 	defer s.track.Close()
-	var edges []*fanout.Edge
+	var projections []*fanout.Projection
 	for range receivers {
-		edges = append(edges, s.track.AddEdge(discard{}, 0))
+		projections = append(projections, s.track.Project(discard{}, 0))
 	}
 	for _, happens := range events {
-		e := edges[happens.edge]
+		pr := projections[happens.projection]
 		switch happens.what {
 		case 0:
-			fanout.Apply([]fanout.Change{pause(e)})
+			fanout.Apply([]fanout.Change{pause(pr)})
 		case 1:
-			fanout.Apply([]fanout.Change{resume(e)})
+			fanout.Apply([]fanout.Change{resume(pr)})
 		case 2:
-			e.ReceivePLI()
+			pr.ReceivePLI()
 		case 3: // a packet is lost for good
-			if last, ok := e.LastSequenceNumber(); ok {
+			if last, ok := pr.LastSequenceNumber(); ok {
 				for range 11 {
-					e.ReceiveNACK(s.batch, []uint16{last})
+					pr.ReceiveNACK(s.batch, []uint16{last})
 				}
 			}
 		case 4: // the sender is muted
@@ -74,12 +74,12 @@ func play(t *testing.T, events []event, receivers int) string {
 		}
 		s.run(time.Duration(happens.frames)*frameInterval, nil)
 	}
-	for _, e := range edges {
-		fanout.Apply([]fanout.Change{resume(e)})
+	for _, pr := range projections {
+		fanout.Apply([]fanout.Change{resume(pr)})
 	}
 	s.run(12*time.Second, nil) // the longest that a receiver is put off, and the sender's budget
-	for i, e := range edges {
-		if withheld, waits := e.Withheld(); withheld != 0 || waits {
+	for i, pr := range projections {
+		if withheld, waits := pr.Withheld(); withheld != 0 || waits {
 			return fmt.Sprintf("receiver %d still waits for a keyframe", i)
 		}
 	}

@@ -14,8 +14,8 @@ func TestNewRunOvertakenByItsSecondBurst(t *testing.T) {
 	h := holdWorkers(2)
 	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: h})
 	sink := &recorder{worker: 1}
-	track.AddEdge(sink, 0)
-	track.AddEdge(&recorder{worker: 1}, 0) // two, so that 31 packets are worth a handover
+	track.Project(sink, 0)
+	track.Project(&recorder{worker: 1}, 0) // two, so that 31 packets are worth a handover
 	for n := uint64(1); n < 2049; n += 32 {
 		track.ReceiveRTP(h.batches[1], many(n, "d"))
 	}

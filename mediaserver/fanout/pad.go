@@ -16,26 +16,27 @@ const (
 	padAtOnce = 32
 )
 
-// Pad sends padding beside the edge's stream, to find out whether its receiver can be sent
-// more, and tells how many bytes. An edge that forwards nothing is sent none: what its
-// receiver gets of a paused stream ends with the fence, whichever stream it would be on.
+// Pad sends padding beside the projection's stream, to find out whether its receiver can
+// be sent more, and tells how many bytes. A projection that forwards nothing is sent none:
+// what its receiver gets of a paused stream ends with the fence, whichever stream it would
+// be on.
 //
 // A worker calls it, so that the fence sees the batch.
-func (e *Edge) Pad(batch *udp.Batch, bytes int) (padded int) {
+func (pr *Projection) Pad(batch *udp.Batch, bytes int) (padded int) {
 	batch.Room(padAtOnce)
-	e.lock()
-	defer e.mu.Unlock()
-	if _, flows := e.state.Layer(); e.removed || !flows {
+	pr.lock()
+	defer pr.mu.Unlock()
+	if _, flows := pr.state.Layer(); pr.removed || !flows {
 		return 0
 	}
-	e.outgoing.SendTime = media.SendTime(time.Now())
+	pr.outgoing.SendTime = media.SendTime(time.Now())
 	for range min((bytes+paddingBytes/2)/paddingBytes, padAtOnce) {
-		if e.sink.WritePadding(batch, &e.outgoing, paddingBytes) != nil {
+		if pr.sink.WritePadding(batch, &pr.outgoing, paddingBytes) != nil {
 			break
 		}
 		padded += paddingBytes
 	}
-	e.track.counters.Padding.Add(uint64(padded))
+	pr.track.counters.Padding.Add(uint64(padded))
 
 	return padded
 }

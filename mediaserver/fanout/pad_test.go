@@ -16,21 +16,21 @@ import (
 // of the stream's up.
 func TestPad(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
-	e := track.AddEdge(sink, forwarding.Unnegotiated)
+	pr := track.Project(sink, forwarding.Unnegotiated)
 	nothing := func(why string) {
 		t.Helper()
-		if padded := e.Pad(batch(), 1000); padded != 0 || sink.padding != 0 {
+		if padded := pr.Pad(batch(), 1000); padded != 0 || sink.padding != 0 {
 			t.Errorf("%d bytes of padding to one who %s", padded, why)
 		}
 	}
 	nothing("is not there yet")
-	fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+	fanout.Apply([]fanout.Change{{Projection: pr, Release: forwarding.Unnegotiated}})
 	nothing("waits for a keyframe")
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K", true)})
-	if padded := e.Pad(batch(), 1000); padded != 1020 || sink.padding != 1020 {
+	if padded := pr.Pad(batch(), 1000); padded != 1020 || sink.padding != 1020 {
 		t.Errorf("%d and %d bytes of padding, want those that are nearest to 1000", padded, sink.padding)
 	}
-	if padded := e.Pad(batch(), 1<<30); padded > 10_000 {
+	if padded := pr.Pad(batch(), 1<<30); padded > 10_000 {
 		t.Errorf("%d bytes of padding at once", padded)
 	}
 	if padded := track.Counters().Padding.Load(); padded != uint64(sink.padding) {
@@ -41,15 +41,15 @@ func TestPad(t *testing.T) {
 	wantContiguous(t, numbers)
 
 	sink.padding = 0
-	fanout.Apply([]fanout.Change{pause(e)})
+	fanout.Apply([]fanout.Change{pause(pr)})
 	nothing("is paused")
-	fanout.Apply([]fanout.Change{resume(e)})
+	fanout.Apply([]fanout.Change{resume(pr)})
 	nothing("has not resumed yet")
 	track.ReceiveRTP(batch(), []media.Received{packet(3, "K", true)})
 	sink.err = errors.New("no retransmission stream")
 	nothing("cannot be sent any")
 	sink.err = nil
-	e.Remove()
+	pr.Remove()
 	nothing("has left")
 }
 
@@ -57,7 +57,7 @@ func TestPad(t *testing.T) {
 func TestSendTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		track, sink := newVideo(t, func() {}), &recorder{}
-		e := track.AddEdge(sink, 0)
+		pr := track.Project(sink, 0)
 		var want []uint32
 		leaves := func(packets int) {
 			for range packets {
@@ -70,9 +70,9 @@ func TestSendTimes(t *testing.T) {
 		track.ReceiveRTP(batch(), []media.Received{packet(3, "y", true)})
 		leaves(1)
 		numbers, _ := sink.got()
-		e.ReceiveNACK(batch(), numbers[:1])
+		pr.ReceiveNACK(batch(), numbers[:1])
 		leaves(1)
-		e.Pad(batch(), 255)
+		pr.Pad(batch(), 255)
 		leaves(1)
 		if !slices.Equal(sink.left, want) || want[0] == want[2] {
 			t.Errorf("they left at %v, want %v", sink.left, want)

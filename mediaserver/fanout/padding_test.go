@@ -26,7 +26,7 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 			track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: inspect, NoPadding: test.off})
 			var sent network
 			b := udp.NewBatch(0, sent.send)
-			e := track.AddEdge(&wire{ssrc: 1}, 0)
+			pr := track.Project(&wire{ssrc: 1}, 0)
 			payload := func(size int) string { return "K" + string(make([]byte, size-13)) }
 			track.ReceiveRTP(b, []media.Received{
 				packet(1, payload(111), false), packet(2, payload(110), false), packet(3, payload(112), false),
@@ -48,7 +48,7 @@ func TestPaddingIsPartOfThePacket(t *testing.T) {
 			large := packet(5, payload(113), false)
 			track.ReceiveRTP(b, []media.Received{packet(2, payload(110), false), large, packet(4, payload(105), false), large})
 			b.Flush()
-			e.ReceiveNACK(b, sent.numbers(1))
+			pr.ReceiveNACK(b, sent.numbers(1))
 			b.Flush()
 			if n := len(sent.datagrams); n != 10 {
 				t.Fatalf("%d packets sent, want 5 and 5 again", n)

@@ -17,7 +17,7 @@ import (
 // TestNoNumberCarriesTwoContents: whatever the network, the sender, its receiver's choices
 // and pauses do, no sequence number of a stream that resends go out on ever leaves with two
 // contents: AES-GCM would give away its key (RFC 7714 section 8.1). And nothing leaves while
-// the edge is paused.
+// the projection is paused.
 func TestNoNumberCarriesTwoContents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var sent network
@@ -25,7 +25,7 @@ func TestNoNumberCarriesTwoContents(t *testing.T) {
 		track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: codecs.VP8.Inspect,
 			RequestKeyframe: func(media.Layers) {}})
 		defer track.Close()
-		e := track.AddEdge(&wire{ssrc: 1}, 0)
+		pr := track.Project(&wire{ssrc: 1}, 0)
 		next := [media.MaxLayers]uint64{numbers.Apart - 3, 2*numbers.Apart - 3, 3*numbers.Apart - 3}
 		ssrcs := [media.MaxLayers]uint32{1, 2, 3}
 		var waiting []media.Received
@@ -37,7 +37,7 @@ func TestNoNumberCarriesTwoContents(t *testing.T) {
 			b.Flush()
 			for _, d := range sent.datagrams {
 				if paused {
-					t.Fatalf("%x left while the edge was paused", d)
+					t.Fatalf("%x left while the projection was paused", d)
 				}
 				number := highest + uint64(int64(int16(binary.BigEndian.Uint16(d[2:])-uint16(highest))))
 				highest = max(highest, number)
@@ -81,17 +81,17 @@ func TestNoNumberCarriesTwoContents(t *testing.T) {
 			},
 			"ask again": func(t *rapid.T) {
 				back := rapid.IntRange(0, 12).Draw(t, "back")
-				e.ReceiveNACK(b, []uint16{uint16(highest) - uint16(back), uint16(highest) - uint16(back) + 1})
+				pr.ReceiveNACK(b, []uint16{uint16(highest) - uint16(back), uint16(highest) - uint16(back) + 1})
 			},
-			"choose": func(t *rapid.T) { e.Choose(anyLayer(t)) },
+			"choose": func(t *rapid.T) { pr.Choose(anyLayer(t)) },
 			"pause": func(t *rapid.T) {
 				check(t)
-				fanout.Apply([]fanout.Change{pause(e)})
+				fanout.Apply([]fanout.Change{pause(pr)})
 				paused = true
 			},
 			"resume": func(t *rapid.T) {
 				check(t)
-				fanout.Apply([]fanout.Change{resume(e)})
+				fanout.Apply([]fanout.Change{resume(pr)})
 				paused = false
 			},
 			"begin anew": func(t *rapid.T) {

@@ -22,19 +22,19 @@ func (l looked) Worker() int {
 	return 0
 }
 
-// Cutting, releasing and removing an edge of many looks at no other.
-func TestChangesLookAtTheirOwnEdgesOnly(t *testing.T) {
+// Cutting, releasing and removing a projection of many looks at no other.
+func TestChangesLookAtTheirOwnProjectionsOnly(t *testing.T) {
 	track := newVideo(t, func() {})
 	defer track.Close()
 	var at atomic.Int64
-	var edges []*fanout.Edge
+	var projections []*fanout.Projection
 	for range 200 {
-		edges = append(edges, track.AddEdge(looked{at: &at}, 0))
+		projections = append(projections, track.Project(looked{at: &at}, 0))
 	}
 	for name, change := range map[string]func(){
-		"cut":     func() { fanout.Apply([]fanout.Change{{Edge: edges[7], Withhold: forwarding.Paused}}) },
-		"release": func() { fanout.Apply([]fanout.Change{{Edge: edges[7], Release: forwarding.Paused}}) },
-		"remove":  func() { edges[8].Remove() },
+		"cut":     func() { fanout.Apply([]fanout.Change{{Projection: projections[7], Withhold: forwarding.Paused}}) },
+		"release": func() { fanout.Apply([]fanout.Change{{Projection: projections[7], Release: forwarding.Paused}}) },
+		"remove":  func() { projections[8].Remove() },
 	} {
 		at.Store(0)
 		if change(); at.Load() > 2 {
@@ -44,20 +44,20 @@ func TestChangesLookAtTheirOwnEdgesOnly(t *testing.T) {
 }
 
 // Nor does the choice of another layer.
-func TestChoiceLooksAtItsOwnEdgeOnly(t *testing.T) {
+func TestChoiceLooksAtItsOwnProjectionOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startSimulcast(fanout.Config{})
 		defer s.track.Close()
 		var at atomic.Int64
-		var edges []*fanout.Edge
+		var projections []*fanout.Projection
 		for range 200 {
-			edges = append(edges, s.track.AddEdge(looked{at: &at}, 0))
+			projections = append(projections, s.track.Project(looked{at: &at}, 0))
 		}
 		s.send(0, "K")
 		s.send(2, "K")
 		for _, layer := range []media.Layer{0, 2} {
 			at.Store(0)
-			if edges[7].Choose(layer); at.Load() > 2 {
+			if projections[7].Choose(layer); at.Load() > 2 {
 				t.Errorf("choosing layer %d looked %d times at receivers", layer, at.Load())
 			}
 		}

@@ -6,26 +6,26 @@ import "github.com/nagi-rtc/nagi/mediaserver/udp"
 // enough that the sender's next burst is not kept waiting for the store.
 const copyAtOnce = 16
 
-// replay sends the packets that overtook the one that the edge started with. Between
-// two handfuls the lock is let go of to make room; should the edge be cut just then,
-// deciding upon the rest says so.
-func (e *Edge) replay(batch *udp.Batch, start *arrival, counts *tally) {
+// replay sends the packets that overtook the one that the projection started with.
+// Between two handfuls the lock is let go of to make room; should the projection be cut
+// just then, deciding upon the rest says so.
+func (pr *Projection) replay(batch *udp.Batch, start *arrival, counts *tally) {
 	for from := start.packet.SequenceNumber + 1; ; {
 		var held *burst
-		held, from = e.track.overtakers(start, from)
+		held, from = pr.track.overtakers(start, from)
 		if held == nil {
 			return
 		}
 		batch.Room(len(held.arrivals))
 		before := counts.forwarded
-		e.lock()
+		pr.lock()
 		for i := range held.arrivals {
-			if !e.removed {
-				e.forward(batch, &held.arrivals[i], counts)
+			if !pr.removed {
+				pr.forward(batch, &held.arrivals[i], counts)
 			}
 		}
-		e.publish()
-		e.mu.Unlock()
+		pr.publish()
+		pr.mu.Unlock()
 		counts.replayed += counts.forwarded - before
 		held.recycle()
 	}

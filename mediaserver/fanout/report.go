@@ -8,8 +8,9 @@ import (
 
 // ReceiveSenderReport passes the sender's clock on to every negotiated receiver of the
 // layer, withheld or not: RTCP goes on during a pause, and the relation of the two
-// clocks is the sender's word, never our extrapolation. The counts are each edge's own.
-// Reports are rare, so the reader's batch takes those of all workers' receivers.
+// clocks is the sender's word, never our extrapolation. The counts are each
+// projection's own. Reports are rare, so the reader's batch takes those of all workers'
+// receivers.
 func (t *Track) ReceiveSenderReport(batch *udp.Batch, layer media.Layer, ntpTime uint64, rtpTime uint32) {
 	report := forwarding.Report{NTPTime: ntpTime, RTPTime: rtpTime}
 	t.in.Lock()
@@ -22,14 +23,14 @@ func (t *Track) ReceiveSenderReport(batch *udp.Batch, layer media.Layer, ntpTime
 	if !placed {
 		return // Nothing has come that it could be about.
 	}
-	for _, e := range *t.all.Load() {
-		if e.sink.SSRC() == 0 {
+	for _, pr := range *t.all.Load() {
+		if pr.sink.SSRC() == 0 {
 			continue
 		}
 		batch.Room(1)
-		e.lock()
-		e.report(batch, layer, report, offset)
-		e.mu.Unlock()
+		pr.lock()
+		pr.report(batch, layer, report, offset)
+		pr.mu.Unlock()
 	}
 }
 
@@ -41,36 +42,36 @@ func (t *Track) ReceiveSenderReport(batch *udp.Batch, layer media.Layer, ntpTime
 // as true as when it was said. To move both on to now would be to assume the sender's
 // rate of either clock, and where the assumption is wrong, as after the sender has
 // slept, every other receiver would be told otherwise.
-func (e *Edge) introduce(batch *udp.Batch) {
+func (pr *Projection) introduce(batch *udp.Batch) {
 	batch.Room(1)
-	e.lock()
-	defer e.mu.Unlock()
-	if e.reported {
+	pr.lock()
+	defer pr.mu.Unlock()
+	if pr.reported {
 		return
 	}
-	t, layer := e.track, e.state.Wanted()
+	t, layer := pr.track, pr.state.Wanted()
 	t.in.Lock()
 	l, offset := &t.layers[layer], t.timeline.Offset(layer)
 	report, known := l.report, l.known
 	t.in.Unlock()
 	if known {
-		e.report(batch, layer, report, offset)
+		pr.report(batch, layer, report, offset)
 	}
 }
 
 // report writes a sender report, if it is about the layer that the receiver gets, or, while
 // it gets none, will get. Its time is moved as the packets' are. Call with mu held.
-func (e *Edge) report(batch *udp.Batch, layer media.Layer, report forwarding.Report, offset uint32) {
-	switch present, flows := e.state.Layer(); {
-	case e.removed, flows && layer != present, !flows && layer != e.state.Wanted():
+func (pr *Projection) report(batch *udp.Batch, layer media.Layer, report forwarding.Report, offset uint32) {
+	switch present, flows := pr.state.Layer(); {
+	case pr.removed, flows && layer != present, !flows && layer != pr.state.Wanted():
 		return
 	case flows:
-		offset = e.state.Shift()
+		offset = pr.state.Shift()
 	}
-	if err := e.sink.WriteSenderReport(batch, report.NTPTime, report.RTPTime+offset, e.packets, e.octets); err != nil {
-		e.track.counters.SinkErrors.Add(1)
+	if err := pr.sink.WriteSenderReport(batch, report.NTPTime, report.RTPTime+offset, pr.packets, pr.octets); err != nil {
+		pr.track.counters.SinkErrors.Add(1)
 
 		return
 	}
-	e.reported = true
+	pr.reported = true
 }

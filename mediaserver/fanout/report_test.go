@@ -14,10 +14,10 @@ import (
 // Hazard 13: reports go on during a pause, and count what this receiver got.
 func TestSenderReports(t *testing.T) {
 	track, sink := newVideo(t, func() {}), &recorder{}
-	e := track.AddEdge(sink, 0)
+	pr := track.Project(sink, 0)
 	track.ReceiveRTP(batch(), []media.Received{packet(1, "K23", true)})
 	track.ReceiveSenderReport(batch(), 0, 1, 2)
-	fanout.Apply([]fanout.Change{pause(e)})
+	fanout.Apply([]fanout.Change{pause(pr)})
 	track.ReceiveRTP(batch(), []media.Received{packet(2, "K23", true)})
 	track.ReceiveSenderReport(batch(), 0, 3, 4)
 	if want := [][2]uint32{{1, 3}, {1, 3}}; !slices.Equal(sink.reports, want) {
@@ -28,9 +28,9 @@ func TestSenderReports(t *testing.T) {
 // What is sent again is no more of the stream than was sent before.
 func TestSenderReportsDoNotCountResends(t *testing.T) {
 	track := newVideo(t, func() {})
-	e, sink, n := begun(t, track, packet(1, "K23", true))
+	pr, sink, n := begun(t, track, packet(1, "K23", true))
 	for range 3 {
-		e.ReceiveNACK(batch(), n)
+		pr.ReceiveNACK(batch(), n)
 	}
 	track.ReceiveSenderReport(batch(), 0, 1, 2)
 	if want := [][2]uint32{{1, 3}}; sink.again != 3 || !slices.Equal(sink.reports, want) {
@@ -43,7 +43,7 @@ func TestSenderReportsFollowTheSender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		track, sink := newVideo(t, func() {}), &recorder{}
 		defer track.Close()
-		track.AddEdge(sink, 0)
+		track.Project(sink, 0)
 		send := func(ssrc uint32, number uint64, timestamp uint32) {
 			p := renumbered(packet(number, "K", true), uint64(ssrc), ssrc)
 			p.Timestamp = timestamp
@@ -78,9 +78,9 @@ func TestNewcomerHasTheLastReport(t *testing.T) {
 				track.ReceiveSenderReport(batch(), 0, 21, 22)
 				time.Sleep(4 * time.Second)
 				newcomer, paused := &recorder{}, &recorder{}
-				e := track.AddEdge(newcomer, forwarding.Unnegotiated)
-				later := track.AddEdge(paused, forwarding.Paused)
-				fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+				pr := track.Project(newcomer, forwarding.Unnegotiated)
+				later := track.Project(paused, forwarding.Paused)
+				fanout.Apply([]fanout.Change{{Projection: pr, Release: forwarding.Unnegotiated}})
 				track.ReceiveRTP(batch(), []media.Received{packet(2, "K23", true), packet(3, "K", true)})
 				if want := []clock{{21, 22}}; !slices.Equal(newcomer.clocks, want) {
 					t.Errorf("the newcomer has %v, want %v", newcomer.clocks, want)
@@ -89,8 +89,8 @@ func TestNewcomerHasTheLastReport(t *testing.T) {
 					t.Errorf("the newcomer is told to have been sent %v, want %v", newcomer.reports, want)
 				}
 				track.ReceiveSenderReport(batch(), 0, 31, 32)
-				fanout.Apply([]fanout.Change{pause(e), resume(later)})
-				fanout.Apply([]fanout.Change{resume(e)})
+				fanout.Apply([]fanout.Change{pause(pr), resume(later)})
+				fanout.Apply([]fanout.Change{resume(pr)})
 				track.ReceiveRTP(batch(), []media.Received{packet(4, "K", true)})
 				if want := []clock{{21, 22}, {31, 32}}; !slices.Equal(newcomer.clocks, want) {
 					t.Errorf("the newcomer has %v, want %v", newcomer.clocks, want)
@@ -110,7 +110,7 @@ func TestNewcomerHasNoReportOfAnotherRun(t *testing.T) {
 	track.ReceiveSenderReport(batch(), 0, 1, 2)
 	other := renumbered(packet(1, "K", true), 1, 10)
 	track.ReceiveRTP(batch(), []media.Received{other})
-	track.AddEdge(sink, 0)
+	track.Project(sink, 0)
 	other.SequenceNumber++
 	track.ReceiveRTP(batch(), []media.Received{other})
 	wantBytes(t, sink, "K")

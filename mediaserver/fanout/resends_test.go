@@ -11,30 +11,30 @@ import (
 )
 
 // begun is a receiver that got the first packets, and its numbers for them.
-func begun(t *testing.T, track *fanout.Track, packets ...media.Received) (*fanout.Edge, *recorder, []uint16) {
+func begun(t *testing.T, track *fanout.Track, packets ...media.Received) (*fanout.Projection, *recorder, []uint16) {
 	t.Helper()
 	sink := &recorder{}
-	e := track.AddEdge(sink, 0)
+	pr := track.Project(sink, 0)
 	track.ReceiveRTP(batch(), packets)
 	numbers, _ := sink.got()
 
-	return e, sink, numbers
+	return pr, sink, numbers
 }
 
 // A keyframe's first packet that is lost again and again is sent again ten times.
 // Then a keyframe is asked for, at once.
 func TestPacketThatIsLostAgainAndAgain(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e, sink, n := begun(t, track, packet(1, "K", false), packet(2, "b", true))
+		pr, sink, n := begun(t, track, packet(1, "K", false), packet(2, "b", true))
 		wantRequests(0)
 		for range 10 {
 			time.Sleep(90 * time.Millisecond)
-			e.ReceiveNACK(batch(), n[:1])
+			pr.ReceiveNACK(batch(), n[:1])
 		}
 		wantBytes(t, sink, "Kb"+strings.Repeat("K", 10))
 		wantRequests()
 		time.Sleep(90 * time.Millisecond)
-		e.ReceiveNACK(batch(), n[:1])
+		pr.ReceiveNACK(batch(), n[:1])
 		wantBytes(t, sink, "Kb"+strings.Repeat("K", 10))
 		wantRequests(990)
 		if got := track.Counters().ResendsExhausted.Load(); got != 1 {
@@ -43,11 +43,11 @@ func TestPacketThatIsLostAgainAndAgain(t *testing.T) {
 		// The new keyframe makes up for the packet, and has all of its own resends.
 		track.ReceiveRTP(batch(), []media.Received{packet(3, "K", true)})
 		for range 11 {
-			e.ReceiveNACK(batch(), n[:1])
+			pr.ReceiveNACK(batch(), n[:1])
 		}
 		time.Sleep(time.Minute)
 		wantRequests()
-		e.ReceiveNACK(batch(), []uint16{n[0] + 2})
+		pr.ReceiveNACK(batch(), []uint16{n[0] + 2})
 		wantBytes(t, sink, "Kb"+strings.Repeat("K", 12))
 		wantRequests()
 	})
@@ -56,16 +56,16 @@ func TestPacketThatIsLostAgainAndAgain(t *testing.T) {
 // A second after it was first sent again, a packet has come too late.
 func TestPacketIsSentAgainForASecond(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e, sink, n := begun(t, track, packet(1, "K", false))
+		pr, sink, n := begun(t, track, packet(1, "K", false))
 		wantRequests(0)
 		time.Sleep(3 * time.Second) // the receiver may learn of a loss by the next frame only
-		e.ReceiveNACK(batch(), n)
+		pr.ReceiveNACK(batch(), n)
 		time.Sleep(time.Second)
-		e.ReceiveNACK(batch(), n)
+		pr.ReceiveNACK(batch(), n)
 		wantBytes(t, sink, "KKK")
 		wantRequests()
 		time.Sleep(time.Millisecond)
-		e.ReceiveNACK(batch(), n)
+		pr.ReceiveNACK(batch(), n)
 		wantBytes(t, sink, "KKK")
 		wantRequests(4001)
 	})
@@ -74,10 +74,10 @@ func TestPacketIsSentAgainForASecond(t *testing.T) {
 // The same number comes a second time after 65,536 others: it is another packet.
 func TestResendsOfANumberUsedAgain(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-		e, sink, n := begun(t, track, packet(1, "K", false))
+		pr, sink, n := begun(t, track, packet(1, "K", false))
 		ask := func() {
 			for range 10 {
-				e.ReceiveNACK(batch(), n)
+				pr.ReceiveNACK(batch(), n)
 			}
 		}
 		ask()
@@ -105,7 +105,7 @@ func TestResendsHaveABudgetOfBytes(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
 		const size, frame = 1000, 50
 		payload := strings.Repeat("d", size-1)
-		e, sink, _ := begun(t, track, packet(0, "K"+payload, false))
+		pr, sink, _ := begun(t, track, packet(0, "K"+payload, false))
 		again := func() (bytes int) {
 			sink.mu.Lock()
 			defer sink.mu.Unlock()
@@ -125,7 +125,7 @@ func TestResendsHaveABudgetOfBytes(t *testing.T) {
 				missing = append(missing, last-uint16(len(missing)))
 			}
 			for range 10 {
-				e.ReceiveNACK(batch(), missing)
+				pr.ReceiveNACK(batch(), missing)
 			}
 			got := again() - before
 			before = again()
@@ -165,17 +165,17 @@ func TestNoKeyframeForWhatWasNotSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
-				e, _, n := begun(t, track, test.packets...)
+				pr, _, n := begun(t, track, test.packets...)
 				wantRequests(0)
 				time.Sleep(5 * time.Second)
 				if test.cut {
-					fanout.Apply([]fanout.Change{pause(e)})
-					fanout.Apply([]fanout.Change{resume(e)})
+					fanout.Apply([]fanout.Change{pause(pr)})
+					fanout.Apply([]fanout.Change{resume(pr)})
 					track.ReceiveRTP(batch(), []media.Received{packet(10, "K", true)})
 					wantRequests(5000)
 				}
 				for range 20 {
-					e.ReceiveNACK(batch(), []uint16{n[0] + uint16(test.missing)})
+					pr.ReceiveNACK(batch(), []uint16{n[0] + uint16(test.missing)})
 				}
 				time.Sleep(5 * time.Second)
 				wantRequests()
@@ -184,23 +184,23 @@ func TestNoKeyframeForWhatWasNotSent(t *testing.T) {
 	}
 }
 
-// While the edge is withheld, or waits for its keyframe, nothing can be missing.
+// While the projection is withheld, or waits for its keyframe, nothing can be missing.
 func TestNoKeyframeForNACKsDuringAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		request, wantRequests := notedRequests()
 		track := newVideo(t, request)
 		defer track.Close()
-		e, _, n := begun(t, track, packet(1, "K", true))
+		pr, _, n := begun(t, track, packet(1, "K", true))
 		wantRequests(t, 0)
 		for range 10 {
-			e.ReceiveNACK(batch(), n)
+			pr.ReceiveNACK(batch(), n)
 		}
-		fanout.Apply([]fanout.Change{pause(e)})
-		e.ReceiveNACK(batch(), n)
+		fanout.Apply([]fanout.Change{pause(pr)})
+		pr.ReceiveNACK(batch(), n)
 		time.Sleep(5 * time.Second)
 		wantRequests(t)
-		fanout.Apply([]fanout.Change{resume(e)})
-		e.ReceiveNACK(batch(), n)
+		fanout.Apply([]fanout.Change{resume(pr)})
+		pr.ReceiveNACK(batch(), n)
 		wantRequests(t, 5000)
 	})
 }

@@ -5,9 +5,9 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// Sink is the transport to one receiver for one stream. Its calls append to the
-// batch: what they wrote leaves with the batch, which they never flush. They run
-// under a lock of the edge's, so they neither wait nor call back into the edge.
+// Sink is the transport to one receiver for one stream. Its calls append to the batch:
+// what they wrote leaves with the batch, which they never flush. They run under a lock
+// of the projection's, so they neither wait nor call back into the projection.
 type Sink interface {
 	// Worker is the worker whose goroutine fans out to the receiver. It never
 	// changes.

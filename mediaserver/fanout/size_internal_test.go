@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// A media server has as many edges as pairs of members, so they stay small.
-func TestEdgeIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(Edge{}); size > 512 {
-		t.Errorf("an edge takes %d bytes, want 512 at most", size)
+// A media server has as many projections as pairs of members, so they stay small.
+func TestProjectionIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(Projection{}); size > 512 {
+		t.Errorf("a projection takes %d bytes, want 512 at most", size)
 	}
 }

@@ -198,55 +198,55 @@ func (c *crowd) settle(t *testing.T, r *receiver, mark byte) {
 }
 
 // nack asks for packets on a worker, and waits until it was answered.
-func (c *crowd) nack(worker int, e *fanout.Edge, numbers ...uint16) {
+func (c *crowd) nack(worker int, pr *fanout.Projection, numbers ...uint16) {
 	done := make(chan struct{})
 	c.socket.Post(worker, job(func(batch *udp.Batch) {
-		e.ReceiveNACK(batch, numbers)
+		pr.ReceiveNACK(batch, numbers)
 		close(done)
 	}))
 	<-done
 }
 
 // complain is a receiver that asks for packets, keyframes and other layers all the time.
-func (c *crowd) complain(e *fanout.Edge) {
+func (c *crowd) complain(pr *fanout.Projection) {
 	for !c.stopped() {
-		if last, ok := e.LastSequenceNumber(); ok {
-			c.nack(rand.IntN(2), e, last, last-1, last-uint16(rand.IntN(20)))
+		if last, ok := pr.LastSequenceNumber(); ok {
+			c.nack(rand.IntN(2), pr, last, last-1, last-uint16(rand.IntN(20)))
 		}
-		e.ReceivePLI()
-		e.Choose(media.Layer(rand.IntN(media.MaxLayers)))
+		pr.ReceivePLI()
+		pr.Choose(media.Layer(rand.IntN(media.MaxLayers)))
 		runtime.Gosched()
 	}
 }
 
 // watch holds that nothing leaves for the receiver, for the first time or again, while the
 // sender's next two bursts go by, so that at least one whole walk falls into that time.
-func (c *crowd) watch(t *testing.T, s *sender, e *fanout.Edge, r *receiver, mark byte) {
-	last, some := e.LastSequenceNumber()
+func (c *crowd) watch(t *testing.T, s *sender, pr *fanout.Projection, r *receiver, mark byte) {
+	last, some := pr.LastSequenceNumber()
 	if some {
 		r.limit.Store(1<<16 | uint32(last))
 	}
 	c.settle(t, r, mark|0x80) // What left before the fence has been read.
 	r.silent.Store(true)
 	for until := s.bursts.Load() + 2; s.bursts.Load() < until; {
-		c.nack(rand.IntN(2), e, last, last-1)
+		c.nack(rand.IntN(2), pr, last, last-1)
 	}
 	c.settle(t, r, mark)
 	r.silent.Store(false)
-	later, someLater := e.LastSequenceNumber()
+	later, someLater := pr.LastSequenceNumber()
 	if later != last || some != someLater || r.leaked.Load() != 0 {
 		t.Errorf("%d packets left after the fence, up to number %d instead of %d", r.leaked.Load(), later, last)
 	}
 }
 
-func (c *crowd) toggle(t *testing.T, s *sender, e *fanout.Edge, r *receiver, rounds int) {
+func (c *crowd) toggle(t *testing.T, s *sender, pr *fanout.Projection, r *receiver, rounds int) {
 	for i := range rounds {
-		fanout.Apply([]fanout.Change{pause(e)})
-		c.watch(t, s, e, r, byte(i))
+		fanout.Apply([]fanout.Change{pause(pr)})
+		c.watch(t, s, pr, r, byte(i))
 		r.limit.Store(0)
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 		if rand.IntN(4) == 0 {
-			fanout.Apply([]fanout.Change{pause(e), resume(e)})
+			fanout.Apply([]fanout.Change{pause(pr), resume(pr)})
 		}
 	}
 }
@@ -254,22 +254,22 @@ func (c *crowd) toggle(t *testing.T, s *sender, e *fanout.Edge, r *receiver, rou
 func (c *crowd) comeAndGo(t *testing.T, s *sender, worker, rounds int) {
 	r := newReceiver(t, c.socket)
 	for i := range rounds {
-		e := s.video.AddEdge(&wire{worker: worker, ssrc: 1, to: r.destination}, forwarding.Unnegotiated)
-		fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.Unnegotiated}})
+		pr := s.video.Project(&wire{worker: worker, ssrc: 1, to: r.destination}, forwarding.Unnegotiated)
+		fanout.Apply([]fanout.Change{{Projection: pr, Release: forwarding.Unnegotiated}})
 		for until := s.bursts.Load() + 2; s.bursts.Load() < until; {
 			runtime.Gosched()
 		}
-		e.Remove()
-		c.watch(t, s, e, r, byte(2*i))
-		fanout.Apply([]fanout.Change{resume(e)}) // too late for it
-		c.watch(t, s, e, r, byte(2*i+1))
+		pr.Remove()
+		c.watch(t, s, pr, r, byte(2*i))
+		fanout.Apply([]fanout.Change{resume(pr)}) // too late for it
+		c.watch(t, s, pr, r, byte(2*i+1))
 		r.limit.Store(0)
 	}
 }
 
-// TestFenceUnderStress: after Apply has withheld an edge, or Remove has removed it, no
-// packet beyond its last number reaches the receiver, whatever senders, workers, the
-// receivers' feedback and other changes do meanwhile.
+// TestFenceUnderStress: after Apply has withheld a projection, or Remove has removed
+// it, no packet beyond its last number reaches the receiver, whatever senders, workers,
+// the receivers' feedback and other changes do meanwhile.
 func TestFenceUnderStress(t *testing.T) {
 	const receivers, rounds = 4, 80
 	c := startCrowd(t, 3)
@@ -279,21 +279,21 @@ func TestFenceUnderStress(t *testing.T) {
 		var sinks []*recorder
 		for i := range receivers {
 			r, ears := newReceiver(t, c.socket), &recorder{worker: i % 2}
-			e := s.video.AddEdge(&wire{worker: i % 2, ssrc: 1, to: r.destination}, 0)
-			s.audio.AddEdge(ears, 0)
+			pr := s.video.Project(&wire{worker: i % 2, ssrc: 1, to: r.destination}, 0)
+			s.audio.Project(ears, 0)
 			sinks = append(sinks, ears)
-			users.Go(func() { c.toggle(t, s, e, r, rounds) })
+			users.Go(func() { c.toggle(t, s, pr, r, rounds) })
 			users.Go(func() { // another reason by another goroutine: it may let through less, never more
 				for range rounds {
-					fanout.Apply([]fanout.Change{{Edge: e, Withhold: forwarding.NoTable}})
-					fanout.Apply([]fanout.Change{{Edge: e, Release: forwarding.NoTable}})
+					fanout.Apply([]fanout.Change{{Projection: pr, Withhold: forwarding.NoTable}})
+					fanout.Apply([]fanout.Change{{Projection: pr, Release: forwarding.NoTable}})
 				}
 			})
-			acting.Go(func() { c.complain(e) })
+			acting.Go(func() { c.complain(pr) })
 		}
 		heard = append(heard, sinks)
 		for i := range 4 { // undisturbed, so that large bursts are handed over
-			s.video.AddEdge(discard{i % 2}, 0)
+			s.video.Project(discard{i % 2}, 0)
 		}
 		users.Go(func() { c.comeAndGo(t, s, 0, rounds/4) })
 		users.Go(func() { c.comeAndGo(t, s, 1, rounds/4) })

@@ -1,11 +1,11 @@
-// Package fanout walks what one sender sends of one kind over its edges: packets, sender reports
-// and answers to the receivers' feedback; and it is the fence behind which
-// an edge is known to be cut.
+// Package fanout walks what one sender sends of one kind over its projections: packets, sender
+// reports and answers to the receivers' feedback; and it is the fence behind which a projection
+// is known to be cut.
 //
 // Four kinds of locks, none of them ever taken while a later one is held:
 //
 //	Track.change    who is on the track; held for a few instructions only
-//	Edge.mu         one edge's state; held while its packets of one burst are
+//	Projection.mu   one projection's state; held while its packets of one burst are
 //	                decided upon and appended to a batch
 //	Track.in        the layers' stores and the timeline; held while a burst is taken in,
 //	                and while stored packets are copied
@@ -39,8 +39,8 @@ type Config struct {
 	// Workers own the batches that the track is called with; nil: one worker, whose
 	// batches the caller flushes before it changes anything.
 	Workers Workers
-	// HandOver is how many packets, over all edges of another worker, are worth waking
-	// that one for; 0: 256.
+	// HandOver is how many packets, over all projections of another worker, are worth
+	// waking that one for; 0: 256.
 	HandOver int
 	// NoPadding leaves the sender's packets at the sizes that they came with.
 	NoPadding bool
@@ -49,16 +49,17 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Track is what one sender sends of one kind, in one layer or several, and its edges.
+// Track is what one sender sends of one kind, in one layer or several, and its
+// projections.
 type Track struct {
 	config    Config
 	counters  *Counters
 	keyframes *keyframes
 
-	change sync.Mutex              // orders changes of all and of the shards' snapshots
-	all    atomic.Pointer[[]*Edge] // every edge
-	closed forwarding.Reasons      // why nobody gets anything, those to come neither; guarded by change
-	shards []shard                 // by worker
+	change sync.Mutex                    // orders changes of all and of the shards' snapshots
+	all    atomic.Pointer[[]*Projection] // every projection
+	closed forwarding.Reasons            // why nobody gets anything, those to come neither; guarded by change
+	shards []shard                       // by worker
 
 	taken atomic.Uint64 // bursts taken in so far, with the one in hand
 
@@ -70,18 +71,18 @@ type Track struct {
 	spare    []*burst  // memory used again
 }
 
-// shard is the edges whose receivers one worker fans out to.
+// shard is the projections whose receivers one worker fans out to.
 type shard struct {
 	open    atomic.Pointer[snapshot]
 	pending atomic.Int32 // bursts handed over to the worker that have not left yet
-	foreign atomic.Bool  // another worker may hold packets for these edges in its batch
+	foreign atomic.Bool  // another worker may hold packets for these projections in its batch
 }
 
-// snapshot is edges that nothing withholds, by the layers whose packets they look at: the
-// one that they forward, and the one that they want.
-type snapshot [media.MaxLayers][]*Edge
+// snapshot is projections that nothing withholds, by the layers whose packets they look
+// at: the one that they forward, and the one that they want.
+type snapshot [media.MaxLayers][]*Projection
 
-// NewTrack makes a track without edges. Close it after use.
+// NewTrack makes a track without projections. Close it after use.
 func NewTrack(config Config) *Track {
 	t := &Track{config: config, counters: config.Counters}
 	if t.counters == nil {
@@ -97,7 +98,7 @@ func NewTrack(config Config) *Track {
 		t.config.Workers = alone{}
 	}
 	t.timeline = forwarding.NewTimeline(t.config.Kind)
-	t.all.Store(&[]*Edge{})
+	t.all.Store(&[]*Projection{})
 	t.shards = make([]shard, max(1, t.config.Workers.Workers()))
 	for i := range t.shards {
 		t.shards[i].open.Store(&snapshot{})
@@ -113,56 +114,56 @@ func NewTrack(config Config) *Track {
 func (t *Track) Counters() *Counters { return t.counters }
 
 // Close ends the track's requests for keyframes and waits until the last one is
-// sent. Edges stay as they are.
+// sent. Projections stay as they are.
 func (t *Track) Close() {
 	if t.keyframes != nil {
 		t.keyframes.close()
 	}
 }
 
-// AddEdge adds a receiver that has got nothing of this track yet. Unless something
+// Project adds a receiver that has got nothing of this track yet. Unless something
 // withholds it, video begins with the next keyframe, which is asked for.
-func (t *Track) AddEdge(sink Sink, withheld forwarding.Reasons) *Edge {
-	e := &Edge{track: t, sink: sink, state: forwarding.NewEdge(t.config.Kind, uint16(rand.Uint32N(1<<15)))}
-	e.chosen = media.MaxLayers - 1
+func (t *Track) Project(sink Sink, withheld forwarding.Reasons) *Projection {
+	state := forwarding.NewProjection(t.config.Kind, uint16(rand.Uint32N(1<<15)))
+	pr := &Projection{track: t, sink: sink, state: state, chosen: media.MaxLayers - 1}
 	t.change.Lock()
 	withheld |= t.closed
-	e.state.Withhold(withheld)
-	e.want.Store(uint32(withheld) | cut)
-	e.aim(t.there())
-	longer := append(*t.all.Load(), e)
+	pr.state.Withhold(withheld)
+	pr.want.Store(uint32(withheld) | cut)
+	pr.aim(t.there())
+	longer := append(*t.all.Load(), pr)
 	t.all.Store(&longer)
 	if withheld == 0 {
-		t.open(e)
+		t.open(pr)
 	}
 	t.change.Unlock()
 
-	if from, wanted := e.wishToStart(time.Now()); wanted {
-		e.askKeyframe(from, true)
+	if from, wanted := pr.wishToStart(time.Now()); wanted {
+		pr.askKeyframe(from, true)
 	}
 
-	return e
+	return pr
 }
 
-// open puts an edge into the snapshots of the layers that it looks at. Call with change
-// held.
+// open puts a projection into the snapshots of the layers that it looks at. Call with
+// change held.
 //
 // Those who look at a list before do not look beyond its end, so the memory behind that may
 // be used: in a big channel a list is copied once in a while, not for every newcomer.
-func (t *Track) open(e *Edge) {
-	shard := &t.shards[t.shardOf(e.sink.Worker())]
+func (t *Track) open(pr *Projection) {
+	shard := &t.shards[t.shardOf(pr.sink.Worker())]
 	longer := *shard.open.Load()
 	for layer := range longer {
-		if e.looksAt().Has(media.Layer(layer)) {
-			longer[layer] = append(longer[layer], e)
+		if pr.looksAt().Has(media.Layer(layer)) {
+			longer[layer] = append(longer[layer], pr)
 		}
 	}
 	shard.open.Store(&longer)
 }
 
-// leaveOut takes edges out of the snapshots. The others, of which there may be many, are not
-// looked at. Call with change held.
-func (t *Track) leaveOut(gone map[*Edge]struct{}) {
+// leaveOut takes projections out of the snapshots. The others, of which there may be many,
+// are not looked at. Call with change held.
+func (t *Track) leaveOut(gone map[*Projection]struct{}) {
 	for i := range t.shards {
 		left := *t.shards[i].open.Load()
 		for layer := range left {
@@ -172,36 +173,37 @@ func (t *Track) leaveOut(gone map[*Edge]struct{}) {
 	}
 }
 
-// move has an open edge in the snapshots of the layers that it looks at now, and in no other,
-// in one swap: no walk misses it. Call with change held.
-func (t *Track) move(e *Edge) {
-	shard := &t.shards[t.shardOf(e.sink.Worker())]
-	moved, self := *shard.open.Load(), map[*Edge]struct{}{e: {}}
+// move has an open projection in the snapshots of the layers that it looks at now, and in no
+// other, in one swap: no walk misses it. Call with change held.
+func (t *Track) move(pr *Projection) {
+	shard := &t.shards[t.shardOf(pr.sink.Worker())]
+	moved, self := *shard.open.Load(), map[*Projection]struct{}{pr: {}}
 	for layer := range moved {
 		moved[layer] = without(moved[layer], self)
-		if e.looksAt().Has(media.Layer(layer)) {
-			moved[layer] = append(moved[layer], e)
+		if pr.looksAt().Has(media.Layer(layer)) {
+			moved[layer] = append(moved[layer], pr)
 		}
 	}
 	shard.open.Store(&moved)
 }
 
-// without is the list without some edges; others may still look at the one that is given.
-func without(list []*Edge, gone map[*Edge]struct{}) []*Edge {
-	left := make([]*Edge, 0, len(list))
-	for _, e := range list {
-		if _, is := gone[e]; !is {
-			left = append(left, e)
+// without is the list without some projections; others may still look at the one that is
+// given.
+func without(list []*Projection, gone map[*Projection]struct{}) []*Projection {
+	left := make([]*Projection, 0, len(list))
+	for _, pr := range list {
+		if _, is := gone[pr]; !is {
+			left = append(left, pr)
 		}
 	}
 
 	return left
 }
 
-// looksAt is the layers whose packets the edge is to decide upon.
-func (e *Edge) looksAt() media.Layers {
-	layers := media.LayersOf(wantedLayer(e.want.Load()))
-	if present := e.present.Load(); present != 0 {
+// looksAt is the layers whose packets the projection is to decide upon.
+func (pr *Projection) looksAt() media.Layers {
+	layers := media.LayersOf(wantedLayer(pr.want.Load()))
+	if present := pr.present.Load(); present != 0 {
 		layers |= media.LayersOf(media.Layer(present - 1))
 	}
 
@@ -211,14 +213,14 @@ func (e *Edge) looksAt() media.Layers {
 // refresh makes the snapshots anew. Call with change held.
 func (t *Track) refresh() {
 	open := make([]snapshot, len(t.shards))
-	for _, e := range *t.all.Load() {
-		if forwarding.Reasons(e.want.Load()) != 0 {
+	for _, pr := range *t.all.Load() {
+		if forwarding.Reasons(pr.want.Load()) != 0 {
 			continue
 		}
-		shard := &open[t.shardOf(e.sink.Worker())]
+		shard := &open[t.shardOf(pr.sink.Worker())]
 		for layer := range shard {
-			if e.looksAt().Has(media.Layer(layer)) {
-				shard[layer] = append(shard[layer], e)
+			if pr.looksAt().Has(media.Layer(layer)) {
+				shard[layer] = append(shard[layer], pr)
 			}
 		}
 	}
@@ -229,16 +231,16 @@ func (t *Track) refresh() {
 
 func (t *Track) shardOf(worker int) int { return int(uint(worker) % uint(len(t.shards))) }
 
-// wantsKeyframe tells whether any edge still waits for one of the layer, and from when on
-// the sender may be asked for it.
+// wantsKeyframe tells whether any projection still waits for one of the layer, and from
+// when on the sender may be asked for it.
 func (t *Track) wantsKeyframe(layer media.Layer) (from time.Time, wanted bool) {
 	for i := range t.shards {
-		for _, e := range t.shards[i].open.Load()[layer] {
-			e.lock()
-			if e.needsKeyframe() && e.state.Wanted() == layer && (!wanted || e.wish.from.Before(from)) {
-				from, wanted = e.wish.from, true
+		for _, pr := range t.shards[i].open.Load()[layer] {
+			pr.lock()
+			if pr.needsKeyframe() && pr.state.Wanted() == layer && (!wanted || pr.wish.from.Before(from)) {
+				from, wanted = pr.wish.from, true
 			}
-			e.mu.Unlock()
+			pr.mu.Unlock()
 		}
 	}
 

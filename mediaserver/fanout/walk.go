@@ -15,8 +15,8 @@ const defaultHandOver = 256
 // ReceiveRTP forwards a burst of the sender's packets. The goroutine that reads from the
 // sender calls it, with its batch; the packets are valid only during the call. Two
 // goroutines may be at it for a moment, as when the sender's address changes: nothing
-// but the order of packets suffers, and forwarding.Edge keeps their numbers right in any
-// order.
+// but the order of packets suffers, and forwarding.Projection keeps their numbers right
+// in any order.
 func (t *Track) ReceiveRTP(batch *udp.Batch, packets []media.Received) {
 	for len(packets) > 0 {
 		n := 1
@@ -66,8 +66,8 @@ func (b *burst) handOver(batch *udp.Batch, own int) {
 	handed, overtaking := 0, false
 	for i := range t.shards {
 		s := &t.shards[i]
-		edges := len(s.open.Load()[b.layer])
-		b.handed[i] = i != own && edges > 0 && (edges*len(b.arrivals) >= t.config.HandOver || s.pending.Load() > 0)
+		open := len(s.open.Load()[b.layer])
+		b.handed[i] = i != own && open > 0 && (open*len(b.arrivals) >= t.config.HandOver || s.pending.Load() > 0)
 		if b.handed[i] {
 			handed++
 			overtaking = s.foreign.Swap(false) || overtaking
@@ -80,7 +80,7 @@ func (b *burst) handOver(batch *udp.Batch, own int) {
 	b.own()
 	b.references.Add(int32(handed))
 	if overtaking {
-		batch.Flush() // for it may hold an earlier burst of those edges
+		batch.Flush() // for it may hold an earlier burst of those projections
 	}
 	for i := range t.shards {
 		if b.handed[i] {
@@ -99,9 +99,9 @@ func (b *burst) Run(batch *udp.Batch) {
 	b.done()
 }
 
-// walk sends the burst to the edges of one shard, receiver by receiver, so that each
-// one's packets form a train that a socket can send at once. It tells whether there
-// were any.
+// walk sends the burst to the projections of one shard, receiver by receiver, so that
+// each one's packets form a train that a socket can send at once. It tells whether
+// there were any.
 func (b *burst) walk(batch *udp.Batch, i int) bool {
 	open := b.track.shards[i].open.Load()[b.layer]
 	if len(open) == 0 {
@@ -109,8 +109,8 @@ func (b *burst) walk(batch *udp.Batch, i int) bool {
 	}
 	var counts tally
 	waiting := false
-	for _, e := range open {
-		waiting = e.receive(batch, b, &counts) || waiting
+	for _, pr := range open {
+		waiting = pr.receive(batch, b, &counts) || waiting
 	}
 	if waiting {
 		b.waiting.Store(true)

@@ -15,7 +15,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// many is a burst that is large enough to be handed over for a single edge.
+// many is a burst that is large enough to be handed over for a single projection.
 func many(first uint64, payload string) []media.Received {
 	burst := make([]media.Received, 32)
 	for i := range burst {
@@ -48,7 +48,7 @@ func TestOrderOfHandedOverBursts(t *testing.T) {
 			r := startRunners(t, 2, sent.send)
 			track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: r})
 			for i := range 8 {
-				track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
+				track.Project(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
 			}
 			b := udp.NewBatch(0, sent.send)
 			var n uint64
@@ -92,7 +92,7 @@ func TestHandedOverPayloadsAreCopies(t *testing.T) {
 	h := holdWorkers(2)
 	track, sink := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32,
 		Workers: h}), &recorder{worker: 1}
-	track.AddEdge(sink, 0)
+	track.Project(sink, 0)
 	burst := many(1, "d")
 	track.ReceiveRTP(h.batches[0], burst)
 	for i := range burst {
@@ -112,7 +112,7 @@ func TestHandedOverPayloadsAreCopies(t *testing.T) {
 func TestBurstBehindOneBeingFlushed(t *testing.T) {
 	h := holdWorkers(2)
 	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: h})
-	track.AddEdge(&wire{worker: 1}, 0)
+	track.Project(&wire{worker: 1}, 0)
 	came := false
 	h.batches[1] = udp.NewBatch(1, func([]byte, *udp.Destination) {
 		if !came {
@@ -136,7 +136,7 @@ func TestTwoReadersOfOneSender(t *testing.T) {
 	r := startRunners(t, 2, sent.send)
 	track := fanout.NewTrack(fanout.Config{Kind: media.Audio, Inspect: inspectAudio, HandOver: 32, Workers: r})
 	for i := range 4 {
-		track.AddEdge(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
+		track.Project(&wire{worker: i % 2, ssrc: uint32(i)}, 0)
 	}
 	readers := []*udp.Batch{udp.NewBatch(0, sent.send), udp.NewBatch(1, sent.send)}
 	track.ReceiveRTP(readers[0], []media.Received{packet(0, "d", true)})
@@ -178,28 +178,28 @@ func TestTwoReadersOfOneSender(t *testing.T) {
 }
 
 // The fence holds for bursts that wait for a worker: nothing of them leaves, and what
-// the edge missed they do not start it with afterwards.
+// the projection missed they do not start it with afterwards.
 func TestFenceBeforeAHandedOverBurst(t *testing.T) {
-	for name, cut := range map[string]func(*fanout.Edge){
-		"a pause":   func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e)}) },
-		"a removal": (*fanout.Edge).Remove,
-		"a pause and a resume": func(e *fanout.Edge) {
-			fanout.Apply([]fanout.Change{pause(e)})
-			fanout.Apply([]fanout.Change{resume(e)})
+	for name, cut := range map[string]func(*fanout.Projection){
+		"a pause":   func(pr *fanout.Projection) { fanout.Apply([]fanout.Change{pause(pr)}) },
+		"a removal": (*fanout.Projection).Remove,
+		"a pause and a resume": func(pr *fanout.Projection) {
+			fanout.Apply([]fanout.Change{pause(pr)})
+			fanout.Apply([]fanout.Change{resume(pr)})
 		},
-		"both at once": func(e *fanout.Edge) { fanout.Apply([]fanout.Change{pause(e), resume(e)}) },
+		"both at once": func(pr *fanout.Projection) { fanout.Apply([]fanout.Change{pause(pr), resume(pr)}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, _ func(...int64)) {
 				sink, other := &recorder{worker: 1}, &recorder{worker: 1}
-				e := track.AddEdge(sink, 0)
-				track.AddEdge(other, 0)
+				pr := track.Project(sink, 0)
+				track.Project(other, 0)
 				track.ReceiveRTP(h.batches[0], []media.Received{packet(1, "K", true)})
 				track.ReceiveRTP(h.batches[0], many(2, "K"))
-				cut(e)
+				cut(pr)
 				h.run(t, 1, 1)
 				numbers := wantBytes(t, sink, "K")
-				if last, _ := e.LastSequenceNumber(); last != numbers[0] {
+				if last, _ := pr.LastSequenceNumber(); last != numbers[0] {
 					t.Errorf("last number %d, want %d", last, numbers[0])
 				}
 				if got, _ := other.got(); len(got) != 33 {
@@ -210,18 +210,18 @@ func TestFenceBeforeAHandedOverBurst(t *testing.T) {
 	}
 }
 
-// Hazard 25: a burst under way from before a pause must not start the edge after it,
-// for bursts behind it, with a new run of the sender perhaps, went by without the
-// edge.
-func TestResumedEdgeSkipsBurstsFromBefore(t *testing.T) {
+// Hazard 25: a burst under way from before a pause must not start the projection after
+// it, for bursts behind it, with a new run of the sender perhaps, went by without the
+// projection.
+func TestResumedProjectionSkipsBurstsFromBefore(t *testing.T) {
 	onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, _ func(...int64)) {
 		sink := &recorder{worker: 1}
-		e := track.AddEdge(sink, 0)
+		pr := track.Project(sink, 0)
 		track.ReceiveRTP(h.batches[0], many(1, "K")) // under way
-		fanout.Apply([]fanout.Change{pause(e)})
+		fanout.Apply([]fanout.Change{pause(pr)})
 		other := renumbered(packet(40_000, "d", true), 1, 10)
 		track.ReceiveRTP(h.batches[0], []media.Received{other})
-		fanout.Apply([]fanout.Change{resume(e)})
+		fanout.Apply([]fanout.Change{resume(pr)})
 		h.run(t, 1, 1)
 		wantBytes(t, sink, "")
 		next := renumbered(packet(40_001, "K", true), 1, 10)
@@ -230,8 +230,8 @@ func TestResumedEdgeSkipsBurstsFromBefore(t *testing.T) {
 	})
 }
 
-// A burst of a layer that is under way when the layer is chosen must not start the edge, for
-// the burst behind it may have gone by without the edge.
+// A burst of a layer that is under way when the layer is chosen must not start the
+// projection, for the burst behind it may have gone by without the projection.
 func TestChoiceSkipsBurstsFromBefore(t *testing.T) {
 	onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, _ func(...int64)) {
 		of := func(layer media.Layer, burst []media.Received) []media.Received {
@@ -242,17 +242,17 @@ func TestChoiceSkipsBurstsFromBefore(t *testing.T) {
 			return burst
 		}
 		other, sink := &recorder{worker: 1}, &recorder{worker: 1}
-		track.AddEdge(other, 0)
-		e := track.AddEdge(sink, 0)
-		e.Choose(0)
+		track.Project(other, 0)
+		pr := track.Project(sink, 0)
+		pr.Choose(0)
 		track.ReceiveRTP(h.batches[0], []media.Received{packet(1, "K", true)})
 		track.ReceiveRTP(h.batches[0], of(2, []media.Received{packet(1, "x", true)}))
 		wantBytes(t, sink, "K")
 		track.ReceiveRTP(h.batches[0], of(2, many(2, "K"))) // under way to the other
-		e.Choose(2)
+		pr.Choose(2)
 		h.run(t, 1, 1)
 		if _, bytes := other.got(); len(bytes) != 33 {
-			t.Fatalf("the other edge got %q", bytes)
+			t.Fatalf("the other projection got %q", bytes)
 		}
 		wantBytes(t, sink, "K")
 		track.ReceiveRTP(h.batches[0], of(2, []media.Received{packet(50, "K", true)}))
@@ -264,29 +264,29 @@ func TestChoiceSkipsBurstsFromBefore(t *testing.T) {
 // wisher's turn, is not taken for answered when the last shard is done.
 func TestWishBetweenTwoShards(t *testing.T) {
 	for name, test := range map[string]struct {
-		wish   func(*fanout.Track, *fanout.Edge)
+		wish   func(*fanout.Track, *fanout.Projection)
 		repeat bool
 	}{
-		"none":    {func(*fanout.Track, *fanout.Edge) {}, false},
-		"a PLI":   {func(_ *fanout.Track, e *fanout.Edge) { e.ReceivePLI() }, true},
-		"an edge": {func(track *fanout.Track, _ *fanout.Edge) { track.AddEdge(&recorder{}, 0) }, true},
-		"a resume": {func(_ *fanout.Track, e *fanout.Edge) {
-			fanout.Apply([]fanout.Change{pause(e)})
-			fanout.Apply([]fanout.Change{resume(e)})
+		"none":         {func(*fanout.Track, *fanout.Projection) {}, false},
+		"a PLI":        {func(_ *fanout.Track, pr *fanout.Projection) { pr.ReceivePLI() }, true},
+		"a projection": {func(track *fanout.Track, _ *fanout.Projection) { track.Project(&recorder{}, 0) }, true},
+		"a resume": {func(_ *fanout.Track, pr *fanout.Projection) {
+			fanout.Apply([]fanout.Change{pause(pr)})
+			fanout.Apply([]fanout.Change{resume(pr)})
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, wantRequests func(...int64)) {
 				here, there := &recorder{worker: 0}, &recorder{worker: 1}
-				e := track.AddEdge(here, 0)
-				track.AddEdge(there, 0)
+				pr := track.Project(here, 0)
+				track.Project(there, 0)
 				wantRequests(0)
 				track.ReceiveRTP(h.batches[0], many(1, "K"))
 				if n, _ := here.got(); len(n) != 32 {
 					t.Fatalf("%d packets walked here, want 32", len(n))
 				}
 				time.Sleep(50 * time.Millisecond)
-				test.wish(track, e)
+				test.wish(track, pr)
 				h.run(t, 1, 1)
 				wantRequests() // the one in flight serves
 				time.Sleep(600 * time.Millisecond)
@@ -306,8 +306,8 @@ func TestRestartOverTwoShards(t *testing.T) {
 	for payload, want := range map[string][]int64{"K": nil, "d": {1000}} {
 		t.Run(payload, func(t *testing.T) {
 			onWorkers(t, func(t *testing.T, track *fanout.Track, h *held, wantRequests func(...int64)) {
-				track.AddEdge(&recorder{worker: 0}, 0)
-				track.AddEdge(&recorder{worker: 1}, 0)
+				track.Project(&recorder{worker: 0}, 0)
+				track.Project(&recorder{worker: 1}, 0)
 				track.ReceiveRTP(h.batches[0], []media.Received{packet(1, "K", true)})
 				wantRequests(0)
 				time.Sleep(time.Second)

@@ -9,10 +9,10 @@ import (
 // change of layer, and nobody asks any more for what is older than three of those.
 const maxSpans = 4
 
-// History tells which packet left an edge under which number, since the last cut: what
-// a pause has cut stays unanswerable, what left on another layer does not. Between two
-// starts the distance of the numbers is constant, so it remembers starts alone. The zero
-// History knows of nothing.
+// History tells which packet left a projection under which number, since the last cut:
+// what a pause has cut stays unanswerable, what left on another layer does not. Between
+// two starts the distance of the numbers is constant, so it remembers starts alone. The
+// zero History knows of nothing.
 type History struct {
 	spans [maxSpans]span // the newest is the one before next
 	next  int

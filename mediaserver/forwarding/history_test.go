@@ -7,16 +7,16 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// sending is an edge with its history, kept as a caller keeps them.
+// sending is a projection with its history, kept as a caller keeps them.
 type sending struct {
-	edge    forwarding.Edge
-	history forwarding.History
+	projection forwarding.Projection
+	history    forwarding.History
 }
 
 func (s *sending) decide(p forwarding.Packet) forwarding.Decision {
-	layer, flows := s.edge.Layer()
-	before, _ := s.edge.LastSequenceNumber()
-	d := decide(&s.edge, p)
+	layer, flows := s.projection.Layer()
+	before, _ := s.projection.LastSequenceNumber()
+	d := decide(&s.projection, p)
 	if d.Action == forwarding.Start {
 		if !flows || layer == p.Layer {
 			s.history.Cut()
@@ -28,7 +28,7 @@ func (s *sending) decide(p forwarding.Packet) forwarding.Decision {
 }
 
 func (s *sending) find(outgoing uint16) (forwarding.Origin, bool) {
-	highest, _ := s.edge.LastSequenceNumber()
+	highest, _ := s.projection.LastSequenceNumber()
 
 	return s.history.Find(outgoing, highest)
 }
@@ -36,7 +36,7 @@ func (s *sending) find(outgoing uint16) (forwarding.Origin, bool) {
 // Hazard 4: what was sent before a cut is not sent again after it; what was sent of
 // another layer is.
 func TestHistory(t *testing.T) {
-	s := &sending{edge: forwarding.NewEdge(media.Video, 65535)}
+	s := &sending{projection: forwarding.NewProjection(media.Video, 65535)}
 	send := func(layer media.Layer, in uint64, key, marker bool) {
 		s.decide(forwarding.Packet{SequenceNumber: in, Timestamp: uint32(in), Layer: layer, KeyframeStart: key,
 			Marker: marker})
@@ -56,20 +56,20 @@ func TestHistory(t *testing.T) {
 	check(0, 0, 1001, true) // lost on the way to us; should it arrive late it has this number
 	check(1, 0, 1002, true)
 	check(2, 0, 0, false)
-	s.edge.Want(2)
+	s.projection.Want(2)
 	send(2, 50, true, true)
 	check(1, 0, 1002, true)
 	check(2, 0, 0, false) // left out after the half frame
 	check(3, 2, 50, true)
-	s.edge.Withhold(forwarding.Paused)
-	s.edge.Release(forwarding.Paused)
+	s.projection.Withhold(forwarding.Paused)
+	s.projection.Release(forwarding.Paused)
 	send(2, 60, true, true)
 	check(1, 0, 0, false)
 	check(3, 0, 0, false)
 	check(4, 2, 60, true)
 	for i := range uint64(20) { // more changes than are remembered
 		layer := media.Layer(i % 2)
-		s.edge.Want(layer)
+		s.projection.Want(layer)
 		send(layer, 100+i, true, true)
 	}
 	check(4, 0, 0, false)
@@ -80,12 +80,12 @@ func TestHistory(t *testing.T) {
 
 // A number is told apart from those of half the range ago and before, whatever the gaps.
 func TestHistoryIsNotAmbiguous(t *testing.T) {
-	s := &sending{edge: forwarding.NewEdge(media.Video, 1)}
+	s := &sending{projection: forwarding.NewProjection(media.Video, 1)}
 	s.decide(forwarding.Packet{SequenceNumber: 1 << 16, KeyframeStart: true, Marker: true})
 	for i := range uint64(40) {
 		s.decide(forwarding.Packet{SequenceNumber: 1<<16 + (i+1)*3000, Marker: true})
 	}
-	highest, _ := s.edge.LastSequenceNumber()
+	highest, _ := s.projection.LastSequenceNumber()
 	if got, ok := s.find(uint16(highest - 1<<15)); ok {
 		t.Errorf("found %+v, half the range ago", got)
 	}

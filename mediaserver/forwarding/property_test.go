@@ -16,8 +16,8 @@ type left struct {
 	timestamp uint32
 }
 
-// receiver is an edge and what its receiver knows of it: the model that decisions are
-// held against.
+// receiver is a projection and what its receiver knows of it: the model that decisions
+// are held against.
 type receiver struct {
 	*sending
 	kind    media.Kind
@@ -37,7 +37,7 @@ type receiver struct {
 	lastIn   uint64 // of the present layer, the highest forwarded
 }
 
-// decide has the edge decide upon a packet, and checks what comes of it.
+// decide has the projection decide upon a packet, and checks what comes of it.
 func (r *receiver) decide(t *rapid.T, p forwarding.Packet) {
 	d := r.sending.decide(p)
 	present := !r.cut && p.Layer == r.present
@@ -114,14 +114,14 @@ func (r *receiver) checkHistory(t *rapid.T) {
 	}
 }
 
-// TestEdgeInvariants drives an edge with whatever a network, its users and a choice of
-// layers do, near every kind of wrap, and checks what receivers rely on.
-func TestEdgeInvariants(t *testing.T) {
+// TestProjectionInvariants drives a projection with whatever a network, its users and a
+// choice of layers do, near every kind of wrap, and checks what receivers rely on.
+func TestProjectionInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		kind := rapid.SampledFrom([]media.Kind{media.Audio, media.Video}).Draw(t, "kind")
 		first := uint16(rapid.SampledFrom([]int{0, 1, 32767, 65530, 65535}).Draw(t, "first"))
 		r := &receiver{
-			sending: &sending{edge: forwarding.NewEdge(kind, first)}, kind: kind,
+			sending: &sending{projection: forwarding.NewProjection(kind, first)}, kind: kind,
 			byNumber: make(map[uint64]left), last: 1<<16 + uint64(first) - 1, whole: true, cut: true,
 		}
 		var (
@@ -140,14 +140,14 @@ func TestEdgeInvariants(t *testing.T) {
 		anyLayer := func(t *rapid.T) media.Layer { return media.Layer(rapid.IntRange(0, layers-1).Draw(t, "layer")) }
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
-				if got, ok := r.edge.LastSequenceNumber(); ok != r.sent || ok && got != r.last {
+				if got, ok := r.projection.LastSequenceNumber(); ok != r.sent || ok && got != r.last {
 					t.Fatalf("LastSequenceNumber() = %d, %v; want %d, %v", got, ok, r.last, r.sent)
 				}
-				if r.edge.Withheld() != r.reasons {
-					t.Fatalf("withheld by %b, want %b", r.edge.Withheld(), r.reasons)
+				if r.projection.Withheld() != r.reasons {
+					t.Fatalf("withheld by %b, want %b", r.projection.Withheld(), r.reasons)
 				}
 				needs := kind == media.Video && r.reasons == 0 && (r.cut || r.present != r.wanted)
-				if r.edge.NeedsKeyframe() != needs {
+				if r.projection.NeedsKeyframe() != needs {
 					t.Fatalf("needs a keyframe: %v, want %v", !needs, needs)
 				}
 			},
@@ -184,24 +184,25 @@ func TestEdgeInvariants(t *testing.T) {
 			},
 			"withhold": func(t *rapid.T) {
 				reasons := forwarding.Reasons(rapid.IntRange(1, 31).Draw(t, "reasons"))
-				r.edge.Withhold(reasons)
+				r.projection.Withhold(reasons)
 				r.reasons, r.cut = r.reasons|reasons, true
 			},
 			"release": func(t *rapid.T) {
 				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 8, 16, 31, 31}).Draw(t, "reasons"))
-				r.edge.Release(reasons)
+				r.projection.Release(reasons)
 				r.reasons &^= reasons
 			},
 			"want": func(t *rapid.T) {
 				r.wanted = anyLayer(t)
-				r.edge.Want(r.wanted)
+				r.projection.Want(r.wanted)
 			},
-			"a new run of a layer, which the edge is not told of": func(t *rapid.T) {
+			"a new run of a layer, which the projection is not told of": func(t *rapid.T) {
 				layer := anyLayer(t)
 				next[layer] = (next[layer]>>16 + 2) << 16
 				waiting, past = nil, nil // late packets of the old run are none (package numbers)
 				if !r.cut && layer == r.present {
-					// Until a packet of it comes, which cuts the edge if its own layer is not over.
+					// Until a packet of it comes, which cuts the projection if its own layer is not
+					// over.
 					r.decide(t, forwarding.Packet{SequenceNumber: next[layer], Timestamp: now, Layer: layer, Empty: true})
 					r.cut = true
 				}

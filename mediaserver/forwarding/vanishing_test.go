@@ -77,7 +77,7 @@ func (p *picture) goOn(l *source) { l.due = p.now.Add(time.Duration(p.random.Int
 // frame sends a frame. A sender answers the wish for a keyframe with its next one.
 func (p *picture) frame(t *rapid.T, layer media.Layer) {
 	l := &p.layers[layer]
-	key := p.edge.NeedsKeyframe() && p.edge.Wanted() == layer || p.random.IntN(20) == 0
+	key := p.projection.NeedsKeyframe() && p.projection.Wanted() == layer || p.random.IntN(20) == 0
 	var packets []forwarding.Packet
 	for n, i := 1+p.random.IntN(3), 0; i < n; i++ {
 		l.next++
@@ -99,7 +99,8 @@ func (p *picture) frame(t *rapid.T, layer media.Layer) {
 // time is the timestamp of this instant; it wraps after a few seconds.
 func (p *picture) time() uint32 { return uint32(p.now.UnixMilli()*90) - 1<<18 }
 
-// arrive takes a packet in, and has the edge want the layer that is nearest to the chosen one.
+// arrive takes a packet in, and has the projection want the layer that is nearest to the
+// chosen one.
 func (p *picture) arrive(t *rapid.T, packet forwarding.Packet) {
 	before := p.presence.There()
 	if !packet.Empty {
@@ -116,9 +117,9 @@ func (p *picture) arrive(t *rapid.T, packet forwarding.Packet) {
 	if packet.Layer == p.present && p.sent && packet.SequenceNumber >= p.lastIn+1<<15 {
 		p.cut = true // It is of a new SSRC.
 	}
-	last, _ := p.edge.LastSequenceNumber()
+	last, _ := p.projection.LastSequenceNumber()
 	p.decide(t, packet)
-	if now, _ := p.edge.LastSequenceNumber(); now != last {
+	if now, _ := p.projection.LastSequenceNumber(); now != last {
 		p.forwarded = p.now
 	}
 }
@@ -126,7 +127,7 @@ func (p *picture) arrive(t *rapid.T, packet forwarding.Packet) {
 func (p *picture) aim() {
 	if layer, ok := p.presence.There().Nearest(p.chosen); ok {
 		p.wanted = layer
-		p.edge.Want(layer)
+		p.projection.Want(layer)
 	}
 }
 
@@ -202,7 +203,7 @@ func (p *picture) check(t *rapid.T) {
 		t.Fatalf("nothing was forwarded for %v, while layers %03b come", p.now.Sub(p.forwarded), sent)
 	}
 	if want, _ := sent.Nearest(p.chosen); quiet >= backWithin {
-		if got, flows := p.edge.Layer(); got != want || !flows {
+		if got, flows := p.projection.Layer(); got != want || !flows {
 			t.Fatalf("layer %d is forwarded (%v) after %v, want %d of %03b", got, flows, quiet, want, sent)
 		}
 	}
@@ -215,7 +216,7 @@ func TestVanishingLayers(t *testing.T) {
 		first := uint16(rapid.SampledFrom([]int{1, 32767, 65530}).Draw(t, "first"))
 		p := &picture{
 			receiver: &receiver{
-				sending: &sending{edge: forwarding.NewEdge(media.Video, first)}, kind: media.Video,
+				sending: &sending{projection: forwarding.NewProjection(media.Video, first)}, kind: media.Video,
 				byNumber: make(map[uint64]left), last: 1<<16 + uint64(first) - 1, whole: true, cut: true,
 			},
 			random: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)),
@@ -264,12 +265,12 @@ func TestVanishingLayers(t *testing.T) {
 			}),
 			"pause": disturb(func(t *rapid.T) {
 				reasons := forwarding.Reasons(rapid.IntRange(1, 63).Draw(t, "reasons"))
-				p.edge.Withhold(reasons)
+				p.projection.Withhold(reasons)
 				p.reasons, p.cut = p.reasons|reasons, true
 			}),
 			"resume": disturb(func(t *rapid.T) {
 				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 63, 63}).Draw(t, "reasons"))
-				p.edge.Release(reasons)
+				p.projection.Release(reasons)
 				p.reasons &^= reasons
 			}),
 			"a new SSRC of a layer": disturb(func(t *rapid.T) {

@@ -200,8 +200,8 @@ func (d *Downlink) TakesPadding() bool {
 // sealAgain seals a packet into the RTX stream, whose numbers are given as they leave.
 func (d *Downlink) sealAgain(batch *udp.Batch, b *binding, packet *media.Outgoing, retransmission bool) error {
 	if b.rtx.context == nil {
-		// Made when something is lost: it takes 2 KB, as much as all else of a stream, and most edges of a big channel
-		// lose nothing for long.
+		// Made when something is lost: it takes 2 KB, as much as all else of a stream, and most streams of a big
+		// channel lose nothing for long.
 		context, err := d.peer.keys.Load().sealing()
 		if err != nil {
 			return err

@@ -14,10 +14,10 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// boundEdge is told what a client says.
-type boundEdge struct{ *fanout.Edge }
+// boundProjection is told what a client says.
+type boundProjection struct{ *fanout.Projection }
 
-func (boundEdge) Bound() {}
+func (boundProjection) Bound() {}
 
 // FuzzFeedback: whatever a client says of what it sends and is sent, encrypted well, it is sent no more than what left
 // before, each packet the 10 times that are allowed.
@@ -29,8 +29,8 @@ func FuzzFeedback(f *testing.F) {
 	track := fanout.NewTrack(fanout.Config{Kind: media.Video, Inspect: codecs.VP8.Inspect,
 		RequestKeyframe: func(media.Layers) {}})
 	f.Cleanup(track.Close)
-	edge := track.AddEdge(d, 0)
-	d.Attach(boundEdge{edge})
+	projection := track.Project(d, 0)
+	d.Attach(boundProjection{projection})
 	sent := 0
 	batch := udp.NewBatch(0, func([]byte, *udp.Destination) { sent++ })
 	for n := range uint64(left) {
@@ -38,7 +38,7 @@ func FuzzFeedback(f *testing.F) {
 			Payload: []byte{0x10, byte(n)}}})
 	}
 	batch.Flush()
-	last, _ := edge.LastSequenceNumber()
+	last, _ := projection.LastSequenceNumber()
 	if sent != left {
 		f.Fatalf("%d packets have left, want %d", sent, left)
 	}

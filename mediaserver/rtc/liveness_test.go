@@ -73,7 +73,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 		Kind: videoKind, Inspect: codecs.VP8.Inspect, RequestKeyframe: func(media.Layers) {},
 	})
 	t.Cleanup(track.Close)
-	edge := track.AddEdge(d, forwarding.Paused)
+	projection := track.Project(d, forwarding.Paused)
 	context, ssrc := ofClient(t, c.peer), ssrcOf(c.client.senders[0])
 	number := uint16(0)
 	next := func() uint16 {
@@ -127,7 +127,7 @@ func TestSilenceThatIsNoFault(t *testing.T) {
 		batch.Flush()
 	}
 	// What was paused is not what would never have gone.
-	fanout.Apply([]fanout.Change{{Edge: edge, Release: forwarding.Paused}})
+	fanout.Apply([]fanout.Change{{Projection: projection, Release: forwarding.Paused}})
 	if gone, err := lookAt(c.peer, 60, func(int) {
 		packet := numbered(next())
 		packet.Payload = []byte{0x10, 0}

@@ -61,12 +61,12 @@ func newPath(t testing.TB, receivers, frames, packets int) *path {
 		if err != nil {
 			t.Fatal(err)
 		}
-		edge := track.AddEdge(d, forwarding.Unnegotiated)
+		projection := track.Project(d, forwarding.Unnegotiated)
 		f := newFed()
 		d.Attach(f)
 		negotiate(t, peer, receiver)
 		within(t, fmt.Sprint("Bound of receiver ", i), f.bound)
-		fanout.Apply([]fanout.Change{{Edge: edge, Release: forwarding.Unnegotiated}})
+		fanout.Apply([]fanout.Change{{Projection: projection, Release: forwarding.Unnegotiated}})
 	}
 	p.client = ofClient(t, sender)
 	for range packets {

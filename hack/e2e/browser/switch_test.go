@@ -72,10 +72,10 @@ func measureSwitches(t *testing.T, name string, run, switches int) {
 
 // switchRig is a sender of three layers, and Chromium, which receives one.
 type switchRig struct {
-	engine *rtc.Engine
-	track  *fanout.Track
-	edge   *fanout.Edge
-	viewer viewer
+	engine     *rtc.Engine
+	track      *fanout.Track
+	projection *fanout.Projection
+	viewer     viewer
 }
 
 func newSwitchRig(t *testing.T) *switchRig {
@@ -118,8 +118,8 @@ func newSwitchRig(t *testing.T) *switchRig {
 		if err != nil {
 			return "", err
 		}
-		s.edge = s.track.AddEdge(downlink, forwarding.Unnegotiated)
-		downlink.Attach(negotiated{s.edge})
+		s.projection = s.track.Project(downlink, forwarding.Unnegotiated)
+		downlink.Attach(negotiated{s.projection})
 		offer, err := peer.Offer()
 		if err != nil {
 			return "", err
@@ -131,11 +131,11 @@ func newSwitchRig(t *testing.T) *switchRig {
 	return s
 }
 
-// negotiated lets an edge begin once it is.
-type negotiated struct{ *fanout.Edge }
+// negotiated lets a projection begin once it is.
+type negotiated struct{ *fanout.Projection }
 
 func (n negotiated) Bound() {
-	fanout.Apply([]fanout.Change{{Edge: n.Edge, Release: forwarding.Unnegotiated}})
+	fanout.Apply([]fanout.Change{{Projection: n.Projection, Release: forwarding.Unnegotiated}})
 }
 
 // newPeer connects a client, which answer has answer the peer's offer.
@@ -167,7 +167,7 @@ func (s *switchRig) newPeer(t *testing.T, config rtc.PeerConfig, answer func(*rt
 func (s *switchRig) switchTo(t *testing.T, layer media.Layer) time.Duration {
 	t.Helper()
 	began := time.Now()
-	s.edge.Choose(layer)
+	s.projection.Choose(layer)
 	first := fmt.Sprintf("first(%d, %d)", layers[layer].width, began.UnixMilli())
 	for {
 		var at *float64 // in ms since 1970

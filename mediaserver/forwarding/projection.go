@@ -1,4 +1,4 @@
-// Package forwarding is the pure core: one packet's facts and one edge's state
+// Package forwarding is the pure core: one packet's facts and one projection's state
 // in, a decision out.
 //
 // It holds no locks, clocks or goroutines and allocates nothing. A decision changes
@@ -10,14 +10,14 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// Reasons is a set of reasons to withhold a stream from a receiver. An edge
+// Reasons is a set of reasons to withhold a stream from a receiver. A projection
 // forwards only while the set is empty, so no reason can erase another: a pause
 // survives whatever else comes and goes.
 type Reasons uint8
 
 // The reasons to withhold.
 const (
-	// Paused: a pause in force names the edge.
+	// Paused: a pause in force matches the edge, and names its kind.
 	Paused Reasons = 1 << iota
 	// NoTable: the channel's table has not arrived yet.
 	NoTable
@@ -69,7 +69,7 @@ const (
 	Hold
 	// Forward: send it with the header fields of the decision.
 	Forward
-	// Start is Forward for a packet with which the edge (re)starts, or goes on with
+	// Start is Forward for a packet with which the projection (re)starts, or goes on with
 	// another layer: newer packets that were held before it are to be decided upon
 	// again.
 	Start
@@ -84,7 +84,7 @@ const (
 	NotDropped Cause = iota
 	// Withheld: there is a reason to withhold.
 	Withheld
-	// BeforeStart: the packet is older than the edge's last (re)start, or is no
+	// BeforeStart: the packet is older than the projection's last (re)start, or is no
 	// newer than what was forwarded before the cut. Forwarding it would use numbers
 	// a second time.
 	BeforeStart
@@ -97,8 +97,8 @@ const (
 type Decision struct {
 	Action Action
 	Cause  Cause
-	// Cut tells that the sender has begun a new run of numbers, so that the edge is to
-	// be restarted (Edge.Restart) unless it starts with this packet.
+	// Cut tells that the sender has begun a new run of numbers, so that the projection is
+	// to be restarted (Projection.Restart) unless it starts with this packet.
 	Cut bool
 	// Header is set for Forward and Start.
 	Header
@@ -116,20 +116,21 @@ type Header struct {
 // from behind, so that the two ends' SRTP indices (RFC 3711 section 3.3.1) would part.
 const farApart = 1 << 15
 
-// Edge is one receiver's state for the media of one kind of one sender.
+// Projection is one receiver's state for what one sender sends of one kind, which is
+// projected into the receiver's session (RFC 7667 section 3.7).
 //
-// Its outgoing sequence numbers are its own count. Between two starts they follow
-// those of one of the sender's layers at a constant distance: the sender's gaps stay
-// gaps, so that the receiver can ask for what is missing, and reordering stays
-// reordering. Nothing is left out on purpose within a layer. The count stands still
-// while the edge is withheld, so that the receiver sees no loss and its SRTP index
-// (RFC 3711 section 3.3.1) agrees with ours however long that lasts. The zero Edge is
-// not useful; use NewEdge.
-type Edge struct {
+// Its outgoing sequence numbers are its own count. Between two starts they follow those
+// of one of the sender's layers at a constant distance: the sender's gaps stay gaps, so
+// that the receiver can ask for what is missing, and reordering stays reordering.
+// Nothing is left out on purpose within a layer. The count stands still while the
+// projection is withheld, so that the receiver sees no loss and its SRTP index (RFC
+// 3711 section 3.3.1) agrees with ours however long that lasts. The zero Projection is
+// not useful; use NewProjection.
+type Projection struct {
 	kind    media.Kind
 	reasons Reasons
 	layer   media.Layer // that was forwarded last
-	wanted  media.Layer // that the edge goes on with at its next keyframe
+	wanted  media.Layer // that the projection goes on with at its next keyframe
 
 	awaiting bool // the next packet forwarded is a (re)start
 	sent     bool // some packet was forwarded, so what follows counts
@@ -143,13 +144,13 @@ type Edge struct {
 	latest uint32 // the timestamp of the packet with the highest number
 }
 
-// NewEdge makes an edge from which nothing has been forwarded yet. Its first
+// NewProjection makes a projection from which nothing has been forwarded yet. Its first
 // packet will carry the sequence number first, which the caller chooses at random
 // (RFC 3550 section 5.1) below 1<<15: if the first packets are lost just before a
 // wrap, the receiver guesses the roll-over counter wrong and decrypts nothing
 // (RFC 3711 section 3.3.1).
-func NewEdge(kind media.Kind, first uint16) Edge {
-	return Edge{kind: kind, awaiting: true, out: 1<<16 + uint64(first) - 1}
+func NewProjection(kind media.Kind, first uint16) Projection {
+	return Projection{kind: kind, awaiting: true, out: 1<<16 + uint64(first) - 1}
 }
 
 // Decide decides upon one packet. What is decided to be forwarded has to be told to
@@ -159,36 +160,38 @@ func NewEdge(kind media.Kind, first uint16) Edge {
 // No two different packets of a layer may have the same number.
 //
 // No two of the sender's runs of numbers are nearer than farApart, so a packet that far
-// ahead is of a new run, whether the edge was told of it or not: walks of one sender's
-// bursts may overtake each other. It must not be forwarded at the distance that it has,
-// for its low 16 bits may be those of a number used before.
+// ahead is of a new run, whether the projection was told of it or not: walks of one
+// sender's bursts may overtake each other. It must not be forwarded at the distance
+// that it has, for its low 16 bits may be those of a number used before.
 //
-// An edge that is to go on with another layer forwards the present one until the
+// A projection that is to go on with another layer forwards the present one until the
 // wanted one has a keyframe, so a receiver sees no gap.
-func (e *Edge) Decide(p *Packet) Decision {
-	present, cut := p.Layer == e.layer, false
-	if present && !e.awaiting && e.reasons == 0 {
+func (pr *Projection) Decide(p *Packet) Decision {
+	present, cut := p.Layer == pr.layer, false
+	if present && !pr.awaiting && pr.reasons == 0 {
 		switch {
-		case p.SequenceNumber >= e.in+farApart:
+		case p.SequenceNumber >= pr.in+farApart:
 			cut = true
-		case p.SequenceNumber < e.start || p.SequenceNumber+farApart <= e.in:
+		case p.SequenceNumber < pr.start || p.SequenceNumber+farApart <= pr.in:
 			return Decision{Action: Drop, Cause: BeforeStart}
 		default:
-			return Decision{Action: Forward, Header: Header{e.out + p.SequenceNumber - e.in, p.Timestamp + e.shift, p.Marker}}
+			number := pr.out + p.SequenceNumber - pr.in
+
+			return Decision{Action: Forward, Header: Header{number, p.Timestamp + pr.shift, p.Marker}}
 		}
 	}
 	switch {
-	case e.reasons != 0:
+	case pr.reasons != 0:
 		return Decision{Action: Drop, Cause: Withheld}
-	case p.Layer != e.wanted:
+	case p.Layer != pr.wanted:
 		return Decision{Action: Drop, Cause: OtherLayer, Cut: cut}
-	case present && e.sent && p.SequenceNumber <= e.in:
+	case present && pr.sent && p.SequenceNumber <= pr.in:
 		return Decision{Action: Drop, Cause: BeforeStart}
 	case !p.KeyframeStart || p.Empty:
 		return Decision{Action: Hold, Cut: cut}
 	}
 
-	return Decision{Action: Start, Cut: cut, Header: e.startWith(p)}
+	return Decision{Action: Start, Cut: cut, Header: pr.startWith(p)}
 }
 
 // startWith is the header of a packet that begins a new span. It follows the last one
@@ -199,78 +202,78 @@ func (e *Edge) Decide(p *Packet) Decision {
 //
 // Time goes on as well. The wanted layer's keyframe may be of an instant of which the
 // receiver has another layer's picture, and two frames never share a timestamp.
-func (e *Edge) startWith(p *Packet) Header {
-	h := Header{e.out + 1, p.Timestamp + p.Offset, p.Marker}
-	if e.sent && e.kind == media.Video && e.midFrame {
+func (pr *Projection) startWith(p *Packet) Header {
+	h := Header{pr.out + 1, p.Timestamp + p.Offset, p.Marker}
+	if pr.sent && pr.kind == media.Video && pr.midFrame {
 		h.SequenceNumber++
 	}
-	if e.sent && int32(h.Timestamp-e.latest) <= 0 {
-		h.Timestamp = e.latest + 1
+	if pr.sent && int32(h.Timestamp-pr.latest) <= 0 {
+		h.Timestamp = pr.latest + 1
 	}
 
 	return h
 }
 
 // Forwarded notes that a packet was sent as was decided.
-func (e *Edge) Forwarded(p *Packet, d Decision) {
+func (pr *Projection) Forwarded(p *Packet, d Decision) {
 	if d.Action == Start {
-		e.layer, e.start, e.shift = p.Layer, p.SequenceNumber, d.Timestamp-p.Timestamp
-		e.awaiting, e.sent = false, true
-	} else if p.SequenceNumber < e.in {
+		pr.layer, pr.start, pr.shift = p.Layer, p.SequenceNumber, d.Timestamp-p.Timestamp
+		pr.awaiting, pr.sent = false, true
+	} else if p.SequenceNumber < pr.in {
 		return
 	}
-	e.in, e.out, e.latest = p.SequenceNumber, d.SequenceNumber, d.Timestamp
+	pr.in, pr.out, pr.latest = p.SequenceNumber, d.SequenceNumber, d.Timestamp
 	if !p.Empty { // padding lies between frames and ends none
-		e.midFrame = !p.Marker
+		pr.midFrame = !p.Marker
 	}
 }
 
-// Withhold adds reasons. The edge is cut at once, inside a frame if need be.
-func (e *Edge) Withhold(r Reasons) {
-	e.reasons |= r
-	if e.reasons != 0 {
-		e.awaiting = true
+// Withhold adds reasons. The projection is cut at once, inside a frame if need be.
+func (pr *Projection) Withhold(r Reasons) {
+	pr.reasons |= r
+	if pr.reasons != 0 {
+		pr.awaiting = true
 	}
 }
 
 // Release takes reasons away. When none is left, audio goes on with its next
 // packet and video with the next keyframe.
-func (e *Edge) Release(r Reasons) { e.reasons &^= r }
+func (pr *Projection) Release(r Reasons) { pr.reasons &^= r }
 
-// Restart cuts the edge without withholding it, as when it may have missed packets:
-// what comes next has nothing to do with what was before.
-func (e *Edge) Restart() { e.awaiting = true }
+// Restart cuts the projection without withholding it, as when it may have missed
+// packets: what comes next has nothing to do with what was before.
+func (pr *Projection) Restart() { pr.awaiting = true }
 
-// Want has the edge go on with a layer, from that one's next keyframe on.
-func (e *Edge) Want(layer media.Layer) { e.wanted = layer }
+// Want has the projection go on with a layer, from that one's next keyframe on.
+func (pr *Projection) Want(layer media.Layer) { pr.wanted = layer }
 
-// Withheld is the set of reasons that withhold the edge now.
-func (e *Edge) Withheld() Reasons { return e.reasons }
+// Withheld is the set of reasons that withhold the projection now.
+func (pr *Projection) Withheld() Reasons { return pr.reasons }
 
 // Awaits tells that the receiver gets nothing until a keyframe comes, though nothing
-// withholds the edge.
-func (e *Edge) Awaits() bool { return e.kind == media.Video && e.awaiting && e.reasons == 0 }
+// withholds the projection.
+func (pr *Projection) Awaits() bool { return pr.kind == media.Video && pr.awaiting && pr.reasons == 0 }
 
 // NeedsKeyframe tells that a keyframe of the wanted layer is all that is missing to go
 // on as wanted.
-func (e *Edge) NeedsKeyframe() bool {
-	return e.kind == media.Video && e.reasons == 0 && (e.awaiting || e.layer != e.wanted)
+func (pr *Projection) NeedsKeyframe() bool {
+	return pr.kind == media.Video && pr.reasons == 0 && (pr.awaiting || pr.layer != pr.wanted)
 }
 
 // Layer is the one that was forwarded last; flows: it still is.
-func (e *Edge) Layer() (layer media.Layer, flows bool) { return e.layer, !e.awaiting }
+func (pr *Projection) Layer() (layer media.Layer, flows bool) { return pr.layer, !pr.awaiting }
 
-// Wanted is the layer that the edge goes on with at its next keyframe.
-func (e *Edge) Wanted() media.Layer { return e.wanted }
+// Wanted is the layer that the projection goes on with at its next keyframe.
+func (pr *Projection) Wanted() media.Layer { return pr.wanted }
 
 // Shift is what is added to the layer's timestamps.
-func (e *Edge) Shift() uint32 { return e.shift }
+func (pr *Projection) Shift() uint32 { return pr.shift }
 
 // Last is the packet with the highest number that was forwarded, by its layer's number.
-func (e *Edge) Last() (layer media.Layer, sequenceNumber uint64, sent bool) {
-	return e.layer, e.in, e.sent
+func (pr *Projection) Last() (layer media.Layer, sequenceNumber uint64, sent bool) {
+	return pr.layer, pr.in, pr.sent
 }
 
 // LastSequenceNumber is the highest sequence number that was forwarded, extended; false
-// when there was none. It stands still while the edge is withheld.
-func (e *Edge) LastSequenceNumber() (uint64, bool) { return e.out, e.sent }
+// when there was none. It stands still while the projection is withheld.
+func (pr *Projection) LastSequenceNumber() (uint64, bool) { return pr.out, pr.sent }

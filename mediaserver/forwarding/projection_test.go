@@ -7,7 +7,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 )
 
-// step is one thing that happens to an edge, and what must come of it.
+// step is one thing that happens to a projection, and what must come of it.
 type step struct {
 	withhold, release forwarding.Reasons
 	restart           bool
@@ -22,20 +22,20 @@ type step struct {
 	at                 uint32 // the timestamp that it leaves with
 }
 
-// decide has an edge decide, and what is decided sent.
-func decide(e *forwarding.Edge, p forwarding.Packet) forwarding.Decision {
-	d := e.Decide(&p)
+// decide has a projection decide, and what is decided sent.
+func decide(pr *forwarding.Projection, p forwarding.Packet) forwarding.Decision {
+	d := pr.Decide(&p)
 	switch {
 	case d.Action == forwarding.Forward, d.Action == forwarding.Start:
-		e.Forwarded(&p, d)
+		pr.Forwarded(&p, d)
 	case d.Cut:
-		e.Restart()
+		pr.Restart()
 	}
 
 	return d
 }
 
-func TestEdge(t *testing.T) {
+func TestProjection(t *testing.T) {
 	const (
 		drop    = forwarding.Drop
 		hold    = forwarding.Hold
@@ -75,7 +75,7 @@ func TestEdge(t *testing.T) {
 			{withhold: paused}, {release: paused}, {withhold: paused}, {release: paused},
 			{in: 200, key: true, want: forward, out: 9},
 		}},
-		"a new run of the sender that the edge was not told of": {media.Video, 7, []step{
+		"a new run of the sender that the projection was not told of": {media.Video, 7, []step{
 			{in: 1 << 16, key: true, marker: true, want: forward, out: 7},
 			{in: 1<<16 + 1<<15 - 1, marker: true, want: forward, out: 7 + 1<<15 - 1}, // just near enough
 			{in: 3 << 16, want: hold}, {in: 3<<16 + 1, key: true, marker: true, want: forward, out: 7 + 1<<15},
@@ -175,20 +175,20 @@ func TestEdge(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := forwarding.NewEdge(test.kind, test.first)
+			pr := forwarding.NewProjection(test.kind, test.first)
 			for i, s := range test.steps {
-				e.Withhold(s.withhold)
-				e.Release(s.release)
+				pr.Withhold(s.withhold)
+				pr.Release(s.release)
 				if s.restart {
-					e.Restart()
+					pr.Restart()
 				}
 				if s.choose != 0 {
-					e.Want(s.choose - 1)
+					pr.Want(s.choose - 1)
 				}
 				if s.in == 0 {
 					continue
 				}
-				d := decide(&e, forwarding.Packet{
+				d := decide(&pr, forwarding.Packet{
 					SequenceNumber: s.in, Timestamp: s.time, Layer: s.layer, Marker: s.marker, KeyframeStart: s.key, Empty: s.empty,
 				})
 				if d.Action == forwarding.Start {
