@@ -174,7 +174,7 @@ func parseKeys(text []byte) ([]key, error) {
 	return keys, nil
 }
 
-// algorithmOf is the one that a kind of key serves here, empty if none. What a token says
+// algorithmOf is the one that a type of key serves here, empty if none. What a token says
 // of its algorithm never chooses how a key is used: a public key must not become a
 // secret (RFC 8725 section 2.1).
 func algorithmOf(value any) jose.SignatureAlgorithm {

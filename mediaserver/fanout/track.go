@@ -2,7 +2,7 @@
 // reports and answers to the receivers' feedback; and it is the fence behind which a projection
 // is known to be cut.
 //
-// Four kinds of locks, none of them ever taken while a later one is held:
+// Four locks, none of them ever taken while a later one is held:
 //
 //	Track.change    who is on the track; held for a few instructions only
 //	Projection.mu   one projection's state; held while its packets of one burst are

@@ -40,7 +40,7 @@ func (p *Presence) Receive(packet *Packet, now time.Time) (changed bool) {
 	if packet.Empty {
 		return false
 	}
-	before, layer, pause := p.there, packet.Layer, now.Sub(p.last)
+	before, layer, gap := p.there, packet.Layer, now.Sub(p.last)
 	p.last = now
 	h := &p.layers[layer]
 	if !h.ever || p.there.Has(layer) {
@@ -54,7 +54,7 @@ func (p *Presence) Receive(packet *Packet, now time.Time) (changed bool) {
 	h.ever, h.last, h.alone, h.others = true, now, time.Time{}, [media.MaxLayers]uint8{}
 	for other := range p.layers {
 		if media.Layer(other) != layer && p.there.Has(media.Layer(other)) {
-			p.miss(media.Layer(other), packet, now, pause >= silence)
+			p.miss(media.Layer(other), packet, now, gap >= silence)
 		}
 	}
 	if p.there == 0 { // The last one is gone, and this one, however lately it returned, is what is left.

@@ -9,7 +9,7 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// extension is a kind of RTP header extension (RFC 8285), as offers name it. An identifier means the same in all
+// extension is an RTP header extension (RFC 8285), as offers name it. An identifier means the same in all
 // bundled m-lines (RFC 9143 section 9). What a client calls it by is read from the client's own description.
 type extension struct {
 	id  uint8

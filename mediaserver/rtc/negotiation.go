@@ -172,7 +172,7 @@ func (p *Peer) AddCandidate(candidate string, _ *string, _ *uint16) error {
 	case len(candidate) > maxCandidateBytes:
 		return fmt.Errorf("%w: %d bytes", ErrInvalidCandidate, len(candidate))
 	}
-	// Those of kinds and networks that Pion does not know pass: a client may well have them.
+	// Those of types and networks that Pion does not know pass: a client may well have them.
 	_, err := ice.UnmarshalCandidate(value)
 	if err != nil && !errors.Is(err, ice.ErrUnknownCandidateTyp) && !errors.Is(err, ice.ErrDetermineNetworkType) {
 		return fmt.Errorf("%w: %w", ErrInvalidCandidate, err)

@@ -135,7 +135,7 @@ func (e *Engine) NewPeer(config PeerConfig) (*Peer, error) {
 	if err := e.adopt(peer); err != nil {
 		return nil, err
 	}
-	peer.start(peer.run)
+	peer.start(peer.loop)
 
 	return peer, nil
 }
@@ -294,7 +294,7 @@ func (p *Peer) negotiationNeeded(needed bool) {
 	}
 }
 
-// signal tells the reader of a channel of capacity one that there is something to look at.
+// signal tells whoever reads from a buffer for one that there is something to look at.
 func signal(to chan<- struct{}) {
 	select {
 	case to <- struct{}{}:

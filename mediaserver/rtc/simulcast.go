@@ -39,7 +39,8 @@ const maxLearned = 8
 // inbound.mu.
 type layer struct {
 	reception
-	// rtx is the SSRC of its retransmissions that was learned last, 0: none. learned is how many were, of either kind.
+	// rtx is the SSRC of its retransmissions that was learned last, 0: none. learned is how many were, of the layer and
+	// of these.
 	rtx     uint32
 	learned [2]int
 }
@@ -170,11 +171,11 @@ func (s *inboundStream) isOf(datagram []byte) bool {
 // what is late of it would take the stream away from the present one. It is called with inbound.mu held.
 func (p *Peer) learn(stream *inboundStream, datagram []byte, header *rtp.Header, now time.Time) ([]byte, error) {
 	in, ssrc := &p.inbound, ssrcOfRTP(datagram)
-	l, kind := &stream.uplink.layers[stream.layer], 0
+	l, sort := &stream.uplink.layers[stream.layer], 0
 	if stream.retransmissions {
-		kind = 1
+		sort = 1
 	}
-	if _, had := in.authenticated[ssrc]; had || l.learned[kind] >= maxLearned {
+	if _, had := in.authenticated[ssrc]; had || l.learned[sort] >= maxLearned {
 		return nil, errStrangeSSRC
 	}
 	plain, err := p.decryptStrange(ssrc, datagram, header)
@@ -185,7 +186,7 @@ func (p *Peer) learn(stream *inboundStream, datagram []byte, header *rtp.Header,
 
 		return nil, err
 	}
-	l.learned[kind]++
+	l.learned[sort]++
 	in.authenticated[ssrc] = struct{}{}
 	stream.ssrc, stream.authenticated, stream.failures = ssrc, true, 0
 	if stream.retransmissions {

@@ -68,7 +68,7 @@ func (c *channel) heldOf(instance uint64) *held {
 	return c.held
 }
 
-// settle has a goroutine of the channel look at what the replicas offer. One per
+// settle has a goroutine of the channel look at what the replicas state. One per
 // channel: a slow fence delays neither other channels nor the streams' readers,
 // and tables that arrive meanwhile are looked at together. mu is held.
 func (s *Subscriber) settle(channelID string) {
@@ -91,7 +91,7 @@ func (s *Subscriber) settleUndecided() {
 	}
 	for st := range s.streams {
 		for id, e := range st.exchanges {
-			if e.offer != nil && len(e.offer.differs) > 0 {
+			if e.statement != nil && len(e.statement.differs) > 0 {
 				s.settle(id)
 			}
 		}
@@ -141,13 +141,13 @@ func (s *Subscriber) choose(c *channel) decision {
 	}
 	adopt := c.adopt && c.held != nil
 	c.adopt = false
-	var best *offer
+	var best *statement
 	if adopt {
-		best, d.version = s.freshestOffer(c)
+		best, d.version = s.freshestStatement(c)
 	}
 	if best == nil {
 		adopt = false
-		if best = s.bestOffer(c, d.instance); best == nil {
+		if best = s.bestStatement(c, d.instance); best == nil {
 			return d
 		}
 		d.version = best.version
@@ -181,7 +181,7 @@ func (s *Subscriber) newestInstance(c *channel) uint64 {
 		newest = c.held.instance
 	}
 	for st := range s.streams {
-		if e := st.exchanges[c.id]; e != nil && e.offer != nil {
+		if e := st.exchanges[c.id]; e != nil && e.statement != nil {
 			newest = max(newest, e.instance)
 		}
 	}
@@ -189,17 +189,17 @@ func (s *Subscriber) newestInstance(c *channel) uint64 {
 	return newest
 }
 
-// bestOffer returns the newest table of the instance that a replica offers; nil
+// bestStatement returns the newest table of the instance that a replica states; nil
 // when none is as new as the one held. Those that do not vouch for their tables
-// count only where none does that offers one: theirs may be of a history that a
+// count only where none does that states one: theirs may be of a history that a
 // restored backup ended. And they must wait, for a channel that holds none, until
 // no replica that has not answered yet may know better. mu is held.
-func (s *Subscriber) bestOffer(c *channel, instance uint64) *offer {
-	var best, bestStale *offer
+func (s *Subscriber) bestStatement(c *channel, instance uint64) *statement {
+	var best, bestStale *statement
 	anyFresh, freshAwaited := false, false
 	for st := range s.streams {
 		e := st.exchanges[c.id]
-		if e == nil || e.offer == nil || e.instance != instance {
+		if e == nil || e.statement == nil || e.instance != instance {
 			freshAwaited = freshAwaited || !st.stale && (e == nil || e.refused.IsZero())
 
 			continue
@@ -208,11 +208,11 @@ func (s *Subscriber) bestOffer(c *channel, instance uint64) *offer {
 			anyFresh = true
 		}
 		switch {
-		case c.held != nil && e.offer.version < c.held.version:
+		case c.held != nil && e.statement.version < c.held.version:
 		case st.fresh():
-			best = newer(best, e.offer)
+			best = newer(best, e.statement)
 		case c.held == nil || st.era == s.era:
-			bestStale = newer(bestStale, e.offer)
+			bestStale = newer(bestStale, e.statement)
 		}
 	}
 	if anyFresh || c.held == nil && freshAwaited {
@@ -222,21 +222,21 @@ func (s *Subscriber) bestOffer(c *channel, instance uint64) *offer {
 	return bestStale
 }
 
-// freshestOffer returns what the newest fresh replica says, and its version: a
+// freshestStatement returns what the newest fresh replica says, and its version: a
 // table is its word up to there, however long ago it changed last. mu is held.
-func (s *Subscriber) freshestOffer(c *channel) (best *offer, version uint64) {
+func (s *Subscriber) freshestStatement(c *channel) (best *statement, version uint64) {
 	for st := range s.streams {
 		e := st.exchanges[c.id]
-		if st.fresh() && e != nil && e.offer != nil && e.instance == c.held.instance && st.version >= version {
-			best, version = e.offer, st.version
+		if st.fresh() && e != nil && e.statement != nil && e.instance == c.held.instance && st.version >= version {
+			best, version = e.statement, st.version
 		}
 	}
 
 	return best, version
 }
 
-// newer returns the newer of two offers, the first of which may be nil.
-func newer(a, b *offer) *offer {
+// newer returns the newer of two statements, the first of which may be nil.
+func newer(a, b *statement) *statement {
 	if a == nil || b.version > a.version || b.version == a.version && b.arrival > a.arrival {
 		return b
 	}
@@ -275,8 +275,8 @@ func (s *Subscriber) hold(c *channel, d decision) {
 		if e == nil {
 			continue
 		}
-		if e.offer != nil && d.apply && e.instance == d.instance {
-			e.offer.compareChanged(c.held, d)
+		if e.statement != nil && d.apply && e.instance == d.instance {
+			e.statement.compareChanged(c.held, d)
 		}
 		s.answer(c, st, e, d)
 	}
@@ -294,11 +294,11 @@ func (h *held) change(d decision) {
 
 // answer has the replica told what its table led to. mu is held.
 func (s *Subscriber) answer(c *channel, st *stream, e *exchange, d decision) {
-	waits := e.offer != nil && !e.offer.answered && e.offer.arrival <= d.seen && c.heldOf(e.instance) != nil
+	waits := e.statement != nil && !e.statement.answered && e.statement.arrival <= d.seen && c.heldOf(e.instance) != nil
 	if waits {
-		e.offer.answered, e.owed = true, true
+		e.statement.answered, e.owed = true, true
 		switch {
-		case e.offer.version < c.held.version:
+		case e.statement.version < c.held.version:
 			s.metrics.older.Inc()
 		case !d.apply:
 			s.metrics.unchanged.Inc()

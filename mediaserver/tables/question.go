@@ -39,8 +39,8 @@ func (st *stream) asks(ctx context.Context, question *forwardingv1.Question) *ma
 	st.asked++
 	// What the replica stated before it asked has to be looked at first.
 	var arrival uint64
-	if e := st.exchanges[question.GetChannelId()]; e != nil && e.offer != nil {
-		arrival = e.offer.arrival
+	if e := st.exchanges[question.GetChannelId()]; e != nil && e.statement != nil {
+		arrival = e.statement.arrival
 	}
 	s.mu.Unlock()
 	s.metrics.questions.Inc()
@@ -168,5 +168,5 @@ func (st *stream) holds(question *forwardingv1.Question, arrival uint64) (looked
 func (st *stream) contradicts(c *channel, h *held) bool {
 	e := st.exchanges[c.id]
 
-	return st.fresh() && st.version < h.version && e != nil && e.offer != nil && len(e.offer.differs) > 0
+	return st.fresh() && st.version < h.version && e != nil && e.statement != nil && len(e.statement.differs) > 0
 }

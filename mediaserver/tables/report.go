@@ -82,7 +82,7 @@ func (st *stream) noteMembership(channelID string, m Membership) []*forwardingv1
 		return st.noteClosed(channelID, e)
 	}
 	if e == nil || e.instance != m.Instance {
-		// Whatever was offered was for the instance before.
+		// Whatever was stated was for the instance before.
 		e = &exchange{instance: m.Instance}
 		st.exchanges[channelID] = e
 		if !st.complete {

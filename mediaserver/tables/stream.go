@@ -84,8 +84,8 @@ type exchange struct {
 	sequence, acknowledgedEpoch uint64
 	// owed tells that a table is to be acknowledged, though nothing may have changed.
 	owed bool
-	// offer is the table as the replica stated it last; nil before the first.
-	offer *offer
+	// statement is the table as the replica stated it last; nil before the first.
+	statement *statement
 	// incoming are the parts so far of the replica's next table.
 	incoming *incoming
 	// skipping tells that the parts that follow belong to a table that was given up.

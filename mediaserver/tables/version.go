@@ -79,11 +79,11 @@ func (s *Subscriber) outlived(c *channel) bool {
 		case !st.fresh():
 		case st.version < c.held.version:
 			contradicted = true
-		case e == nil || e.instance != c.held.instance || e.offer == nil && e.refused.IsZero():
+		case e == nil || e.instance != c.held.instance || e.statement == nil && e.refused.IsZero():
 			// Its table is still to come.
 			return false
-		case e.offer == nil:
-		case e.offer.version >= c.held.version || len(e.offer.differs) == 0:
+		case e.statement == nil:
+		case e.statement.version >= c.held.version || len(e.statement.differs) == 0:
 			return false
 		default:
 			contradicted = true

@@ -12,9 +12,9 @@ import (
 // browser forgets the latter after a few seconds.
 const reportInterval = time.Second
 
-// run tells the configuration of the connection's state, each thing once, and sends what the server itself has to say
+// loop tells the configuration of the connection's state, each thing once, and sends what the server itself has to say
 // to a sender.
-func (p *Peer) run() {
+func (p *Peer) loop() {
 	var reporting <-chan time.Time // A client that sends nothing needs no reports, and costs no timer.
 	if len(p.uplinks()) > 0 {
 		ticker := time.NewTicker(reportInterval)

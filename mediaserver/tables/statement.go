@@ -14,10 +14,10 @@ import (
 // for, so that a table of many thousands delays nobody.
 const shareBatch = 1024
 
-// offer is the whole table of a channel as one replica stated it.
-type offer struct {
-	// stated is the version of the last table, to which the next one is the difference.
-	stated uint64
+// statement is the whole table of a channel as one replica stated it.
+type statement struct {
+	// last is the version of the last table, to which the next one is the difference.
+	last uint64
 	// version is the same, or what the replica went back to since: a replica that
 	// follows a restored backup says nothing where nothing changed, and its table
 	// is its word all the same.
@@ -47,46 +47,46 @@ func equal(a, b *forwardingv1.Pause) bool {
 
 // compare notes whether the table held says something else of the uid.
 // Subscriber.mu is held.
-func (o *offer) compare(uid string, held *forwardingv1.Pause) {
-	if equal(o.pauses[uid], held) {
-		delete(o.differs, uid)
+func (s *statement) compare(uid string, held *forwardingv1.Pause) {
+	if equal(s.pauses[uid], held) {
+		delete(s.differs, uid)
 	} else {
-		o.differs[uid] = struct{}{}
+		s.differs[uid] = struct{}{}
 	}
 }
 
 // compareAll notes everything of which the table held, nil for none, says
 // something else. Subscriber.mu is held.
-func (o *offer) compareAll(h *held) {
-	o.differs = make(map[string]struct{})
+func (s *statement) compareAll(h *held) {
+	s.differs = make(map[string]struct{})
 	if h == nil {
 		return
 	}
-	for uid, pause := range o.pauses {
+	for uid, pause := range s.pauses {
 		if !equal(pause, h.pauses[uid]) {
-			o.differs[uid] = struct{}{}
+			s.differs[uid] = struct{}{}
 		}
 	}
 	for uid := range h.pauses {
-		if o.pauses[uid] == nil {
-			o.differs[uid] = struct{}{}
+		if s.pauses[uid] == nil {
+			s.differs[uid] = struct{}{}
 		}
 	}
 }
 
 // compareChanged notes what a decision changed in the table held. Subscriber.mu is
 // held.
-func (o *offer) compareChanged(h *held, d decision) {
+func (s *statement) compareChanged(h *held, d decision) {
 	if d.whole {
-		o.compareAll(h)
+		s.compareAll(h)
 
 		return
 	}
 	for _, pause := range d.set {
-		o.compare(pause.GetUid(), h.pauses[pause.GetUid()])
+		s.compare(pause.GetUid(), h.pauses[pause.GetUid()])
 	}
 	for _, uid := range d.removed {
-		o.compare(uid, nil)
+		s.compare(uid, nil)
 	}
 }
 
@@ -173,7 +173,7 @@ func (s *Subscriber) gather(
 
 // follows tells whether a table with that base can be put to use.
 func (e *exchange) follows(base uint64) bool {
-	return base == 0 || !e.resending && e.offer != nil && e.offer.stated == base
+	return base == 0 || !e.resending && e.statement != nil && e.statement.last == base
 }
 
 // giveUp drops a table with what is still to come of it and asks for the whole.
@@ -217,15 +217,15 @@ func (s *Subscriber) known(st *stream, channelID string) []map[string]*forwardin
 		known = append(known, c.held.pauses)
 	}
 	for other := range s.streams {
-		if e := other.exchanges[channelID]; other != st && e != nil && e.offer != nil {
-			known = append(known, e.offer.pauses)
+		if e := other.exchanges[channelID]; other != st && e != nil && e.statement != nil {
+			known = append(known, e.statement.pauses)
 		}
 	}
 
 	return known
 }
 
-// complete makes a table that is all there what the replica offers.
+// complete makes a table that is all there what the replica states.
 func (s *Subscriber) complete(st *stream, table *forwardingv1.Table, in *incoming) {
 	channelID := table.GetChannelId()
 	s.mu.Lock()
@@ -238,13 +238,14 @@ func (s *Subscriber) complete(st *stream, table *forwardingv1.Table, in *incomin
 	h := s.channelOf(channelID).heldOf(e.instance)
 	if in.base == 0 {
 		maps.DeleteFunc(in.set, func(_ string, pause *forwardingv1.Pause) bool { return pause == nil })
-		e.offer = &offer{pauses: in.set}
-		e.offer.compareAll(h)
+		e.statement = &statement{pauses: in.set}
+		e.statement.compareAll(h)
 	} else {
-		e.offer.change(in, h)
+		e.statement.change(in, h)
 	}
 	s.arrivals++
-	e.offer.stated, e.offer.version, e.offer.arrival, e.offer.answered = in.version, in.version, s.arrivals, false
+	e.statement.last, e.statement.version = in.version, in.version
+	e.statement.arrival, e.statement.answered = s.arrivals, false
 	if !e.refused.IsZero() {
 		// The replica has come to take the channel.
 		e.refused = time.Time{}
@@ -256,27 +257,27 @@ func (s *Subscriber) complete(st *stream, table *forwardingv1.Table, in *incomin
 }
 
 // change applies a difference. Subscriber.mu is held.
-func (o *offer) change(in *incoming, h *held) {
+func (s *statement) change(in *incoming, h *held) {
 	touch := func(uid string) {
 		if h != nil {
-			o.compare(uid, h.pauses[uid])
+			s.compare(uid, h.pauses[uid])
 		}
 	}
 	for _, uid := range in.removed {
-		delete(o.pauses, uid)
+		delete(s.pauses, uid)
 		touch(uid)
 	}
 	for uid, pause := range in.set {
 		if pause == nil {
-			delete(o.pauses, uid)
+			delete(s.pauses, uid)
 		} else {
-			o.pauses[uid] = pause
+			s.pauses[uid] = pause
 		}
 		touch(uid)
 	}
 }
 
-// heard takes a replica's statement of its version.
+// heard takes what a replica says of its version.
 func (s *Subscriber) heard(st *stream, version *forwardingv1.ReplicaVersion) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -294,8 +295,8 @@ func (s *Subscriber) vouched(st *stream, version uint64, stale bool) {
 	wasFresh := st.fresh()
 	if st.versionKnown && version < st.version {
 		for channelID, e := range st.exchanges {
-			if e.offer != nil && e.offer.version > version {
-				e.offer.version = version
+			if e.statement != nil && e.statement.version > version {
+				e.statement.version = version
 				s.settle(channelID)
 			}
 		}

@@ -161,13 +161,13 @@ func TestStreamsShareEqualPauses(t *testing.T) {
 		defer w.mu.Unlock()
 		var tables []map[string]*forwardingv1.Pause
 		for st := range w.streams {
-			tables = append(tables, st.exchanges["sora"].offer.pauses)
+			tables = append(tables, st.exchanges["sora"].statement.pauses)
 		}
 		if tables[0]["u1"] != tables[1]["u1"] || tables[0]["u2"] == tables[1]["u2"] {
 			t.Error("equal pauses are there twice, or another content counts as equal")
 		}
 		if held := w.channels["sora"].held.pauses; held["u1"] != tables[0]["u1"] {
-			t.Error("what is held is not what was offered")
+			t.Error("what is held is not what was stated")
 		}
 	})
 }
@@ -189,7 +189,7 @@ func TestOnlyWhatDiffersIsLookedAt(t *testing.T) {
 			if st.address == replicaA {
 				want = 1
 			}
-			if differs := st.exchanges["sora"].offer.differs; len(differs) != want {
+			if differs := st.exchanges["sora"].statement.differs; len(differs) != want {
 				t.Errorf("%s differs in %v from the table held, want %d", st.address, differs, want)
 			}
 		}
