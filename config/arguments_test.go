@@ -31,7 +31,8 @@ func helpOf(t *testing.T, program string) string {
 		return text
 	}
 	path := filepath.Join(t.TempDir(), program)
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../cmd/"+program).CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", path,
+		"../cmd/"+program).CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", program, err, output)
 	}
 	text, _ := exec.CommandContext(t.Context(), path, "--help").CombinedOutput() // Its exit code is its own.

@@ -12,13 +12,16 @@ func TestDocumentedOverlays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"testdata/two-tenants/kustomization.yaml", "testdata/two-tenants/lessons/kustomization.yaml"} {
+	for _, path := range []string{
+		"testdata/two-tenants/kustomization.yaml", "testdata/two-tenants/lessons/kustomization.yaml",
+	} {
 		applied, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// An overlay of the reader's is one folder nearer.
-		text := strings.NewReplacer("- ../../default", "- ../default", "- ../../../tenant", "- ../../tenant").Replace(string(applied))
+		nearer := strings.NewReplacer("- ../../default", "- ../default", "- ../../../tenant", "- ../../tenant")
+		text := nearer.Replace(string(applied))
 		if !strings.Contains(string(document), "```yaml\n"+text+"```\n") {
 			t.Errorf("docs/install.md does not have %s", path)
 		}

@@ -29,7 +29,8 @@ var foreigners = map[string][]foreign{
 	}},
 	"cert-manager": {
 		{"github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_issuers.yaml", "issuers.cert-manager.io"},
-		{"github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_certificates.yaml", "certificates.cert-manager.io"},
+		{"github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_certificates.yaml",
+			"certificates.cert-manager.io"},
 	},
 }
 
@@ -49,7 +50,8 @@ func (f foreign) install(t *testing.T) {
 	kubectl(t, "apply", "--server-side", "-f", filepath.Join(module.Dir, f.path))
 	awaitEstablished(t, f.name)
 	t.Cleanup(func() {
-		if err := clients.RESTClient().Delete().AbsPath(definitions + f.name).Do(context.WithoutCancel(t.Context())).Error(); err != nil {
+		deletion := clients.RESTClient().Delete().AbsPath(definitions + f.name)
+		if err := deletion.Do(context.WithoutCancel(t.Context())).Error(); err != nil {
 			t.Errorf("delete the CRD %s: %v", f.name, err)
 		}
 	})

@@ -12,7 +12,8 @@ import (
 // it was given, which `make images` gives them too.
 func TestInstaller(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "install.yaml")
-	command := exec.CommandContext(t.Context(), "../hack/manifests/installer.sh", "default", "registry.example/a/b", "v1.2", path)
+	command := exec.CommandContext(t.Context(), "../hack/manifests/installer.sh", "default", "registry.example/a/b",
+		"v1.2", path)
 	command.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+filepath.Dir(plane.Kubectl))
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)

@@ -145,7 +145,8 @@ func withComponents(t *testing.T, folder string, components []string) string {
 
 		return path
 	}
-	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + relative(folder) + "]\ncomponents:\n"
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + relative(folder) +
+		"]\ncomponents:\n"
 	for _, component := range components {
 		text += "  - " + relative(filepath.Join("components", component)) + "\n"
 	}

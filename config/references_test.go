@@ -14,7 +14,8 @@ import (
 func judgeReferences(t *testing.T) {
 	t.Helper()
 	all := workloads(t)
-	services, err := clients.CoreV1().Services("").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=nagi"})
+	services, err := clients.CoreV1().Services("").List(t.Context(),
+		metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=nagi"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,8 @@ func judgeReferences(t *testing.T) {
 		}
 	}
 	for _, w := range all {
-		if _, err := clients.CoreV1().ServiceAccounts(w.namespace).Get(t.Context(), w.pod.Spec.ServiceAccountName, metav1.GetOptions{}); err != nil {
+		if _, err := clients.CoreV1().ServiceAccounts(w.namespace).Get(t.Context(), w.pod.Spec.ServiceAccountName,
+			metav1.GetOptions{}); err != nil {
 			t.Errorf("%s: %v", w.name, err)
 		}
 		container := w.pod.Spec.Containers[0]
@@ -44,7 +46,8 @@ func offered(all []workload, s corev1.Service, port string) bool {
 	for _, w := range all {
 		chosen := w.namespace == s.Namespace
 		for key, value := range s.Spec.Selector {
-			chosen = chosen && (w.pod.Labels[key] == value || key == "statefulset.kubernetes.io/pod-name" && value == w.name+"-0")
+			chosen = chosen &&
+				(w.pod.Labels[key] == value || key == "statefulset.kubernetes.io/pod-name" && value == w.name+"-0")
 		}
 		for _, p := range w.pod.Spec.Containers[0].Ports {
 			if chosen && p.Name == port {

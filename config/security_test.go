@@ -43,9 +43,13 @@ func workloads(t *testing.T) []workload {
 // admit asks the API server whether it would take the workload's pod in a namespace.
 func (w workload) admit(t *testing.T, namespace string, change func(*corev1.PodSpec)) error {
 	t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: w.name, Namespace: namespace, Labels: w.pod.Labels}, Spec: *w.pod.Spec.DeepCopy()}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: w.name, Namespace: namespace, Labels: w.pod.Labels},
+		Spec:       *w.pod.Spec.DeepCopy(),
+	}
 	change(&pod.Spec)
-	_, err := clients.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	_, err := clients.CoreV1().Pods(namespace).Create(t.Context(), pod,
+		metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 
 	return err
 }
@@ -73,7 +77,9 @@ func judgePods(t *testing.T) {
 	for _, w := range all {
 		names[w.name] = true
 	}
-	if want := map[string]bool{"nagi-manager": true, "nagi-shim": true, "nagi-mediaserver": true}; !maps.Equal(names, want) {
+	if want := map[string]bool{
+		"nagi-manager": true, "nagi-shim": true, "nagi-mediaserver": true,
+	}; !maps.Equal(names, want) {
 		t.Errorf("the workloads are %v, want %v", names, want)
 	}
 	needy := map[string]bool{}
@@ -109,7 +115,8 @@ func makeJudged(t *testing.T) {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: judged, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
 	}}
-	if _, err := clients.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := clients.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil &&
+		!apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,10 @@ import (
 )
 
 // applied applies a pause of one spec under a name, as owner.
-func applied(t *testing.T, owner client.FieldOwner, name string, spec *apply.RtpStreamPauseSpecApplyConfiguration, options ...client.ApplyOption) error {
+func applied(
+	t *testing.T, owner client.FieldOwner, name string, spec *apply.RtpStreamPauseSpecApplyConfiguration,
+	options ...client.ApplyOption,
+) error {
 	t.Helper()
 
 	return api.Apply(t.Context(), apply.RtpStreamPause(name, namespace).WithSpec(spec), append(options, owner)...)
@@ -109,7 +112,8 @@ func TestTwoAppliersOfKinds(t *testing.T) {
 	if err := applied(t, "first", name, kinds(v1alpha1.KindVideo, v1alpha1.KindAudio)); err != nil {
 		t.Fatal(err)
 	}
-	if err := applied(t, "second", name, kinds(v1alpha1.KindVideo)); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "first": .spec.kinds`) {
+	if err := applied(t, "second", name, kinds(v1alpha1.KindVideo)); !apierrors.IsConflict(err) ||
+		!strings.Contains(err.Error(), `conflict with "first": .spec.kinds`) {
 		t.Errorf("got %v, want a conflict that names the first applier and kinds", err)
 	}
 	if err := applied(t, "second", name, kinds(v1alpha1.KindVideo), client.ForceOwnership); err != nil {
@@ -136,7 +140,8 @@ func TestOneApplierChangesASide(t *testing.T) {
 		{apply.Side().WithEveryone(v1alpha1.Everyone{}), `{"everyone":{}}`},
 		{apply.Side().WithClientIDs("alice", "bob"), `{"clientIDs":["alice","bob"]}`},
 		{apply.Side().WithClientIDs("bob"), `{"clientIDs":["bob"]}`},
-		{apply.Side().WithEveryoneExcept(apply.EveryoneExcept().WithClientIDs("bob")), `{"everyoneExcept":{"clientIDs":["bob"]}}`},
+		{apply.Side().WithEveryoneExcept(apply.EveryoneExcept().WithClientIDs("bob")),
+			`{"everyoneExcept":{"clientIDs":["bob"]}}`},
 		{apply.Side().WithEveryone(v1alpha1.Everyone{}), `{"everyone":{}}`},
 	} {
 		if err := applied(t, "git", name, spec().WithReceivers(step.side)); err != nil {
@@ -204,14 +209,17 @@ spec: {channelID: sora, receivers: {everyone: {}}, senders: {clientIDs: [camera-
 
 	// Exceptions do not exclude each other: both lists stay.
 	t.Cleanup(func() { kubectl(t, "delete", "rsp", "created-exception") })
-	exception := strings.Replace(strings.Replace(created, "everyone: {}", "everyoneExcept: {clientIDs: [alice]}", 1), "name: created", "name: created-exception", 1)
+	exception := strings.Replace(strings.Replace(created, "everyone: {}", "everyoneExcept: {clientIDs: [alice]}", 1),
+		"name: created", "name: created-exception", 1)
 	if out, err := tryKubectl(t, exception, "create", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if out, err := tryKubectl(t, strings.Replace(exception, "clientIDs: [alice]", "connectionIDs: [A]", 1), "apply", "-f", "-"); err != nil {
+	if out, err := tryKubectl(t, strings.Replace(exception, "clientIDs: [alice]", "connectionIDs: [A]", 1),
+		"apply", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if got, want := specOf(t, "created-exception"), `"receivers":{"everyoneExcept":{"connectionIDs":["A"],"clientIDs":["alice"]}}`; !strings.Contains(got, want) {
+	if got, want := specOf(t, "created-exception"), `"receivers":{"everyoneExcept":{"connectionIDs":["A"],`+
+		`"clientIDs":["alice"]}}`; !strings.Contains(got, want) {
 		t.Errorf("applied, it is\n  %s\nwant\n  %s", got, want)
 	}
 
@@ -222,7 +230,8 @@ spec: {channelID: sora, receivers: {everyone: {}}, senders: {clientIDs: [camera-
 	if out, err := tryKubectl(t, edited, "apply", "-f", "-"); err != nil {
 		t.Errorf("kubectl apply over apply: %v\n%s", err, out)
 	}
-	if got, want := specOf(t, "created"), `{"channelID":"sora","receivers":{"clientIDs":["alice"]},"senders":{"clientIDs":["camera-3"]}}`; got != want {
+	if got, want := specOf(t, "created"), `{"channelID":"sora","receivers":{"clientIDs":["alice"]},`+
+		`"senders":{"clientIDs":["camera-3"]}}`; got != want {
 		t.Errorf("applied, it is\n  %s\nwant\n  %s", got, want)
 	}
 
@@ -251,7 +260,8 @@ func managers(t *testing.T, name string) []string {
 // Server-side apply over an object that `kubectl create` made is a conflict, and by
 // force it takes the side over whole.
 func TestServerSideApplyOverCreate(t *testing.T) {
-	object := stored(t, "created", `{channelID: sora, receivers: {everyone: {}}, senders: {clientIDs: [camera-3]}, reason: camera test}`)
+	object := stored(t, "created",
+		`{channelID: sora, receivers: {everyone: {}}, senders: {clientIDs: [camera-3]}, reason: camera test}`)
 	side := spec().WithReceivers(apply.Side().WithClientIDs("alice"))
 	if err := applied(t, "git", object.GetName(), side); !apierrors.IsConflict(err) {
 		t.Errorf("got %v, want a conflict", err)
@@ -260,7 +270,8 @@ func TestServerSideApplyOverCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What it does not apply stays: reason is still the creator's.
-	want := `{"channelID":"sora","receivers":{"clientIDs":["alice"]},"senders":{"clientIDs":["camera-3"]},"reason":"camera test"}`
+	want := `{"channelID":"sora","receivers":{"clientIDs":["alice"]},"senders":{"clientIDs":["camera-3"]},` +
+		`"reason":"camera test"}`
 	if got := specOf(t, object.GetName()); got != want {
 		t.Errorf("got\n  %s\nwant\n  %s", got, want)
 	}

@@ -57,7 +57,9 @@ func TestWhatIsAcceptedDecodes(t *testing.T) {
 // type of Go.
 func wantReadable(r *rapid.T, err error) {
 	for _, cause := range causes(err) {
-		for _, unreadable := range []string{"evaluating rule", "no such", "should match", "'^", "int32", "int64", "float64", "map[", "interface {}"} {
+		for _, unreadable := range []string{
+			"evaluating rule", "no such", "should match", "'^", "int32", "int64", "float64", "map[", "interface {}",
+		} {
 			if strings.Contains(cause, unreadable) {
 				r.Errorf("%q is in an answer: %s", unreadable, cause)
 			}

@@ -102,7 +102,8 @@ func id() *rapid.Generator[string] {
 // others fall short of it by a little.
 func dateTime() *rapid.Generator[string] {
 	return parts(
-		often(rapid.StringMatching(`[2-8]\d{3}`), among("0000", "0001", "0004", "1582", "1969", "1970", "9999", "10000", "-001", "26")),
+		often(rapid.StringMatching(`[2-8]\d{3}`),
+			among("0000", "0001", "0004", "1582", "1969", "1970", "9999", "10000", "-001", "26")),
 		among("-"),
 		often(rapid.StringMatching(`0[1-9]|1[0-2]`), among("00", "13", "2", "02")),
 		among("-"),
@@ -114,7 +115,8 @@ func dateTime() *rapid.Generator[string] {
 		among(":"),
 		often(rapid.StringMatching(`[0-5]\d`), among("60", "61", "5")),
 		often(among("", ".5", ".123456789"), among(".", ",5", ".1234567890", ".1.2")),
-		often(among("Z", "+09:00", "-00:00", "+23:59", "-23:59"), among("z", "", "+24:00", "-12:60", "+0900", "+09", "Z\n", " Z", "UTC")),
+		often(among("Z", "+09:00", "-00:00", "+23:59", "-23:59"),
+			among("z", "", "+24:00", "-12:60", "+0900", "+09", "Z\n", " Z", "UTC")),
 	)
 }
 

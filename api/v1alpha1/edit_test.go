@@ -16,34 +16,43 @@ func TestEdits(t *testing.T) {
 		edits map[string][]string // merge patch of the spec → messages, none where it is allowed
 	}{
 		"connections": {
-			`{channelID: sora, receivers: {connectionIDs: [A]}, senders: {connectionIDs: [B]}, kinds: [Video], expiresAt: "2026-12-01T09:00:00Z", ttlSecondsAfterExpired: 60, deleteAfterDisconnectSeconds: 60}`,
+			`{channelID: sora, receivers: {connectionIDs: [A]}, senders: {connectionIDs: [B]}, kinds: [Video], ` +
+				`expiresAt: "2026-12-01T09:00:00Z", ttlSecondsAfterExpired: 60, deleteAfterDisconnectSeconds: 60}`,
 			map[string][]string{
 				`{}`:                 nil,
 				`{channelID: other}`: {`spec.channelID: Invalid value: "other"` + immutable},
-				`{channelID: ""}`:    {`spec.channelID: Invalid value: "": channelID is empty: name the channel`, `spec.channelID: Invalid value: ""` + immutable},
-				`{channelID: null}`:  {unchecked, "spec.channelID: Required value"},
+				`{channelID: ""}`: {`spec.channelID: Invalid value: "": channelID is empty: name the channel`,
+					`spec.channelID: Invalid value: ""` + immutable},
+				`{channelID: null}`: {unchecked, "spec.channelID: Required value"},
 
-				`{receivers: {connectionIDs: [C]}}`:                                      nil,
-				`{receivers: {connectionIDs: [A, C]}}`:                                   nil,
-				`{receivers: {connectionIDs: [B]}, senders: {connectionIDs: [A]}}`:       nil,
-				`{receivers: {connectionIDs: [B]}}`:                                      {"spec: Invalid value: receivers and senders name the same single connection, but no connection receives its own stream: name two connections"},
-				`{receivers: {connectionIDs: null, clientIDs: [alice]}}`:                 nil,
-				`{receivers: {connectionIDs: null, everyone: {}}}`:                       nil,
-				`{receivers: {clientIDs: [alice]}}`:                                      {"spec.receivers" + exclusive},
-				`{receivers: {everyone: {}}}`:                                            {"spec.receivers" + exclusive},
-				`{receivers: {connectionIDs: []}}`:                                       {"spec.receivers.connectionIDs" + emptyList},
-				`{receivers: {connectionIDs: null}}`:                                     {"spec.receivers" + nobody},
-				`{receivers: null}`:                                                      {noReceivers},
-				`{senders: null}`:                                                        {noSenders},
+				`{receivers: {connectionIDs: [C]}}`:                                nil,
+				`{receivers: {connectionIDs: [A, C]}}`:                             nil,
+				`{receivers: {connectionIDs: [B]}, senders: {connectionIDs: [A]}}`: nil,
+				`{receivers: {connectionIDs: [B]}}`: {"spec: Invalid value: receivers and senders name the same single " +
+					"connection, but no connection receives its own stream: name two connections"},
+				`{receivers: {connectionIDs: null, clientIDs: [alice]}}`: nil,
+				`{receivers: {connectionIDs: null, everyone: {}}}`:       nil,
+				`{receivers: {clientIDs: [alice]}}`:                      {"spec.receivers" + exclusive},
+				`{receivers: {everyone: {}}}`:                            {"spec.receivers" + exclusive},
+				`{receivers: {connectionIDs: []}}`: {
+					"spec.receivers.connectionIDs" + emptyList,
+				},
+				`{receivers: {connectionIDs: null}}`: {"spec.receivers" + nobody},
+				`{receivers: null}`:                  {noReceivers},
+				`{senders: null}`:                    {noSenders},
 				`{senders: {connectionIDs: null, everyoneExcept: {clientIDs: [stage]}}}`: nil,
-				`{senders: {connectionIDs: null, everyoneExcept: {}}}`:                   {"spec.senders.everyoneExcept" + exceptsNobody},
+				`{senders: {connectionIDs: null, everyoneExcept: {}}}`: {
+					"spec.senders.everyoneExcept" + exceptsNobody,
+				},
 
 				`{kinds: [Audio]}`:        nil,
 				`{kinds: [Video, Audio]}`: nil,
 				`{kinds: null}`:           nil,
-				`{kinds: []}`:             {"spec.kinds: Required value: the list is empty: name Video, Audio or both, or remove kinds for Video alone"},
-				`{reason: camera test}`:   nil,
-				`{reason: ""}`:            {`spec.reason: Invalid value: "": reason is empty: write one line, or remove it`},
+				`{kinds: []}`: {
+					"spec.kinds: Required value: the list is empty: name Video, Audio or both, or remove kinds for Video alone",
+				},
+				`{reason: camera test}`: nil,
+				`{reason: ""}`:          {`spec.reason: Invalid value: "": reason is empty: write one line, or remove it`},
 
 				`{expiresAt: "2027-12-01T09:00:00Z"}`:             nil,
 				`{expiresAt: "1999-12-01T09:00:00Z"}`:             nil,
@@ -51,19 +60,25 @@ func TestEdits(t *testing.T) {
 				`{expiresAt: null}`:                               {needsExpiry},
 				`{expiresAt: null, ttlSecondsAfterExpired: null}`: nil,
 				`{ttlSecondsAfterExpired: 7200}`:                  nil,
-				`{ttlSecondsAfterExpired: -1}`:                    {"spec.ttlSecondsAfterExpired: Invalid value: -1: ttlSecondsAfterExpired" + secondsRange},
-				`{deleteAfterDisconnectSeconds: 7200}`:            nil,
-				`{deleteAfterDisconnectSeconds: null}`:            nil,
-				`{receivers: {connectionIDs: null, everyone: {}}, senders: {connectionIDs: null, everyone: {}}}`: {needsConnections},
+				`{ttlSecondsAfterExpired: -1}`: {
+					"spec.ttlSecondsAfterExpired: Invalid value: -1: ttlSecondsAfterExpired" + secondsRange,
+				},
+				`{deleteAfterDisconnectSeconds: 7200}`: nil,
+				`{deleteAfterDisconnectSeconds: null}`: nil,
+				`{receivers: {connectionIDs: null, everyone: {}}, senders: {connectionIDs: null, everyone: {}}}`: {
+					needsConnections,
+				},
 			},
 		},
 		"everyone": {
 			`{channelID: sora, receivers: {everyone: {}}, senders: {everyoneExcept: {clientIDs: [stage], connectionIDs: [A]}}}`,
 			map[string][]string{
-				`{receivers: {everyone: null, clientIDs: [alice]}}`:                                       nil,
-				`{receivers: {everyone: null}}`:                                                           {"spec.receivers" + nobody},
-				`{senders: {everyoneExcept: {connectionIDs: null}}}`:                                      nil,
-				`{senders: {everyoneExcept: {connectionIDs: null, clientIDs: null}}}`:                     {"spec.senders.everyoneExcept" + exceptsNobody},
+				`{receivers: {everyone: null, clientIDs: [alice]}}`:  nil,
+				`{receivers: {everyone: null}}`:                      {"spec.receivers" + nobody},
+				`{senders: {everyoneExcept: {connectionIDs: null}}}`: nil,
+				`{senders: {everyoneExcept: {connectionIDs: null, clientIDs: null}}}`: {
+					"spec.senders.everyoneExcept" + exceptsNobody,
+				},
 				`{senders: {everyoneExcept: null, everyone: {}}}`:                                         nil,
 				`{deleteAfterDisconnectSeconds: 60}`:                                                      {needsConnections},
 				`{senders: {everyoneExcept: null, connectionIDs: [A]}, deleteAfterDisconnectSeconds: 60}`: nil,

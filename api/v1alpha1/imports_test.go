@@ -15,8 +15,9 @@ func TestImportsStayLight(t *testing.T) {
 	const module = "github.com/nagi-rtc/nagi/"
 	const types, applied = "api/v1alpha1", "api/v1alpha1/applyconfiguration/api/v1alpha1"
 	for path, heavy := range map[string][]string{
-		types:   {"k8s.io/client-go/", "k8s.io/api/", "sigs.k8s.io/controller-runtime/", "google.golang.org/grpc/", module},
-		applied: {"k8s.io/client-go/kubernetes/typed/", "k8s.io/client-go/informers/", "sigs.k8s.io/controller-runtime/", "google.golang.org/grpc/", module},
+		types: {"k8s.io/client-go/", "k8s.io/api/", "sigs.k8s.io/controller-runtime/", "google.golang.org/grpc/", module},
+		applied: {"k8s.io/client-go/kubernetes/typed/", "k8s.io/client-go/informers/", "sigs.k8s.io/controller-runtime/",
+			"google.golang.org/grpc/", module},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+path).CombinedOutput()
 		if err != nil {

@@ -99,10 +99,12 @@ func TestKubectlAppliesTheDefault(t *testing.T) {
 		{"nagi-shim", "create", "rtpstreampauses.rtp.nagi.dev", "kube-system", false},
 	} {
 		resource, subresource, _ := strings.Cut(test.what, "/")
-		out, err := tryKubectl(t, "", "auth", "can-i", test.verb, resource, "--subresource", subresource, "--namespace", test.namespace,
+		out, err := tryKubectl(t, "", "auth", "can-i", test.verb, resource, "--subresource", subresource,
+			"--namespace", test.namespace,
 			"--as", "system:serviceaccount:nagi-system:"+test.account)
 		if allowed := err == nil; allowed != test.want {
-			t.Errorf("%s may %s %s in %s: %v, want %v: %s", test.account, test.verb, test.what, test.namespace, allowed, test.want, out)
+			t.Errorf("%s may %s %s in %s: %v, want %v: %s", test.account, test.verb, test.what, test.namespace, allowed,
+				test.want, out)
 		}
 	}
 }
@@ -118,16 +120,21 @@ func TestKubectlPrintsColumns(t *testing.T) {
 			`lobby|{"clientIDs":["alice"]}|{"everyone":{}}|False|NotAcknowledged`, `["Video","Audio"]||Unknown|media-1`,
 		},
 		"exceptions": {
-			`{channelID: sora, receivers: {everyoneExcept: {clientIDs: [a], connectionIDs: [A]}}, senders: {everyone: {}}, expiresAt: "2099-12-01T09:00:00Z"}`,
-			`sora|{"everyoneExcept":{"clientIDs":["a"],"connectionIDs":["A"]}}|{"everyone":{}}|False|NotAcknowledged`, `|2099-12-01T09:00:00Z|Unknown|media-1`,
+			`{channelID: sora, receivers: {everyoneExcept: {clientIDs: [a], connectionIDs: [A]}}, senders: {everyone: {}}, ` +
+				`expiresAt: "2099-12-01T09:00:00Z"}`,
+			`sora|{"everyoneExcept":{"clientIDs":["a"],"connectionIDs":["A"]}}|{"everyone":{}}|False|NotAcknowledged`,
+			`|2099-12-01T09:00:00Z|Unknown|media-1`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object := stored(t, name, test.spec)
 			status := `{"status":{"mediaServer":"media-1","conditions":[
-				{"type":"Ready","status":"False","reason":"NotAcknowledged","message":"","lastTransitionTime":"2026-12-01T09:00:00Z"},
-				{"type":"Enforced","status":"Unknown","reason":"Starting","message":"","lastTransitionTime":"2026-12-01T09:00:00Z"}]}}`
-			if err := api.Status().Patch(t.Context(), object, client.RawPatch(types.MergePatchType, []byte(status))); err != nil {
+				{"type":"Ready","status":"False","reason":"NotAcknowledged","message":"",
+				 "lastTransitionTime":"2026-12-01T09:00:00Z"},
+				{"type":"Enforced","status":"Unknown","reason":"Starting","message":"",
+				 "lastTransitionTime":"2026-12-01T09:00:00Z"}]}}`
+			if err := api.Status().Patch(t.Context(), object,
+				client.RawPatch(types.MergePatchType, []byte(status))); err != nil {
 				t.Fatal(err)
 			}
 			narrow, wide := kubectl(t, "get", "rsp", object.GetName()), kubectl(t, "get", "rsp", object.GetName(), "-o", "wide")
@@ -180,10 +187,12 @@ func TestKubectlSelectsByChannel(t *testing.T) {
 	two := stored(t, "selected", `{channelID: fields, `+all+`}`)
 	stored(t, "unselected", `{channelID: elsewhere, `+all+`}`)
 	got := strings.Fields(kubectl(t, "get", "rsp", "-o", "name", "--field-selector", "spec.channelID=fields"))
-	if len(got) != 2 || !strings.Contains(strings.Join(got, " "), one.GetName()) || !strings.Contains(strings.Join(got, " "), two.GetName()) {
+	if len(got) != 2 || !strings.Contains(strings.Join(got, " "), one.GetName()) ||
+		!strings.Contains(strings.Join(got, " "), two.GetName()) {
 		t.Errorf("selected %q, want %s and %s", got, one.GetName(), two.GetName())
 	}
-	if out, err := tryKubectl(t, "", "get", "rsp", "--field-selector", "spec.reason=x"); err == nil || !strings.Contains(out, "field label not supported") {
+	if out, err := tryKubectl(t, "", "get", "rsp", "--field-selector", "spec.reason=x"); err == nil ||
+		!strings.Contains(out, "field label not supported") {
 		t.Errorf("a field that selects nothing: %v\n%s", err, out)
 	}
 }
@@ -191,7 +200,8 @@ func TestKubectlSelectsByChannel(t *testing.T) {
 // Every field has a text of its own.
 func TestKubectlExplains(t *testing.T) {
 	for path, fields := range map[string]string{
-		"spec":                        "channelID receivers senders kinds reason expiresAt ttlSecondsAfterExpired deleteAfterDisconnectSeconds",
+		"spec": "channelID receivers senders kinds reason expiresAt ttlSecondsAfterExpired " +
+			"deleteAfterDisconnectSeconds",
 		"spec.receivers":              "connectionIDs clientIDs everyone everyoneExcept",
 		"spec.senders.everyoneExcept": "connectionIDs clientIDs",
 		"status":                      "observedGeneration mediaServer disconnectedAt conditions",

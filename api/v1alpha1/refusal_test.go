@@ -12,7 +12,8 @@ import (
 
 // unchecked is what the API server adds when an error of the schema kept it from
 // asking CEL.
-const unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+const unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was " +
+	"invalid; correct the existing errors to complete validation"
 
 // wantRefusal compares all that the API server says, cause by cause, as kubectl
 // prints it.

@@ -28,16 +28,25 @@ type guard struct {
 	bound func(net.Listener) net.Listener
 }
 
-func newGuard(config *rest.Config, o options, names certificates.Names, log *slog.Logger, registerer prometheus.Registerer) (guard, error) {
+func newGuard(
+	config *rest.Config, o options, names certificates.Names, log *slog.Logger, registerer prometheus.Registerer,
+) (guard, error) {
 	if ops.IsLoopback(o.listen) {
 		if len(o.servingNames) > 0 || o.tlsCertDir != "" {
-			return guard{}, fmt.Errorf("--listen=%s is on loopback, where there is no TLS: leave --serving-names and --tls-cert-dir out, or listen where other machines reach it, such as 0.0.0.0:7300", o.listen)
+			return guard{}, fmt.Errorf("--listen=%s is on loopback, where there is no TLS: leave --serving-names and "+
+				"--tls-cert-dir out, or listen where other machines reach it, such as 0.0.0.0:7300", o.listen)
 		}
 
 		return guard{}, nil
 	}
 	keeper, err := certificates.New(certificates.Config{
-		REST: config, Namespace: o.leaseNamespace, Namespaces: o.namespaces, Names: names, Dir: o.tlsCertDir, Log: log, Registerer: registerer,
+		REST:       config,
+		Namespace:  o.leaseNamespace,
+		Namespaces: o.namespaces,
+		Names:      names,
+		Dir:        o.tlsCertDir,
+		Log:        log,
+		Registerer: registerer,
 	})
 	if err != nil {
 		return guard{}, err
@@ -56,7 +65,9 @@ func newGuard(config *rest.Config, o options, names certificates.Names, log *slo
 	return guard{keeper, reviewer, func(listener net.Listener) net.Listener {
 		crowd := bounds.NewCrowd(o.maxConnections, o.maxConnectionsPerAddress)
 
-		return bounds.Listener(listener, crowd, func(reached bounds.Reached) { refused.WithLabelValues(string(reached)).Inc() })
+		return bounds.Listener(listener, crowd, func(reached bounds.Reached) {
+			refused.WithLabelValues(string(reached)).Inc()
+		})
 	}}, nil
 }
 

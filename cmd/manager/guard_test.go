@@ -57,12 +57,16 @@ func grant(t *testing.T, api client.Client, namespace, name string, subject rbac
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
 	objects := []client.Object{
 		&rbacv1.Role{ObjectMeta: meta, Rules: rules},
-		&rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{subject}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}},
+		&rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{subject}, RoleRef: rbacv1.RoleRef{
+			APIGroup: rbacv1.GroupName, Kind: "Role", Name: name,
+		}},
 	}
 	if namespace == "" {
 		objects = []client.Object{
 			&rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules},
-			&rbacv1.ClusterRoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{subject}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}},
+			&rbacv1.ClusterRoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{subject}, RoleRef: rbacv1.RoleRef{
+				APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name,
+			}},
 		}
 	}
 	for _, object := range objects {
@@ -87,7 +91,9 @@ func installed(t *testing.T, user, without string) (api client.Client, kubeconfi
 	roles := shipped(t, "manager/role.yaml")
 	grant(t, api, own, user, subject, roles["Role"])
 	grant(t, api, tenant, user, subject, roles["ClusterRole"])
-	reviews := slices.DeleteFunc(shipped(t, "manager/reviews.yaml")["ClusterRole"], func(rule rbacv1.PolicyRule) bool { return rule.Resources[0] == without })
+	reviews := slices.DeleteFunc(shipped(t, "manager/reviews.yaml")["ClusterRole"], func(rule rbacv1.PolicyRule) bool {
+		return rule.Resources[0] == without
+	})
 	grant(t, api, "", user, subject, reviews)
 
 	return api, kubeconfig, own, tenant
@@ -119,7 +125,9 @@ func mounts(t *testing.T, api client.Client, namespace, account, podName string)
 	}
 	dir := t.TempDir()
 	known := managers.Credentials{CAFile: filepath.Join(dir, "ca.crt"), TokenFile: filepath.Join(dir, "token")}
-	for path, content := range map[string]string{known.CAFile: told.Data["ca.crt"], known.TokenFile: request.Status.Token} {
+	for path, content := range map[string]string{
+		known.CAFile: told.Data["ca.crt"], known.TokenFile: request.Status.Token,
+	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +140,8 @@ func mounts(t *testing.T, api client.Client, namespace, account, podName string)
 // other machines reach it.
 func TestWhereOthersReachItAManagerKnowsWhoCalls(t *testing.T) {
 	api, kubeconfig, own, tenant := installed(t, "guarded", "")
-	p := begin(t, "--kubeconfig="+kubeconfig, "--listen=0.0.0.0:0", "--lease-namespace="+own, "--namespaces="+tenant, "--serving-names=managers.nagi.svc")
+	p := begin(t, "--kubeconfig="+kubeconfig, "--listen=0.0.0.0:0", "--lease-namespace="+own, "--namespaces="+tenant,
+		"--serving-names=managers.nagi.svc")
 	_, listening, _ := strings.Cut(p.says(t, "what=grpc"), "address=")
 	_, port, err := net.SplitHostPort(listening)
 	if err != nil {
@@ -142,16 +151,23 @@ func TestWhereOthersReachItAManagerKnowsWhoCalls(t *testing.T) {
 	readyz(t, p.probes(t), http.StatusOK, "ok")
 
 	sfu := mounts(t, api, tenant, "nagi-mediaserver", "sfu-0")
-	grant(t, api, tenant, "nagi-mediaserver", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: tenant, Name: "nagi-mediaserver"}, shipped(t, "mediaserver/role.yaml")["ClusterRole"])
+	grant(t, api, tenant, "nagi-mediaserver", rbacv1.Subject{
+		Kind: rbacv1.ServiceAccountKind, Namespace: tenant, Name: "nagi-mediaserver",
+	}, shipped(t, "mediaserver/role.yaml")["ClusterRole"])
 	shim := mounts(t, api, tenant, "nagi-shim", "shim-0")
-	grant(t, api, tenant, "nagi-shim", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: tenant, Name: "nagi-shim"}, shipped(t, "shim/role.yaml")["ClusterRole"])
+	grant(
+		t, api, tenant, "nagi-shim", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: tenant, Name: "nagi-shim"},
+		shipped(t, "shim/role.yaml")["ClusterRole"],
+	)
 
 	beside := filepath.Dir(program)
-	m := beginProgram(t, filepath.Join(beside, "mediaserver"), "--managers="+address, "--manager-ca="+sfu.CAFile, "--token-file="+sfu.TokenFile,
+	m := beginProgram(t, filepath.Join(beside, "mediaserver"), "--managers="+address, "--manager-ca="+sfu.CAFile,
+		"--token-file="+sfu.TokenFile,
 		"--namespace="+tenant, "--name=sfu-0", "--media-listen=127.0.0.1:0")
 	_, signaling, _ := strings.Cut(m.says(t, "what=signaling"), "address=")
 	readyz(t, m.probes(t), http.StatusOK, "ok")
-	s := beginProgram(t, filepath.Join(beside, "shim"), "--kubeconfig="+plane.Kubeconfig, "--managers="+address, "--manager-ca="+shim.CAFile, "--token-file="+shim.TokenFile,
+	s := beginProgram(t, filepath.Join(beside, "shim"), "--kubeconfig="+plane.Kubeconfig, "--managers="+address,
+		"--manager-ca="+shim.CAFile, "--token-file="+shim.TokenFile,
 		"--namespace="+tenant)
 	shimProbes := s.probes(t)
 	_, shimAddress, _ := strings.Cut(s.says(t, "what=http"), "address=")
@@ -162,18 +178,23 @@ func TestWhereOthersReachItAManagerKnowsWhoCalls(t *testing.T) {
 		dial []grpc.DialOption
 		code codes.Code
 	}{
-		"a shim":                {shim.Options(), codes.InvalidArgument}, // It did not say of which pause.
-		"a media server":        {sfu.Options(), codes.PermissionDenied}, // It may subscribe, and see nothing else.
-		"TLS without a token":   {append(sfu.Options()[:1:1], grpc.EmptyDialOption{}), codes.Unauthenticated},
-		"plaintext":             {[]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, codes.Unavailable},
-		"who trusts another CA": {managers.Credentials{CAFile: foreignCA(t), TokenFile: sfu.TokenFile}.Options(), codes.Unavailable},
+		"a shim":              {shim.Options(), codes.InvalidArgument}, // It did not say of which pause.
+		"a media server":      {sfu.Options(), codes.PermissionDenied}, // It may subscribe, and see nothing else.
+		"TLS without a token": {append(sfu.Options()[:1:1], grpc.EmptyDialOption{}), codes.Unauthenticated},
+		"plaintext": {
+			[]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, codes.Unavailable,
+		},
+		"who trusts another CA": {
+			managers.Credentials{CAFile: foreignCA(t), TokenFile: sfu.TokenFile}.Options(), codes.Unavailable,
+		},
 	} {
 		connection, err := managers.Dial(address, options.dial...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		_, err = forwardingv1.NewViewClient(connection).WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: tenant})
+		_, err = forwardingv1.NewViewClient(connection).WaitEnforced(ctx,
+			&forwardingv1.WaitEnforcedRequest{Namespace: tenant})
 		cancel()
 		if status.Code(err) != options.code {
 			t.Errorf("%s: %v, want %s", name, err, options.code)
@@ -217,7 +238,9 @@ func pauseByHTTP(t *testing.T, signaling, shim string) {
 			t.Errorf("%s: %d %s %v", target, response.StatusCode, text, err)
 		}
 	}
-	post("Sora_20200401.PauseRtpStream", fmt.Sprintf(`{"channel_id": "sora", "recv_connection_id": %q, "send_connection_id": %q}`, ids[bot.RecvOnly], ids[bot.SendOnly]))
+	post("Sora_20200401.PauseRtpStream", fmt.Sprintf(
+		`{"channel_id": "sora", "recv_connection_id": %q, "send_connection_id": %q}`, ids[bot.RecvOnly], ids[bot.SendOnly],
+	))
 	post("Sora_20151104.DisconnectChannel", `{"channel_id": "sora"}`)
 }
 
@@ -247,7 +270,8 @@ func TestWhoMayNotReviewIsNotReadyAndSaysSo(t *testing.T) {
 // Whoever reaches a manager holds so many connections and no more.
 func TestConnectionsAreBounded(t *testing.T) {
 	_, kubeconfig, own, tenant := installed(t, "bounded", "")
-	p := begin(t, "--kubeconfig="+kubeconfig, "--listen=0.0.0.0:0", "--lease-namespace="+own, "--namespaces="+tenant, "--max-connections-per-address=2")
+	p := begin(t, "--kubeconfig="+kubeconfig, "--listen=0.0.0.0:0", "--lease-namespace="+own, "--namespaces="+tenant,
+		"--max-connections-per-address=2")
 	_, listening, _ := strings.Cut(p.says(t, "what=grpc"), "address=")
 	_, port, err := net.SplitHostPort(listening)
 	if err != nil {

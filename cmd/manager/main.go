@@ -43,19 +43,30 @@ func parse(arguments []string) (options, error) {
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	ops.Help(flags, "Watches RtpStreamPause objects, serves them to media servers, and writes their status.",
 		[2]string{"On this machine, with the cluster of kubectl's current context:", "--namespaces=meetings"},
-		[2]string{"In a cluster, as config/manager has it:", "--namespaces=meetings --lease-namespace=nagi-system --listen=:7300 " +
-			"--serving-names=nagi-manager.nagi-system.svc"},
+		[2]string{"In a cluster, as config/manager has it:",
+			"--namespaces=meetings --lease-namespace=nagi-system --listen=:7300 " +
+				"--serving-names=nagi-manager.nagi-system.svc"},
 	)
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty: $KUBECONFIG, the ServiceAccount of the pod, or ~/.kube/config")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "",
+		"path of a kubeconfig; empty: $KUBECONFIG, the ServiceAccount of the pod, or ~/.kube/config")
 	flags.StringSliceVar(&o.namespaces, "namespaces", []string{"default"}, "namespaces to watch; each is a tenant")
-	flags.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services: plaintext and open to everybody on loopback, else TLS and reviewed ServiceAccount tokens")
-	flags.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
-	flags.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
-	flags.StringVar(&o.leaseNamespace, "lease-namespace", "default", "the managers' own namespace: of the Lease that elects the writer of status, of those that say which media server hosts a channel, and of the Secret nagi-ca")
-	flags.IntVar(&o.maxConnections, "max-connections", 4096, "TCP connections to the gRPC services at a time, where other machines reach them; those beyond it are cut at once")
-	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512, "the same from one IPv4 address, or one /64 of IPv6")
-	flags.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute, "after this long out of touch, a media server's connections count as gone")
-	flags.DurationVar(&o.takeoverAfter, "takeover-after", 30*time.Second, "after this long of silence, a media server whose pod is not ready and that no other media server reaches loses its channels to others")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:7300", "address of the gRPC services: "+
+		"plaintext and open to everybody on loopback, else TLS and reviewed ServiceAccount tokens")
+	flags.StringSliceVar(&o.servingNames, "serving-names", nil, "DNS names and IP addresses, "+
+		"beside this machine's own, that the certificate of the gRPC services is for: what clients have in --managers")
+	flags.StringVar(&o.tlsCertDir, "tls-cert-dir", "", "directory with tls.crt, tls.key and ca.crt, "+
+		"read again when they change; empty: a certificate authority of Nagi's own, in the Secret nagi-ca")
+	flags.StringVar(&o.leaseNamespace, "lease-namespace", "default",
+		"the managers' own namespace: of the Lease that elects the writer of status, of those that say which media "+
+			"server hosts a channel, and of the Secret nagi-ca")
+	flags.IntVar(&o.maxConnections, "max-connections", 4096,
+		"TCP connections to the gRPC services at a time, where other machines reach them; those beyond it are cut at once")
+	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512,
+		"the same from one IPv4 address, or one /64 of IPv6")
+	flags.DurationVar(&o.mediaServerLost, "media-server-lost", 10*time.Minute,
+		"after this long out of touch, a media server's connections count as gone")
+	flags.DurationVar(&o.takeoverAfter, "takeover-after", 30*time.Second, "after this long of silence, "+
+		"a media server whose pod is not ready and that no other media server reaches loses its channels to others")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9301", "address of /metrics, /healthz and /readyz")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
@@ -73,7 +84,8 @@ func parse(arguments []string) (options, error) {
 		return o, fmt.Errorf("--listen: %w; write host:port, such as 127.0.0.1:7300", err)
 	}
 	if o.maxConnections <= 0 || o.maxConnectionsPerAddress <= 0 {
-		return o, fmt.Errorf("--max-connections=%d, --max-connections-per-address=%d: give positive numbers, such as 4096 and 512", o.maxConnections, o.maxConnectionsPerAddress)
+		return o, fmt.Errorf("--max-connections=%d, --max-connections-per-address=%d: give positive numbers, "+
+			"such as 4096 and 512", o.maxConnections, o.maxConnectionsPerAddress)
 	}
 	if o.mediaServerLost <= 0 {
 		return o, fmt.Errorf("--media-server-lost=%s: give a duration above 0", o.mediaServerLost)
@@ -170,7 +182,9 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 		claimed.Run,
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
 		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, ready, undecodable, elected.GaveUp, elected.Unelectable, claimed.Followed, guarded.detail)}, probes)
+			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(
+				registry, ready, undecodable, elected.GaveUp, elected.Unelectable, claimed.Followed, guarded.detail,
+			)}, probes)
 		},
 		elected.Run,
 	)
@@ -189,5 +203,6 @@ func actOnNobody(names []string) error {
 		names = append(names[:namedUndecodable:namedUndecodable], fmt.Sprintf("and %d more", more))
 	}
 
-	return fmt.Errorf("stored objects that do not decode act on nobody: %s; mend or delete them", strings.Join(names, "; "))
+	return fmt.Errorf("stored objects that do not decode act on nobody: %s; mend or delete them",
+		strings.Join(names, "; "))
 }

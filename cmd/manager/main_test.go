@@ -47,7 +47,8 @@ func runTests(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "manager")
-	if output, err := exec.CommandContext(context.Background(), "go", "build", "-o", dir, ".", "../mediaserver", "../shim").CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(context.Background(), "go", "build", "-o", dir, ".", "../mediaserver",
+		"../shim").CombinedOutput(); err != nil {
 		return failed(fmt.Errorf("build the programs: %w\n%s", err, output))
 	}
 	if plane, err = controlplane.Start(); err != nil {
@@ -86,7 +87,8 @@ func TestFlagsAreChecked(t *testing.T) {
 		t.Run(argument, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			output, err := exec.CommandContext(ctx, program, "--kubeconfig="+plane.Kubeconfig, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", argument).CombinedOutput()
+			output, err := exec.CommandContext(ctx, program, "--kubeconfig="+plane.Kubeconfig, "--listen=127.0.0.1:0",
+				"--metrics-listen=127.0.0.1:0", argument).CombinedOutput()
 			if err == nil || ctx.Err() != nil || !strings.Contains(string(output), want) {
 				t.Errorf("ended with %v; want %q in\n%s", err, want, output)
 			}
@@ -109,7 +111,8 @@ func begin(t *testing.T, arguments ...string) *process {
 // beginProgram starts any of the programs, on free loopback ports.
 func beginProgram(t *testing.T, path string, arguments ...string) *process {
 	t.Helper()
-	command := exec.CommandContext(context.Background(), path, append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, arguments...)...)
+	command := exec.CommandContext(context.Background(), path,
+		append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"}, arguments...)...)
 	log, err := command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +209,8 @@ func TestRunsUntilSIGTERM(t *testing.T) {
 	}
 	readyz(t, probes, http.StatusOK, "ok")
 	p.says(t, "in office")
-	if code, text := get(t, probes+"/metrics"); code != http.StatusOK || !strings.Contains(text, "nagi_manager_in_office 1") {
+	if code, text := get(t, probes+"/metrics"); code != http.StatusOK ||
+		!strings.Contains(text, "nagi_manager_in_office 1") {
 		t.Errorf("/metrics: %d without the office", code)
 	}
 	p.end(t)
@@ -218,7 +222,8 @@ func TestWaitsForAnAbsentAPIServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	absent := filepath.Join(t.TempDir(), "kubeconfig")
-	content := fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a}}], clusters: [{name: a, cluster: {server: 'http://%s'}}]}", listener.Addr())
+	content := fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, "+
+		"context: {cluster: a}}], clusters: [{name: a, cluster: {server: 'http://%s'}}]}", listener.Addr())
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +287,11 @@ func newUser(t *testing.T, user string) (api client.Client, kubeconfig string) {
 
 // roleOf is a role in the namespace default, for the election and the rules.
 func roleOf(user string, rules ...rbacv1.PolicyRule) *rbacv1.Role {
-	leases := rbacv1.PolicyRule{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}}
+	leases := rbacv1.PolicyRule{
+		APIGroups: []string{coordinationv1.GroupName},
+		Resources: []string{"leases"},
+		Verbs:     []string{"get", "create", "update"},
+	}
 
 	return &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user}, Rules: append(rules, leases)}
 }
@@ -300,13 +309,24 @@ func bindingOf(user string) *rbacv1.RoleBinding {
 func TestOneNamespaceThatIsBarredStopsNoOther(t *testing.T) {
 	const user = "halfway"
 	api, kubeconfig := newUser(t, user)
-	pause := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user}, Spec: v1alpha1.RtpStreamPauseSpec{
-		ChannelID: user, Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}, Senders: v1alpha1.Side{ClientIDs: []string{"camera-3"}},
-	}}
+	pause := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: user},
+		Spec: v1alpha1.RtpStreamPauseSpec{
+			ChannelID: user,
+			Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}},
+			Senders:   v1alpha1.Side{ClientIDs: []string{"camera-3"}},
+		}}
 	for _, object := range []client.Object{
 		roleOf(user,
-			rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}},
-			rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"}}),
+			rbacv1.PolicyRule{
+				APIGroups: []string{v1alpha1.GroupVersion.Group},
+				Resources: []string{v1alpha1.Plural},
+				Verbs:     []string{"list", "watch"},
+			},
+			rbacv1.PolicyRule{
+				APIGroups: []string{v1alpha1.GroupVersion.Group},
+				Resources: []string{v1alpha1.Plural + "/status"},
+				Verbs:     []string{"patch"},
+			}),
 		bindingOf(user), pause,
 	} {
 		if err := api.Create(t.Context(), object); err != nil {
@@ -337,11 +357,18 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 	const namespace, user = "default", "reader"
 	api, kubeconfig := newUser(t, user)
 	for _, object := range []client.Object{
-		roleOf(user, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}}),
+		roleOf(user, rbacv1.PolicyRule{
+			APIGroups: []string{v1alpha1.GroupVersion.Group},
+			Resources: []string{v1alpha1.Plural},
+			Verbs:     []string{"list", "watch"},
+		}),
 		bindingOf(user),
-		&v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pause"}, Spec: v1alpha1.RtpStreamPauseSpec{
-			ChannelID: "lobby", Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}, Senders: v1alpha1.Side{ClientIDs: []string{"camera-3"}},
-		}},
+		&v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pause"},
+			Spec: v1alpha1.RtpStreamPauseSpec{
+				ChannelID: "lobby",
+				Receivers: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}},
+				Senders:   v1alpha1.Side{ClientIDs: []string{"camera-3"}},
+			}},
 	} {
 		if err := api.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
@@ -351,11 +378,13 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 	probes := p.probes(t)
 	readyz(t, probes, http.StatusOK, "ok\nthe elected part gave up at ")
 	readyz(t, probes, http.StatusOK, "bind the role nagi-manager")
-	if _, text := get(t, probes+"/metrics"); !strings.Contains(text, "nagi_manager_gave_up_total 1") || !strings.Contains(text, "nagi_manager_in_office 0") {
+	if _, text := get(t, probes+"/metrics"); !strings.Contains(text, "nagi_manager_gave_up_total 1") ||
+		!strings.Contains(text, "nagi_manager_in_office 0") {
 		t.Error("/metrics does not tell")
 	}
 	var lease coordinationv1.Lease
-	if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "nagi-manager"}, &lease); err != nil || lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "nagi-manager"}, &lease); err != nil ||
+		lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
 		t.Errorf("the lease is held by %v: %v", lease.Spec.HolderIdentity, err)
 	}
 	p.end(t)
@@ -365,7 +394,11 @@ func TestWhoMayNotWriteStatusServesAndSaysSo(t *testing.T) {
 func TestWhoCannotHaveTheLeaseServesAndSaysSo(t *testing.T) {
 	const user = "bystander"
 	api, kubeconfig := newUser(t, user)
-	role := roleOf(user, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: []string{"list", "watch"}})
+	role := roleOf(user, rbacv1.PolicyRule{
+		APIGroups: []string{v1alpha1.GroupVersion.Group},
+		Resources: []string{v1alpha1.Plural},
+		Verbs:     []string{"list", "watch"},
+	})
 	role.Rules = role.Rules[:1] // The election's is the last.
 	for _, object := range []client.Object{role, bindingOf(user)} {
 		if err := api.Create(t.Context(), object); err != nil {
@@ -375,7 +408,8 @@ func TestWhoCannotHaveTheLeaseServesAndSaysSo(t *testing.T) {
 	p := begin(t, "--kubeconfig="+kubeconfig)
 	probes := p.probes(t)
 	readyz(t, probes, http.StatusOK, "ok\nthis manager cannot be elected to write status: the lease default/nagi-manager")
-	readyz(t, probes, http.StatusOK, "bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=default")
+	readyz(t, probes, http.StatusOK,
+		"bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=default")
 	p.says(t, "this manager cannot be elected to write status")
 	if _, text := get(t, probes+"/metrics"); !strings.Contains(text, "nagi_manager_unelectable 1") {
 		t.Error("/metrics does not tell")
@@ -392,7 +426,8 @@ func TestReadinessNamesABoundNumberOfUndecodableObjects(t *testing.T) {
 		names[i] = fmt.Sprintf("default/p%d: no time", i)
 	}
 	err := actOnNobody(names)
-	if err == nil || !strings.Contains(err.Error(), "p19: no time; and 3 more; mend") || strings.Contains(err.Error(), "p20") {
+	if err == nil || !strings.Contains(err.Error(), "p19: no time; and 3 more; mend") ||
+		strings.Contains(err.Error(), "p20") {
 		t.Errorf("of many: %v", err)
 	}
 }

@@ -153,7 +153,9 @@ type manager struct {
 	behind  bool
 }
 
-func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse]) error {
+func (m *manager) Subscribe(
+	call grpc.BidiStreamingServer[forwardingv1.SubscribeRequest, forwardingv1.SubscribeResponse],
+) error {
 	for {
 		request, err := call.Recv()
 		if errors.Is(err, io.EOF) {
@@ -171,10 +173,14 @@ func (m *manager) Subscribe(call grpc.BidiStreamingServer[forwardingv1.Subscribe
 		case request.GetReport() != nil:
 			m.reports <- request.GetReport()
 			response.Message = &forwardingv1.SubscribeResponse_Table{
-				Table: &forwardingv1.Table{ChannelId: request.GetReport().GetChannelId(), Instance: request.GetReport().GetInstance(), Version: 1},
+				Table: &forwardingv1.Table{
+					ChannelId: request.GetReport().GetChannelId(), Instance: request.GetReport().GetInstance(), Version: 1,
+				},
 			}
 		case request.GetComplete() != nil:
-			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1, Stale: m.behind}}
+			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{
+				ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1, Stale: m.behind},
+			}
 		default:
 			continue
 		}
@@ -255,7 +261,8 @@ func (s started) join(t *testing.T) *websocket.Conn {
 	if response.Body != nil {
 		_ = response.Body.Close()
 	}
-	connect := `{"type":"connect","role":"sendrecv","channel_id":"sora","sora_client":"test","multistream":true,"audio":true,"video":true}`
+	connect := `{"type":"connect","role":"sendrecv","channel_id":"sora","sora_client":"test","multistream":true,` +
+		`"audio":true,"video":true}`
 	if err := socket.Write(t.Context(), websocket.MessageText, []byte(connect)); err != nil {
 		t.Fatal(err)
 	}

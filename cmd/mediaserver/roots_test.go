@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Where the system has no roots, as in an image from scratch, the program has its own: an auth webhook is known by them.
+// Where the system has no roots, as in an image from scratch, the program has its own: an auth
+// webhook is known by them.
 func TestRootsWhereTheSystemHasNone(t *testing.T) {
 	const inside = "NAGI_TEST_WITHOUT_ROOTS"
 	if os.Getenv(inside) == "" {

@@ -111,7 +111,9 @@ func (s *server) ready() error {
 			s.peers.Hosted(), s.signaling.Passed())
 	}
 	if err := s.subscriber.Ready(); err != nil {
-		return fmt.Errorf("no manager has given a complete answer yet, which is a table for every channel hosted, and its version: %w", err)
+		return fmt.Errorf(
+			"no manager has given a complete answer yet, which is a table for every channel hosted, and its version: %w", err,
+		)
 	}
 
 	return nil

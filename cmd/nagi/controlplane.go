@@ -56,7 +56,8 @@ func runControlPlane(args []string) error {
 	if err != nil {
 		return err
 	}
-	log.Info("listening", "what", announcedKubernetes, "address", plane.Config.Host, "kubeconfig", plane.Kubeconfig, "kubectl", plane.Kubectl)
+	log.Info("listening", "what", announcedKubernetes, "address", plane.Config.Host, "kubeconfig", plane.Kubeconfig,
+		"kubectl", plane.Kubectl)
 	err = watchLiveness(ctx, plane)
 	if stopErr := plane.Stop(); stopErr != nil {
 		err = errors.Join(err, fmt.Errorf("stop etcd and kube-apiserver: %w", stopErr))

@@ -44,7 +44,8 @@ func (s *system) soraCommands() string {
 	}
 	channel := edge[:1]
 	var text strings.Builder
-	fmt.Fprintf(&text, "\nStop %s from receiving %s's video, go on, and list what is stopped, with HTTPie or curl:\n\n", receiver.ClientID(), sender.ClientID())
+	fmt.Fprintf(&text, "\nStop %s from receiving %s's video, go on, and list what is stopped, with HTTPie or curl:\n\n",
+		receiver.ClientID(), sender.ClientID())
 	for _, form := range []func(address, target string, fields [][2]string) string{httpie, curl} {
 		for _, request := range []struct {
 			target string

@@ -52,13 +52,15 @@ type listenerFlag struct {
 
 func (l *listeners) flags() []listenerFlag {
 	return []listenerFlag{
-		{&l.signaling, "tcp", "signaling-listen", "127.0.0.1:5000", "signalling (/signaling) and the page (/); the second media server has the next port, or a free one"},
+		{&l.signaling, "tcp", "signaling-listen", "127.0.0.1:5000",
+			"signalling (/signaling) and the page (/); the second media server has the next port, or a free one"},
 		{&l.media, "udp", "media-listen", "127.0.0.1:5004", "media, all of it on this one UDP port; likewise"},
 		{&l.shim, "tcp", "shim-listen", "127.0.0.1:3000", "Sora's HTTP API"},
 		{&l.manager, "tcp", "manager-listen", "127.0.0.1:7300", "the manager's gRPC services"},
 		{&l.managerMetrics, "tcp", "manager-metrics-listen", "127.0.0.1:9301", "the manager's metrics"},
 		{&l.shimMetrics, "tcp", "shim-metrics-listen", "127.0.0.1:9302", "the shim's metrics"},
-		{&l.mediaServerMetrics, "tcp", "mediaserver-metrics-listen", "127.0.0.1:9303", "the media server's metrics; likewise"},
+		{&l.mediaServerMetrics, "tcp", "mediaserver-metrics-listen", "127.0.0.1:9303",
+			"the media server's metrics; likewise"},
 	}
 }
 
@@ -74,7 +76,8 @@ func parseOptions(args []string) (options, error) {
 	set.StringVar(&o.channel, "channel", "sora", "channel that the synthetic clients join")
 	set.IntVar(&o.bots, "bots", 2, "how many synthetic clients join; two or more to see a pause")
 	set.BoolVar(&o.verbose, "verbose", false, "write what the programs log to stderr, instead of to files")
-	set.StringSliceVar(&o.publicAddresses, "public-address", nil, "IP or IP:PORT that browsers on other machines reach the media server by, which has to listen there (--media-listen); may be given several times")
+	set.StringSliceVar(&o.publicAddresses, "public-address", nil, "IP or IP:PORT that browsers on other machines "+
+		"reach the media server by, which has to listen there (--media-listen); may be given several times")
 	set.BoolVar(&o.anonymous, "allow-anonymous-clients", false, "let everybody who reaches --signaling-listen into every "+
 		"channel, as whoever they say; without this flag only on loopback")
 	for _, l := range o.listeners.flags() {
@@ -115,7 +118,8 @@ func (l *listeners) resolve(ctx context.Context) error {
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
 			_, port, _ := net.SplitHostPort(*f.address)
-			problems = append(problems, fmt.Errorf("%s port %s, for %s, is already taken: end the program that has it, or give another address with --%s (port 0 picks a free one)", f.network, port, f.purpose, f.flag))
+			problems = append(problems, fmt.Errorf("%s port %s, for %s, is already taken: end the program that has it, "+
+				"or give another address with --%s (port 0 picks a free one)", f.network, port, f.purpose, f.flag))
 		case err != nil:
 			problems = append(problems, fmt.Errorf("--%s=%s cannot be listened on: %w", f.flag, *f.address, err))
 		default:
@@ -159,7 +163,9 @@ func (l *listeners) resolveSecond(ctx context.Context) error {
 
 // has tells whether an address is one that something else is about to listen on.
 func (l *listeners) has(network, address string) bool {
-	return slices.ContainsFunc(l.flags(), func(f listenerFlag) bool { return f.network == network && *f.address == address })
+	return slices.ContainsFunc(l.flags(), func(f listenerFlag) bool {
+		return f.network == network && *f.address == address
+	})
 }
 
 // tryAddress listens on an address for a moment and returns it with its port.

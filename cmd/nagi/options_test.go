@@ -8,7 +8,8 @@ import (
 
 func TestParseOptions(t *testing.T) {
 	o, err := parseOptions([]string{"--bots=3", "--channel=lobby", "--public-address=192.0.2.1,2001:db8::1"})
-	if err != nil || o.bots != 3 || o.channel != "lobby" || len(o.publicAddresses) != 2 || o.listeners.shim != "127.0.0.1:3000" {
+	if err != nil || o.bots != 3 || o.channel != "lobby" || len(o.publicAddresses) != 2 ||
+		o.listeners.shim != "127.0.0.1:3000" {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	for _, args := range [][]string{
@@ -64,8 +65,10 @@ func TestResolve(t *testing.T) {
 // at another where somebody has that one.
 func TestSecondMediaServer(t *testing.T) {
 	o, err := parseOptions([]string{
-		"--signaling-listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--manager-listen=127.0.0.1:0", "--shim-listen=127.0.0.1:0",
-		"--manager-metrics-listen=127.0.0.1:0", "--shim-metrics-listen=127.0.0.1:0", "--mediaserver-metrics-listen=127.0.0.1:0",
+		"--signaling-listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--manager-listen=127.0.0.1:0",
+		"--shim-listen=127.0.0.1:0",
+		"--manager-metrics-listen=127.0.0.1:0", "--shim-metrics-listen=127.0.0.1:0",
+		"--mediaserver-metrics-listen=127.0.0.1:0",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +87,8 @@ func TestSecondMediaServer(t *testing.T) {
 	if err := l.resolveSecond(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if l.second.signaling == before.signaling || l.second.metrics == before.metrics || !strings.HasPrefix(l.second.signaling, "127.0.0.1:") {
+	if l.second.signaling == before.signaling || l.second.metrics == before.metrics ||
+		!strings.HasPrefix(l.second.signaling, "127.0.0.1:") {
 		t.Errorf("it has %+v, of which others have some: %+v", l.second, before)
 	}
 }

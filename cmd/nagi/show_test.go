@@ -10,8 +10,10 @@ import (
 func TestRow(t *testing.T) {
 	r := &row{receiver: "bot-1", sender: "SENDER", name: "bot-2"}
 	r.add(bot.Stream{Kind: bot.Audio, Packets: 100}, bot.Stream{Kind: bot.Audio, Packets: 200}, 2)
-	r.add(bot.Stream{Kind: bot.Video, Packets: 10, Frames: 5}, bot.Stream{Kind: bot.Video, Packets: 30, Frames: 15, Width: 640, Paused: true}, 2)
-	if got, want := strings.Fields(r.appendTo(nil)[0]), "bot-1 bot-2 10 50 5 640 video paused"; strings.Join(got, " ") != want {
+	r.add(bot.Stream{Kind: bot.Video, Packets: 10, Frames: 5},
+		bot.Stream{Kind: bot.Video, Packets: 30, Frames: 15, Width: 640, Paused: true}, 2)
+	if got, want := strings.Fields(r.appendTo(nil)[0]), "bot-1 bot-2 10 50 5 640 video paused"; strings.Join(got,
+		" ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	r = &row{receiver: "bot-1", sender: "SENDER"}

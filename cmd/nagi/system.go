@@ -142,7 +142,9 @@ func (s *system) startManager(ctx context.Context) error {
 
 func (s *system) startShim(ctx context.Context) error {
 	l := s.options.listeners
-	args := []string{"--kubeconfig=" + s.config, "--managers=" + l.manager, "--listen=" + l.shim, "--metrics-listen=" + l.shimMetrics}
+	args := []string{
+		"--kubeconfig=" + s.config, "--managers=" + l.manager, "--listen=" + l.shim, "--metrics-listen=" + l.shimMetrics,
+	}
 	for _, m := range l.mediaServers() {
 		args = append(args, "--cors-origin=http://"+m.signaling)
 	}

@@ -58,23 +58,33 @@ func parse(arguments []string) (options, error) {
 	var o options
 	flags := pflag.NewFlagSet("shim", pflag.ContinueOnError)
 	ops.Help(flags, "Serves Sora's HTTP API for pausing RTP streams, by RtpStreamPause objects of one namespace.",
-		[2]string{"On this machine, with the cluster of kubectl's current context, for programs here:", "--namespace=meetings"},
+		[2]string{
+			"On this machine, with the cluster of kubectl's current context, for programs here:", "--namespace=meetings",
+		},
 		[2]string{"In a cluster, as config/shim has it:", "--namespace=meetings --listen=:3000 " +
-			"--managers=nagi-manager.nagi-system.svc:7300 --manager-ca=/var/run/nagi/ca/ca.crt --token-file=/var/run/secrets/nagi/token"},
+			"--managers=nagi-manager.nagi-system.svc:7300 --manager-ca=/var/run/nagi/ca/ca.crt " +
+			"--token-file=/var/run/secrets/nagi/token"},
 	)
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file with the API server's address and credentials; empty: $KUBECONFIG, ~/.kube/config or, in a pod, the ServiceAccount")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file with the API server's address and credentials; empty: "+
+		"$KUBECONFIG, ~/.kube/config or, in a pod, the ServiceAccount")
 	flags.StringVar(&o.namespace, "namespace", "default", "namespace whose pauses are served")
-	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"}, "host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
-	flags.StringVar(&o.credentials.CAFile, "manager-ca", "", "file of the certificates that sign the managers', such as ca.crt of the ConfigMap nagi-ca; it may change; empty: plaintext to managers on loopback")
-	flags.StringVar(&o.credentials.TokenFile, "token-file", "", "file with the token that managers are shown: a projected ServiceAccount token with the audience nagi; it may change")
+	flags.StringSliceVar(&o.managers, "managers", []string{"127.0.0.1:7300"},
+		"host:port of every manager; a name stands for all of its addresses and is looked up again every 5 s")
+	flags.StringVar(&o.credentials.CAFile, "manager-ca", "", "file of the certificates that sign the managers', "+
+		"such as ca.crt of the ConfigMap nagi-ca; it may change; empty: plaintext to managers on loopback")
+	flags.StringVar(&o.credentials.TokenFile, "token-file", "", "file with the token that managers are shown: "+
+		"a projected ServiceAccount token with the audience nagi; it may change")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "host:port of the HTTP API; on loopback it asks for no token")
 	flags.StringSliceVar(&o.audiences, "audience", []string{callers.DefaultAudience},
 		"audiences that a program's token may be for, one of which suffices; empty: tokens are not looked at")
 	flags.BoolVar(&o.allowAnonymous, "allow-anonymous", false,
 		"serve requests without a token wherever they come from; =false: not on loopback either")
-	flags.StringSliceVar(&o.corsOrigins, "cors-origin", nil, "origins whose pages may call, such as http://127.0.0.1:5000; empty: none")
-	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout, "how long a pause may take to be enforced, and managers that are behind to catch up, before the answer is 503")
-	flags.IntVar(&o.maxConnections, "max-connections", 2048, "TCP connections to the HTTP API at a time; those beyond it are cut at once")
+	flags.StringSliceVar(&o.corsOrigins, "cors-origin", nil,
+		"origins whose pages may call, such as http://127.0.0.1:5000; empty: none")
+	flags.DurationVar(&o.pauseTimeout, "pause-timeout", sora.DefaultPauseTimeout,
+		"how long a pause may take to be enforced, and managers that are behind to catch up, before the answer is 503")
+	flags.IntVar(&o.maxConnections, "max-connections", 2048,
+		"TCP connections to the HTTP API at a time; those beyond it are cut at once")
 	flags.IntVar(&o.maxConnectionsPerAddress, "max-connections-per-address", 512,
 		"the same from one IPv4 address, or one /64 of IPv6; behind a proxy give the number of --max-connections")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9302", "host:port of /metrics, /healthz and /readyz")
@@ -189,7 +199,8 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 			return ops.Serve(ctx, newServer(handler, o.pauseTimeout, log), listener)
 		},
 		func(ctx context.Context) error {
-			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(registry, handler.Ready), ReadHeaderTimeout: 10 * time.Second}, metricsListener)
+			return ops.Serve(ctx,
+				&http.Server{Handler: ops.Handler(registry, handler.Ready), ReadHeaderTimeout: 10 * time.Second}, metricsListener)
 		},
 	)
 }

@@ -170,7 +170,8 @@ func TestStart(t *testing.T) {
 	} {
 		t.Run(arguments, func(t *testing.T) {
 			flags := append(strings.Fields(arguments),
-				"--kubeconfig="+without, "--managers=127.0.0.1:1", "--metrics-listen=127.0.0.1:0", "--max-connections-per-address=1")
+				"--kubeconfig="+without, "--managers=127.0.0.1:1", "--metrics-listen=127.0.0.1:0",
+				"--max-connections-per-address=1")
 			ctx, cancel := context.WithCancel(t.Context())
 			log, ended := &written{}, make(chan int, 1)
 			go func() { ended <- start(ctx, flags, slog.New(slog.NewTextHandler(log, nil))) }()

@@ -22,7 +22,8 @@ func TestEmbeddedCRDIsOfTheTypes(t *testing.T) {
 	if len(definition.Spec.Versions) != 1 || definition.Spec.Versions[0].Name != v1alpha1.GroupVersion.Version {
 		t.Errorf("its versions are %+v, want %s alone", definition.Spec.Versions, v1alpha1.GroupVersion.Version)
 	}
-	if fields := definition.Spec.Versions[0].SelectableFields; len(fields) != 1 || fields[0].JSONPath != ".spec.channelID" {
+	if fields := definition.Spec.Versions[0].SelectableFields; len(fields) != 1 ||
+		fields[0].JSONPath != ".spec.channelID" {
 		t.Errorf("its selectable fields are %+v, want .spec.channelID alone", fields)
 	}
 }

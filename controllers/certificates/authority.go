@@ -42,7 +42,8 @@ func (a *authority) look(ctx context.Context) (roots, error) {
 		return nil, fmt.Errorf("read the certificate authority from the Secret %s/%s: %w", a.config.Namespace, Object, err)
 	default:
 		if stored, err = decode(secret.Data[rootsKey]); err != nil {
-			return nil, fmt.Errorf("the Secret %s/%s holds no certificate authority of ours: %w; delete it, and managers make a new one", a.config.Namespace, Object, err)
+			return nil, fmt.Errorf("the Secret %s/%s holds no certificate authority of ours: %w; delete it, "+
+				"and managers make a new one", a.config.Namespace, Object, err)
 		}
 	}
 	rs := stored.union(a.roots.current(now, a.config.Lifetimes)).current(now, a.config.Lifetimes)
@@ -51,7 +52,8 @@ func (a *authority) look(ctx context.Context) (roots, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.config.Log.Info("a new certificate authority", "subject", next.certificate.Subject.CommonName, "until", next.certificate.NotAfter)
+		a.config.Log.Info("a new certificate authority", "subject", next.certificate.Subject.CommonName,
+			"until", next.certificate.NotAfter)
 		rs = append(rs, next)
 	}
 	a.secret = secret
@@ -88,8 +90,10 @@ func (a *authority) store(ctx context.Context, rs roots) error {
 	var written *corev1.Secret
 	if a.secret == nil {
 		written, err = a.secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: Object, Labels: map[string]string{"app.kubernetes.io/managed-by": "nagi-manager"}},
-			Type:       corev1.SecretTypeOpaque, Data: map[string][]byte{rootsKey: text},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: Object, Labels: map[string]string{"app.kubernetes.io/managed-by": "nagi-manager"},
+			},
+			Type: corev1.SecretTypeOpaque, Data: map[string][]byte{rootsKey: text},
 		}, metav1.CreateOptions{})
 	} else {
 		changed := a.secret.DeepCopy()

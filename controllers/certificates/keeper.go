@@ -192,7 +192,8 @@ func (k *Keeper) use(serving *tls.Certificate) {
 		return
 	}
 	k.serving.Store(serving)
-	k.config.Log.Info("a new serving certificate", "issuer", serving.Leaf.Issuer.CommonName, "until", serving.Leaf.NotAfter)
+	k.config.Log.Info("a new serving certificate", "issuer", serving.Leaf.Issuer.CommonName,
+		"until", serving.Leaf.NotAfter)
 }
 
 // Ready tells that there is no certificate to serve with: nil when there is.

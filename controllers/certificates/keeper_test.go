@@ -43,7 +43,8 @@ func until(t *testing.T, what string, ok func() bool) {
 
 func newNamespace(t *testing.T) string {
 	t.Helper()
-	namespace, err := core.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "certificates-"}}, metav1.CreateOptions{})
+	namespace, err := core.Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "certificates-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,12 +140,16 @@ func TestManagersThatStartAtOnceHaveOneAuthority(t *testing.T) {
 
 func TestASecretThatIsNotOursIsLeftAlone(t *testing.T) {
 	own := newNamespace(t)
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: Object}, Data: map[string][]byte{rootsKey: []byte("not ours")}}
+	foreign := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: Object}, Data: map[string][]byte{rootsKey: []byte("not ours")},
+	}
 	if _, err := core.Secrets(own).Create(t.Context(), foreign, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	k := keep(t, Config{Namespace: own})
-	until(t, "it says what to do", func() bool { return k.Ready() != nil && strings.Contains(k.Ready().Error(), "delete it") })
+	until(t, "it says what to do", func() bool {
+		return k.Ready() != nil && strings.Contains(k.Ready().Error(), "delete it")
+	})
 	if _, err := k.Credentials().GetCertificate(nil); err == nil {
 		t.Error("it serves with something")
 	}
@@ -156,7 +161,9 @@ func TestASecretThatIsNotOursIsLeftAlone(t *testing.T) {
 
 // rolesOf makes the roles that are shipped for managers, without one right, for a user
 // of the API server.
-func rolesOf(t *testing.T, own, tenant, user string, left func(kind string, rule rbacv1.PolicyRule, verb string) bool) *rest.Config {
+func rolesOf(
+	t *testing.T, own, tenant, user string, left func(kind string, rule rbacv1.PolicyRule, verb string) bool,
+) *rest.Config {
 	t.Helper()
 	credentials, err := plane.Environment.AddUser(envtest.User{Name: user}, nil)
 	if err != nil {
@@ -175,13 +182,16 @@ func rolesOf(t *testing.T, own, tenant, user string, left func(kind string, rule
 		namespace := namespaceOf[role.Kind]
 		var rules []rbacv1.PolicyRule
 		for _, rule := range role.Rules {
-			rule.Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(verb string) bool { return !left(role.Kind, rule, verb) })
+			rule.Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(verb string) bool {
+				return !left(role.Kind, rule, verb)
+			})
 			if len(rule.Verbs) > 0 {
 				rules = append(rules, rule)
 			}
 		}
 		meta := metav1.ObjectMeta{Namespace: namespace, Name: user + "-" + strings.ToLower(role.Kind)}
-		_, err := rbac.Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{})
+		_, err := rbac.Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules},
+			metav1.CreateOptions{})
 		_, bindErr := rbac.RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
 			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
 			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},

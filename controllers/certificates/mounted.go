@@ -14,15 +14,19 @@ import (
 func mounted(dir string) (serving *tls.Certificate, bundle string, err error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 	if err != nil {
-		return nil, "", fmt.Errorf("read tls.crt and tls.key of %s: %w; mount a Secret of the type kubernetes.io/tls there", dir, err)
+		return nil, "",
+			fmt.Errorf("read tls.crt and tls.key of %s: %w; mount a Secret of the type kubernetes.io/tls there", dir, err)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, bundleKey))
 	if err != nil {
-		return nil, "", fmt.Errorf("read by what clients check the certificate: %w; the Secret needs ca.crt beside tls.crt and tls.key", err)
+		return nil, "", fmt.Errorf(
+			"read by what clients check the certificate: %w; the Secret needs ca.crt beside tls.crt and tls.key", err,
+		)
 	}
 	// Whatever else is in the file is for nobody else to see.
 	if bundle = certificatesOf(content); bundle == "" {
-		return nil, "", fmt.Errorf("%s has no certificate in it: put those there that clients are to trust", filepath.Join(dir, bundleKey))
+		return nil, "",
+			fmt.Errorf("%s has no certificate in it: put those there that clients are to trust", filepath.Join(dir, bundleKey))
 	}
 
 	return &pair, bundle, nil

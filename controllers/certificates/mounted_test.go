@@ -39,7 +39,8 @@ func mount(t *testing.T, dir string, r *root) {
 
 func TestMountedFilesTakeThePlaceOfTheOwnAuthority(t *testing.T) {
 	own, tenant, dir := newNamespace(t), newNamespace(t), t.TempDir()
-	if _, err := New(Config{REST: plane.Config, Namespace: own, Dir: dir}); err == nil || !strings.Contains(err.Error(), "--tls-cert-dir: read tls.crt") {
+	if _, err := New(Config{REST: plane.Config, Namespace: own, Dir: dir}); err == nil ||
+		!strings.Contains(err.Error(), "--tls-cert-dir: read tls.crt") {
 		t.Errorf("an empty directory: %v", err)
 	}
 	replace := func() *root {
@@ -53,14 +54,20 @@ func TestMountedFilesTakeThePlaceOfTheOwnAuthority(t *testing.T) {
 	}
 	first := replace()
 	k := keep(t, Config{Namespace: own, Namespaces: []string{tenant}, Dir: dir})
-	until(t, "it is served and told", func() bool { return bundleIn(t, tenant) == roots{first}.bundle() && trusted(t, k, tenant) })
+	until(t, "it is served and told", func() bool {
+		return bundleIn(t, tenant) == roots{first}.bundle() && trusted(t, k, tenant)
+	})
 	second := replace()
-	until(t, "what took its place is served and told", func() bool { return bundleIn(t, tenant) == roots{second}.bundle() && trusted(t, k, tenant) })
+	until(t, "what took its place is served and told", func() bool {
+		return bundleIn(t, tenant) == roots{second}.bundle() && trusted(t, k, tenant)
+	})
 
 	if err := os.WriteFile(filepath.Join(dir, "tls.key"), []byte("half of a key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it tells what is wrong", func() bool { return k.Failing() != nil && strings.Contains(k.Failing().Error(), "tls.key") })
+	until(t, "it tells what is wrong", func() bool {
+		return k.Failing() != nil && strings.Contains(k.Failing().Error(), "tls.key")
+	})
 	if k.Ready() != nil || !trusted(t, k, tenant) {
 		t.Error("what there was does not go on")
 	}

@@ -87,7 +87,8 @@ func (rs roots) encode() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode the key of a certificate authority: %w", err)
 		}
-		if err := errors.Join(pem.Encode(&text, block), pem.Encode(&text, &pem.Block{Type: keyBlock, Bytes: key})); err != nil {
+		if err := errors.Join(pem.Encode(&text, block),
+			pem.Encode(&text, &pem.Block{Type: keyBlock, Bytes: key})); err != nil {
 			return nil, fmt.Errorf("encode a certificate authority: %w", err)
 		}
 	}

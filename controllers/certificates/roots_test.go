@@ -101,7 +101,8 @@ func TestRootsAreWrittenAndRead(t *testing.T) {
 	if err != nil || !read.equal(written) || !read[1].key.Equal(written[1].key) {
 		t.Errorf("read %+v: %v", read, err)
 	}
-	if bundle := written.bundle(); strings.Contains(bundle, "PRIVATE") || strings.Count(bundle, "BEGIN CERTIFICATE") != 2 || !x509.NewCertPool().AppendCertsFromPEM([]byte(bundle)) {
+	if bundle := written.bundle(); strings.Contains(bundle, "PRIVATE") ||
+		strings.Count(bundle, "BEGIN CERTIFICATE") != 2 || !x509.NewCertPool().AppendCertsFromPEM([]byte(bundle)) {
 		t.Errorf("clients are told\n%s", bundle)
 	}
 	other, err := roots{rootAt(t, 1, 1)}.encode()
@@ -151,7 +152,9 @@ func TestAServingCertificateIsRenewedAtHalfOfItsTimeAndEndsBeforeItsRoot(t *test
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(r.certificate)
-	if _, err := certificate.Leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: names.DNS[0], CurrentTime: at(11)}); err != nil {
+	if _, err := certificate.Leaf.Verify(x509.VerifyOptions{
+		Roots: pool, DNSName: names.DNS[0], CurrentTime: at(11),
+	}); err != nil {
 		t.Error(err)
 	}
 }

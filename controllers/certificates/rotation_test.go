@@ -61,7 +61,9 @@ type client struct {
 func newClient(t *testing.T, namespace string) *client {
 	t.Helper()
 	dir := t.TempDir()
-	c := &client{namespace, managers.Credentials{CAFile: filepath.Join(dir, "ca.crt"), TokenFile: filepath.Join(dir, "token")}}
+	c := &client{
+		namespace, managers.Credentials{CAFile: filepath.Join(dir, "ca.crt"), TokenFile: filepath.Join(dir, "token")},
+	}
 	if err := os.WriteFile(c.known.TokenFile, []byte("token"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +95,8 @@ func (c *client) signedBy(t *testing.T, m *manager) (issuer, number string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var from peer.Peer
-	if _, err := grpc_health_v1.NewHealthClient(connection).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Peer(&from)); err != nil {
+	if _, err := grpc_health_v1.NewHealthClient(connection).Check(ctx, &grpc_health_v1.HealthCheckRequest{},
+		grpc.Peer(&from)); err != nil {
 		t.Fatalf("a connection of which nobody should notice the rotation: %v", err)
 	}
 	leaf := from.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0]
@@ -189,7 +192,9 @@ func TestAnAPIServerThatIsAwayEndsNoCertificate(t *testing.T) {
 
 		return way
 	})
-	m := startManager(t, Config{REST: config, Namespace: own, Namespaces: []string{tenant}, Lifetimes: Lifetimes{Serving: 2 * time.Second}})
+	m := startManager(t, Config{
+		REST: config, Namespace: own, Namespaces: []string{tenant}, Lifetimes: Lifetimes{Serving: 2 * time.Second},
+	})
 	until(t, "clients trust the manager", func() bool { return trusted(t, m.Keeper, tenant) && m.Failing() == nil })
 	way.cut.Store(true)
 	c, seen := newClient(t, tenant), map[string]bool{}
@@ -208,10 +213,13 @@ func TestAnAPIServerThatIsAwayEndsNoCertificate(t *testing.T) {
 // told, and says so by /readyz, but not the authority of all others from being replaced.
 func TestATenantCannotStopARotation(t *testing.T) {
 	own, tenant, stubborn := newNamespace(t), newNamespace(t), newNamespace(t)
-	m := startManager(t, Config{Namespace: own, Namespaces: []string{tenant, stubborn}, Lifetimes: Lifetimes{Settle: time.Second, Serving: 2 * time.Second}})
+	m := startManager(t, Config{Namespace: own, Namespaces: []string{tenant, stubborn}, Lifetimes: Lifetimes{
+		Settle: time.Second, Serving: 2 * time.Second,
+	}})
 	until(t, "clients trust the manager", func() bool { return trusted(t, m.Keeper, stubborn) && m.Failing() == nil })
 	frozen := []byte(`{"immutable": true, "data": {"ca.crt": "another"}}`)
-	if _, err := core.ConfigMaps(stubborn).Patch(t.Context(), Object, types.MergePatchType, frozen, metav1.PatchOptions{}); err != nil {
+	if _, err := core.ConfigMaps(stubborn).Patch(t.Context(), Object, types.MergePatchType, frozen,
+		metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	c := newClient(t, tenant)

@@ -15,7 +15,12 @@ import (
 func BenchmarkTenThousandClaims(b *testing.B) {
 	const many = 10_000
 	for b.Loop() {
-		c, err := New(Config{REST: &rest.Config{Host: "http://192.0.2.1"}, Namespace: "managers", Namespaces: []string{"tenant"}, Log: slog.New(slog.DiscardHandler)})
+		c, err := New(Config{
+			REST:       &rest.Config{Host: "http://192.0.2.1"},
+			Namespace:  "managers",
+			Namespaces: []string{"tenant"},
+			Log:        slog.New(slog.DiscardHandler),
+		})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -23,7 +28,8 @@ func BenchmarkTenThousandClaims(b *testing.B) {
 		for i := range many {
 			channelID := fmt.Sprint("channel-", i)
 			lease := (&claim{
-				namespace: "tenant", channelID: channelID, name: NameOf("tenant", channelID), holder: Holder{fmt.Sprint("sfu-", i%100), "0b5ad5b4-0000-4000-8000-000000000000"},
+				namespace: "tenant", channelID: channelID, name: NameOf("tenant", channelID),
+				holder:          Holder{fmt.Sprint("sfu-", i%100), "0b5ad5b4-0000-4000-8000-000000000000"},
 				resourceVersion: fmt.Sprint(i + 1), acquired: time.Now(), renewed: time.Now(),
 			}).lease("managers")
 			c.take(lease, false)

@@ -167,7 +167,8 @@ func (s *sweep) collect(ctx context.Context, held *claim, because string) {
 	case err != nil && ctx.Err() == nil:
 		c.metrics.failures.Inc()
 		c.log.Warn("a claim that is left over was not deleted; tried again",
-			"namespace", held.namespace, "channel", held.channelID, "mediaServer", held.holder.Name, "err", advise(err, c.config.Namespace))
+			"namespace", held.namespace, "channel", held.channelID, "mediaServer", held.holder.Name,
+			"err", advise(err, c.config.Namespace))
 	case deleted:
 		c.metrics.collected.WithLabelValues(because).Inc()
 		c.log.Info("a claim that was left over is collected", "namespace", held.namespace, "channel", held.channelID,

@@ -81,7 +81,10 @@ func TestClaimsThatAreLeftOverAreCollected(t *testing.T) {
 	ready := podWith(t, namespace, "ready", corev1.PodRunning, corev1.ConditionTrue)
 	unready := podWith(t, namespace, "unready", corev1.PodRunning, corev1.ConditionFalse)
 	gone := Holder{"gone", "uid"}
-	p := &perHolder{by: each{"ready": {}, "unready": {silence: time.Hour}, "gone": {silence: 1}}, hosts: map[string][]string{"ready": {"used"}}}
+	p := &perHolder{
+		by:    each{"ready": {}, "unready": {silence: time.Hour}, "gone": {silence: 1}},
+		hosts: map[string][]string{"ready": {"used"}},
+	}
 	for channelID, holder := range map[string]Holder{"used": ready, "unused": ready, "silent": unready, "gone": gone} {
 		r.claim(t, namespace, channelID, holder, &heard{})
 	}
@@ -96,7 +99,9 @@ func TestClaimsThatAreLeftOverAreCollected(t *testing.T) {
 	// age nor silence is a reason, of one whose pod is there.
 	c.after(24 * time.Hour / 20)
 	c.remain(namespace, "silent", "used")
-	for because, want := range map[string]float64{becausePodGone: 1, becauseUnused: 1, becauseSilent: 0, becauseUnserved: 0} {
+	for because, want := range map[string]float64{
+		becausePodGone: 1, becauseUnused: 1, becauseSilent: 0, becauseUnserved: 0,
+	} {
 		if got := r.counted(t, "nagi_claims_collected_total", because); got != want {
 			t.Errorf("%v collected because %s, want %v", got, because, want)
 		}
@@ -163,7 +168,9 @@ func TestWithoutPodsTheSilentAreCollectedLate(t *testing.T) {
 	for _, name := range []string{"dead", "reached", "late"} {
 		r.claim(t, namespace, name, Holder{Name: name}, &heard{})
 	}
-	c := r.collector(t, map[string]Hosting{namespace: &byName{each{"dead": {silence: time.Hour}, "reached": {silence: time.Hour, reached: true}, "late": {silence: 9 * time.Minute}}}})
+	c := r.collector(t, map[string]Hosting{namespace: &byName{each{
+		"dead": {silence: time.Hour}, "reached": {silence: time.Hour, reached: true}, "late": {silence: 9 * time.Minute},
+	}}})
 	c.after(time.Hour)
 	c.remain(namespace, "late", "reached")
 }
@@ -213,7 +220,10 @@ func TestATenantWhosePodsAreNotReadIsInNobodysWay(t *testing.T) {
 	}
 	way := &slow{next: r.way.next, pods: "/namespaces/" + trouble + "/pods/", takes: func() {}}
 	r.way.send(way)
-	c := r.collector(t, map[string]Hosting{namespace: &perHolder{by: each{"a": {}, "b": {}}, hosts: map[string][]string{"b": {"used"}}}, trouble: &heard{silence: time.Hour}})
+	c := r.collector(t, map[string]Hosting{
+		namespace: &perHolder{by: each{"a": {}, "b": {}}, hosts: map[string][]string{"b": {"used"}}},
+		trouble:   &heard{silence: time.Hour},
+	})
 	c.after(0)
 	if way.reads > 1 {
 		t.Errorf("pods are read %d times in a pass, in vain", way.reads)
@@ -294,7 +304,8 @@ func TestReleaseLeavesOthersClaimsAlone(t *testing.T) {
 	if err := r.Release(t.Context(), namespace, opened(1, "lobby"), a); err != nil {
 		t.Error(err)
 	}
-	if _, err := k8s.CoordinationV1().Leases(namespace).Get(t.Context(), NameOf(namespace, "lobby"), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := k8s.CoordinationV1().Leases(namespace).Get(t.Context(), NameOf(namespace, "lobby"),
+		metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("released: %v", err)
 	}
 }

@@ -149,7 +149,8 @@ func (c *Claims) told(kind watch.EventType, lease *coordinationv1.Lease) {
 func advise(err error, namespace string) error {
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=%s", err, namespace)
+		return fmt.Errorf("%w; bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=%s",
+			err, namespace)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w; make the namespace of --lease-namespace=%s", err, namespace)
 	case apierrors.IsUnauthorized(err):

@@ -78,7 +78,9 @@ func startOn(data string) (*controlplane.ControlPlane, error) {
 func newNamespace(t testing.TB) string {
 	t.Helper()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	namespace, err := k8s.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: name[:min(len(name), 40)] + "-"}}, metav1.CreateOptions{})
+	namespace, err := k8s.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: name[:min(len(name), 40)] + "-"},
+	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +180,11 @@ func begin(t testing.TB, namespace string, change ...func(*Config)) *replica {
 	r := &replica{way: &way{}, registry: prometheus.NewRegistry(), owners: map[string]Holder{}}
 	config := Config{
 		TakeoverAfter: time.Nanosecond, // A test has no time to wait, unless it is about that.
-		REST:          rest.CopyConfig(plane.Config), Namespace: namespace, Namespaces: []string{namespace}, Log: slog.New(slog.DiscardHandler), Registerer: r.registry,
+		REST:          rest.CopyConfig(plane.Config),
+		Namespace:     namespace,
+		Namespaces:    []string{namespace},
+		Log:           slog.New(slog.DiscardHandler),
+		Registerer:    r.registry,
 		Changed: func(c Change) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -299,7 +305,8 @@ func (r *replica) claim(t testing.TB, namespace, channelID string, by Holder, w 
 
 func leaseOf(t testing.TB, namespace, channelID string) *coordinationv1.Lease {
 	t.Helper()
-	lease, err := k8s.CoordinationV1().Leases(namespace).Get(context.Background(), NameOf(namespace, channelID), metav1.GetOptions{})
+	lease, err := k8s.CoordinationV1().Leases(namespace).Get(context.Background(), NameOf(namespace, channelID),
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +319,8 @@ func podWith(t testing.TB, namespace, name string, phase corev1.PodPhase, ready 
 	t.Helper()
 	pods := k8s.CoreV1().Pods(namespace)
 	pod, err := pods.Create(context.Background(), &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "mediaserver", Image: "mediaserver"}}},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "mediaserver", Image: "mediaserver"}}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,8 @@ func (c *Claims) take(lease *coordinationv1.Lease, written bool) *claim {
 }
 
 func (c *Claims) stray(lease *coordinationv1.Lease, err error) {
-	c.log.Warn("a Lease with the label of claims is none: delete it", "namespace", lease.Namespace, "name", lease.Name, "err", err)
+	c.log.Warn("a Lease with the label of claims is none: delete it", "namespace", lease.Namespace, "name", lease.Name,
+		"err", err)
 }
 
 // drop notes that a read has found no Lease in the claim's place, which is as it was known

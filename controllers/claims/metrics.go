@@ -23,8 +23,10 @@ func newMetrics(registerer prometheus.Registerer, count func() int) *metrics {
 	m := &metrics{
 		made:     counter("nagi_claims_made_total", "Claims of channels that this replica made for media servers."),
 		released: counter("nagi_claims_released_total", "Claims that media servers gave up by this replica."),
-		refused:  counter("nagi_claims_refused_total", "Claims that were not made because the media server drains or has no room, or a bound is reached."),
-		failures: counter("nagi_claim_request_failures_total", "Requests about claims that the API server did not answer, or denied."),
+		refused: counter("nagi_claims_refused_total",
+			"Claims that were not made because the media server drains or has no room, or a bound is reached."),
+		failures: counter("nagi_claim_request_failures_total",
+			"Requests about claims that the API server did not answer, or denied."),
 		takenOver: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nagi_claims_taken_over_total", Help: "Claims that passed on to another media server, by reason.",
 		}, []string{"reason"}),

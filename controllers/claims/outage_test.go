@@ -44,14 +44,18 @@ func TestAnAPIServerThatIsAway(t *testing.T) {
 	_, _, others := r.Claim(t.Context(), namespace, Opening{"lobby", 1}, b, &heard{silence: time.Hour}, anybody)
 	_, _, fresh := r.Claim(t.Context(), namespace, Opening{"new", 1}, b, &heard{}, anybody)
 	for what, err := range map[string]error{
-		"located what is not known": unknown, "claimed its own again": again, "claimed another's": others, "claimed a new one": fresh,
-		"released": r.Release(t.Context(), namespace, opened(1, "lobby"), a),
+		"located what is not known": unknown,
+		"claimed its own again":     again,
+		"claimed another's":         others,
+		"claimed a new one":         fresh,
+		"released":                  r.Release(t.Context(), namespace, opened(1, "lobby"), a),
 	} {
 		if !errors.Is(err, ErrUnanswerable) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := k8s.CoordinationV1().Leases(namespace).Delete(t.Context(), NameOf(namespace, "lobby"), metav1.DeleteOptions{}); err != nil {
+	if err := k8s.CoordinationV1().Leases(namespace).Delete(t.Context(), NameOf(namespace, "lobby"),
+		metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r.way.away.Store(false)
@@ -78,14 +82,18 @@ func TestReplicasAgree(t *testing.T) {
 	third := follow(t, namespace)
 	for _, channelID := range channels {
 		for i, r := range []*replica{first, second, third} {
-			until(t, fmt.Sprintf("replica %d knows the owner of %q", i, channelID), func() bool { return r.owner(channelID) == a })
+			until(t, fmt.Sprintf("replica %d knows the owner of %q", i, channelID), func() bool {
+				return r.owner(channelID) == a
+			})
 		}
 	}
 	if err := third.Release(t.Context(), namespace, opened(1, channels...), a); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range []*replica{first, second, third} {
-		until(t, fmt.Sprintf("replica %d knows that nobody owns any", i), func() bool { return r.count() == 0 && r.counted(t, "nagi_claims") == 0 })
+		until(t, fmt.Sprintf("replica %d knows that nobody owns any", i), func() bool {
+			return r.count() == 0 && r.counted(t, "nagi_claims") == 0
+		})
 		if len(r.holders)+len(r.counts) > 1 || r.counts[namespace] != 0 {
 			t.Errorf("replica %d keeps %v, %v", i, r.holders, r.counts)
 		}
@@ -100,7 +108,8 @@ type answered struct {
 
 func (a *answered) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := a.next.RoundTrip(request)
-	if before := a.before; before != nil && strings.Contains(request.URL.Path, namePrefix) && request.Method == http.MethodGet {
+	if before := a.before; before != nil && strings.Contains(request.URL.Path, namePrefix) &&
+		request.Method == http.MethodGet {
 		a.before = nil
 		before()
 	}
@@ -151,10 +160,13 @@ func TestClaimsAreBounded(t *testing.T) {
 	r := follow(t, namespace)
 	for i := range maxOfHolder {
 		r.Claims.mu.Lock()
-		r.put(fmt.Sprint(i), &claim{namespace: namespace, channelID: fmt.Sprint(i), name: fmt.Sprint(i), holder: Holder{Name: "a"}})
+		r.put(fmt.Sprint(i), &claim{
+			namespace: namespace, channelID: fmt.Sprint(i), name: fmt.Sprint(i), holder: Holder{Name: "a"},
+		})
 		r.Claims.mu.Unlock()
 	}
-	if _, _, err := r.Claim(t.Context(), namespace, Opening{"one more", 1}, Holder{Name: "a"}, &heard{}, anybody); !errors.Is(err, ErrTooMany) {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"one more", 1}, Holder{Name: "a"}, &heard{},
+		anybody); !errors.Is(err, ErrTooMany) {
 		t.Error(err)
 	}
 	if owner := r.claim(t, namespace, "one more", Holder{Name: "b"}, &heard{}); owner.Name != "b" {
@@ -163,7 +175,8 @@ func TestClaimsAreBounded(t *testing.T) {
 	r.Claims.mu.Lock()
 	r.counts[namespace] = maxOfNamespace
 	r.Claims.mu.Unlock()
-	if _, _, err := r.Claim(t.Context(), namespace, Opening{"another", 1}, Holder{Name: "b"}, &heard{}, anybody); !errors.Is(err, ErrTooMany) {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"another", 1}, Holder{Name: "b"}, &heard{},
+		anybody); !errors.Is(err, ErrTooMany) {
 		t.Error(err)
 	}
 }

@@ -41,29 +41,37 @@ func TestAClaimPassesOn(t *testing.T) {
 		asked  int32  // whether peers had to be asked
 		fresh  bool   // it is claimed just now
 	}{
-		"it streams":                                {pods, unready, &heard{}, "", 0, false},
-		"it streams, and its pod is gone":           {pods, gone, &heard{}, "", 0, false},
-		"its pod is gone":                           {pods, gone, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
-		"another pod has its name":                  {pods, another, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
-		"its pod has failed":                        {pods, failed, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
-		"its pod has come to an end":                {pods, succeeded, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
-		"it is silent, and all else":                {pods, unready, &heard{silence: late}, becauseSilent, 2, false},
-		"it has never been ready":                   {pods, pending, &heard{silence: late}, becauseSilent, 2, false},
-		"it is not silent for long":                 {pods, unready, &heard{silence: soon}, "", 0, false},
-		"its pod is ready":                          {pods, ready, &heard{silence: time.Hour}, "", 0, false},
-		"another reaches it":                        {pods, unready, &heard{silence: time.Hour, reached: true}, "", 2, false},
-		"nobody says whether they reach it":         {pods, unready, &heard{silence: time.Hour, nobody: true}, "", 2, false},
-		"its pod cannot be read":                    {blind, unready, &heard{silence: time.Hour}, "", 0, false},
-		"it said farewell":                          {pods, ready, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0, false},
-		"it said farewell before it claimed":        {pods, ready, &heard{silence: 1, ended: time.Now().Add(-time.Hour)}, "", 0, false},
+		"it streams":                        {pods, unready, &heard{}, "", 0, false},
+		"it streams, and its pod is gone":   {pods, gone, &heard{}, "", 0, false},
+		"its pod is gone":                   {pods, gone, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"another pod has its name":          {pods, another, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"its pod has failed":                {pods, failed, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"its pod has come to an end":        {pods, succeeded, &heard{silence: 1, reached: true}, becausePodGone, 0, false},
+		"it is silent, and all else":        {pods, unready, &heard{silence: late}, becauseSilent, 2, false},
+		"it has never been ready":           {pods, pending, &heard{silence: late}, becauseSilent, 2, false},
+		"it is not silent for long":         {pods, unready, &heard{silence: soon}, "", 0, false},
+		"its pod is ready":                  {pods, ready, &heard{silence: time.Hour}, "", 0, false},
+		"another reaches it":                {pods, unready, &heard{silence: time.Hour, reached: true}, "", 2, false},
+		"nobody says whether they reach it": {pods, unready, &heard{silence: time.Hour, nobody: true}, "", 2, false},
+		"its pod cannot be read":            {blind, unready, &heard{silence: time.Hour}, "", 0, false},
+		"it said farewell": {
+			pods, ready, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0, false,
+		},
+		"it said farewell before it claimed": {
+			pods, ready, &heard{silence: 1, ended: time.Now().Add(-time.Hour)}, "", 0, false,
+		},
 		"it claimed it just now by another replica": {pods, unready, &heard{silence: time.Hour}, "", 0, true},
 		"it said farewell, and then claimed it":     {pods, ready, &heard{silence: 1, ended: time.Now()}, "", 0, true},
 		"no pods: it streams":                       {unreviewed, bare, &heard{}, "", 0, false},
 		"no pods: it is silent, and not reached":    {unreviewed, bare, &heard{silence: late}, becauseSilent, 2, false},
 		"no pods: not for long":                     {unreviewed, bare, &heard{silence: soon}, "", 0, false},
-		"no pods: another reaches it":               {unreviewed, bare, &heard{silence: time.Hour, reached: true}, "", 2, false},
-		"no pods: nobody to ask":                    {unreviewed, bare, &heard{silence: time.Hour, nobody: true}, "", 2, false},
-		"no pods: it said farewell":                 {unreviewed, bare, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0, false},
+		"no pods: another reaches it": {
+			unreviewed, bare, &heard{silence: time.Hour, reached: true}, "", 2, false,
+		},
+		"no pods: nobody to ask": {unreviewed, bare, &heard{silence: time.Hour, nobody: true}, "", 2, false},
+		"no pods: it said farewell": {
+			unreviewed, bare, &heard{silence: 1, ended: time.Now().Add(time.Hour)}, becauseReleased, 0, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			channelID, claimant := t.Name(), Holder{"claimant", "claimant-uid"}
@@ -92,8 +100,10 @@ func TestAClaimPassesOn(t *testing.T) {
 			if x.want == "" && after.ResourceVersion != before.ResourceVersion {
 				t.Error("the Lease was written")
 			}
-			if x.want != "" && (*after.Spec.LeaseTransitions != 1 || x.in.counted(t, "nagi_claims_taken_over_total", x.want) != counted+1) {
-				t.Errorf("%d transitions, counted %v", *after.Spec.LeaseTransitions, x.in.counted(t, "nagi_claims_taken_over_total", x.want))
+			if x.want != "" &&
+				(*after.Spec.LeaseTransitions != 1 || x.in.counted(t, "nagi_claims_taken_over_total", x.want) != counted+1) {
+				t.Errorf("%d transitions, counted %v", *after.Spec.LeaseTransitions,
+					x.in.counted(t, "nagi_claims_taken_over_total", x.want))
 			}
 			if asked := x.heard.asked.Load(); asked != x.asked {
 				t.Errorf("peers were asked %d times, want %d", asked, x.asked)
@@ -166,7 +176,8 @@ func TestARenewalInBetweenKeepsTheClaim(t *testing.T) {
 	if got := r.claim(t, namespace, "lobby", Holder{Name: "heir"}, w); got != owner {
 		t.Errorf("%v owns it", got)
 	}
-	if lease := leaseOf(t, namespace, "lobby"); holderOf(*lease.Spec.HolderIdentity) != owner || *lease.Spec.LeaseTransitions != 0 {
+	if lease := leaseOf(t, namespace, "lobby"); holderOf(*lease.Spec.HolderIdentity) != owner ||
+		*lease.Spec.LeaseTransitions != 0 {
 		t.Errorf("the Lease is %+v", lease.Spec)
 	}
 }
@@ -183,7 +194,8 @@ func TestARestartedMediaServerKeepsWhatItClaimsAnew(t *testing.T) {
 		call   func() error
 	}{
 		"taken over": {http.MethodPut, func() error {
-			_, _, err := here.Claim(t.Context(), namespace, Opening{"taken over", 1}, heir, &heard{silence: 1, ended: time.Now()}, anybody)
+			_, _, err := here.Claim(t.Context(), namespace, Opening{"taken over", 1}, heir,
+				&heard{silence: 1, ended: time.Now()}, anybody)
 
 			return err
 		}},
@@ -226,7 +238,9 @@ func TestAPodThatComesInAnothersPlaceHasItsClaims(t *testing.T) {
 		t.Errorf("after its restart %v owns it", owner)
 	}
 	none := int64(0)
-	if err := k8s.CoreV1().Pods(namespace).Delete(t.Context(), first.Name, metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
+	if err := k8s.CoreV1().Pods(namespace).Delete(t.Context(), first.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: &none,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	second := podWith(t, namespace, "sfu-0", corev1.PodRunning, corev1.ConditionTrue)
@@ -247,19 +261,25 @@ func TestOnesOwnClaimIsRenewed(t *testing.T) {
 		before := leaseOf(t, namespace, "lobby")
 		by.claim(t, namespace, "lobby", owner, &heard{})
 		renewed := leaseOf(t, namespace, "lobby")
-		if !renewed.Spec.RenewTime.After(before.Spec.RenewTime.Time) || *renewed.Spec.LeaseTransitions != 0 || !renewed.Spec.AcquireTime.Equal(made.Spec.AcquireTime) || renewed.UID != made.UID {
+		if !renewed.Spec.RenewTime.After(before.Spec.RenewTime.Time) || *renewed.Spec.LeaseTransitions != 0 ||
+			!renewed.Spec.AcquireTime.Equal(made.Spec.AcquireTime) || renewed.UID != made.UID {
 			t.Errorf("renewed: %+v", renewed.Spec)
 		}
 	}
-	if r.counted(t, "nagi_claims_made_total")+other.counted(t, "nagi_claims_made_total")+other.counted(t, "nagi_claims_taken_over_total") != 1 {
+	if r.counted(t, "nagi_claims_made_total")+other.counted(t, "nagi_claims_made_total")+
+		other.counted(t, "nagi_claims_taken_over_total") != 1 {
 		t.Error("a renewal is counted as another claim")
 	}
 	// Whoever may own no more keeps what it owns.
 	full := errors.New("full")
-	if _, _, err := r.Claim(t.Context(), namespace, Opening{"lobby", 1}, owner, &heard{}, func() error { return full }); err != nil {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"lobby", 1}, owner, &heard{}, func() error {
+		return full
+	}); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := r.Claim(t.Context(), namespace, Opening{"another", 1}, owner, &heard{}, func() error { return full }); !errors.Is(err, full) {
+	if _, _, err := r.Claim(t.Context(), namespace, Opening{"another", 1}, owner, &heard{}, func() error {
+		return full
+	}); !errors.Is(err, full) {
 		t.Error(err)
 	}
 	if r.counted(t, "nagi_claims_refused_total") != 1 {

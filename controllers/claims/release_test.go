@@ -62,7 +62,8 @@ func TestALateReleaseEndsNothingThatHasBegunSince(t *testing.T) {
 			// Its own release ends it: so does one of a later opening, where a restored etcd
 			// has the claim of an earlier one.
 			release(late, a, 3, what)
-			if _, err := k8s.CoordinationV1().Leases(namespace).Get(t.Context(), NameOf(namespace, what), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			if _, err := k8s.CoordinationV1().Leases(namespace).Get(t.Context(), NameOf(namespace, what),
+				metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 				t.Errorf("released: %v", err)
 			}
 		})
@@ -72,7 +73,9 @@ func TestALateReleaseEndsNothingThatHasBegunSince(t *testing.T) {
 // A Lease whose opening is no number is none of ours; one without is of before all openings.
 func TestTheOpeningOfALease(t *testing.T) {
 	t.Parallel()
-	lease := (&claim{namespace: "tenant", channelID: "lobby", name: NameOf("tenant", "lobby"), opening: 1<<64 - 1, resourceVersion: "7"}).lease("managers")
+	lease := (&claim{
+		namespace: "tenant", channelID: "lobby", name: NameOf("tenant", "lobby"), opening: 1<<64 - 1, resourceVersion: "7",
+	}).lease("managers")
 	if c, err := decode(lease); err != nil || c.opening != 1<<64-1 {
 		t.Errorf("%+v, %v", c, err)
 	}

@@ -47,7 +47,8 @@ func shipped(t *testing.T, own, tenant, user, lacksResource, lacksVerb string) *
 			}
 		}
 		meta := metav1.ObjectMeta{Namespace: namespace, Name: user + "-" + strings.ToLower(role.Kind)}
-		_, err := roles.Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{})
+		_, err := roles.Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules},
+			metav1.CreateOptions{})
 		_, bindErr := roles.RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
 			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
 			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
@@ -76,12 +77,15 @@ func TestShippedRoles(t *testing.T) {
 			own, tenant := newNamespace(t), newNamespace(t)
 			config := shipped(t, own, tenant, "claims-without-"+name, x.resource, x.verb)
 			administrator := follow(t, own, func(c *Config) { c.Namespaces = []string{tenant} })
-			r := begin(t, own, func(c *Config) { c.REST, c.Namespaces, c.Pods = rest.CopyConfig(config), []string{tenant}, true })
+			r := begin(t, own, func(c *Config) {
+				c.REST, c.Namespaces, c.Pods = rest.CopyConfig(config), []string{tenant}, true
+			})
 			if x.verb == "list" || x.verb == "watch" {
 				until(t, "it says what it may not", func() bool {
 					err := r.Followed()
 
-					return err != nil && strings.Contains(err.Error(), "forbidden") && strings.Contains(err.Error(), "bind the role nagi-manager")
+					return err != nil && strings.Contains(err.Error(), "forbidden") &&
+						strings.Contains(err.Error(), "bind the role nagi-manager")
 				})
 
 				return
@@ -103,7 +107,8 @@ func TestShippedRoles(t *testing.T) {
 				"to claim": {claimed, []string{"create"}}, "to take over": {takeover, []string{"update"}},
 				"to claim again": {again, []string{"update"}}, "to release": {released, []string{"get", "delete"}},
 			} {
-				if denied := slices.Contains(y.need, x.verb) && x.resource == "leases"; denied != errors.Is(y.err, ErrUnanswerable) || !denied && y.err != nil {
+				if denied := slices.Contains(y.need, x.verb) &&
+					x.resource == "leases"; denied != errors.Is(y.err, ErrUnanswerable) || !denied && y.err != nil {
 					t.Errorf("%s: %v", what, y.err)
 				}
 			}

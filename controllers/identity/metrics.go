@@ -33,10 +33,13 @@ const (
 func newMetrics(registerer prometheus.Registerer) *metrics {
 	m := &metrics{
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "nagi_review_failures_total", Help: "Reviews of callers that allowed nothing, by verb and outcome: unauthenticated, denied, or unanswerable by the API server.",
+			Name: "nagi_review_failures_total",
+			Help: "Reviews of callers that allowed nothing, by verb and outcome: unauthenticated, denied, " +
+				"or unanswerable by the API server.",
 		}, []string{"verb", "outcome"}),
 		remembered: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "nagi_review_remembered_total", Help: "Reviews that an earlier one stood in for because the API server did not answer.",
+			Name: "nagi_review_remembered_total",
+			Help: "Reviews that an earlier one stood in for because the API server did not answer.",
 		}),
 	}
 	if registerer != nil {

@@ -116,9 +116,12 @@ func New(config Config) (*Reviewer, error) {
 	}
 
 	return &Reviewer{
-		good: config.Good, tokens: tokens.TokenReviews(), rights: rights.SubjectAccessReviews(), log: config.Log, metrics: newMetrics(config.Registerer),
+		good: config.Good, tokens: tokens.TokenReviews(), rights: rights.SubjectAccessReviews(),
+		log: config.Log, metrics: newMetrics(config.Registerer),
 		known: newCache(), saying: newSaying(),
-		rooms: map[bool]*semaphore.Weighted{false: semaphore.NewWeighted(maxReviews), true: semaphore.NewWeighted(maxReviews)},
+		rooms: map[bool]*semaphore.Weighted{
+			false: semaphore.NewWeighted(maxReviews), true: semaphore.NewWeighted(maxReviews),
+		},
 	}, nil
 }
 
@@ -137,14 +140,18 @@ func isToken(text string) bool {
 // repeated. Where the API server does not answer, an older review counts for up to an
 // hour, at most until the token ends. Errors wrap ErrUnauthenticated, ErrDenied or
 // ErrUnanswerable.
-func (r *Reviewer) Review(ctx context.Context, token, verb, namespace string) (caller *Caller, again time.Time, err error) {
+func (r *Reviewer) Review(
+	ctx context.Context, token, verb, namespace string,
+) (caller *Caller, again time.Time, err error) {
 	return r.review(ctx, token, verb, namespace, false)
 }
 
 // Repeat is Review for a caller that has been allowed it before, with another token
 // maybe: it does not wait behind strangers, or whoever has lost a right would keep it
 // as long as there are enough of them.
-func (r *Reviewer) Repeat(ctx context.Context, token, verb, namespace string) (caller *Caller, again time.Time, err error) {
+func (r *Reviewer) Repeat(
+	ctx context.Context, token, verb, namespace string,
+) (caller *Caller, again time.Time, err error) {
 	return r.review(ctx, token, verb, namespace, true)
 }
 
@@ -156,9 +163,12 @@ func (r *Reviewer) Knows(token string) bool {
 	return known != nil && time.Now().Before(known.until)
 }
 
-func (r *Reviewer) review(ctx context.Context, token, verb, namespace string, isKnown bool) (caller *Caller, again time.Time, err error) {
+func (r *Reviewer) review(
+	ctx context.Context, token, verb, namespace string, isKnown bool,
+) (caller *Caller, again time.Time, err error) {
 	if !isToken(token) {
-		return nil, time.Time{}, r.told(verb, namespace, fmt.Errorf("%w: there is no token, or none that can be one", ErrUnauthenticated))
+		return nil, time.Time{},
+			r.told(verb, namespace, fmt.Errorf("%w: there is no token, or none that can be one", ErrUnauthenticated))
 	}
 	key := keyOf(token, verb, namespace)
 	known := r.known.get(key)
@@ -185,7 +195,9 @@ func (r *Reviewer) review(ctx context.Context, token, verb, namespace string, is
 
 // look asks the API server, remembers what it allows and forgets what it does not; or
 // goes by what is remembered.
-func (r *Reviewer) look(ctx context.Context, key key, token, verb, namespace string, room *semaphore.Weighted) (*review, error) {
+func (r *Reviewer) look(
+	ctx context.Context, key key, token, verb, namespace string, room *semaphore.Weighted,
+) (*review, error) {
 	caller, err := r.ask(ctx, token, verb, namespace, room)
 	now := time.Now()
 	if err == nil {
@@ -236,13 +248,16 @@ func (r *Reviewer) ask(ctx context.Context, token, verb, namespace string, room 
 }
 
 func (r *Reviewer) authenticate(ctx context.Context, token string) (*Caller, error) {
-	asked := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{forwardingv1.Audience}}}
+	asked := &authenticationv1.TokenReview{
+		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{forwardingv1.Audience}},
+	}
 	answer, err := r.tokens.Create(ctx, asked, createOptions)
 	if err := r.right.noted(err, "tokenreviews"); err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrUnanswerable, without(token, err.Error()))
 	}
 	if !answer.Status.Authenticated {
-		return nil, fmt.Errorf("%w: %.*s", ErrUnauthenticated, maxWords, without(token, cmp.Or(answer.Status.Error, "the API server knows no such token")))
+		return nil, fmt.Errorf("%w: %.*s", ErrUnauthenticated, maxWords,
+			without(token, cmp.Or(answer.Status.Error, "the API server knows no such token")))
 	}
 	if !slices.Contains(answer.Status.Audiences, forwardingv1.Audience) {
 		// An API server that knows no audiences would take its own tokens for ours.
@@ -283,7 +298,11 @@ func (r *Reviewer) authorize(ctx context.Context, c *Caller, verb, namespace str
 	asked := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: c.user.Username, UID: c.user.UID, Groups: c.user.Groups, Extra: extra,
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: verb, Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: v1alpha1.Plural,
+			Namespace: namespace,
+			Verb:      verb,
+			Group:     v1alpha1.GroupVersion.Group,
+			Version:   v1alpha1.GroupVersion.Version,
+			Resource:  v1alpha1.Plural,
 		},
 	}}
 	answer, err := r.rights.Create(ctx, asked, createOptions)

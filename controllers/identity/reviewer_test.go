@@ -83,13 +83,16 @@ func (h *hanging) RoundTrip(request *http.Request) (*http.Response, error) {
 	if h.hangs.Load() {
 		return h.slow.RoundTrip(request)
 	}
-	answer := `{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": {"authenticated": true, "audiences": ["nagi"], "user": {"username": "system:serviceaccount:meetings:shim"}}}`
+	answer := `{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": {"authenticated": true, ` +
+		`"audiences": ["nagi"], "user": {"username": "system:serviceaccount:meetings:shim"}}}`
 	if strings.HasSuffix(request.URL.Path, "subjectaccessreviews") {
 		answer = `{"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "status": {"allowed": true}}`
 	}
 
 	return &http.Response{
-		StatusCode: http.StatusCreated, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer)),
+		StatusCode: http.StatusCreated,
+		Header:     http.Header{"Content-Type": {"application/json"}},
+		Body:       io.NopCloser(strings.NewReader(answer)),
 	}, nil
 }
 
@@ -188,7 +191,9 @@ func TestWhoIsKnownDoesNotQueueBehindStrangers(t *testing.T) {
 // often as they like.
 func TestATokenIsOneTextAlone(t *testing.T) {
 	r := newReviewer(t, &hanging{}, io.Discard)
-	for _, text := range []string{"token 1", "token\t2", "token\n3", " token", "token\x00", "tokén", "", strings.Repeat("a", maxTokenBytes+1)} {
+	for _, text := range []string{
+		"token 1", "token\t2", "token\n3", " token", "token\x00", "tokén", "", strings.Repeat("a", maxTokenBytes+1),
+	} {
 		if _, _, err := r.Review(t.Context(), text, List, "meetings"); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%.20q: %v", text, err)
 		}
@@ -230,10 +235,13 @@ func TestAnAuthorizerThatIsAwayDeniesNothing(t *testing.T) {
 type chatty struct{}
 
 func (chatty) RoundTrip(*http.Request) (*http.Response, error) {
-	answer := `{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": {"error": "a.secret.token: ask 10.0.0.7 ` + strings.Repeat("again ", 1000) + `"}}`
+	answer := `{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", ` +
+		`"status": {"error": "a.secret.token: ask 10.0.0.7 ` + strings.Repeat("again ", 1000) + `"}}`
 
 	return &http.Response{
-		StatusCode: http.StatusCreated, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer)),
+		StatusCode: http.StatusCreated,
+		Header:     http.Header{"Content-Type": {"application/json"}},
+		Body:       io.NopCloser(strings.NewReader(answer)),
 	}, nil
 }
 

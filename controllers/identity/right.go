@@ -38,7 +38,8 @@ func (r *right) missing() error {
 	defer r.mu.Unlock()
 	for _, resource := range []string{"tokenreviews", "subjectaccessreviews"} {
 		if r.lacking[resource] {
-			return fmt.Errorf("this manager may not create %s, so it cannot tell who calls and takes nobody in whom it does not know: bind the ClusterRole nagi-manager-reviews to the manager's ServiceAccount", resource)
+			return fmt.Errorf("this manager may not create %s, so it cannot tell who calls and takes nobody in whom it "+
+				"does not know: bind the ClusterRole nagi-manager-reviews to the manager's ServiceAccount", resource)
 		}
 	}
 

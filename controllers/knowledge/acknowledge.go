@@ -31,13 +31,17 @@ func (s *Session) Acknowledge(a *forwardingv1.Acknowledgement, now time.Time) er
 	}
 	part := s.acknowledgements[a.GetChannelId()]
 	if part != nil && (part.instance != a.GetInstance() || part.epoch != a.GetEpoch() || part.whole != a.GetWhole()) {
-		return fmt.Errorf("%w: acknowledgement.epoch: one of channel %q began while another had not ended: send the parts of one after each other", ErrInvalid, a.GetChannelId())
+		return fmt.Errorf("%w: acknowledgement.epoch: one of channel %q began while another had not ended: "+
+			"send the parts of one after each other", ErrInvalid, a.GetChannelId())
 	}
 	if part == nil {
-		part = &acknowledgement{instance: a.GetInstance(), epoch: a.GetEpoch(), whole: a.GetWhole(), set: make(map[string]state, len(a.GetSet()))}
+		part = &acknowledgement{
+			instance: a.GetInstance(), epoch: a.GetEpoch(), whole: a.GetWhole(), set: make(map[string]state, len(a.GetSet())),
+		}
 		if a.GetMore() {
 			if len(s.acknowledgements) >= assemblies {
-				return fmt.Errorf("%w: acknowledgement.more: %d acknowledgements have begun and not ended: send the parts of one after each other", ErrInvalid, assemblies)
+				return fmt.Errorf("%w: acknowledgement.more: %d acknowledgements have begun and not ended: "+
+					"send the parts of one after each other", ErrInvalid, assemblies)
 			}
 			s.acknowledgements[a.GetChannelId()] = part
 		}
@@ -74,7 +78,8 @@ func (s *Session) addStates(p *acknowledgement, a *forwardingv1.Acknowledgement)
 	}
 	p.removed = append(p.removed, a.GetRemoved()...)
 	if len(p.set) > 2*tables.MaxPauses || len(p.removed) > 4*tables.MaxPauses {
-		return fmt.Errorf("%w: acknowledgement.set of channel %q names more pauses than a table can have: acknowledge those of the table", ErrInvalid, a.GetChannelId())
+		return fmt.Errorf("%w: acknowledgement.set of channel %q names more pauses than a table can have: "+
+			"acknowledge those of the table", ErrInvalid, a.GetChannelId())
 	}
 
 	return nil
@@ -93,7 +98,8 @@ func (s *Session) acknowledged(channelID string, a *acknowledgement, now time.Ti
 
 		return nil
 	case h.acknowledgedBy == s && a.epoch < h.acknowledgedEpoch:
-		return fmt.Errorf("%w: acknowledgement.epoch: channel %q was acknowledged at epoch %d, and now at %d: it does not go back", ErrInvalid, channelID, h.acknowledgedEpoch, a.epoch)
+		return fmt.Errorf("%w: acknowledgement.epoch: channel %q was acknowledged at epoch %d, and now at %d: "+
+			"it does not go back", ErrInvalid, channelID, h.acknowledgedEpoch, a.epoch)
 	}
 	if reason := s.boundStates(h, a); reason != "" {
 		s.overflow(h, h.instance, h.epoch, reason)
@@ -117,9 +123,13 @@ func (s *Session) boundStates(h *hosted, a *acknowledgement) string {
 	case a.over:
 		return s.tooManyBytes("acknowledgements", h.channel.id)
 	case s.server.states+more > limits.States:
-		return fmt.Sprintf("media server %q has acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.States, h.channel.id)
+		return fmt.Sprintf("media server %q has acknowledged more than %d pauses, which is the bound: "+
+			"nothing of channel %q is taken; spread the channels over more media servers",
+			s.server.name, limits.States, h.channel.id)
 	case t.states+more > limits.NamespaceStates:
-		return fmt.Sprintf("the media servers of namespace %q have acknowledged more than %d pauses, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceStates, h.channel.id)
+		return fmt.Sprintf("the media servers of namespace %q have acknowledged more than %d pauses, "+
+			"which is the bound: nothing of channel %q is taken; use more namespaces",
+			t.namespace, limits.NamespaceStates, h.channel.id)
 	default:
 		return ""
 	}

@@ -100,7 +100,9 @@ func BenchmarkJoinInAFullChannel(b *testing.B) {
 				b.Fatal(e, err)
 			}
 		}
-		must(b, s.Report(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: epoch, BaseEpoch: epoch - 1, Left: []string{"L"}}, start))
+		must(b, s.Report(&forwardingv1.ChannelReport{
+			ChannelId: "lobby", Instance: 1, Epoch: epoch, BaseEpoch: epoch - 1, Left: []string{"L"},
+		}, start))
 	}
 	if told := w.told(); len(told) > 0 {
 		b.Errorf("told of %v", told)

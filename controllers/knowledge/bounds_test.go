@@ -23,7 +23,9 @@ func refusals(s *Session) map[string]string {
 }
 
 func TestEachBoundNamesItselfAndTheOthersGoOn(t *testing.T) {
-	w := newWorld(Limits{MediaServers: 3, Channels: 3, Connections: 4, MediaServerConnections: 6, NamespaceConnections: 9, States: 3})
+	w := newWorld(Limits{
+		MediaServers: 3, Channels: 3, Connections: 4, MediaServerConnections: 6, NamespaceConnections: 9, States: 3,
+	})
 	w.list()
 	for _, name := range []string{"a", "b", "c", "d"} {
 		w.create(name)
@@ -64,14 +66,17 @@ func TestEachBoundNamesItselfAndTheOthersGoOn(t *testing.T) {
 	}
 	w.acknowledge(t, s, "lobby", 1, 3, start, map[string]forwardingv1.State{"b": matching, "c": matching, "d": matching})
 	expect("as many states as before", s, "lobby", "")
-	w.acknowledge(t, s, "lobby", 1, 3, start, map[string]forwardingv1.State{"a": matching, "b": matching, "c": matching, "d": matching})
+	w.acknowledge(t, s, "lobby", 1, 3, start, map[string]forwardingv1.State{
+		"a": matching, "b": matching, "c": matching, "d": matching,
+	})
 	expect("states", s, "lobby", `media server "one" has acknowledged more than 3 pauses`)
 	if s.server.states != 0 {
 		t.Errorf("%d states are counted", s.server.states)
 	}
 
 	w.stream(t, "three", start)
-	if _, err := w.Connect(Introduction{Name: "four", Incarnation: "first"}, start); !errors.Is(err, ErrTooMany) || !strings.Contains(err.Error(), "3 are known") {
+	if _, err := w.Connect(Introduction{Name: "four", Incarnation: "first"}, start); !errors.Is(err, ErrTooMany) ||
+		!strings.Contains(err.Error(), "3 are known") {
 		t.Errorf("a media server beyond the bound: %v", err)
 	}
 	if w.Streaming() != 3 {
@@ -96,7 +101,9 @@ func TestPartsOfManyChannelsAreBounded(t *testing.T) {
 		t.Errorf("complete between parts: %v", err)
 	}
 	for i := range assemblies + 1 {
-		err := s.Acknowledge(&forwardingv1.Acknowledgement{ChannelId: fmt.Sprint(i), Instance: 1, Epoch: 1, More: true}, start)
+		err := s.Acknowledge(&forwardingv1.Acknowledgement{
+			ChannelId: fmt.Sprint(i), Instance: 1, Epoch: 1, More: true,
+		}, start)
 		if i < assemblies && err != nil || i == assemblies && !errors.Is(err, ErrInvalid) {
 			t.Errorf("acknowledgement %d in parts: %v", i, err)
 		}
@@ -185,7 +192,8 @@ func TestEachBoundOfANamespaceAndOfBytesNamesItselfAndTheOthersGoOn(t *testing.T
 		s.Close(start)
 	}
 	if w.connections+w.connectionBytes+w.hosted+w.states != 0 {
-		t.Errorf("of nobody %d connections of %d bytes, %d channels, %d states are counted", w.connections, w.connectionBytes, w.hosted, w.states)
+		t.Errorf("of nobody %d connections of %d bytes, %d channels, %d states are counted", w.connections,
+			w.connectionBytes, w.hosted, w.states)
 	}
 }
 
@@ -208,7 +216,9 @@ func TestPartsAreBoundedInBytes(t *testing.T) {
 	states := func(channelID string, instance uint64, from int) *forwardingv1.Acknowledgement {
 		a := &forwardingv1.Acknowledgement{ChannelId: channelID, Instance: instance, Epoch: 1, Whole: true, More: true}
 		for i := range 20 {
-			a.Set = append(a.Set, &forwardingv1.PauseState{Uid: fmt.Sprint(from + i), Digest: make([]byte, forwardingv1.DigestBytes), State: matching})
+			a.Set = append(a.Set, &forwardingv1.PauseState{
+				Uid: fmt.Sprint(from + i), Digest: make([]byte, forwardingv1.DigestBytes), State: matching,
+			})
 		}
 
 		return a
@@ -221,7 +231,8 @@ func TestPartsAreBoundedInBytes(t *testing.T) {
 		}
 	}
 	if len(s.reports["foyer"].joined)+len(s.acknowledgements["hall"].set) > 0 || s.partBytes != 0 {
-		t.Errorf("%d connections and %d states are kept, %d bytes counted", len(s.reports["foyer"].joined), len(s.acknowledgements["hall"].set), s.partBytes)
+		t.Errorf("%d connections and %d states are kept, %d bytes counted", len(s.reports["foyer"].joined),
+			len(s.acknowledgements["hall"].set), s.partBytes)
 	}
 	// Another channel's is taken meanwhile.
 	whole := part("attic", 0)
@@ -238,8 +249,9 @@ func TestPartsAreBoundedInBytes(t *testing.T) {
 	must(t, s.Report(last, start))
 	must(t, s.Acknowledge(all, start))
 	reasons := refusals(s)
-	if !strings.Contains(reasons["foyer"], `the reports of media server "ms" that are not finished take more than 20000 bytes`) ||
-		!strings.Contains(reasons["hall"], `the acknowledgements of media server "ms" that are not finished take more than 20000 bytes`) || len(reasons) != 2 {
+	const tooLarge = ` of media server "ms" that are not finished take more than 20000 bytes`
+	if !strings.Contains(reasons["foyer"], "the reports"+tooLarge) ||
+		!strings.Contains(reasons["hall"], "the acknowledgements"+tooLarge) || len(reasons) != 2 {
 		t.Errorf("refused are %v", reasons)
 	}
 	// One that is closed gives back what its parts took.

@@ -56,39 +56,141 @@ func TestVerdictsByClaims(t *testing.T) {
 		former  claims.Holder
 		want    string
 	}{
-		"nobody owns it, one is out of touch":                 {servers: map[string]server{"a": {lost: time.Minute}}, want: "Armed"},
-		"the same, and claims are not known":                  {servers: map[string]server{"a": {lost: time.Minute}}, unknown: true, want: "MediaServerLost lost a"},
-		"the one out of touch serves without claim":           {servers: map[string]server{"a": {lost: time.Minute, introduce: without}, "b": {lost: time.Minute}}, want: "MediaServerLost lost a"},
-		"the same, given up":                                  {servers: map[string]server{"a": {lost: 11 * time.Minute, introduce: without}}, want: "Armed"},
-		"one that serves without claim is in touch":           {servers: map[string]server{"a": {introduce: without}, "b": {lost: time.Minute}}, want: "Armed"},
-		"the owner is out of touch":                           {servers: map[string]server{"a": {lost: time.Minute}, "b": {}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost lost a"},
-		"the owner is out of touch, claims not known":         {servers: map[string]server{"a": {lost: time.Minute}, "b": {}}, owner: claims.Holder{Name: "a"}, unknown: true, want: "MediaServerLost lost a"},
-		"the owner is in touch":                               {servers: map[string]server{"a": {}, "b": {lost: time.Minute}}, owner: claims.Holder{Name: "a"}, want: "Armed"},
-		"the owner is in touch and hosts":                     {servers: map[string]server{"a": {hosts: true}, "b": {lost: time.Minute}}, owner: claims.Holder{Name: "a"}, want: "NotAcknowledged waiting a"},
-		"the owner has not reported everything":               {servers: map[string]server{"a": {joining: true}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost lost a"},
-		"one that is no owner has not reported all":           {servers: map[string]server{"a": {joining: true}}, want: "Armed"},
-		"the owner has never been heard of":                   {owner: claims.Holder{Name: "a"}, want: "MediaServerLost lost a"},
-		"the same, for long":                                  {owner: claims.Holder{Name: "a"}, office: 10 * time.Minute, want: "Armed"},
-		"the owner was given up":                              {servers: map[string]server{"a": {lost: 11 * time.Minute}}, owner: claims.Holder{Name: "a"}, want: "Armed"},
-		"another pod has the owner's name":                    {servers: map[string]server{"a": {lost: time.Minute, introduce: ofPod}}, owner: claims.Holder{Name: "a", PodUID: "former"}, want: "Armed"},
-		"the owner is that pod":                               {servers: map[string]server{"a": {lost: time.Minute, introduce: ofPod}}, owner: claims.Holder{Name: "a", PodUID: "pod"}, want: "MediaServerLost lost a"},
-		"another pod had the owner's name before":             {servers: map[string]server{"a": {lost: time.Minute}}, owner: claims.Holder{Name: "a", PodUID: "newer"}, anew: true, want: "MediaServerLost lost a"},
-		"the owner was given up, and has come to own it":      {servers: map[string]server{"a": {lost: 11 * time.Minute}}, owner: claims.Holder{Name: "a"}, anew: true, want: "MediaServerLost lost a"},
-		"another owned it, who is out of touch":               {servers: map[string]server{"a": {lost: time.Minute}, "b": {}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
-		"the same, and who owns it hosts it":                  {servers: map[string]server{"a": {lost: time.Minute}, "b": {acknowledges: true}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost matching b lost a"},
-		"another owned it, who hosted it too":                 {servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {acknowledges: true}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost matching b lost a"},
-		"another owned it, who is in touch":                   {servers: map[string]server{"a": {}, "b": {acknowledges: true}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "Enforced matching b"},
-		"another owned it, who was given up":                  {servers: map[string]server{"a": {lost: 11 * time.Minute}, "b": {}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "Armed"},
-		"another owned it, who was never heard of":            {servers: map[string]server{"b": {}}, former: claims.Holder{Name: "a"}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
-		"another owned it, and gave it up":                    {servers: map[string]server{"a": {lost: time.Minute}}, former: claims.Holder{Name: "a"}, want: "Armed"},
-		"one that hosted it is out of touch, another owns":    {servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {}}, owner: claims.Holder{Name: "b"}, want: "MediaServerLost lost a"},
-		"one that hosted it is out of touch, and nobody owns": {servers: map[string]server{"a": {lost: time.Minute, hosts: true}}, want: "MediaServerLost lost a"},
-		"a status names one that nothing is heard of":         {edit: true, want: "MediaServerLost lost ghost"},
-		"the owner is out of touch, another hosts it":         {servers: map[string]server{"a": {lost: time.Minute}, "b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost matching b lost a"},
-		"the owner was never heard of, another hosts it":      {servers: map[string]server{"b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost matching b lost a"},
-		"the owner was given up, another hosts it":            {servers: map[string]server{"a": {lost: 11 * time.Minute}, "b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "Enforced matching b"},
-		"the owner is in touch, another hosts it":             {servers: map[string]server{"a": {}, "b": {acknowledges: true}}, owner: claims.Holder{Name: "a"}, want: "Enforced matching b"},
-		"nobody, new in office":                               {office: 2 * time.Second, want: "Starting"},
+		"nobody owns it, one is out of touch": {servers: map[string]server{"a": {lost: time.Minute}}, want: "Armed"},
+		"the same, and claims are not known": {
+			servers: map[string]server{"a": {lost: time.Minute}}, unknown: true, want: "MediaServerLost lost a",
+		},
+		"the one out of touch serves without claim": {
+			servers: map[string]server{"a": {lost: time.Minute, introduce: without}, "b": {lost: time.Minute}},
+			want:    "MediaServerLost lost a",
+		},
+		"the same, given up": {
+			servers: map[string]server{"a": {lost: 11 * time.Minute, introduce: without}}, want: "Armed",
+		},
+		"one that serves without claim is in touch": {
+			servers: map[string]server{"a": {introduce: without}, "b": {lost: time.Minute}}, want: "Armed",
+		},
+		"the owner is out of touch": {
+			servers: map[string]server{"a": {lost: time.Minute}, "b": {}},
+			owner:   claims.Holder{Name: "a"},
+			want:    "MediaServerLost lost a",
+		},
+		"the owner is out of touch, claims not known": {
+			servers: map[string]server{"a": {lost: time.Minute}, "b": {}},
+			owner:   claims.Holder{Name: "a"},
+			unknown: true,
+			want:    "MediaServerLost lost a",
+		},
+		"the owner is in touch": {
+			servers: map[string]server{"a": {}, "b": {lost: time.Minute}}, owner: claims.Holder{Name: "a"}, want: "Armed",
+		},
+		"the owner is in touch and hosts": {
+			servers: map[string]server{"a": {hosts: true}, "b": {lost: time.Minute}},
+			owner:   claims.Holder{Name: "a"},
+			want:    "NotAcknowledged waiting a",
+		},
+		"the owner has not reported everything": {
+			servers: map[string]server{"a": {joining: true}}, owner: claims.Holder{Name: "a"}, want: "MediaServerLost lost a",
+		},
+		"one that is no owner has not reported all": {servers: map[string]server{"a": {joining: true}}, want: "Armed"},
+		"the owner has never been heard of":         {owner: claims.Holder{Name: "a"}, want: "MediaServerLost lost a"},
+		"the same, for long": {
+			owner: claims.Holder{Name: "a"}, office: 10 * time.Minute, want: "Armed",
+		},
+		"the owner was given up": {
+			servers: map[string]server{"a": {lost: 11 * time.Minute}}, owner: claims.Holder{Name: "a"}, want: "Armed",
+		},
+		"another pod has the owner's name": {
+			servers: map[string]server{"a": {lost: time.Minute, introduce: ofPod}},
+			owner:   claims.Holder{Name: "a", PodUID: "former"},
+			want:    "Armed",
+		},
+		"the owner is that pod": {
+			servers: map[string]server{"a": {lost: time.Minute, introduce: ofPod}},
+			owner:   claims.Holder{Name: "a", PodUID: "pod"},
+			want:    "MediaServerLost lost a",
+		},
+		"another pod had the owner's name before": {
+			servers: map[string]server{"a": {lost: time.Minute}},
+			owner:   claims.Holder{Name: "a", PodUID: "newer"},
+			anew:    true,
+			want:    "MediaServerLost lost a",
+		},
+		"the owner was given up, and has come to own it": {
+			servers: map[string]server{"a": {lost: 11 * time.Minute}},
+			owner:   claims.Holder{Name: "a"},
+			anew:    true,
+			want:    "MediaServerLost lost a",
+		},
+		"another owned it, who is out of touch": {
+			servers: map[string]server{"a": {lost: time.Minute}, "b": {}},
+			former:  claims.Holder{Name: "a"},
+			owner:   claims.Holder{Name: "b"},
+			want:    "MediaServerLost lost a",
+		},
+		"the same, and who owns it hosts it": {
+			servers: map[string]server{"a": {lost: time.Minute}, "b": {acknowledges: true}},
+			former:  claims.Holder{Name: "a"},
+			owner:   claims.Holder{Name: "b"},
+			want:    "MediaServerLost matching b lost a",
+		},
+		"another owned it, who hosted it too": {
+			servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {acknowledges: true}},
+			former:  claims.Holder{Name: "a"},
+			owner:   claims.Holder{Name: "b"},
+			want:    "MediaServerLost matching b lost a",
+		},
+		"another owned it, who is in touch": {
+			servers: map[string]server{"a": {}, "b": {acknowledges: true}},
+			former:  claims.Holder{Name: "a"},
+			owner:   claims.Holder{Name: "b"},
+			want:    "Enforced matching b",
+		},
+		"another owned it, who was given up": {
+			servers: map[string]server{"a": {lost: 11 * time.Minute}, "b": {}},
+			former:  claims.Holder{Name: "a"},
+			owner:   claims.Holder{Name: "b"},
+			want:    "Armed",
+		},
+		"another owned it, who was never heard of": {
+			servers: map[string]server{"b": {}},
+			former:  claims.Holder{Name: "a"},
+			owner:   claims.Holder{Name: "b"},
+			want:    "MediaServerLost lost a",
+		},
+		"another owned it, and gave it up": {
+			servers: map[string]server{"a": {lost: time.Minute}}, former: claims.Holder{Name: "a"}, want: "Armed",
+		},
+		"one that hosted it is out of touch, another owns": {
+			servers: map[string]server{"a": {lost: time.Minute, hosts: true}, "b": {}},
+			owner:   claims.Holder{Name: "b"},
+			want:    "MediaServerLost lost a",
+		},
+		"one that hosted it is out of touch, and nobody owns": {
+			servers: map[string]server{"a": {lost: time.Minute, hosts: true}}, want: "MediaServerLost lost a",
+		},
+		"a status names one that nothing is heard of": {edit: true, want: "MediaServerLost lost ghost"},
+		"the owner is out of touch, another hosts it": {
+			servers: map[string]server{"a": {lost: time.Minute}, "b": {acknowledges: true}},
+			owner:   claims.Holder{Name: "a"},
+			want:    "MediaServerLost matching b lost a",
+		},
+		"the owner was never heard of, another hosts it": {
+			servers: map[string]server{"b": {acknowledges: true}},
+			owner:   claims.Holder{Name: "a"},
+			want:    "MediaServerLost matching b lost a",
+		},
+		"the owner was given up, another hosts it": {
+			servers: map[string]server{"a": {lost: 11 * time.Minute}, "b": {acknowledges: true}},
+			owner:   claims.Holder{Name: "a"},
+			want:    "Enforced matching b",
+		},
+		"the owner is in touch, another hosts it": {
+			servers: map[string]server{"a": {}, "b": {acknowledges: true}},
+			owner:   claims.Holder{Name: "a"},
+			want:    "Enforced matching b",
+		},
+		"nobody, new in office": {office: 2 * time.Second, want: "Starting"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := listed()
@@ -104,7 +206,9 @@ func TestVerdictsByClaims(t *testing.T) {
 					w.servers[name].lostSince = start.Add(-time.Second)
 				}
 				if x.acknowledges {
-					w.acknowledge(t, s, "lobby", 1, 1, start.Add(-long), map[string]forwardingv1.State{"u": forwardingv1.State_STATE_MATCHING})
+					w.acknowledge(t, s, "lobby", 1, 1, start.Add(-long), map[string]forwardingv1.State{
+						"u": forwardingv1.State_STATE_MATCHING,
+					})
 				}
 				if x.lost > 0 {
 					s.Close(start.Add(-x.lost))

@@ -49,7 +49,8 @@ func (w *world) expectAfter(t *testing.T, what, name string, now time.Time, want
 
 func TestASideHasDepartedWhenAllOfItsConnectionsHave(t *testing.T) {
 	w := newWorld(Limits{})
-	w.list(w.pause("both", collected), w.pause("two", collected, receivers("R", "Q"), everySender), w.pause("unseen", collected, receivers("R", "never"), everySender))
+	w.list(w.pause("both", collected), w.pause("two", collected, receivers("R", "Q"), everySender),
+		w.pause("unseen", collected, receivers("R", "never"), everySender))
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "R", "S", "Q"))
 	w.told()
@@ -115,7 +116,8 @@ func TestAnEditStartsAnew(t *testing.T) {
 func TestTheClockSurvivesAChangeOfLeader(t *testing.T) {
 	kept := func(generation int64) func(*held.Pause) {
 		return func(o *held.Pause) {
-			o.Generation, o.Status.ObservedGeneration, o.Status.DisconnectedAt = 3, generation, &metav1.Time{Time: start.Add(-30 * time.Second)}
+			o.Generation, o.Status.ObservedGeneration, o.Status.DisconnectedAt = 3, generation,
+				&metav1.Time{Time: start.Add(-30 * time.Second)}
 		}
 	}
 	w := newWorld(Limits{})
@@ -125,7 +127,9 @@ func TestTheClockSurvivesAChangeOfLeader(t *testing.T) {
 	// What this replica saw later does not put the clock back.
 	s := w.stream(t, "ms", start, reportOf("lobby", 1, 1, 0, "X", "R"))
 	w.expectAfter(t, "back, as far as this replica can tell", "kept", start, -30)
-	w.change("kept", func(o *held.Pause) { o.Spec.Senders = held.Side{Others: &held.Others{Everyone: &v1alpha1.Everyone{}}} })
+	w.change("kept", func(o *held.Pause) {
+		o.Spec.Senders = held.Side{Others: &held.Others{Everyone: &v1alpha1.Everyone{}}}
+	})
 	w.expectAfter(t, "there", "kept", start, -1)
 	must(t, s.Report(left(2, "R"), start.Add(time.Minute)))
 	w.expectAfter(t, "left again", "kept", start.Add(time.Minute), -30)
@@ -138,7 +142,8 @@ func TestWhoLeftWhileNoManagerListened(t *testing.T) {
 	// Its media server withheld what the pause named before an edit.
 	edited := func(o *held.Pause) { o.Generation, o.Status.ObservedGeneration = 2, 2 }
 	w := newWorld(Limits{})
-	w.list(w.pause("u", collected, seen, receivers("R"), everySender), w.pause("two", collected, seen, receivers("R", "Q"), everySender),
+	w.list(w.pause("u", collected, seen, receivers("R"), everySender),
+		w.pause("two", collected, seen, receivers("R", "Q"), everySender),
 		w.pause("edited", collected, seen, edited, receivers("R"), everySender))
 	at, again := w.Departure(w.objects["u"], start, start.Add(time.Minute))
 	if !at.IsZero() || !again.Equal(start.Add(10*time.Minute)) {
@@ -165,9 +170,13 @@ func TestNobodyHasLeftAChannelThatIsRefused(t *testing.T) {
 		limits  Limits
 		reports []*forwardingv1.ChannelReport
 	}{
-		"too many connections":          {Limits{Connections: 2}, []*forwardingv1.ChannelReport{reportOf("lobby", 1, 1, 0, "R", "S"), reportOf("lobby", 1, 2, 1, "T")}},
-		"too many connections at first": {Limits{Connections: 2}, []*forwardingv1.ChannelReport{reportOf("lobby", 1, 1, 0, "R", "S", "T")}},
-		"too many channels":             {Limits{Channels: 1}, []*forwardingv1.ChannelReport{reportOf("hall", 1, 1, 0, "X"), reportOf("lobby", 2, 1, 0, "R", "S")}},
+		"too many connections": {Limits{Connections: 2},
+			[]*forwardingv1.ChannelReport{reportOf("lobby", 1, 1, 0, "R", "S"), reportOf("lobby", 1, 2, 1, "T")}},
+		"too many connections at first": {
+			Limits{Connections: 2}, []*forwardingv1.ChannelReport{reportOf("lobby", 1, 1, 0, "R", "S", "T")},
+		},
+		"too many channels": {Limits{Channels: 1},
+			[]*forwardingv1.ChannelReport{reportOf("hall", 1, 1, 0, "X"), reportOf("lobby", 2, 1, 0, "R", "S")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(x.limits)

@@ -46,7 +46,9 @@ func (t *Tenant) Enforced(object *held.Pause, edge *forwardingv1.EdgeName, now t
 	case e == nil || e.object.Deletion != nil:
 		return nil, ErrDeleted
 	case !e.rule():
-		return nil, fmt.Errorf("%w: it asks for what this version does not know: name receivers, senders and kinds in another way", ErrCannotAct)
+		return nil, fmt.Errorf(
+			"%w: it asks for what this version does not know: name receivers, senders and kinds in another way", ErrCannotAct,
+		)
 	case e.beyond:
 		return nil, fmt.Errorf("%w: its channel has more pauses than act, and older ones do: delete some", ErrCannotAct)
 	}
@@ -57,7 +59,8 @@ func (t *Tenant) Enforced(object *held.Pause, edge *forwardingv1.EdgeName, now t
 	case j.hosting > 0 && j.expired == j.hosting, expired && j.hosting == 0 && len(j.Lost) == 0:
 		return nil, fmt.Errorf("%w: it has expired: move its expiresAt, or delete it", ErrCannotAct)
 	case j.notUnderstood > 0:
-		return nil, fmt.Errorf("%w: a media server does not know what it asks for: run the same version everywhere", ErrCannotAct)
+		return nil,
+			fmt.Errorf("%w: a media server does not know what it asks for: run the same version everywhere", ErrCannotAct)
 	}
 	if edge != nil {
 		if host, err := t.hostOf(e, edge); host == nil || err != nil {
@@ -85,9 +88,11 @@ func (t *Tenant) hostOf(e *entry, edge *forwardingv1.EdgeName) (*hosted, error) 
 	case receiver == nil || sender == nil:
 		return nil, nil //nolint:nilnil // Wait on.
 	case atReceiver != atSender:
-		return nil, fmt.Errorf("%w on this edge: the receiver is on media server %q and the sender on %q: connect both to the same one", ErrCannotAct, atReceiver.server.name, atSender.server.name)
+		return nil, fmt.Errorf("%w on this edge: the receiver is on media server %q and the sender on %q: "+
+			"connect both to the same one", ErrCannotAct, atReceiver.server.name, atSender.server.name)
 	case !forwardingv1.LiveEdge(receiver.Connection, sender.Connection):
-		return nil, fmt.Errorf("%w on this edge: the roles or bundles of the connections allow no stream from %q to %q", ErrCannotAct, edge.GetSendConnectionId(), edge.GetRecvConnectionId())
+		return nil, fmt.Errorf("%w on this edge: the roles or bundles of the connections allow no stream from %q to %q",
+			ErrCannotAct, edge.GetSendConnectionId(), edge.GetRecvConnectionId())
 	}
 	said := atSender.acknowledged[string(e.object.UID)]
 	if said.digest != e.digest || !atSender.heard() || atSender.acknowledgedEpoch < max(receiver.epoch, sender.epoch) {
@@ -95,9 +100,11 @@ func (t *Tenant) hostOf(e *entry, edge *forwardingv1.EdgeName) (*hosted, error) 
 	}
 	switch said.state {
 	case forwardingv1.State_STATE_NOT_MATCHING:
-		return nil, fmt.Errorf("%w on this edge: media server %q finds no live edge that it matches", ErrCannotAct, atSender.server.name)
+		return nil, fmt.Errorf("%w on this edge: media server %q finds no live edge that it matches", ErrCannotAct,
+			atSender.server.name)
 	case forwardingv1.State_STATE_EXPIRED:
-		return nil, fmt.Errorf("%w on this edge: it has expired by the clock of media server %q: move its expiresAt, or delete it", ErrCannotAct, atSender.server.name)
+		return nil, fmt.Errorf("%w on this edge: it has expired by the clock of media server %q: move its expiresAt, "+
+			"or delete it", ErrCannotAct, atSender.server.name)
 	default:
 		return atSender, nil
 	}
@@ -106,7 +113,9 @@ func (t *Tenant) hostOf(e *entry, edge *forwardingv1.EdgeName) (*hosted, error) 
 // heardAnew tells that every media server in touch that hosts the pause's channel
 // has been heard.
 func (t *Tenant) heardAnew(e *entry) bool {
-	return !slices.ContainsFunc(t.channels[e.object.Spec.ChannelID].hosts, func(h *hosted) bool { return h.inTouch() && !h.heard() })
+	return !slices.ContainsFunc(t.channels[e.object.Spec.ChannelID].hosts, func(h *hosted) bool {
+		return h.inTouch() && !h.heard()
+	})
 }
 
 // heard tells that the media server has acknowledged on its present stream. What it
@@ -205,14 +214,17 @@ func (t *Tenant) Connections(channelID string, connectionIDs, clientIDs []string
 	}
 	t.mu.Unlock()
 	slices.SortFunc(presence.Connections, func(a, b Placed) int {
-		return cmp.Or(a.GetCreatedTime().AsTime().Compare(b.GetCreatedTime().AsTime()), strings.Compare(a.GetConnectionId(), b.GetConnectionId()))
+		return cmp.Or(a.GetCreatedTime().AsTime().Compare(b.GetCreatedTime().AsTime()),
+			strings.Compare(a.GetConnectionId(), b.GetConnectionId()))
 	})
 
 	return presence
 }
 
 func (p *Presence) add(h *hosted, c *known) {
-	p.Connections = append(p.Connections, Placed{Connection: c.Connection, MediaServer: h.server.name, OutOfTouch: !h.inTouch()})
+	p.Connections = append(p.Connections, Placed{
+		Connection: c.Connection, MediaServer: h.server.name, OutOfTouch: !h.inTouch(),
+	})
 }
 
 func set(of []string) map[string]bool {

@@ -32,7 +32,8 @@ func TestFarewellIsNoLoss(t *testing.T) {
 			}
 			// It comes back under its name, as another process.
 			w.stream(t, "ms", start.Add(2*time.Minute))
-			if got := describe(w.Judge(w.objects["elsewhere"], start.Add(-time.Hour), start.Add(3*time.Minute))); got != "Armed" {
+			if got := describe(w.Judge(w.objects["elsewhere"], start.Add(-time.Hour),
+				start.Add(3*time.Minute))); got != "Armed" {
 				t.Errorf("once it is back: judged %q, want Armed", got)
 			}
 		})

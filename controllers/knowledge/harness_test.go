@@ -61,7 +61,8 @@ type world struct {
 func newWorld(limits Limits) *world {
 	w := &world{store: &told{}, objects: map[string]*held.Pause{}}
 	limits.setDefaults()
-	w.Tenant = newTenant("tenant", Config{Log: slog.New(slog.DiscardHandler), MediaServerLost: 10 * time.Minute, Limits: limits}, nil)
+	w.Tenant = newTenant("tenant",
+		Config{Log: slog.New(slog.DiscardHandler), MediaServerLost: 10 * time.Minute, Limits: limits}, nil)
 	w.Tenant.store = w.store
 	w.claimsKnown(true) // They were listed once, and are not followed any more.
 	w.claimsKnown(false)
@@ -175,7 +176,9 @@ func reportOf(channelID string, instance, epoch, base uint64, joined ...string) 
 	return r
 }
 
-func (w *world) connect(t testing.TB, name, incarnation string, now time.Time, reports ...*forwardingv1.ChannelReport) *Session {
+func (w *world) connect(
+	t testing.TB, name, incarnation string, now time.Time, reports ...*forwardingv1.ChannelReport,
+) *Session {
 	t.Helper()
 	s, err := w.Connect(Introduction{Name: name, Incarnation: incarnation}, now)
 	if err != nil {
@@ -205,7 +208,10 @@ func must(t testing.TB, err error) {
 }
 
 // acknowledge says all of the channel, of the objects as they are.
-func (w *world) acknowledge(t testing.TB, s *Session, channelID string, instance, epoch uint64, now time.Time, states map[string]forwardingv1.State) {
+func (w *world) acknowledge(
+	t testing.TB, s *Session, channelID string, instance, epoch uint64, now time.Time,
+	states map[string]forwardingv1.State,
+) {
 	t.Helper()
 	a := &forwardingv1.Acknowledgement{ChannelId: channelID, Instance: instance, Epoch: epoch, Whole: true}
 	for name, state := range states {

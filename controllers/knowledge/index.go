@@ -126,7 +126,8 @@ func (b *batch) change(before, after *held.Pause) {
 	t := b.t
 	if before != nil {
 		e := t.byUID[before.UID]
-		if e != nil && (after == nil || after.UID != before.UID || after.Spec.ChannelID != e.object.Spec.ChannelID || after.Name != e.object.Name) {
+		if e != nil && (after == nil || after.UID != before.UID || after.Spec.ChannelID != e.object.Spec.ChannelID ||
+			after.Name != e.object.Name) {
 			b.remove(e)
 		}
 		t.bells.ring(uidBell(string(before.UID)))

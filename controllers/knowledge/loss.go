@@ -75,7 +75,8 @@ func (t *Tenant) inTouchAgain(server *mediaServer) {
 			t.anywhere.told--
 		}
 	}
-	if len(t.out.servers) == 0 || t.claims.known && len(t.anywhere.servers) == 0 && server.introduction.ServesWithoutClaim {
+	if len(t.out.servers) == 0 ||
+		t.claims.known && len(t.anywhere.servers) == 0 && server.introduction.ServesWithoutClaim {
 		t.notifyLost()
 	} else {
 		t.notifyOwned(server, func(e *entry) bool { return e.lost })

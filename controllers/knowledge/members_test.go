@@ -65,7 +65,9 @@ func newMembership() (w *world, after func(time.Duration), now func() time.Time)
 
 func TestMembersAreToldWhoTheOthersAre(t *testing.T) {
 	w, after, now := newMembership()
-	a := &follower{Session: w.introduced(t, "a", now(), func(i *Introduction) { i.PodUID, i.SignalingURL = "uid-a", "wss://a/signaling" })}
+	a := &follower{Session: w.introduced(t, "a", now(), func(i *Introduction) {
+		i.PodUID, i.SignalingURL = "uid-a", "wss://a/signaling"
+	})}
 	w.introduced(t, "b", now(), nil)
 	after(OfficeBeforeArmed - tick)
 	if a.hear(t); a.messages > 0 {
@@ -73,10 +75,12 @@ func TestMembersAreToldWhoTheOthersAre(t *testing.T) {
 	}
 	after(2 * tick)
 	a.hear(t)
-	if m := a.known["a"]; !slices.Equal(a.knows(), []string{"a", "b"}) || m.GetPodUid() != "uid-a" || m.GetPeerAddress() != "a:7440" || m.GetSignalingUrl() != "wss://a/signaling" || m.GetDraining() {
+	if m := a.known["a"]; !slices.Equal(a.knows(), []string{"a", "b"}) || m.GetPodUid() != "uid-a" ||
+		m.GetPeerAddress() != "a:7440" || m.GetSignalingUrl() != "wss://a/signaling" || m.GetDraining() {
 		t.Errorf("knows %v", a.known)
 	}
-	if len(a.key) != memberKeyBytes || bytes.Equal(a.key, make([]byte, memberKeyBytes)) || bytes.Equal(a.key, listed().members.key) {
+	if len(a.key) != memberKeyBytes || bytes.Equal(a.key, make([]byte, memberKeyBytes)) ||
+		bytes.Equal(a.key, listed().members.key) {
 		t.Errorf("the key is %x", a.key)
 	}
 	c := &follower{Session: w.introduced(t, "c", now(), nil)}

@@ -9,8 +9,13 @@ type metrics struct {
 
 func newMetrics(registerer prometheus.Registerer, k *Knowledge) *metrics {
 	m := &metrics{
-		pushes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nagi_table_pushes_total", Help: "Channels in which a change of pauses was marked for sending."}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "nagi_mediaserver_channel_refusals_total", Help: "Channels of which nothing was taken because a bound was reached."}),
+		pushes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_table_pushes_total", Help: "Channels in which a change of pauses was marked for sending.",
+		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nagi_mediaserver_channel_refusals_total",
+			Help: "Channels of which nothing was taken because a bound was reached.",
+		}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "nagi_pause_acknowledgement_seconds",
 			Help:    "Time from learning of a pause's content to a media server's acknowledgement of it.",
@@ -23,8 +28,10 @@ func newMetrics(registerer prometheus.Registerer, k *Knowledge) *metrics {
 	if registerer != nil {
 		registerer.MustRegister(m.pushes, m.refused, m.latency,
 			gauge("nagi_mediaserver_streaming", "Media servers connected to this replica.", k.streaming),
-			gauge("nagi_mediaserver_out_of_touch", "Media servers that are lost, or have not reported everything yet, and are not given up.", k.outOfTouch),
-			gauge("nagi_mediaserver_clock_skew_seconds", "By how much the clock of a connected media server differs from this one's at most, in either direction.", k.skew),
+			gauge("nagi_mediaserver_out_of_touch",
+				"Media servers that are lost, or have not reported everything yet, and are not given up.", k.outOfTouch),
+			gauge("nagi_mediaserver_clock_skew_seconds", "By how much the clock of a connected media server differs from "+
+				"this one's at most, in either direction.", k.skew),
 		)
 	}
 

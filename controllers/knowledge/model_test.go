@@ -166,7 +166,14 @@ func (m *model) say(t *rapid.T, s *modelServer, id string) {
 		}
 	}
 	cut := rapid.IntRange(0, len(r.GetJoined())).Draw(t, "cut")
-	rest := &forwardingv1.ChannelReport{ChannelId: id, Instance: r.GetInstance(), Epoch: r.GetEpoch(), BaseEpoch: r.GetBaseEpoch(), Joined: r.GetJoined()[cut:], Left: r.GetLeft()}
+	rest := &forwardingv1.ChannelReport{
+		ChannelId: id,
+		Instance:  r.GetInstance(),
+		Epoch:     r.GetEpoch(),
+		BaseEpoch: r.GetBaseEpoch(),
+		Joined:    r.GetJoined()[cut:],
+		Left:      r.GetLeft(),
+	}
 	s.unsaid[id] = &unsaid{rest, &truth{is.instance, is.epoch, maps.Clone(is.members)}}
 	if cut > 0 {
 		r.Joined, r.Left, r.More = r.GetJoined()[:cut], nil, true
@@ -205,7 +212,8 @@ func (m *model) said(s *modelServer, id string, is *truth) {
 	for member := range is.members {
 		delete(m.departed, member)
 	}
-	c.instance, c.epoch, c.members, c.session, c.lost = is.instance, is.epoch, maps.Clone(is.members), s.session, time.Time{}
+	c.instance, c.epoch, c.members, c.session, c.lost = is.instance, is.epoch, maps.Clone(is.members), s.session,
+		time.Time{}
 }
 
 func (m *model) tell(t *rapid.T, s *modelServer, r *forwardingv1.ChannelReport) {
@@ -222,7 +230,9 @@ func (m *model) acknowledge(t *rapid.T, s *modelServer, id string) {
 		return
 	}
 	late := rapid.IntRange(0, 5).Draw(t, "late") == 0
-	a := &forwardingv1.Acknowledgement{ChannelId: id, Instance: c.instance, Epoch: c.epoch, Whole: rapid.Bool().Draw(t, "whole")}
+	a := &forwardingv1.Acknowledgement{
+		ChannelId: id, Instance: c.instance, Epoch: c.epoch, Whole: rapid.Bool().Draw(t, "whole"),
+	}
 	if late {
 		a.Instance++
 	}
@@ -359,7 +369,9 @@ func TestPresenceIsWhatMediaServersSay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{w: listed(), now: start, departed: map[string]time.Time{}, servers: map[string]*modelServer{}}
 		for _, name := range []string{"one", "two"} {
-			m.servers[name] = &modelServer{channels: map[string]*modelChannel{}, truth: map[string]*truth{}, unsaid: map[string]*unsaid{}}
+			m.servers[name] = &modelServer{
+				channels: map[string]*modelChannel{}, truth: map[string]*truth{}, unsaid: map[string]*unsaid{},
+			}
 		}
 		m.w.create("a")
 		m.w.create("b", inChannel("hall"))
@@ -371,7 +383,8 @@ func TestPresenceIsWhatMediaServersSay(t *testing.T) {
 			"finish":      func(t *rapid.T) { m.finish(t, m.server(t), channelOf(t)) },
 			"acknowledge": func(t *rapid.T) { m.acknowledge(t, m.server(t), channelOf(t)) },
 			"connect": func(t *rapid.T) {
-				m.connect(t, rapid.SampledFrom([]string{"one", "two"}).Draw(t, "media server"), rapid.IntRange(0, 2).Draw(t, "restarted") == 0)
+				m.connect(t, rapid.SampledFrom([]string{"one", "two"}).Draw(t, "media server"),
+					rapid.IntRange(0, 2).Draw(t, "restarted") == 0)
 			},
 			"disconnect": func(t *rapid.T) {
 				if s := m.server(t); s.session != nil {
@@ -387,7 +400,9 @@ func TestPresenceIsWhatMediaServersSay(t *testing.T) {
 			},
 			"edit": func(t *rapid.T) {
 				edits++
-				m.w.edit(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pause"), func(o *held.Pause) { o.Spec.Reason = fmt.Sprint(edits % 2) })
+				m.w.edit(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pause"), func(o *held.Pause) {
+					o.Spec.Reason = fmt.Sprint(edits % 2)
+				})
 			},
 			"time": func(t *rapid.T) {
 				m.now = m.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(t, "seconds")) * time.Second)

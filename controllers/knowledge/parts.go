@@ -29,6 +29,7 @@ func (s *Session) keep(bytes *int, over *bool, more int) bool {
 
 // tooManyBytes says so of a message that was not kept.
 func (s *Session) tooManyBytes(what, channelID string) string {
-	return fmt.Sprintf("the %s of media server %q that are not finished take more than %d bytes, which is the bound: nothing of channel %q is taken; send the parts of one after each other, and name less in it",
+	return fmt.Sprintf("the %s of media server %q that are not finished take more than %d bytes, which is the bound: "+
+		"nothing of channel %q is taken; send the parts of one after each other, and name less in it",
 		what, s.server.name, s.tenant.config.Limits.PartBytes, channelID)
 }

@@ -108,7 +108,8 @@ func (t *Tenant) Connect(introduction Introduction, now time.Time) (*Session, er
 		if len(t.servers) >= t.config.Limits.MediaServers {
 			t.turnAway(name, now)
 
-			return nil, fmt.Errorf("%w media servers in namespace %q: %d are known, which is the bound; a name that is not used again is forgotten after %s",
+			return nil, fmt.Errorf("%w media servers in namespace %q: %d are known, which is the bound; "+
+				"a name that is not used again is forgotten after %s",
 				ErrTooMany, t.namespace, len(t.servers), t.config.MediaServerLost)
 		}
 		server = &mediaServer{name: name, introduction: introduction, channels: map[string]*hosted{}}
@@ -262,7 +263,9 @@ func (t *Tenant) leave(h *hosted, at time.Time) {
 // host begins the hosting of a channel.
 func (t *Tenant) host(s *Session, channelID string) *hosted {
 	c := t.channel(channelID)
-	h := &hosted{server: s.server, channel: c, session: s, connections: map[string]*known{}, acknowledged: map[string]state{}}
+	h := &hosted{
+		server: s.server, channel: c, session: s, connections: map[string]*known{}, acknowledged: map[string]state{},
+	}
 	s.server.channels[channelID] = h
 	t.hosted++
 	c.hosts = append(c.hosts, h)

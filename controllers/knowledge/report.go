@@ -40,13 +40,20 @@ func (s *Session) Report(r *forwardingv1.ChannelReport, now time.Time) error {
 	}
 	part := s.reports[r.GetChannelId()]
 	if part != nil && (part.instance != r.GetInstance() || part.epoch != r.GetEpoch() || part.base != r.GetBaseEpoch()) {
-		return fmt.Errorf("%w: report.epoch: a report of channel %q began while another had not ended: send the parts of one report after each other", ErrInvalid, r.GetChannelId())
+		return fmt.Errorf("%w: report.epoch: a report of channel %q began while another had not ended: "+
+			"send the parts of one report after each other", ErrInvalid, r.GetChannelId())
 	}
 	if part == nil {
-		part = &report{instance: r.GetInstance(), epoch: r.GetEpoch(), base: r.GetBaseEpoch(), joined: map[string]*forwardingv1.Connection{}}
+		part = &report{
+			instance: r.GetInstance(),
+			epoch:    r.GetEpoch(),
+			base:     r.GetBaseEpoch(),
+			joined:   map[string]*forwardingv1.Connection{},
+		}
 		if r.GetMore() {
 			if len(s.reports) >= assemblies {
-				return fmt.Errorf("%w: report.more: %d reports have begun and not ended: send the parts of one report after each other", ErrInvalid, assemblies)
+				return fmt.Errorf("%w: report.more: %d reports have begun and not ended: send the parts of one report "+
+					"after each other", ErrInvalid, assemblies)
 			}
 			s.reports[r.GetChannelId()] = part
 		}
@@ -132,11 +139,13 @@ func (s *Session) reported(channelID string, r *report, now time.Time) error {
 func (s *Session) whole(h *hosted, channelID string, r *report, now time.Time) error {
 	t := s.tenant
 	if h != nil && h.session == s && (r.instance < h.instance || r.instance == h.instance && r.epoch < h.epoch) {
-		return fmt.Errorf("%w: report.epoch: channel %q was at epoch %d of instance %d, and is reported at epoch %d of instance %d: neither goes back",
+		return fmt.Errorf("%w: report.epoch: channel %q was at epoch %d of instance %d, and is reported at epoch %d of "+
+			"instance %d: neither goes back",
 			ErrInvalid, channelID, h.epoch, h.instance, r.epoch, r.instance)
 	}
 	if r.size == 0 {
-		return fmt.Errorf("%w: report.joined is empty in a whole report of channel %q: report a channel that nobody is in as closed", ErrInvalid, channelID)
+		return fmt.Errorf("%w: report.joined is empty in a whole report of channel %q: report a channel that nobody is "+
+			"in as closed", ErrInvalid, channelID)
 	}
 	if reason := s.boundChannels(); h == nil && reason != "" {
 		t.setUntold(s.server, true)
@@ -224,9 +233,11 @@ func (s *Session) boundChannels() string {
 	t, limits := s.tenant, s.tenant.config.Limits
 	switch {
 	case len(s.server.channels) >= limits.Channels:
-		return fmt.Sprintf("media server %q hosts more than %d channels, which is the bound: spread them over more media servers", s.server.name, limits.Channels)
+		return fmt.Sprintf("media server %q hosts more than %d channels, which is the bound: "+
+			"spread them over more media servers", s.server.name, limits.Channels)
 	case t.hosted >= limits.NamespaceChannels:
-		return fmt.Sprintf("the media servers of namespace %q host more than %d channels, which is the bound: use more namespaces", t.namespace, limits.NamespaceChannels)
+		return fmt.Sprintf("the media servers of namespace %q host more than %d channels, which is the bound: "+
+			"use more namespaces", t.namespace, limits.NamespaceChannels)
 	default:
 		return ""
 	}
@@ -241,15 +252,22 @@ func (s *Session) bound(h *hosted, r *report, connections, bytes int) string {
 	case r.over:
 		return s.tooManyBytes("reports", h.channel.id)
 	case connections > limits.Connections || r.size > limits.Connections:
-		return fmt.Sprintf("channel %q has more than %d connections, which is the bound: nothing of it is taken until fewer are reported", h.channel.id, limits.Connections)
+		return fmt.Sprintf("channel %q has more than %d connections, which is the bound: nothing of it is taken until "+
+			"fewer are reported", h.channel.id, limits.Connections)
 	case s.server.connections+more > limits.MediaServerConnections:
-		return fmt.Sprintf("media server %q has more than %d connections, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.MediaServerConnections, h.channel.id)
+		return fmt.Sprintf("media server %q has more than %d connections, which is the bound: "+
+			"nothing of channel %q is taken; spread the channels over more media servers",
+			s.server.name, limits.MediaServerConnections, h.channel.id)
 	case t.connections+more > limits.NamespaceConnections:
-		return fmt.Sprintf("namespace %q has more than %d connections, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnections, h.channel.id)
+		return fmt.Sprintf("namespace %q has more than %d connections, which is the bound: "+
+			"nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnections, h.channel.id)
 	case s.server.connectionBytes+moreBytes > limits.ConnectionBytes:
-		return fmt.Sprintf("the connections of media server %q have more than %d bytes, which is the bound: nothing of channel %q is taken; spread the channels over more media servers", s.server.name, limits.ConnectionBytes, h.channel.id)
+		return fmt.Sprintf("the connections of media server %q have more than %d bytes, which is the bound: "+
+			"nothing of channel %q is taken; spread the channels over more media servers",
+			s.server.name, limits.ConnectionBytes, h.channel.id)
 	case t.connectionBytes+moreBytes > limits.NamespaceConnectionBytes:
-		return fmt.Sprintf("the connections of namespace %q have more than %d bytes, which is the bound: nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnectionBytes, h.channel.id)
+		return fmt.Sprintf("the connections of namespace %q have more than %d bytes, which is the bound: "+
+			"nothing of channel %q is taken; use more namespaces", t.namespace, limits.NamespaceConnectionBytes, h.channel.id)
 	default:
 		return ""
 	}

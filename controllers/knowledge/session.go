@@ -255,7 +255,8 @@ func (s *Session) refuse(channelID, reason string) {
 	if m := s.tenant.metrics; m != nil {
 		m.refused.Inc()
 	}
-	s.tenant.config.Log.Warn("a channel is refused", "namespace", s.tenant.namespace, "mediaServer", s.server.name, "channel", channelID, "reason", reason)
+	s.tenant.config.Log.Warn("a channel is refused", "namespace", s.tenant.namespace, "mediaServer", s.server.name,
+		"channel", channelID, "reason", reason)
 }
 
 // note replaces what waits to be said of the channel: the last word counts.

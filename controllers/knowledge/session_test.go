@@ -312,7 +312,8 @@ func TestWhoIsToldOfWhat(t *testing.T) {
 	w.pass(start.Add(12*time.Second + LossGrace))
 	expect("time passes", 0)
 	for _, o := range []string{"pause-03", "pause-77"} {
-		if v := w.Judge(w.objects[o], time.Time{}, start.Add(20*time.Second)); v.Reason != v1alpha1.ReasonMediaServerLost || !v.LostSince.Equal(start.Add(10*time.Second)) {
+		if v := w.Judge(w.objects[o], time.Time{}, start.Add(20*time.Second)); v.Reason != v1alpha1.ReasonMediaServerLost ||
+			!v.LostSince.Equal(start.Add(10*time.Second)) {
 			t.Errorf("%s is judged %+v", o, v)
 		}
 	}
@@ -326,7 +327,8 @@ func TestWhoIsToldOfWhat(t *testing.T) {
 	w.told()
 	w.pass(start.Add(42 * time.Second))
 	expect("not acknowledged for 2 s", 10)
-	must(t, opened.Report(&forwardingv1.ChannelReport{ChannelId: "channel-05", Instance: 1, Closed: true}, start.Add(43*time.Second)))
+	must(t, opened.Report(&forwardingv1.ChannelReport{ChannelId: "channel-05", Instance: 1, Closed: true},
+		start.Add(43*time.Second)))
 	expect("closed", 10)
 }
 

@@ -103,8 +103,9 @@ func newTenant(namespace string, config Config, m *metrics) *Tenant {
 		namespace: namespace, config: config, metrics: m,
 		byUID: map[types.UID]*entry{}, channels: map[string]*channel{},
 		mentions: map[string]map[*entry]struct{}{}, unheard: map[string]time.Time{}, naming: map[string][]*entry{},
-		servers: map[string]*mediaServer{}, out: newOutOfTouch(), anywhere: newOutOfTouch(), judgedLost: map[*entry]struct{}{},
-		claims: newClaimed(), members: newMembers(), farewells: newNames(config.Limits.Names), gone: newNames(config.Limits.Names),
+		servers: map[string]*mediaServer{}, out: newOutOfTouch(), anywhere: newOutOfTouch(),
+		judgedLost: map[*entry]struct{}{}, claims: newClaimed(), members: newMembers(),
+		farewells: newNames(config.Limits.Names), gone: newNames(config.Limits.Names),
 		departed: newNames(config.Limits.Names), givenUp: newNames(config.Limits.Names), deleted: newNames(deletions),
 		watchers: map[*watcher]struct{}{},
 	}

@@ -28,7 +28,9 @@ func toldExpired(o *held.Pause) {
 	object := o.Object()
 	object.Spec.ExpiresAt = &metav1.Time{Time: start}
 	object.Status.ObservedGeneration = o.Generation
-	object.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Expired", ObservedGeneration: o.Generation}}
+	object.Status.Conditions = []metav1.Condition{
+		{Type: "Ready", Status: "True", Reason: "Expired", ObservedGeneration: o.Generation},
+	}
 	*o = *held.New(object)
 }
 
@@ -50,45 +52,136 @@ func TestVerdicts(t *testing.T) {
 		want   string
 		until  time.Duration // from now; 0: never
 	}{
-		"nobody hosts":                      {want: "Armed"},
-		"nobody hosts, new in office":       {office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
-		"deleting":                          {edit: func(o *held.Pause) { o.Deletion = &held.Deletion{Timestamp: metav1.NewTime(start)} }, hosts: map[string]host{"a": {state: matching}}, want: "Deleting"},
-		"a side of a newer version":         {edit: func(o *held.Pause) { o.Spec.Senders = held.Side{} }, want: "NotUnderstood"},
-		"hosted":                            {hosts: map[string]host{"a": {}}, want: "NotAcknowledged waiting a"},
-		"hosted, new in office":             {hosts: map[string]host{"a": {}}, office: time.Second, want: "NotAcknowledged waiting a"},
-		"matching":                          {hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a"},
-		"matching, new in office":           {hosts: map[string]host{"a": {state: matching}}, office: time.Second, want: "Enforced matching a"},
-		"former content":                    {hosts: map[string]host{"a": {state: matching, older: true}}, want: "NotAcknowledged waiting a"},
-		"one of two":                        {hosts: map[string]host{"b": {state: matching}, "a": {}}, want: "NotAcknowledged matching b waiting a"},
-		"not matching":                      {hosts: map[string]host{"a": {state: notMatching}}, want: "Armed"},
-		"not matching and matching":         {hosts: map[string]host{"a": {state: notMatching}, "b": {state: matching}}, want: "Enforced matching b"},
-		"not understood":                    {hosts: map[string]host{"a": {state: notUnderstood}, "b": {state: matching}}, want: "NotUnderstood matching b"},
-		"lost 30 s":                         {hosts: map[string]host{"a": {state: matching, lost: 30 * time.Second}}, want: "MediaServerLost lost a", until: 570 * time.Second},
-		"lost 10 s, another hosts":          {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: notMatching}}, want: "MediaServerLost lost a", until: 590 * time.Second},
-		"lost after it acknowledged":        {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: matching}}, want: "MediaServerLost matching b lost a", until: 590 * time.Second},
-		"lost before it acknowledged":       {hosts: map[string]host{"a": {state: matching, older: true, lost: 10 * time.Second}, "b": {state: matching}}, want: "MediaServerLost matching b lost a", until: 590 * time.Second},
-		"lost 10 min":                       {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Minute}}, want: "Armed"},
-		"another is lost":                   {hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
-		"another is lost, not matching":     {hosts: map[string]host{"a": {empty: true, lost: time.Minute}, "b": {state: notMatching}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
-		"another is lost, matching":         {hosts: map[string]host{"a": {empty: true, lost: time.Minute}, "b": {state: matching}}, want: "Enforced matching b"},
-		"another is lost, new in office":    {hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
-		"status names one never heard of":   {edit: func(o *held.Pause) { o.Status.MediaServer = "gone" }, office: time.Minute, want: "MediaServerLost lost gone", until: 9 * time.Minute},
-		"status names one, long in office":  {edit: func(o *held.Pause) { o.Status.MediaServer = "gone" }, want: "Armed"},
-		"status names one in touch":         {edit: func(o *held.Pause) { o.Status.MediaServer = "a" }, hosts: map[string]host{"a": {empty: true}}, office: time.Minute, want: "Armed"},
-		"expires later":                     {edit: expiring(start.Add(long)), hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a", until: long},
-		"expired, nobody hosts":             {edit: expiring(start), want: "Expired"},
-		"expired, new in office":            {edit: expiring(start), office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
-		"expired, told, new in office":      {edit: toldExpired, office: 2 * time.Second, want: "Expired"},
-		"expired, another is lost":          {edit: expiring(start), hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
-		"expired, told, another is lost":    {edit: toldExpired, hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "Expired"},
-		"expired, told, a slower clock":     {edit: toldExpired, hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a withholding a"},
-		"expired, said so":                  {edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: expired}}, want: "Expired"},
-		"expired by a faster clock":         {edit: expiring(start.Add(time.Second)), hosts: map[string]host{"a": {state: expired}}, want: "Expired", until: time.Second},
-		"expired, a slower clock withholds": {edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: matching}}, want: "Enforced matching b withholding b"},
-		"expired, a slower clock may":       {edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: notMatching}}, want: "Armed"},
-		"expired, not said":                 {edit: expiring(start), hosts: map[string]host{"a": {}}, want: "NotAcknowledged waiting a"},
-		"expired, said and lost":            {edit: expiring(start), hosts: map[string]host{"a": {state: expired, lost: time.Minute}}, want: "Expired"},
-		"expired, lost before it said":      {edit: expiring(start), hosts: map[string]host{"a": {state: matching, lost: time.Minute}}, want: "MediaServerLost lost a", until: 9 * time.Minute},
+		"nobody hosts":                {want: "Armed"},
+		"nobody hosts, new in office": {office: 2 * time.Second, want: "Starting", until: 3 * time.Second},
+		"deleting": {
+			edit:  func(o *held.Pause) { o.Deletion = &held.Deletion{Timestamp: metav1.NewTime(start)} },
+			hosts: map[string]host{"a": {state: matching}},
+			want:  "Deleting",
+		},
+		"a side of a newer version": {edit: func(o *held.Pause) { o.Spec.Senders = held.Side{} }, want: "NotUnderstood"},
+		"hosted":                    {hosts: map[string]host{"a": {}}, want: "NotAcknowledged waiting a"},
+		"hosted, new in office": {
+			hosts: map[string]host{"a": {}}, office: time.Second, want: "NotAcknowledged waiting a",
+		},
+		"matching": {hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a"},
+		"matching, new in office": {
+			hosts: map[string]host{"a": {state: matching}}, office: time.Second, want: "Enforced matching a",
+		},
+		"former content": {hosts: map[string]host{"a": {state: matching, older: true}}, want: "NotAcknowledged waiting a"},
+		"one of two": {
+			hosts: map[string]host{"b": {state: matching}, "a": {}}, want: "NotAcknowledged matching b waiting a",
+		},
+		"not matching": {hosts: map[string]host{"a": {state: notMatching}}, want: "Armed"},
+		"not matching and matching": {
+			hosts: map[string]host{"a": {state: notMatching}, "b": {state: matching}}, want: "Enforced matching b",
+		},
+		"not understood": {
+			hosts: map[string]host{"a": {state: notUnderstood}, "b": {state: matching}}, want: "NotUnderstood matching b",
+		},
+		"lost 30 s": {
+			hosts: map[string]host{"a": {state: matching, lost: 30 * time.Second}},
+			want:  "MediaServerLost lost a",
+			until: 570 * time.Second,
+		},
+		"lost 10 s, another hosts": {
+			hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: notMatching}},
+			want:  "MediaServerLost lost a",
+			until: 590 * time.Second,
+		},
+		"lost after it acknowledged": {
+			hosts: map[string]host{"a": {state: matching, lost: 10 * time.Second}, "b": {state: matching}},
+			want:  "MediaServerLost matching b lost a",
+			until: 590 * time.Second,
+		},
+		"lost before it acknowledged": {
+			hosts: map[string]host{"a": {state: matching, older: true, lost: 10 * time.Second}, "b": {state: matching}},
+			want:  "MediaServerLost matching b lost a",
+			until: 590 * time.Second,
+		},
+		"lost 10 min": {hosts: map[string]host{"a": {state: matching, lost: 10 * time.Minute}}, want: "Armed"},
+		"another is lost": {
+			hosts: map[string]host{"a": {empty: true, lost: time.Minute}},
+			want:  "MediaServerLost lost a",
+			until: 9 * time.Minute,
+		},
+		"another is lost, not matching": {
+			hosts: map[string]host{"a": {empty: true, lost: time.Minute}, "b": {state: notMatching}},
+			want:  "MediaServerLost lost a",
+			until: 9 * time.Minute,
+		},
+		"another is lost, matching": {
+			hosts: map[string]host{"a": {empty: true, lost: time.Minute}, "b": {state: matching}}, want: "Enforced matching b",
+		},
+		"another is lost, new in office": {
+			hosts:  map[string]host{"a": {empty: true, lost: time.Minute}},
+			office: 2 * time.Second,
+			want:   "Starting",
+			until:  3 * time.Second,
+		},
+		"status names one never heard of": {
+			edit:   func(o *held.Pause) { o.Status.MediaServer = "gone" },
+			office: time.Minute,
+			want:   "MediaServerLost lost gone",
+			until:  9 * time.Minute,
+		},
+		"status names one, long in office": {edit: func(o *held.Pause) { o.Status.MediaServer = "gone" }, want: "Armed"},
+		"status names one in touch": {
+			edit:   func(o *held.Pause) { o.Status.MediaServer = "a" },
+			hosts:  map[string]host{"a": {empty: true}},
+			office: time.Minute,
+			want:   "Armed",
+		},
+		"expires later": {
+			edit:  expiring(start.Add(long)),
+			hosts: map[string]host{"a": {state: matching}},
+			want:  "Enforced matching a",
+			until: long,
+		},
+		"expired, nobody hosts": {edit: expiring(start), want: "Expired"},
+		"expired, new in office": {
+			edit: expiring(start), office: 2 * time.Second, want: "Starting", until: 3 * time.Second,
+		},
+		"expired, told, new in office": {edit: toldExpired, office: 2 * time.Second, want: "Expired"},
+		"expired, another is lost": {
+			edit:  expiring(start),
+			hosts: map[string]host{"a": {empty: true, lost: time.Minute}},
+			want:  "MediaServerLost lost a",
+			until: 9 * time.Minute,
+		},
+		"expired, told, another is lost": {
+			edit: toldExpired, hosts: map[string]host{"a": {empty: true, lost: time.Minute}}, want: "Expired",
+		},
+		"expired, told, a slower clock": {
+			edit: toldExpired, hosts: map[string]host{"a": {state: matching}}, want: "Enforced matching a withholding a",
+		},
+		"expired, said so": {
+			edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: expired}}, want: "Expired",
+		},
+		"expired by a faster clock": {
+			edit:  expiring(start.Add(time.Second)),
+			hosts: map[string]host{"a": {state: expired}},
+			want:  "Expired",
+			until: time.Second,
+		},
+		"expired, a slower clock withholds": {
+			edit:  expiring(start),
+			hosts: map[string]host{"a": {state: expired}, "b": {state: matching}},
+			want:  "Enforced matching b withholding b",
+		},
+		"expired, a slower clock may": {
+			edit: expiring(start), hosts: map[string]host{"a": {state: expired}, "b": {state: notMatching}}, want: "Armed",
+		},
+		"expired, not said": {edit: expiring(start), hosts: map[string]host{"a": {}}, want: "NotAcknowledged waiting a"},
+		"expired, said and lost": {
+			edit: expiring(start), hosts: map[string]host{"a": {state: expired, lost: time.Minute}}, want: "Expired",
+		},
+		"expired, lost before it said": {
+			edit:  expiring(start),
+			hosts: map[string]host{"a": {state: matching, lost: time.Minute}},
+			want:  "MediaServerLost lost a",
+			until: 9 * time.Minute,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := listed()
@@ -135,9 +228,10 @@ func (w *world) placed(t *testing.T, name string, h host) {
 		if h.older {
 			digest[0]++
 		}
-		must(t, s.Acknowledge(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 1, Whole: true, Set: []*forwardingv1.PauseState{
-			{Uid: string(w.objects["u"].UID), Digest: digest[:], State: h.state},
-		}}, began))
+		must(t, s.Acknowledge(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 1, Whole: true,
+			Set: []*forwardingv1.PauseState{
+				{Uid: string(w.objects["u"].UID), Digest: digest[:], State: h.state},
+			}}, began))
 	}
 	if h.lost > 0 {
 		s.Close(start.Add(-h.lost))

@@ -80,7 +80,9 @@ type chapter struct {
 	kind, reason, action, note string
 }
 
-func newStory(broadcaster events.EventBroadcaster, exists func(types.NamespacedName, types.UID) bool, m *metrics) *story {
+func newStory(
+	broadcaster events.EventBroadcaster, exists func(types.NamespacedName, types.UID) bool, m *metrics,
+) *story {
 	return &story{
 		recorder: broadcaster.NewRecorder(scheme.Scheme, reporter), exists: exists, metrics: m,
 		untold: make(chan chapter, maxUntold), limiter: map[string]flowcontrol.PassiveRateLimiter{},
@@ -92,7 +94,8 @@ func newStory(broadcaster events.EventBroadcaster, exists func(types.NamespacedN
 func (s *story) tell(object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus) {
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	c := chapter{
-		due: time.Now().Add(eventDelay), name: types.NamespacedName{Namespace: object.Namespace, Name: object.Name}, uid: object.UID,
+		due: time.Now().Add(eventDelay), name: types.NamespacedName{Namespace: object.Namespace, Name: object.Name},
+		uid:  object.UID,
 		kind: corev1.EventTypeNormal, note: ready.Message,
 	}
 	switch ready.Reason {

@@ -57,7 +57,8 @@ func TestEventsTellTheStory(t *testing.T) {
 		if event.Type != want.kind || event.Action != want.action || !strings.Contains(event.Note, want.note) {
 			t.Errorf("%s: %+v", reason, event)
 		}
-		if r := event.Regarding; r.UID != o.UID || r.Namespace != ns || r.Kind != "RtpStreamPause" || r.APIVersion != "rtp.nagi.dev/v1alpha1" || r.ResourceVersion != "" {
+		if r := event.Regarding; r.UID != o.UID || r.Namespace != ns || r.Kind != "RtpStreamPause" ||
+			r.APIVersion != "rtp.nagi.dev/v1alpha1" || r.ResourceVersion != "" {
 			t.Errorf("%s is about %+v", reason, r)
 		}
 	}
@@ -66,7 +67,8 @@ func TestEventsTellTheStory(t *testing.T) {
 
 		return event.Series != nil && event.Series.Count == 2
 	})
-	out, err := exec.CommandContext(t.Context(), plane.Kubectl, "--kubeconfig", plane.Kubeconfig, "describe", "rsp", "pause", "-n", ns).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), plane.Kubectl, "--kubeconfig", plane.Kubeconfig, "describe", "rsp",
+		"pause", "-n", ns).CombinedOutput()
 	if err != nil {
 		t.Fatalf("kubectl describe: %v\n%s", err, out)
 	}
@@ -83,7 +85,9 @@ func TestEventsAreBoundedAndOptional(t *testing.T) {
 	known := newActing(t, ns)
 	// It may write status, and no events.
 	e := elect(t, roleOf(t, ns, leases, rbacv1.PolicyRule{
-		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"},
+		APIGroups: []string{v1alpha1.GroupVersion.Group},
+		Resources: []string{v1alpha1.Plural + "/status"},
+		Verbs:     []string{"patch"},
 	}), known, ns)
 	var last *v1alpha1.RtpStreamPause
 	began := time.Now()

@@ -177,7 +177,9 @@ type elected struct {
 	stop     func()
 }
 
-func elect(t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNamespace string, change ...func(*lifecycle.Config)) *elected {
+func elect(
+	t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNamespace string, change ...func(*lifecycle.Config),
+) *elected {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	out := io.Discard
@@ -185,8 +187,10 @@ func elect(t *testing.T, api *rest.Config, known lifecycle.Knowledge, leaseNames
 		out = t.Output()
 	}
 	config := lifecycle.Config{
-		REST: api, Knowledge: known, LeaseNamespace: leaseNamespace, Log: slog.New(slog.NewTextHandler(out, nil)), Registerer: registry,
-		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond, GiveUpAfter: giveUpAfter,
+		REST: api, Knowledge: known, LeaseNamespace: leaseNamespace, Log: slog.New(slog.NewTextHandler(out, nil)),
+		Registerer:    registry,
+		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond,
+		GiveUpAfter: giveUpAfter,
 	}
 	for _, c := range change {
 		c(&config)
@@ -260,9 +264,12 @@ func namespace(t *testing.T) string {
 
 func pauseIn(t *testing.T, ns, name string, change func(*v1alpha1.RtpStreamPause)) *v1alpha1.RtpStreamPause {
 	t.Helper()
-	o := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: v1alpha1.RtpStreamPauseSpec{
-		ChannelID: "lobby", Receivers: v1alpha1.Side{ConnectionIDs: []string{"R"}}, Senders: v1alpha1.Side{ConnectionIDs: []string{"S"}},
-	}}
+	o := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+		Spec: v1alpha1.RtpStreamPauseSpec{
+			ChannelID: "lobby",
+			Receivers: v1alpha1.Side{ConnectionIDs: []string{"R"}},
+			Senders:   v1alpha1.Side{ConnectionIDs: []string{"S"}},
+		}}
 	if change != nil {
 		change(o)
 	}
@@ -304,7 +311,8 @@ func waitReason(t *testing.T, o *v1alpha1.RtpStreamPause, reason string) *v1alph
 		if err != nil {
 			t.Fatal(err)
 		}
-		isReady := got.DeletionTimestamp == nil && ready != nil && ready.Status == metav1.ConditionTrue && got.Status.ObservedGeneration == got.Generation
+		isReady := got.DeletionTimestamp == nil && ready != nil && ready.Status == metav1.ConditionTrue &&
+			got.Status.ObservedGeneration == got.Generation
 		if current := result.Status == kstatus.CurrentStatus; current != isReady {
 			t.Fatalf("kstatus says %s (%s) while ready is %v", result.Status, result.Message, ready)
 		}

@@ -70,7 +70,8 @@ func TestOneNamespaceThatFailsIsNoReasonToGiveUp(t *testing.T) {
 		}
 	}
 	for what, fail := range map[string]func(h *health, namespace string){
-		"no rights": lasting(fmt.Errorf("write: %w", apierrors.NewForbidden(schema.GroupResource{Resource: "rtpstreampauses"}, "pause", errors.New("no role")))),
+		"no rights": lasting(fmt.Errorf("write: %w",
+			apierrors.NewForbidden(schema.GroupResource{Resource: "rtpstreampauses"}, "pause", errors.New("no role")))),
 		"webhook":   lasting(fmt.Errorf("write: %w", apierrors.NewInternalError(errors.New("failed calling webhook")))),
 		"no answer": lasting(fmt.Errorf("write: %w", context.DeadlineExceeded)),
 		"panics": func(h *health, namespace string) {

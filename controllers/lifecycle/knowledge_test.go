@@ -56,7 +56,8 @@ type mediaServer struct {
 
 func connect(t *testing.T, known *knowledge.Knowledge, ns, name string) *mediaServer {
 	t.Helper()
-	session, err := known.Tenant(ns).Connect(knowledge.Introduction{Name: name, Incarnation: "incarnation-of-" + name}, time.Now())
+	session, err := known.Tenant(ns).Connect(knowledge.Introduction{Name: name, Incarnation: "incarnation-of-" + name},
+		time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,9 @@ func (m *mediaServer) report(ids ...string) {
 	m.epoch++
 	report := &forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: m.epoch}
 	for _, id := range ids {
-		report.Joined = append(report.Joined, &forwardingv1.Connection{ConnectionId: id, Role: forwardingv1.Role_ROLE_SENDRECV})
+		report.Joined = append(report.Joined, &forwardingv1.Connection{
+			ConnectionId: id, Role: forwardingv1.Role_ROLE_SENDRECV,
+		})
 	}
 	if err := m.session.Report(report, time.Now()); err != nil {
 		m.t.Fatal(err)
@@ -171,7 +174,8 @@ func TestFromCreationToDeletion(t *testing.T) {
 	}
 	// Under the same name: nothing is inherited.
 	again := pauseIn(t, ns, "edge", nil)
-	if got := waitReason(t, again, v1alpha1.ReasonNotAcknowledged); got.Status.DisconnectedAt != nil || got.Status.MediaServer != "" {
+	if got := waitReason(t, again, v1alpha1.ReasonNotAcknowledged); got.Status.DisconnectedAt != nil ||
+		got.Status.MediaServer != "" {
 		t.Errorf("inherited: %+v", got.Status)
 	}
 	// The writer ends: the other one writes in its turn.
@@ -196,8 +200,10 @@ func TestExpiryFollowsTheAcknowledgements(t *testing.T) {
 	eventually(t, "the slower clock is told of", func() bool {
 		ready := meta.FindStatusCondition(get(t, o).Status.Conditions, v1alpha1.ConditionReady)
 
-		return ready.Message != "" && ready.Reason == v1alpha1.ReasonEnforced && time.Now().After(o.Spec.ExpiresAt.Add(2*time.Second)) && len(ready.Message) > 0 &&
-			meta.FindStatusCondition(get(t, o).Status.Conditions, v1alpha1.ConditionEnforced).Message == `Withheld by media server "slow", by whose clock expiresAt is still to come.`
+		return ready.Message != "" && ready.Reason == v1alpha1.ReasonEnforced &&
+			time.Now().After(o.Spec.ExpiresAt.Add(2*time.Second)) && len(ready.Message) > 0 &&
+			meta.FindStatusCondition(get(t, o).Status.Conditions, v1alpha1.ConditionEnforced).Message ==
+				`Withheld by media server "slow", by whose clock expiresAt is still to come.`
 	})
 	m.acknowledge(forwardingv1.State_STATE_EXPIRED, o)
 	eventually(t, "deleted once it expired there too", gone(t, o))
@@ -212,7 +218,10 @@ func TestDepartureSurvivesTheReplicaThatSawIt(t *testing.T) {
 	seconds := int64(1)
 	brief := func(o *v1alpha1.RtpStreamPause) { o.Spec.DeleteAfterDisconnectSeconds = &seconds }
 	seen := pauseIn(t, ns, "seen", brief)
-	unseen := pauseIn(t, ns, "unseen", func(o *v1alpha1.RtpStreamPause) { brief(o); o.Spec.Senders.ConnectionIDs = []string{"X"} })
+	unseen := pauseIn(t, ns, "unseen", func(o *v1alpha1.RtpStreamPause) {
+		brief(o)
+		o.Spec.Senders.ConnectionIDs = []string{"X"}
+	})
 	m.acknowledge(matching, seen)
 	waitReason(t, seen, v1alpha1.ReasonEnforced)
 	first.stop()

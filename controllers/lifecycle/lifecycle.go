@@ -142,7 +142,8 @@ func newLock(config Config) (resourcelock.Interface, error) {
 // again; nil when it has not. Tables and View do not depend on it.
 func (l *Lifecycle) GaveUp() error {
 	if g := l.gaveUp.Load(); g != nil {
-		return fmt.Errorf("the elected part gave up at %s, so that another manager may write status: %w", g.at.UTC().Format(time.RFC3339), g.err)
+		return fmt.Errorf("the elected part gave up at %s, so that another manager may write status: %w",
+			g.at.UTC().Format(time.RFC3339), g.err)
 	}
 
 	return nil

@@ -25,7 +25,8 @@ func TestStatusKeepsUpAndALiveChangeOvertakesAMassEffect(t *testing.T) {
 	stored := func(reason string) (count int) {
 		for n := range pauses {
 			if o := known.Get(fmt.Sprint(n)); o != nil {
-				if ready := meta.FindStatusCondition(o.Object().Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Reason == reason {
+				if ready := meta.FindStatusCondition(o.Object().Status.Conditions, v1alpha1.ConditionReady); ready != nil &&
+					ready.Reason == reason {
 					count++
 				}
 			}
@@ -45,7 +46,8 @@ func TestStatusKeepsUpAndALiveChangeOvertakesAMassEffect(t *testing.T) {
 	creating.Wait()
 	created := time.Since(began)
 	eventually(t, "all statuses are written", func() bool { return stored(v1alpha1.ReasonArmed) == pauses })
-	t.Logf("%d pauses created at %.0f/s, the last status %s later", pauses, pauses/created.Seconds(), (time.Since(began) - created).Round(time.Millisecond))
+	t.Logf("%d pauses created at %.0f/s, the last status %s later", pauses, pauses/created.Seconds(),
+		(time.Since(began) - created).Round(time.Millisecond))
 
 	// Everything changes at once, by one cause.
 	known.judge("", knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"ms"}})
@@ -67,7 +69,8 @@ func TestStatusKeepsUpAndALiveChangeOvertakesAMassEffect(t *testing.T) {
 	if overtaken == 0 {
 		t.Errorf("the live change came after all of the mass effect")
 	}
-	t.Logf("a live change took %s and overtook %d of a mass effect of %d, which took %s", took.Round(time.Millisecond), overtaken, pauses, time.Since(mass).Round(time.Millisecond))
+	t.Logf("a live change took %s and overtook %d of a mass effect of %d, which took %s", took.Round(time.Millisecond),
+		overtaken, pauses, time.Since(mass).Round(time.Millisecond))
 }
 
 func version(t *testing.T, of string) uint64 {

@@ -203,7 +203,11 @@ func roleOf(t *testing.T, ns string, rules ...rbacv1.PolicyRule) *rest.Config {
 	return user.Config()
 }
 
-var leases = rbacv1.PolicyRule{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}}
+var leases = rbacv1.PolicyRule{
+	APIGroups: []string{coordinationv1.GroupName},
+	Resources: []string{"leases"},
+	Verbs:     []string{"get", "create", "update"},
+}
 
 func TestWhoMayNotWriteGivesTheOfficeUp(t *testing.T) {
 	ns := namespace(t)
@@ -213,7 +217,8 @@ func TestWhoMayNotWriteGivesTheOfficeUp(t *testing.T) {
 	o := pauseIn(t, ns, "pause", nil)
 	able := elect(t, plane.Config, known, ns)
 	waitReason(t, o, v1alpha1.ReasonArmed)
-	if err := powerless.GaveUp(); err == nil || !strings.Contains(err.Error(), "bind the role nagi-manager") || powerless.counted(t, "nagi_manager_gave_up_total") != 1 {
+	if err := powerless.GaveUp(); err == nil || !strings.Contains(err.Error(), "bind the role nagi-manager") ||
+		powerless.counted(t, "nagi_manager_gave_up_total") != 1 {
 		t.Errorf("gave up %v times: %v", powerless.counted(t, "nagi_manager_gave_up_total"), err)
 	}
 	if able.GaveUp() != nil || !able.inOffice(t) {
@@ -222,7 +227,9 @@ func TestWhoMayNotWriteGivesTheOfficeUp(t *testing.T) {
 
 	// Once it may, and it is its turn, it says no more that it cannot.
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "some"}, Rules: []rbacv1.PolicyRule{leases, {
-		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"},
+		APIGroups: []string{v1alpha1.GroupVersion.Group},
+		Resources: []string{v1alpha1.Plural + "/status"},
+		Verbs:     []string{"patch"},
 	}}}
 	if err := k8s.Update(t.Context(), role); err != nil {
 		t.Fatal(err)
@@ -276,7 +283,9 @@ func TestANewWriterLeavesWhatIsAsItWas(t *testing.T) {
 		versions[o.Name] = waitReason(t, o, v1alpha1.ReasonEnforced).ResourceVersion
 	}
 	first.stop()
-	ignorance := []string{v1alpha1.ReasonStarting, v1alpha1.ReasonArmed, v1alpha1.ReasonNotAcknowledged, v1alpha1.ReasonMediaServerLost}
+	ignorance := []string{
+		v1alpha1.ReasonStarting, v1alpha1.ReasonArmed, v1alpha1.ReasonNotAcknowledged, v1alpha1.ReasonMediaServerLost,
+	}
 	for attempt := 1; ; attempt++ {
 		for n := range 40 {
 			known.judge(fmt.Sprint(n), knowledge.Verdict{Reason: ignorance[n%len(ignorance)]})
@@ -297,11 +306,14 @@ func TestANewWriterLeavesWhatIsAsItWas(t *testing.T) {
 		switch {
 		case inTime:
 			for name, version := range versions {
-				if o := get(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}); o.ResourceVersion != version {
+				if o := get(t, &v1alpha1.RtpStreamPause{
+					ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+				}); o.ResourceVersion != version {
 					t.Errorf("%s was rewritten: %+v", name, o.Status)
 				}
 			}
-			if writes, told := next.counted(t, "nagi_pause_status_writes_total"), next.counted(t, "nagi_pause_events_total"); writes != 2 || told != 2 {
+			writes, told := next.counted(t, "nagi_pause_status_writes_total"), next.counted(t, "nagi_pause_events_total")
+			if writes != 2 || told != 2 {
 				t.Errorf("%v statuses and %v events for two new pauses", writes, told)
 			}
 
@@ -312,7 +324,8 @@ func TestANewWriterLeavesWhatIsAsItWas(t *testing.T) {
 		// The truth took too long; all is to be as it was for the next writer.
 		after := elect(t, plane.Config, known, ns)
 		for name := range versions {
-			versions[name] = waitReason(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}, v1alpha1.ReasonEnforced).ResourceVersion
+			versions[name] = waitReason(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}},
+				v1alpha1.ReasonEnforced).ResourceVersion
 		}
 		after.stop()
 	}

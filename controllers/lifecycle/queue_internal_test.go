@@ -138,7 +138,8 @@ func TestNoLevelIsStarved(t *testing.T) {
 		}
 	}
 	if massTaken != takes/8 || dueTaken != takes/8 {
-		t.Errorf("of %d turns beside a flood of live changes a mass effect had %d and what was due %d; want an eighth each", takes, massTaken, dueTaken)
+		t.Errorf("of %d turns beside a flood of live changes a mass effect had %d and what was due %d; want an eighth each",
+			takes, massTaken, dueTaken)
 	}
 }
 

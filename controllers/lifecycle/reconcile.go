@@ -102,7 +102,9 @@ func (r *reconciler) judged(name types.NamespacedName) bool {
 
 // leave tells until when the status that the object has is left as it is; zero:
 // write now.
-func (r *reconciler) leave(name types.NamespacedName, object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, now time.Time) time.Time {
+func (r *reconciler) leave(
+	name types.NamespacedName, object *v1alpha1.RtpStreamPause, verdict knowledge.Verdict, now time.Time,
+) time.Time {
 	reason := readyReason(object)
 	if verdict.Reason != v1alpha1.ReasonNotAcknowledged || reason == v1alpha1.ReasonNotAcknowledged {
 		r.believe(name)
@@ -155,7 +157,8 @@ func (r *reconciler) believe(name types.NamespacedName) {
 // certain tells that the verdict needs no knowledge of every media server.
 func certain(verdict knowledge.Verdict) bool {
 	switch verdict.Reason {
-	case v1alpha1.ReasonEnforced, v1alpha1.ReasonExpired, v1alpha1.ReasonDeleting, v1alpha1.ReasonNotUnderstood, v1alpha1.ReasonLimitExceeded:
+	case v1alpha1.ReasonEnforced, v1alpha1.ReasonExpired, v1alpha1.ReasonDeleting, v1alpha1.ReasonNotUnderstood,
+		v1alpha1.ReasonLimitExceeded:
 		return true
 	default:
 		return false
@@ -194,7 +197,9 @@ func (n next) notBefore(now time.Time) next {
 
 // write applies the status. What it brings about (a collection that is due) comes
 // with the watch's news of it; again is for what does not.
-func (r *reconciler) write(ctx context.Context, object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus, again next) (next, bool, error) {
+func (r *reconciler) write(
+	ctx context.Context, object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus, again next,
+) (next, bool, error) {
 	now := time.Now()
 	switch err := r.writer.status(ctx, object, status); {
 	case errors.Is(err, errGone):

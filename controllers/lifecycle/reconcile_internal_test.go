@@ -16,14 +16,18 @@ import (
 func TestAnAcknowledgementIsWaitedFor(t *testing.T) {
 	now := time.Now()
 	ready := func(generation int64, reason string) v1alpha1.RtpStreamPauseStatus {
-		return v1alpha1.RtpStreamPauseStatus{ObservedGeneration: generation, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason}}}
+		return v1alpha1.RtpStreamPauseStatus{
+			ObservedGeneration: generation, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason}},
+		}
 	}
 	for name, test := range map[string]struct {
 		status  v1alpha1.RtpStreamPauseStatus
 		verdict string
 		want    time.Duration // 0: written at once
 	}{
-		"new":                         {v1alpha1.RtpStreamPauseStatus{ObservedGeneration: -1}, v1alpha1.ReasonNotAcknowledged, acknowledgeGrace},
+		"new": {
+			v1alpha1.RtpStreamPauseStatus{ObservedGeneration: -1}, v1alpha1.ReasonNotAcknowledged, acknowledgeGrace,
+		},
 		"new and enforced":            {v1alpha1.RtpStreamPauseStatus{ObservedGeneration: -1}, v1alpha1.ReasonEnforced, 0},
 		"new and armed":               {v1alpha1.RtpStreamPauseStatus{ObservedGeneration: -1}, v1alpha1.ReasonArmed, 0},
 		"edited":                      {ready(1, v1alpha1.ReasonEnforced), v1alpha1.ReasonNotAcknowledged, acknowledgeGrace},

@@ -97,7 +97,8 @@ func (r *requests) lasting() error {
 	mend := ""
 	switch {
 	case apierrors.IsForbidden(r.err):
-		mend = fmt.Sprintf("; bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=%s", r.namespace)
+		mend = fmt.Sprintf("; bind the role nagi-manager to the manager's ServiceAccount in --lease-namespace=%s",
+			r.namespace)
 	case apierrors.IsNotFound(r.err):
 		mend = fmt.Sprintf("; --lease-namespace=%s is to name a namespace that there is", r.namespace)
 	}

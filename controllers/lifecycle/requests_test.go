@@ -13,7 +13,11 @@ import (
 // Who cannot have the lease says so, and why, until it can.
 func TestWhoCannotHaveTheLeaseSaysSo(t *testing.T) {
 	ns := namespace(t)
-	pauses := rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural + "/status"}, Verbs: []string{"patch"}}
+	pauses := rbacv1.PolicyRule{
+		APIGroups: []string{v1alpha1.GroupVersion.Group},
+		Resources: []string{v1alpha1.Plural + "/status"},
+		Verbs:     []string{"patch"},
+	}
 	reads := leases
 	reads.Verbs = []string{"get"}
 	api := roleOf(t, ns, pauses)
@@ -34,7 +38,9 @@ func TestWhoCannotHaveTheLeaseSaysSo(t *testing.T) {
 	says(e, `cannot get resource "leases"`)
 	may := func(rules ...rbacv1.PolicyRule) {
 		t.Helper()
-		if err := k8s.Update(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "some"}, Rules: rules}); err != nil {
+		if err := k8s.Update(t.Context(), &rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "some"}, Rules: rules,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

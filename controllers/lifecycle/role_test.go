@@ -32,8 +32,10 @@ func TestManagerRunsUnderItsRole(t *testing.T) {
 			t.Fatal(err)
 		}
 		binding := &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "manager-" + map[string]string{"Role": "lease", "ClusterRole": "pauses"}[kind]},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: role.GetName()}, Subjects: subject,
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: ns, Name: "manager-" + map[string]string{"Role": "lease", "ClusterRole": "pauses"}[kind],
+			},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: role.GetName()}, Subjects: subject,
 		}
 		if err := k8s.Create(t.Context(), binding); err != nil {
 			t.Fatal(err)

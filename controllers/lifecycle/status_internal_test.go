@@ -32,21 +32,27 @@ func TestConditionsOfEachVerdict(t *testing.T) {
 		v1alpha1.ReasonLimitExceeded:   {no, no, v1alpha1.ReasonNotInForce, "Delete pauses"},
 		v1alpha1.ReasonDeleting:        {no, no, v1alpha1.ReasonNotInForce, "finalizers (somebody.example/f)"},
 	} {
-		object := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Generation: 3, Finalizers: []string{"somebody.example/f"}}}
+		object := &v1alpha1.RtpStreamPause{
+			ObjectMeta: metav1.ObjectMeta{Generation: 3, Finalizers: []string{"somebody.example/f"}},
+		}
 		status := nextStatus(object, knowledge.Verdict{Reason: reason, Matching: many, Waiting: many, Lost: many}, 1)
 		ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 		enforced := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEnforced)
-		if len(status.Conditions) != 2 || status.ObservedGeneration != 3 || ready.ObservedGeneration != 3 || enforced.ObservedGeneration != 3 {
+		if len(status.Conditions) != 2 || status.ObservedGeneration != 3 || ready.ObservedGeneration != 3 ||
+			enforced.ObservedGeneration != 3 {
 			t.Errorf("%s: %+v", reason, status)
 		}
-		if ready.Status != want.ready || ready.Reason != reason || enforced.Status != want.enforced || enforced.Reason != want.why {
-			t.Errorf("%s: ready %s %s, enforced %s %s; want %+v", reason, ready.Status, ready.Reason, enforced.Status, enforced.Reason, want)
+		if ready.Status != want.ready || ready.Reason != reason || enforced.Status != want.enforced ||
+			enforced.Reason != want.why {
+			t.Errorf("%s: ready %s %s, enforced %s %s; want %+v", reason, ready.Status, ready.Reason, enforced.Status,
+				enforced.Reason, want)
 		}
 		if ready.Message == enforced.Message || !strings.Contains(ready.Message+enforced.Message, want.says) {
 			t.Errorf("%s: %q and %q; want %q", reason, ready.Message, enforced.Message, want.says)
 		}
 		for _, message := range []string{ready.Message, enforced.Message} {
-			if !strings.HasSuffix(message, ".") || strings.Contains(message, `"f"`) || regexp.MustCompile(`\d\d:\d\d`).MatchString(message) {
+			if !strings.HasSuffix(message, ".") || strings.Contains(message, `"f"`) ||
+				regexp.MustCompile(`\d\d:\d\d`).MatchString(message) {
 				t.Errorf("%s: the message %q", reason, message)
 			}
 		}
@@ -54,9 +60,11 @@ func TestConditionsOfEachVerdict(t *testing.T) {
 }
 
 func TestASlowerClockThatStillWithholdsIsTold(t *testing.T) {
-	status := nextStatus(&v1alpha1.RtpStreamPause{}, knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"ms"}, Withholding: []string{"ms"}}, 1)
+	status := nextStatus(&v1alpha1.RtpStreamPause{},
+		knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"ms"}, Withholding: []string{"ms"}}, 1)
 	for _, condition := range status.Conditions {
-		if condition.Status != metav1.ConditionTrue || !strings.Contains(condition.Message, `media server "ms"`) || !strings.Contains(condition.Message, "clock") {
+		if condition.Status != metav1.ConditionTrue || !strings.Contains(condition.Message, `media server "ms"`) ||
+			!strings.Contains(condition.Message, "clock") {
 			t.Errorf("%+v", condition)
 		}
 	}
@@ -84,10 +92,14 @@ func TestMediaServerOfTheStatus(t *testing.T) {
 	} {
 		object := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Generation: c.generation}}
 		object.Status.MediaServer, object.Status.ObservedGeneration = c.named, c.before
-		if got := mediaServer(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting}); got != c.want {
+		if got := mediaServer(object, knowledge.Verdict{
+			Reason: c.reason, Matching: c.matching, Waiting: c.waiting,
+		}); got != c.want {
 			t.Errorf("case %d: %q, want %q", i, got, c.want)
 		}
-		if got := mediaServer(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting, Gone: true}); got != "" && len(c.matching) == 0 {
+		if got := mediaServer(object, knowledge.Verdict{
+			Reason: c.reason, Matching: c.matching, Waiting: c.waiting, Gone: true,
+		}); got != "" && len(c.matching) == 0 {
 			t.Errorf("case %d: %q is named, and is gone", i, got)
 		}
 		status := nextStatus(object, knowledge.Verdict{Reason: c.reason, Matching: c.matching, Waiting: c.waiting}, 1)
@@ -111,16 +123,39 @@ func TestWhenAPauseIsCollected(t *testing.T) {
 		{expiresAt: at(0), verdict: expired},
 		{expiresAt: at(0), ttl: seconds(60), verdict: expired, reason: afterExpiry, at: 60},
 		{expiresAt: at(0), ttl: seconds(0), verdict: expired, reason: afterExpiry},
-		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"slow"}, Withholding: []string{"slow"}}},
-		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{Reason: v1alpha1.ReasonMediaServerLost, Lost: []string{"m"}}},
-		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{Reason: v1alpha1.ReasonLimitExceeded, Matching: []string{"m"}}},
-		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{Reason: v1alpha1.ReasonLimitExceeded}, reason: afterExpiry, at: 60},
-		{gone: at(10), after: seconds(60), verdict: knowledge.Verdict{Reason: v1alpha1.ReasonArmed}, reason: afterDisconnect, at: 70},
+		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{
+			Reason: v1alpha1.ReasonEnforced, Matching: []string{"slow"}, Withholding: []string{"slow"},
+		}},
+		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{
+			Reason: v1alpha1.ReasonMediaServerLost, Lost: []string{"m"},
+		}},
+		{expiresAt: at(0), ttl: seconds(60), verdict: knowledge.Verdict{
+			Reason: v1alpha1.ReasonLimitExceeded, Matching: []string{"m"},
+		}},
+		{
+			expiresAt: at(0),
+			ttl:       seconds(60),
+			verdict:   knowledge.Verdict{Reason: v1alpha1.ReasonLimitExceeded},
+			reason:    afterExpiry,
+			at:        60,
+		},
+		{
+			gone:    at(10),
+			after:   seconds(60),
+			verdict: knowledge.Verdict{Reason: v1alpha1.ReasonArmed},
+			reason:  afterDisconnect,
+			at:      70,
+		},
 		{after: seconds(60), verdict: knowledge.Verdict{Reason: v1alpha1.ReasonArmed}},
-		{expiresAt: at(0), ttl: seconds(60), gone: at(10), after: seconds(20), verdict: expired, reason: afterDisconnect, at: 30},
+		{
+			expiresAt: at(0), ttl: seconds(60), gone: at(10), after: seconds(20), verdict: expired, reason: afterDisconnect,
+			at: 30,
+		},
 		{expiresAt: at(0), ttl: seconds(1<<63 - 1), verdict: expired, reason: afterExpiry, at: 1<<63 - 1 - 1_800_000_000},
 	} {
-		object := &v1alpha1.RtpStreamPause{Spec: v1alpha1.RtpStreamPauseSpec{ExpiresAt: c.expiresAt, TTLSecondsAfterExpired: c.ttl, DeleteAfterDisconnectSeconds: c.after}}
+		object := &v1alpha1.RtpStreamPause{Spec: v1alpha1.RtpStreamPauseSpec{
+			ExpiresAt: c.expiresAt, TTLSecondsAfterExpired: c.ttl, DeleteAfterDisconnectSeconds: c.after,
+		}}
 		object.Status.DisconnectedAt = c.gone
 		reason, when := collection(object, c.verdict)
 		if reason != c.reason || reason != "" && when.Unix() != at(c.at).Unix() {

@@ -36,7 +36,8 @@ func TestStatusFollowsTheVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := waitReason(t, o, v1alpha1.ReasonDeleting)
-	if meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionEnforced) || meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReady) {
+	if meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionEnforced) ||
+		meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReady) {
 		t.Errorf("in deletion: %+v", got.Status)
 	}
 	for _, entry := range got.ManagedFields {
@@ -59,7 +60,9 @@ func TestABlipLeavesAStatusAsItIs(t *testing.T) {
 	o := pauseIn(t, ns, "pause", nil)
 	before := waitReason(t, o, v1alpha1.ReasonEnforced).ResourceVersion
 	// Past the time in which a new writer leaves everything as it is.
-	eventually(t, "the writer is no longer new", func() bool { return e.counted(t, "nagi_pause_status_writes_total") == 1 && newcomer(t, known, ns) })
+	eventually(t, "the writer is no longer new", func() bool {
+		return e.counted(t, "nagi_pause_status_writes_total") == 1 && newcomer(t, known, ns)
+	})
 
 	lost := knowledge.Verdict{Reason: v1alpha1.ReasonMediaServerLost, Lost: []string{"ms"}, LostSince: time.Now()}
 	known.judge(o.Name, lost)
@@ -91,7 +94,8 @@ func newcomer(t *testing.T, known *acting, ns string) bool {
 	if !slices.Contains(known.Names(), name) {
 		pauseIn(t, ns, name, nil)
 		known.judge(name, knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"ms"}})
-		waitReason(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}, v1alpha1.ReasonEnforced)
+		waitReason(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}},
+			v1alpha1.ReasonEnforced)
 		known.judge(name, knowledge.Verdict{Reason: v1alpha1.ReasonArmed})
 	}
 	waitReason(t, &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}, v1alpha1.ReasonArmed)
@@ -109,7 +113,9 @@ func TestTTLAfterExpiry(t *testing.T) {
 			o.Spec.ExpiresAt, o.Spec.TTLSecondsAfterExpired = &expired, &ttl
 		}
 	}
-	withheld := knowledge.Verdict{Reason: v1alpha1.ReasonEnforced, Matching: []string{"slow"}, Withholding: []string{"slow"}}
+	withheld := knowledge.Verdict{
+		Reason: v1alpha1.ReasonEnforced, Matching: []string{"slow"}, Withholding: []string{"slow"},
+	}
 	known.judge("", knowledge.Verdict{Reason: v1alpha1.ReasonExpired})
 	known.judge("withheld", withheld)
 	slow := pauseIn(t, ns, "withheld", with(0))

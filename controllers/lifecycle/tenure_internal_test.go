@@ -48,7 +48,9 @@ func (s *sent) RoundTrip(*http.Request) (*http.Response, error) {
 func TestATenureLastsFromTheSendingOfTheLastRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &remote{takes: 4 * time.Second}
-		lock := &tenure{Interface: server, lease: 15 * time.Second, requests: &requests{limit: 15 * time.Second, log: slog.New(slog.DiscardHandler)}}
+		lock := &tenure{Interface: server, lease: 15 * time.Second, requests: &requests{
+			limit: 15 * time.Second, log: slog.New(slog.DiscardHandler),
+		}}
 		lock.begin(func(context.Context) {})
 		out := &sent{}
 		guard := lock.guard(out)
@@ -95,7 +97,9 @@ func TestATenureLastsFromTheSendingOfTheLastRenewal(t *testing.T) {
 
 func TestAReleaseWaitsForTheWritingAndIsOfOnesOwnLease(t *testing.T) {
 	server := &remote{}
-	lock := &tenure{Interface: server, lease: 15 * time.Second, requests: &requests{limit: 15 * time.Second, log: slog.New(slog.DiscardHandler)}}
+	lock := &tenure{Interface: server, lease: 15 * time.Second, requests: &requests{
+		limit: 15 * time.Second, log: slog.New(slog.DiscardHandler),
+	}}
 	var order []string
 	lock.begin(func(context.Context) {
 		if lock.left() > 0 {

@@ -134,7 +134,8 @@ func (l *Lifecycle) look(ctx context.Context, r *reconciler, h *health, name typ
 	defer func() {
 		if p := recover(); p != nil {
 			l.metrics.panics.Inc()
-			l.config.Log.Error("panic while a pause was looked at", "namespace", name.Namespace, "name", name.Name, "panic", p, "stack", string(debug.Stack()))
+			l.config.Log.Error("panic while a pause was looked at", "namespace", name.Namespace, "name", name.Name, "panic", p,
+				"stack", string(debug.Stack()))
 			h.panicked(name.Namespace, fmt.Errorf("panic: %v", p))
 			n = next{failed: true}
 		}

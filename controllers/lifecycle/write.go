@@ -67,7 +67,9 @@ func newWriter(api *rest.Config, t *tenure) (*writer, error) {
 // resource version keeps a pause that was deleted and created again under its
 // name from inheriting it, and a status that was computed earlier from undoing a
 // later one.
-func (w *writer) status(ctx context.Context, object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus) error {
+func (w *writer) status(
+	ctx context.Context, object *v1alpha1.RtpStreamPause, status *v1alpha1.RtpStreamPauseStatus,
+) error {
 	configuration, err := json.Marshal(applyconfiguration.RtpStreamPause(object.Name, object.Namespace).
 		WithResourceVersion(object.ResourceVersion).WithStatus(applied(status)))
 	if err != nil {
@@ -112,7 +114,9 @@ func (w *writer) remove(ctx context.Context, object *v1alpha1.RtpStreamPause) er
 	defer cancel()
 	err := w.client.Delete().
 		Namespace(object.Namespace).Resource(v1alpha1.Plural).Name(object.Name).
-		Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion}}).
+		Body(&metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion},
+		}).
 		Do(ctx).Error()
 
 	return w.outcome(err, "delete", object)
@@ -129,7 +133,8 @@ func (w *writer) outcome(err error, what string, object *v1alpha1.RtpStreamPause
 	case w.tenure.left() <= 0:
 		return errOutOfOffice
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s %s/%s: %w; bind the role nagi-manager to the manager's ServiceAccount in this namespace", what, object.Namespace, object.Name, err)
+		return fmt.Errorf("%s %s/%s: %w; bind the role nagi-manager to the manager's ServiceAccount in this namespace",
+			what, object.Namespace, object.Name, err)
 	default:
 		return fmt.Errorf("%s %s/%s: %w", what, object.Namespace, object.Name, err)
 	}

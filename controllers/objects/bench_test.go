@@ -43,13 +43,19 @@ func newPages(b *testing.B, n int) *pages {
 		for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionEnforced} {
 			o.Status.Conditions = append(o.Status.Conditions, metav1.Condition{
 				Type: condition, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonEnforced, ObservedGeneration: 1,
-				LastTransitionTime: metav1.Now(), Message: "every media server that hosts the channel withholds the edges that match",
+				LastTransitionTime: metav1.Now(),
+				Message:            "every media server that hosts the channel withholds the edges that match",
 			})
 		}
-		fields := `{"f:spec":{".":{},"f:channelID":{},"f:kinds":{},"f:receivers":{},"f:senders":{}},"f:status":{"f:conditions":{"k:{\"type\":\"Ready\"}":{".":{},"f:message":{},"f:reason":{},"f:status":{}}}}}`
+		fields := `{"f:spec":{".":{},"f:channelID":{},"f:kinds":{},"f:receivers":{},"f:senders":{}},` +
+			`"f:status":{"f:conditions":{"k:{\"type\":\"Ready\"}":{".":{},"f:message":{},"f:reason":{},"f:status":{}}}}}`
 		for _, manager := range []string{"shim", "manager"} {
 			o.ManagedFields = append(o.ManagedFields, metav1.ManagedFieldsEntry{
-				Manager: manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: o.APIVersion, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields),
+				Manager:    manager,
+				Operation:  metav1.ManagedFieldsOperationApply,
+				APIVersion: o.APIVersion,
+				FieldsType: "FieldsV1",
+				FieldsV1:   metav1.NewFieldsV1(fields),
 			})
 		}
 		raw, err := json.Marshal(o)

@@ -98,7 +98,8 @@ func newCluster() (*cluster, error) {
 	}
 	key := filepath.Join(c.dir, "accounts.key")
 	tokens := filepath.Join(c.dir, "tokens.csv")
-	if err := errors.Join(writeKey(key), os.WriteFile(tokens, []byte(token+",administrator,1,system:masters\n"), 0o600)); err != nil {
+	if err := errors.Join(writeKey(key),
+		os.WriteFile(tokens, []byte(token+",administrator,1,system:masters\n"), 0o600)); err != nil {
 		return nil, err
 	}
 	etcdPort, err := controlplane.FreePort()
@@ -118,9 +119,11 @@ func newCluster() (*cluster, error) {
 	}
 	c.apiArgs = []string{
 		"--etcd-servers=" + etcdURL, "--cert-dir=" + filepath.Join(c.dir, "certificates"),
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", "--secure-port=" + strconv.Itoa(port),
+		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
+		"--secure-port=" + strconv.Itoa(port),
 		"--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount",
-		"--service-account-issuer=https://" + c.address, "--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
+		"--service-account-issuer=https://" + c.address, "--service-account-key-file=" + key,
+		"--service-account-signing-key-file=" + key,
 		"--token-auth-file=" + tokens, "--authorization-mode=RBAC",
 	}
 	c.config = &rest.Config{
@@ -199,7 +202,8 @@ func assets() (string, error) {
 	}
 	found, err := filepath.Glob("../../bin/k8s/*/kube-apiserver")
 	if err != nil || len(found) == 0 {
-		return "", errors.New("no kube-apiserver and etcd here: run `make controlplane`, or set KUBEBUILDER_ASSETS to a directory that holds both")
+		return "", errors.New("no kube-apiserver and etcd here: run `make controlplane`, or set KUBEBUILDER_ASSETS to a " +
+			"directory that holds both")
 	}
 
 	return filepath.Dir(found[len(found)-1]), nil

@@ -151,18 +151,22 @@ func (s *Store) unconfirmed(version uint64, last *read) error {
 	s.mu.RUnlock()
 	switch {
 	case last == nil:
-		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and the API server has not answered in time", version, at)
+		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and the API server has not "+
+			"answered in time", version, at)
 	case last.err != nil:
 		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d: %w", version, at, last.err)
 	case last.version < version:
-		return fmt.Errorf("version %d is not confirmed: the API server is at %d; has etcd been restored?", version, last.version)
+		return fmt.Errorf("version %d is not confirmed: the API server is at %d; has etcd been restored?",
+			version, last.version)
 	}
 
 	if last.outstanding > at {
-		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and there is an event of %d", version, at, last.outstanding)
+		return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and there is an event of %d",
+			version, at, last.outstanding)
 	}
 
-	return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and %d are known of %d", version, at, count, last.count)
+	return fmt.Errorf("version %d is not confirmed: the pauses are complete up to %d, and %d are known of %d", version,
+		at, count, last.count)
 }
 
 // wantRead is called with the lock held.

@@ -36,7 +36,9 @@ func collectionVersion(t testing.TB, namespace string) uint64 {
 // nudge moves the collection's version by a write of something else, as leases and
 // events do all the time: no event of a pause tells that version.
 func nudge(ctx context.Context, namespace string) error {
-	return client.IgnoreAlreadyExists(k8s.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "nudge-"}}))
+	return client.IgnoreAlreadyExists(
+		k8s.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "nudge-"}}),
+	)
 }
 
 // load writes and deletes in the namespace, and asks, until the test ends.

@@ -90,7 +90,8 @@ func (s *Store) relist(ctx context.Context, cause string) error {
 	s.wake()
 	s.mu.Unlock()
 	s.config.Log.Info("listed the pauses", "namespace", s.config.Namespace, "cause", cause, "objects", all.count(),
-		"undecodable", len(all.undecodable), "differences", len(changes), "version", version, "first", first, "took", time.Since(began))
+		"undecodable", len(all.undecodable), "differences", len(changes), "version", version, "first", first,
+		"took", time.Since(began))
 
 	return nil
 }

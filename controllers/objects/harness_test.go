@@ -234,7 +234,8 @@ func (f *following) equalsEtcd() bool {
 	}
 	for _, o := range list.Items {
 		pause := told[o.Name]
-		if pause == nil || pause.UID != o.UID || pause.ResourceVersion != o.ResourceVersion || pause.Spec.Reason != o.Spec.Reason || f.Get(o.Name) != pause {
+		if pause == nil || pause.UID != o.UID || pause.ResourceVersion != o.ResourceVersion ||
+			pause.Spec.Reason != o.Spec.Reason || f.Get(o.Name) != pause {
 			return false
 		}
 	}

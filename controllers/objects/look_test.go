@@ -75,8 +75,9 @@ func TestNothingIsConfirmedByAWatchThatFails(t *testing.T) {
 	}{
 		"refused":            {http.StatusTooManyRequests, refusal, 0},
 		"refused, uncounted": {http.StatusTooManyRequests, refusal, 1},
-		"too old":            {http.StatusOK, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`, 0},
-		"broken":             {http.StatusOK, `{"type":"MODI`, 0},
+		"too old": {http.StatusOK, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure",` +
+			`"reason":"Expired","code":410}}`, 0},
+		"broken": {http.StatusOK, `{"type":"MODI`, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t)

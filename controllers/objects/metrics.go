@@ -18,10 +18,12 @@ type metrics struct {
 func newMetrics(config Config, store *Store) *metrics {
 	m := &metrics{
 		lists: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "nagi_objects_lists_total", Help: "Lists of the pauses, by what made them necessary: start, or how the watch before ended.",
+			Name: "nagi_objects_lists_total",
+			Help: "Lists of the pauses, by what made them necessary: start, or how the watch before ended.",
 		}, []string{"cause"}),
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "nagi_objects_watch_ends_total", Help: "Watches that ended, by cause; after timed_out alone the next goes on without a list.",
+			Name: "nagi_objects_watch_ends_total",
+			Help: "Watches that ended, by cause; after timed_out alone the next goes on without a list.",
 		}, []string{"cause"}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "nagi_objects_list_failures_total", Help: "Lists of the pauses that failed.",
@@ -42,9 +44,12 @@ func newMetrics(config Config, store *Store) *metrics {
 
 var (
 	objectsHeld = prometheus.NewDesc("nagi_objects_held", "Pauses held, those that do not decode left out.", nil, nil)
-	staleTime   = prometheus.NewDesc("nagi_objects_stale_seconds", "For how long the pauses have not followed the API server; 0 while they do.", nil, nil)
-	notDecoded  = prometheus.NewDesc("nagi_objects_undecodable", "Stored pauses that do not decode and so do not act.", nil, nil)
-	notDecodedN = prometheus.NewDesc("nagi_objects_undecodable_info", "Names of stored pauses that do not decode, the first twenty.", []string{"name"}, nil)
+	staleTime   = prometheus.NewDesc("nagi_objects_stale_seconds",
+		"For how long the pauses have not followed the API server; 0 while they do.", nil, nil)
+	notDecoded = prometheus.NewDesc("nagi_objects_undecodable",
+		"Stored pauses that do not decode and so do not act.", nil, nil)
+	notDecodedN = prometheus.NewDesc("nagi_objects_undecodable_info",
+		"Names of stored pauses that do not decode, the first twenty.", []string{"name"}, nil)
 )
 
 // gauges tell the store's state when they are asked.

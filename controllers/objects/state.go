@@ -44,7 +44,8 @@ func (s state) read(raw []byte) (item, error) {
 	if err != nil {
 		return item{}, err
 	}
-	if h, ok := s.objects[id.name]; ok && id.sum == h.sum && id.uid == h.pause.UID && id.version == h.pause.ResourceVersion {
+	if h, ok := s.objects[id.name]; ok && id.sum == h.sum && id.uid == h.pause.UID &&
+		id.version == h.pause.ResourceVersion {
 		return item{identity: id, pause: h.pause}, nil
 	}
 	if u, ok := s.undecodable[id.name]; ok && id.sum == u.sum && id.uid == u.UID && id.version == u.version {

@@ -38,16 +38,20 @@ func TestDifferences(t *testing.T) {
 		before, after [][]byte
 		want          []string // "uid@version>uid@version".
 	}{
-		"nothing":                 {[][]byte{one}, [][]byte{one}, nil},
-		"created":                 {nil, [][]byte{one}, []string{">u1@5 a"}},
-		"deleted":                 {[][]byte{one}, nil, []string{"u1@5 a>"}},
-		"edited":                  {[][]byte{one}, [][]byte{stored("one", "u1", "6", said("b"))}, []string{"u1@5 a>u1@6 b"}},
-		"gone back":               {[][]byte{one}, [][]byte{stored("one", "u1", "4", said("z"))}, []string{"u1@5 a>u1@4 z"}},
-		"same version, other":     {[][]byte{one}, [][]byte{stored("one", "u1", "5", said("b"))}, []string{"u1@5 a>u1@5 b"}},
-		"sent in another form":    {[][]byte{one}, [][]byte{append([]byte(" "), one...)}, nil},
-		"replaced":                {[][]byte{one}, [][]byte{stored("one", "u2", "7", said("a"))}, []string{"u1@5 a>", ">u2@7 a"}},
-		"stops decoding":          {[][]byte{one}, [][]byte{stored("one", "u1", "6", bad)}, []string{"u1@5 a>"}},
-		"mended":                  {[][]byte{stored("one", "u1", "6", bad)}, [][]byte{stored("one", "u1", "7", said("a"))}, []string{">u1@7 a"}},
+		"nothing":              {[][]byte{one}, [][]byte{one}, nil},
+		"created":              {nil, [][]byte{one}, []string{">u1@5 a"}},
+		"deleted":              {[][]byte{one}, nil, []string{"u1@5 a>"}},
+		"edited":               {[][]byte{one}, [][]byte{stored("one", "u1", "6", said("b"))}, []string{"u1@5 a>u1@6 b"}},
+		"gone back":            {[][]byte{one}, [][]byte{stored("one", "u1", "4", said("z"))}, []string{"u1@5 a>u1@4 z"}},
+		"same version, other":  {[][]byte{one}, [][]byte{stored("one", "u1", "5", said("b"))}, []string{"u1@5 a>u1@5 b"}},
+		"sent in another form": {[][]byte{one}, [][]byte{append([]byte(" "), one...)}, nil},
+		"replaced": {
+			[][]byte{one}, [][]byte{stored("one", "u2", "7", said("a"))}, []string{"u1@5 a>", ">u2@7 a"},
+		},
+		"stops decoding": {[][]byte{one}, [][]byte{stored("one", "u1", "6", bad)}, []string{"u1@5 a>"}},
+		"mended": {
+			[][]byte{stored("one", "u1", "6", bad)}, [][]byte{stored("one", "u1", "7", said("a"))}, []string{">u1@7 a"},
+		},
 		"undecodable and deleted": {[][]byte{stored("one", "u1", "6", bad)}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,15 +82,20 @@ func TestDifferences(t *testing.T) {
 func TestAPauseIsHeldInLittleMemory(t *testing.T) {
 	const pauses, most = 10_000, 650
 	raw := func(i int) []byte {
-		return fmt.Appendf(nil, `{"apiVersion":"rtp.nagi.dev/v1alpha1","kind":"RtpStreamPause","metadata":{"name":"pause-%06d","namespace":"default",
-			"uid":"8d1f7a52-6f2e-4b57-9f0c-%012d","resourceVersion":"%d","generation":1,"creationTimestamp":"2026-11-25T20:00:00Z",
-			"labels":{"app.kubernetes.io/managed-by":"nagi-shim"},"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}"},
-			"managedFields":[{"manager":"kubectl","operation":"Update","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:channelID":{}}}}]},
+		return fmt.Appendf(nil, `{"apiVersion":"rtp.nagi.dev/v1alpha1","kind":"RtpStreamPause",
+			"metadata":{"name":"pause-%06d","namespace":"default",
+			"uid":"8d1f7a52-6f2e-4b57-9f0c-%012d","resourceVersion":"%d","generation":1,
+			"creationTimestamp":"2026-11-25T20:00:00Z","labels":{"app.kubernetes.io/managed-by":"nagi-shim"},
+			"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}"},
+			"managedFields":[{"manager":"kubectl","operation":"Update","fieldsType":"FieldsV1",
+			 "fieldsV1":{"f:spec":{"f:channelID":{}}}}]},
 			"spec":{"channelID":"channel-%05d","receivers":{"connectionIDs":["R%025d"]},"senders":{"connectionIDs":["S%025d"]}},
 			"status":{"observedGeneration":1,"mediaServer":"ms-%d","conditions":[
-				{"type":"Ready","status":"True","reason":"Enforced","observedGeneration":1,"lastTransitionTime":"2026-11-25T20:%02d:00Z",
+				{"type":"Ready","status":"True","reason":"Enforced","observedGeneration":1,
+				 "lastTransitionTime":"2026-11-25T20:%02d:00Z",
 				 "message":"In place on every media server that hosts the channel, for who is there and for who comes."},
-				{"type":"Enforced","status":"True","reason":"Withheld","observedGeneration":1,"lastTransitionTime":"2026-11-25T20:%02d:00Z",
+				{"type":"Enforced","status":"True","reason":"Withheld","observedGeneration":1,
+				 "lastTransitionTime":"2026-11-25T20:%02d:00Z",
 				 "message":"Withheld by media server \"ms-%d\"."}]}}`, i, i, i, i/10, i, i, i%100, i%60, i%60, i%100)
 	}
 	all := newState()

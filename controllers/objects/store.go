@@ -159,9 +159,11 @@ func (s *Store) Ready() error {
 	case !s.synced:
 		return fmt.Errorf("namespace %q: the pauses have not been listed yet: %w", s.config.Namespace, s.problem)
 	case !s.watching:
-		return fmt.Errorf("namespace %q: the pauses are as they were %s ago: %w", s.config.Namespace, time.Since(s.staleSince).Round(time.Second), s.problem)
+		return fmt.Errorf("namespace %q: the pauses are as they were %s ago: %w", s.config.Namespace,
+			time.Since(s.staleSince).Round(time.Second), s.problem)
 	case s.silence() >= s.config.StaleAfter:
-		return fmt.Errorf("namespace %q: the watch has been silent for %s; is the API server reachable?", s.config.Namespace, s.silence().Round(time.Second))
+		return fmt.Errorf("namespace %q: the watch has been silent for %s; is the API server reachable?",
+			s.config.Namespace, s.silence().Round(time.Second))
 	}
 
 	return nil

@@ -45,10 +45,14 @@ func TestWatchThatTimesOutGoesOnWithoutAList(t *testing.T) {
 	namespace := newNamespace(t)
 	s := follow(t, Config{Namespace: namespace, WatchTime: 2 * time.Second})
 	s.ready()
-	s.until("two watches have timed out", func() bool { return s.value("nagi_objects_watch_ends_total", "cause=timed_out") >= 2 })
+	s.until("two watches have timed out", func() bool {
+		return s.value("nagi_objects_watch_ends_total", "cause=timed_out") >= 2
+	})
 	create(t, namespace, "late")
 	s.until("the creation is told", func() bool { return s.tells("late") })
-	s.until("another watch has timed out", func() bool { return s.value("nagi_objects_watch_ends_total", "cause=timed_out") >= 3 })
+	s.until("another watch has timed out", func() bool {
+		return s.value("nagi_objects_watch_ends_total", "cause=timed_out") >= 3
+	})
 	if lists := s.value("nagi_objects_lists_total"); lists != 1 || s.timesStale() != 0 {
 		t.Errorf("%v lists, stale %d times", lists, s.timesStale())
 	}

@@ -61,7 +61,8 @@ func TestOneObjectThatDoesNotDecodeIsLeftOutAlone(t *testing.T) {
 	remove(t, pauseOf(namespace, "bad", "lobby"))
 	s.until("nothing is undecodable", func() bool { return len(s.Undecodable()) == 0 })
 	for _, name := range []string{"bad", "turns"} {
-		if n := strings.Count(s.log.String(), "does not decode and does not act; mend or delete it\" namespace="+namespace+" name="+name+" "); n != 1 {
+		if n := strings.Count(s.log.String(),
+			"does not decode and does not act; mend or delete it\" namespace="+namespace+" name="+name+" "); n != 1 {
 			t.Errorf("%s was logged %d times", name, n)
 		}
 	}

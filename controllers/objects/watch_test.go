@@ -29,7 +29,8 @@ func TestConnectionsCutAgainAndAgainLoseNothing(t *testing.T) {
 			t.Error("the store was not stale after its watch had ended")
 		}
 	}
-	if lists, ends := s.value("nagi_objects_lists_total"), s.value("nagi_objects_watch_ends_total", "cause=timed_out"); lists < 3 || ends != 0 {
+	lists, ends := s.value("nagi_objects_lists_total"), s.value("nagi_objects_watch_ends_total", "cause=timed_out")
+	if lists < 3 || ends != 0 {
 		t.Errorf("%v lists, %v watches timed out", lists, ends)
 	}
 }
@@ -80,7 +81,8 @@ type injected struct {
 
 func (i *injected) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := i.RoundTripper.RoundTrip(request)
-	if err == nil && response.StatusCode == http.StatusOK && request.URL.Query().Get("allowWatchBookmarks") != "" && !i.done.Swap(true) {
+	if err == nil && response.StatusCode == http.StatusOK && request.URL.Query().Get("allowWatchBookmarks") != "" &&
+		!i.done.Swap(true) {
 		response.Body = struct {
 			io.Reader
 			io.Closer
@@ -92,13 +94,17 @@ func (i *injected) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestAWatchThatGoesWrongIsListedAnew(t *testing.T) {
 	for name, c := range map[string]struct{ frame, cause string }{
-		"compacted":       {`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`, endExpired},
-		"from the future": {`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Too large resource version","reason":"Timeout","code":504}}`, endError},
-		"no error":        {`{"type":"ERROR","object":5}`, endFrame},
-		"no event":        {`<html>bad gateway</html>`, endFrame},
-		"unknown event":   {`{"type":"RENAMED","object":{}}`, endFrame},
-		"nameless":        {`{"type":"ADDED","object":{"metadata":{"resourceVersion":"5"}}}`, endFrame},
-		"no version":      {`{"type":"BOOKMARK","object":{"metadata":{}}}`, endFrame},
+		"compacted": {
+			`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`,
+			endExpired,
+		},
+		"from the future": {`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure",` +
+			`"message":"Too large resource version","reason":"Timeout","code":504}}`, endError},
+		"no error":      {`{"type":"ERROR","object":5}`, endFrame},
+		"no event":      {`<html>bad gateway</html>`, endFrame},
+		"unknown event": {`{"type":"RENAMED","object":{}}`, endFrame},
+		"nameless":      {`{"type":"ADDED","object":{"metadata":{"resourceVersion":"5"}}}`, endFrame},
+		"no version":    {`{"type":"BOOKMARK","object":{"metadata":{}}}`, endFrame},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := newNamespace(t)
@@ -108,7 +114,9 @@ func TestAWatchThatGoesWrongIsListedAnew(t *testing.T) {
 				return &injected{RoundTripper: way, frame: c.frame + "\n"}
 			}
 			s := follow(t, Config{Namespace: namespace, REST: config})
-			s.until("the collection is listed anew", func() bool { return s.value("nagi_objects_lists_total", "cause="+c.cause) == 1 })
+			s.until("the collection is listed anew", func() bool {
+				return s.value("nagi_objects_lists_total", "cause="+c.cause) == 1
+			})
 			if ends := s.value("nagi_objects_watch_ends_total", "cause="+c.cause); ends != 1 || s.timesStale() == 0 {
 				t.Errorf("%v watches ended so, stale %d times", ends, s.timesStale())
 			}

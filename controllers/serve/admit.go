@@ -83,7 +83,8 @@ func (s *Server) admitMediaServer(ctx context.Context) (*admission, error) {
 	introduce(ctx)
 	if a.caller.Pod == "" || a.caller.PodUID == "" {
 		return nil, status.Errorf(codes.PermissionDenied,
-			"the token of %s is bound to no pod, so it does not say which media server calls: give the media server the token of a projected volume", a.caller.Username)
+			"the token of %s is bound to no pod, so it does not say which media server calls: give the media server the "+
+				"token of a projected volume", a.caller.Username)
 	}
 
 	return a, nil
@@ -111,10 +112,12 @@ func (a *admission) identify(namespace, mediaServer string) (string, string, err
 		return namespace, mediaServer, nil
 	}
 	if said := namespace; said != "" && said != a.caller.Namespace {
-		return "", "", status.Errorf(codes.PermissionDenied, "the media server says that its namespace is %q, and its token that it is %q: start it with --namespace=%s", said, a.caller.Namespace, a.caller.Namespace)
+		return "", "", status.Errorf(codes.PermissionDenied, "the media server says that its namespace is %q, "+
+			"and its token that it is %q: start it with --namespace=%s", said, a.caller.Namespace, a.caller.Namespace)
 	}
 	if said := mediaServer; said != "" && said != a.caller.Pod {
-		return "", "", status.Errorf(codes.PermissionDenied, "the media server says that its name is %q, and its token that its pod is %q: start it with --name=%s", said, a.caller.Pod, a.caller.Pod)
+		return "", "", status.Errorf(codes.PermissionDenied, "the media server says that its name is %q, "+
+			"and its token that its pod is %q: start it with --name=%s", said, a.caller.Pod, a.caller.Pod)
 	}
 
 	return a.caller.Namespace, a.caller.Pod, nil
@@ -152,7 +155,8 @@ func (s *Server) guard(ctx context.Context, a *admission) error {
 		case err != nil:
 			return statusOf(err)
 		case caller.Namespace != a.caller.Namespace || caller.Pod != a.caller.Pod || caller.PodUID != a.caller.PodUID:
-			return status.Errorf(codes.PermissionDenied, "the renewed token is of another pod than %s/%s, which the stream began with: open another stream with it", a.caller.Namespace, a.caller.Pod)
+			return status.Errorf(codes.PermissionDenied, "the renewed token is of another pod than %s/%s, "+
+				"which the stream began with: open another stream with it", a.caller.Namespace, a.caller.Pod)
 		}
 		due.Reset(time.Until(again))
 	}

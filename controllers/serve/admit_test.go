@@ -31,9 +31,12 @@ func expect(t *testing.T, err error, code codes.Code, words string) {
 func TestEveryCallNeedsAToken(t *testing.T) {
 	namespace := newNamespace(t)
 	r := review(t, time.Minute, namespace)
-	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc, forwardingv1.Control_ServiceDesc, forwardingv1.Placement_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc,
+		forwardingv1.Control_ServiceDesc, forwardingv1.Placement_ServiceDesc} {
 		for name, call := range callsOf(service) {
-			for what, ctx := range map[string]context.Context{"no token": within(t, patience), "no such token": with(t, "eyJhbGciOiJub25lIn0.e30."), "nothing": with(t, "")} {
+			for what, ctx := range map[string]context.Context{
+				"no token": within(t, patience), "no such token": with(t, "eyJhbGciOiJub25lIn0.e30."), "nothing": with(t, ""),
+			} {
 				t.Run(name+" with "+what, func(t *testing.T) {
 					expect(t, call(ctx, r.connection, namespace), codes.Unauthenticated, "show a ServiceAccount token")
 				})
@@ -106,18 +109,31 @@ func TestWhoAMediaServerIsItsTokenSays(t *testing.T) {
 		code  codes.Code
 		words string
 	}{
-		"its own":                   {right, hello(namespace, "sfu-0"), codes.OK, ""},
-		"says nothing":              {right, hello("", ""), codes.OK, ""},
-		"says another namespace":    {right, hello(other, "sfu-0"), codes.PermissionDenied, "start it with --namespace=" + namespace},
-		"says another name":         {right, hello(namespace, "sfu-1"), codes.PermissionDenied, "start it with --name=sfu-0"},
-		"of another namespace":      {foreign, hello(namespace, "sfu-0"), codes.PermissionDenied, "start it with --namespace=" + other},
-		"for another audience":      {tokenFor(t, namespace, "sfu", p, "vault"), hello("", ""), codes.Unauthenticated, "audience"},
-		"for the API server":        {tokenFor(t, namespace, "sfu", p, apiAudience(t)), hello("", ""), codes.Unauthenticated, "audience"},
-		"expired":                   {ending(t, right, time.Now().Add(-2*leeway), nil), hello("", ""), codes.Unauthenticated, "expired"},
-		"of another cluster":        {ending(t, right, time.Now().Add(time.Hour), strange), hello("", ""), codes.Unauthenticated, "show a ServiceAccount token of this cluster"},
-		"of no pod":                 {tokenFor(t, namespace, "sfu", nil, forwardingv1.Audience), hello("", ""), codes.PermissionDenied, "bound to no pod"},
-		"of a pod that is gone":     {ofGone, hello("", ""), codes.Unauthenticated, ""},
-		"of one that may not":       {tokenFor(t, namespace, "powerless", pod(t, namespace, "powerless", "powerless-0"), forwardingv1.Audience), hello("", ""), codes.PermissionDenied, "may not subscribe"},
+		"its own":      {right, hello(namespace, "sfu-0"), codes.OK, ""},
+		"says nothing": {right, hello("", ""), codes.OK, ""},
+		"says another namespace": {
+			right, hello(other, "sfu-0"), codes.PermissionDenied, "start it with --namespace=" + namespace,
+		},
+		"says another name": {right, hello(namespace, "sfu-1"), codes.PermissionDenied, "start it with --name=sfu-0"},
+		"of another namespace": {
+			foreign, hello(namespace, "sfu-0"), codes.PermissionDenied, "start it with --namespace=" + other,
+		},
+		"for another audience": {
+			tokenFor(t, namespace, "sfu", p, "vault"), hello("", ""), codes.Unauthenticated, "audience",
+		},
+		"for the API server": {
+			tokenFor(t, namespace, "sfu", p, apiAudience(t)), hello("", ""), codes.Unauthenticated, "audience",
+		},
+		"expired": {ending(t, right, time.Now().Add(-2*leeway), nil), hello("", ""), codes.Unauthenticated, "expired"},
+		"of another cluster": {ending(t, right, time.Now().Add(time.Hour), strange), hello("", ""), codes.Unauthenticated,
+			"show a ServiceAccount token of this cluster"},
+		"of no pod": {tokenFor(t, namespace, "sfu", nil, forwardingv1.Audience), hello("", ""), codes.PermissionDenied,
+			"bound to no pod"},
+		"of a pod that is gone": {ofGone, hello("", ""), codes.Unauthenticated, ""},
+		"of one that may not": {
+			tokenFor(t, namespace, "powerless", pod(t, namespace, "powerless", "powerless-0"), forwardingv1.Audience),
+			hello("", ""), codes.PermissionDenied, "may not subscribe",
+		},
 		"and something else":        {right + " else", hello("", ""), codes.Unauthenticated, ""},
 		"longer than any token":     {strings.Repeat("a", 17<<10), hello("", ""), codes.Unauthenticated, ""},
 		"signed by another, though": {right[:len(right)-8] + "AAAAAAAA", hello("", ""), codes.Unauthenticated, ""},
@@ -155,13 +171,16 @@ func TestShippedRoles(t *testing.T) {
 	tokens := map[string]string{}
 	for name, rules := range map[string]struct{ program, lacks string }{
 		"sfu": {"mediaserver", ""}, "sfu-without-subscribe": {"mediaserver", identity.Subscribe},
-		"shim": {"shim", ""}, "shim-without-list": {"shim", identity.List}, "shim-without-disconnect": {"shim", identity.Disconnect},
+		"shim":                    {"shim", ""},
+		"shim-without-list":       {"shim", identity.List},
+		"shim-without-disconnect": {"shim", identity.Disconnect},
 	} {
 		accountWith(t, namespace, name, lacking(shippedRules(t, rules.program), rules.lacks))
 		tokens[name] = tokenFor(t, namespace, name, pod(t, namespace, name, name), forwardingv1.Audience)
 	}
 	calls := map[string]func(context.Context, *grpc.ClientConn, string) error{}
-	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc, forwardingv1.Control_ServiceDesc, forwardingv1.Placement_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{forwardingv1.Forwarding_ServiceDesc, forwardingv1.View_ServiceDesc,
+		forwardingv1.Control_ServiceDesc, forwardingv1.Placement_ServiceDesc} {
 		for name, call := range callsOf(service) {
 			calls[name] = call
 		}
@@ -210,7 +229,9 @@ func TestAShimOfAnotherNamespaceSeesNothing(t *testing.T) {
 	_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{ChannelId: "sora"})
 	expect(t, err, codes.InvalidArgument, "namespace is empty")
 	_, err = r.control.Disconnect(ctx, &forwardingv1.DisconnectRequest{
-		Namespace: other, ChannelId: "sora", Dismissal: &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}},
+		Namespace: other,
+		ChannelId: "sora",
+		Dismissal: &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}},
 	})
 	expect(t, err, codes.InvalidArgument, "is not watched here")
 	if err == nil || strings.Contains(err.Error(), namespace) {

@@ -104,7 +104,8 @@ func review(t testing.TB, good time.Duration, namespaces ...string) *reviewing {
 	}
 	// The Leases of channels lie in the first of the namespaces.
 	claiming := &claims.Config{Namespace: namespaces[0], Pods: true}
-	r.serving = serveClaims(t, knowledge.Config{Namespaces: namespaces, Log: log}, Config{Reviewer: reviewer, VersionInterval: 50 * time.Millisecond}, claiming)
+	r.serving = serveClaims(t, knowledge.Config{Namespaces: namespaces, Log: log},
+		Config{Reviewer: reviewer, VersionInterval: 50 * time.Millisecond}, claiming)
 	until(t, "the replica serves", func() bool { return r.Ready() == nil && r.claims.Followed() == nil })
 
 	return r
@@ -113,7 +114,9 @@ func review(t testing.TB, good time.Duration, namespaces ...string) *reviewing {
 // account makes a ServiceAccount that may do this to pauses of its namespace.
 func account(t testing.TB, namespace, name string, verbs ...string) {
 	t.Helper()
-	rules := []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: verbs}}
+	rules := []rbacv1.PolicyRule{
+		{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{v1alpha1.Plural}, Verbs: verbs},
+	}
 	accountWith(t, namespace, name, rules)
 }
 
@@ -153,7 +156,9 @@ func tokenFor(t testing.TB, namespace, account string, p *corev1.Pod, audience s
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}
 	if p != nil {
-		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: p.Name, UID: p.UID}
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{
+			Kind: "Pod", APIVersion: "v1", Name: p.Name, UID: p.UID,
+		}
 	}
 	owner := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
 	if err := k8s.SubResource("token").Create(context.Background(), owner, request); err != nil {

@@ -16,8 +16,12 @@ import (
 
 var edgeSR = &forwardingv1.EdgeName{RecvConnectionId: "R", SendConnectionId: "S"}
 
-func (s *serving) waitEnforced(ctx context.Context, o *v1alpha1.RtpStreamPause, edge *forwardingv1.EdgeName) (*forwardingv1.WaitEnforcedResponse, error) {
-	return s.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{Namespace: o.Namespace, Uid: string(o.UID), Generation: o.Generation, Edge: edge})
+func (s *serving) waitEnforced(
+	ctx context.Context, o *v1alpha1.RtpStreamPause, edge *forwardingv1.EdgeName,
+) (*forwardingv1.WaitEnforcedResponse, error) {
+	return s.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{
+		Namespace: o.Namespace, Uid: string(o.UID), Generation: o.Generation, Edge: edge,
+	})
 }
 
 func expectCode(t *testing.T, err error, code codes.Code, words string) {
@@ -36,7 +40,8 @@ func TestPauseIsPushedAcknowledgedAndWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(response.GetMediaServers()) != 1 || response.GetMediaServers()[0] != "ms" || response.GetLatency().AsDuration() <= 0 {
+	if len(response.GetMediaServers()) != 1 || response.GetMediaServers()[0] != "ms" ||
+		response.GetLatency().AsDuration() <= 0 {
 		t.Errorf("enforced by %v", response)
 	}
 
@@ -61,7 +66,9 @@ func TestPauseIsPushedAcknowledgedAndWaitedFor(t *testing.T) {
 
 	// Who joins later needs an acknowledgement of an epoch that knows them.
 	p.hold(true)
-	p.report(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 2, BaseEpoch: 1, Joined: []*forwardingv1.Connection{connection("L")}})
+	p.report(&forwardingv1.ChannelReport{
+		ChannelId: "lobby", Instance: 1, Epoch: 2, BaseEpoch: 1, Joined: []*forwardingv1.Connection{connection("L")},
+	})
 	late := &forwardingv1.EdgeName{RecvConnectionId: "L", SendConnectionId: "S"}
 	_, err = s.waitEnforced(within(t, 200*time.Millisecond), o, late)
 	expectCode(t, err, codes.DeadlineExceeded, "")
@@ -76,7 +83,9 @@ func TestPauseIsPushedAcknowledgedAndWaitedFor(t *testing.T) {
 	// What matches another edge does not say that it matches this one.
 	p.mu.Lock()
 	p.answers = func(*forwardingv1.Question) []*forwardingv1.Answer {
-		return []*forwardingv1.Answer{{Edges: []*forwardingv1.Edge{{RecvConnectionId: "L", SendConnectionId: "S", RecvRole: forwardingv1.Role_ROLE_SENDRECV}}}}
+		return []*forwardingv1.Answer{{Edges: []*forwardingv1.Edge{
+			{RecvConnectionId: "L", SendConnectionId: "S", RecvRole: forwardingv1.Role_ROLE_SENDRECV},
+		}}}
 	}
 	p.mu.Unlock()
 	_, err = s.waitEnforced(within(t, patience), o, late)
@@ -108,7 +117,9 @@ func TestWaitingInVainEndsAtOnce(t *testing.T) {
 
 	p.report(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 2, BaseEpoch: 1, Left: []string{"R"}})
 	until(t, "it is known that R has left", func() bool {
-		_, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"R"}})
+		_, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{
+			Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"R"},
+		})
 
 		return len(ids) == 0
 	})

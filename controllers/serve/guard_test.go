@@ -30,13 +30,17 @@ func apiAudience(t testing.TB) string {
 }
 
 func renewed(token string) *forwardingv1.SubscribeRequest {
-	return &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Token{Token: &forwardingv1.Token{Token: token}}}
+	return &forwardingv1.SubscribeRequest{
+		Message: &forwardingv1.SubscribeRequest_Token{Token: &forwardingv1.Token{Token: token}},
+	}
 }
 
 // revoke takes away what account gave.
 func revoke(t testing.TB, namespace, name string) {
 	t.Helper()
-	if err := k8s.Delete(context.Background(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}); err != nil {
+	if err := k8s.Delete(context.Background(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -140,7 +144,8 @@ func TestARenewedTokenGoesOverTheLivingStream(t *testing.T) {
 
 	// Without it, the stream would have ended with the first one.
 	other := pod(t, namespace, "sfu", "sfu-1")
-	forgetful := r.subscribe(t, ending(t, tokenFor(t, namespace, "sfu", other, forwardingv1.Audience), time.Now().Add(2*time.Second-leeway), nil), &forwardingv1.Hello{})
+	forgetful := r.subscribe(t, ending(t, tokenFor(t, namespace, "sfu", other, forwardingv1.Audience),
+		time.Now().Add(2*time.Second-leeway), nil), &forwardingv1.Hello{})
 	expect(t, forgetful.end(), codes.Unauthenticated, "expired")
 	r.lives(t, c, 2)
 

@@ -23,7 +23,9 @@ const mostPauses = 10
 
 // List implements forwardingv1.ViewServer: the media servers that host the channel
 // are asked once they have every pause up to the version.
-func (s *Server) List(request *forwardingv1.ListRequest, g grpc.ServerStreamingServer[forwardingv1.ListResponse]) error {
+func (s *Server) List(
+	request *forwardingv1.ListRequest, g grpc.ServerStreamingServer[forwardingv1.ListResponse],
+) error {
 	if err := s.admit(g.Context(), identity.List, request.GetNamespace()); err != nil {
 		return err
 	}
@@ -54,12 +56,15 @@ func (s *Server) List(request *forwardingv1.ListRequest, g grpc.ServerStreamingS
 	}
 
 	return inParts(t, answer.GetEdges(), func(edges []*forwardingv1.Edge) error {
-		return g.Send(&forwardingv1.ListResponse{Edges: edges, Count: answer.GetCount(), PauseNames: names}) // The status is the peer's.
+		// The status is the peer's.
+		return g.Send(&forwardingv1.ListResponse{Edges: edges, Count: answer.GetCount(), PauseNames: names})
 	})
 }
 
 // Explain implements forwardingv1.ViewServer.
-func (s *Server) Explain(request *forwardingv1.ExplainRequest, g grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
+func (s *Server) Explain(
+	request *forwardingv1.ExplainRequest, g grpc.ServerStreamingServer[forwardingv1.ExplainResponse],
+) error {
 	if err := s.admit(g.Context(), identity.List, request.GetNamespace()); err != nil {
 		return err
 	}
@@ -74,12 +79,15 @@ func (s *Server) Explain(request *forwardingv1.ExplainRequest, g grpc.ServerStre
 		return err
 	}
 	if pause := request.GetPause(); pause != nil && t.Channel(pause.GetUid()) != request.GetChannelId() {
-		return status.Errorf(codes.NotFound, "no pause of channel %q has the uid %q: name one that is there", request.GetChannelId(), pause.GetUid())
+		return status.Errorf(codes.NotFound,
+			"no pause of channel %q has the uid %q: name one that is there", request.GetChannelId(), pause.GetUid())
 	}
 	answer, err := s.askAll(g.Context(), t, request.GetChannelId(), func(q *question) {
 		q.atLeast = true
 		if pause := request.GetPause(); pause != nil {
-			q.message.Asks = &forwardingv1.Question_Pause{Pause: &forwardingv1.PauseEdges{Uid: pause.GetUid(), Limit: min(pause.GetLimit(), maxEdges)}}
+			q.message.Asks = &forwardingv1.Question_Pause{
+				Pause: &forwardingv1.PauseEdges{Uid: pause.GetUid(), Limit: min(pause.GetLimit(), maxEdges)},
+			}
 		} else {
 			q.message.Asks = &forwardingv1.Question_Edge{Edge: request.GetEdge()}
 		}
@@ -95,7 +103,9 @@ func (s *Server) Explain(request *forwardingv1.ExplainRequest, g grpc.ServerStre
 
 // Disconnect implements forwardingv1.ControlServer. Where a media server is out of
 // touch, the others have done it.
-func (s *Server) Disconnect(ctx context.Context, request *forwardingv1.DisconnectRequest) (*forwardingv1.DisconnectResponse, error) {
+func (s *Server) Disconnect(
+	ctx context.Context, request *forwardingv1.DisconnectRequest,
+) (*forwardingv1.DisconnectResponse, error) {
 	if err := s.admit(ctx, identity.Disconnect, request.GetNamespace()); err != nil {
 		return nil, err
 	}
@@ -119,7 +129,9 @@ func (s *Server) Disconnect(ctx context.Context, request *forwardingv1.Disconnec
 // askAll asks every media server that hosts the channel and puts the answers
 // together. It fails with UNAVAILABLE when one that hosts it, or may, is out of
 // touch, after the others have answered.
-func (s *Server) askAll(ctx context.Context, t *knowledge.Tenant, channelID string, about func(*question)) (*forwardingv1.Answer, error) {
+func (s *Server) askAll(
+	ctx context.Context, t *knowledge.Tenant, channelID string, about func(*question),
+) (*forwardingv1.Answer, error) {
 	sessions, outOfTouch := t.Hosts(channelID)
 	answers := make([]*forwardingv1.Answer, len(sessions))
 	group, ctx := errgroup.WithContext(ctx)
@@ -137,11 +149,14 @@ func (s *Server) askAll(ctx context.Context, t *knowledge.Tenant, channelID stri
 	}
 	switch listened := t.Listened(); {
 	case len(outOfTouch) > 0:
-		return nil, unavailable("media servers that host channel %q, or may, are out of touch: %s", channelID, strings.Join(outOfTouch[:min(len(outOfTouch), mostPauses)], ", "))
+		return nil, unavailable("media servers that host channel %q, or may, are out of touch: %s", channelID,
+			strings.Join(outOfTouch[:min(len(outOfTouch), mostPauses)], ", "))
 	case len(sessions) == 0 && time.Since(listened) < knowledge.OfficeBeforeArmed:
-		return nil, unavailable("this replica has listened for less than %s, and no media server has told it of channel %q: ask again", knowledge.OfficeBeforeArmed, channelID)
+		return nil, unavailable("this replica has listened for less than %s, and no media server has told it of channel "+
+			"%q: ask again", knowledge.OfficeBeforeArmed, channelID)
 	case len(sessions) == 0 && !t.ClaimsListed():
-		return nil, unavailable("this replica does not know yet whether a media server owns channel %q, since it has not listed the claims: ask again", channelID)
+		return nil, unavailable("this replica does not know yet whether a media server owns channel %q, "+
+			"since it has not listed the claims: ask again", channelID)
 	}
 	all := &forwardingv1.Answer{}
 	for _, answer := range answers {

@@ -66,7 +66,9 @@ func (c *call) await(t testing.TB, ok func(*forwardingv1.SubscribeResponse) bool
 }
 
 func helloOf(namespace, name string) *forwardingv1.SubscribeRequest {
-	return &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Hello{Hello: &forwardingv1.Hello{Namespace: namespace, MediaServer: name, Incarnation: "first"}}}
+	return &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Hello{
+		Hello: &forwardingv1.Hello{Namespace: namespace, MediaServer: name, Incarnation: "first"},
+	}}
 }
 
 func said(r *forwardingv1.ChannelReport) *forwardingv1.SubscribeRequest {
@@ -77,10 +79,17 @@ func acked(a *forwardingv1.Acknowledgement) *forwardingv1.SubscribeRequest {
 	return &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Acknowledgement{Acknowledgement: a}}
 }
 
-var completion = &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Complete{Complete: &forwardingv1.ReportComplete{}}}
+var completion = &forwardingv1.SubscribeRequest{
+	Message: &forwardingv1.SubscribeRequest_Complete{Complete: &forwardingv1.ReportComplete{}},
+}
 
 func connection(id string) *forwardingv1.Connection {
-	return &forwardingv1.Connection{ConnectionId: id, ClientId: "client-" + id, Role: forwardingv1.Role_ROLE_SENDRECV, CreatedTime: timestamppb.New(time.Unix(1_000_000, 0))}
+	return &forwardingv1.Connection{
+		ConnectionId: id,
+		ClientId:     "client-" + id,
+		Role:         forwardingv1.Role_ROLE_SENDRECV,
+		CreatedTime:  timestamppb.New(time.Unix(1_000_000, 0)),
+	}
 }
 
 func wholeReport(channelID string, ids ...string) *forwardingv1.ChannelReport {
@@ -118,7 +127,9 @@ func (s *serving) peer(t testing.TB, namespace, name string, reports ...*forward
 }
 
 // introduced is a peer that says of itself what change adds.
-func (s *serving) introduced(t testing.TB, namespace, name string, change func(*forwardingv1.Hello), reports ...*forwardingv1.ChannelReport) *peer {
+func (s *serving) introduced(
+	t testing.TB, namespace, name string, change func(*forwardingv1.Hello), reports ...*forwardingv1.ChannelReport,
+) *peer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := forwardingv1.NewForwardingClient(s.connection).Subscribe(ctx)
@@ -183,7 +194,9 @@ func (p *peer) run() {
 			if !m.ReplicaVersion.GetClock() {
 				break
 			}
-			p.say(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Clock{Clock: &forwardingv1.Clock{Time: timestamppb.Now()}}})
+			p.say(&forwardingv1.SubscribeRequest{
+				Message: &forwardingv1.SubscribeRequest_Clock{Clock: &forwardingv1.Clock{Time: timestamppb.Now()}},
+			})
 		}
 		p.mu.Unlock()
 	}
@@ -211,7 +224,9 @@ func (p *peer) take(table *forwardingv1.Table) {
 
 // acknowledge says all of it. The caller holds the lock.
 func (p *peer) acknowledge(channelID string) {
-	a := &forwardingv1.Acknowledgement{ChannelId: channelID, Instance: 1, Epoch: p.epochs[channelID], Whole: true, Version: p.versions[channelID]}
+	a := &forwardingv1.Acknowledgement{
+		ChannelId: channelID, Instance: 1, Epoch: p.epochs[channelID], Whole: true, Version: p.versions[channelID],
+	}
 	for uid, pause := range p.pauses[channelID] {
 		a.Set = append(a.Set, &forwardingv1.PauseState{Uid: uid, Digest: pause.GetDigest(), State: p.state})
 	}
@@ -239,7 +254,8 @@ func (p *peer) holds(channelID, uid string) bool {
 // answer answers as told, or with the edge from S to R for every pause held.
 func (p *peer) answer(q *forwardingv1.Question) {
 	if q.GetVersion() > p.versions[q.GetChannelId()] {
-		p.t.Errorf("asked about version %d before it was told; version %d is held", q.GetVersion(), p.versions[q.GetChannelId()])
+		p.t.Errorf("asked about version %d before it was told; version %d is held", q.GetVersion(),
+			p.versions[q.GetChannelId()])
 	}
 	parts := []*forwardingv1.Answer{{}}
 	if p.answers != nil {

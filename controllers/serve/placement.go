@@ -45,7 +45,9 @@ func (s *Server) askerOf(ctx context.Context, namespace, mediaServer string) (*a
 }
 
 // Locate implements forwardingv1.PlacementServer.
-func (s *Server) Locate(ctx context.Context, request *forwardingv1.LocateRequest) (*forwardingv1.LocateResponse, error) {
+func (s *Server) Locate(
+	ctx context.Context, request *forwardingv1.LocateRequest,
+) (*forwardingv1.LocateResponse, error) {
 	a, err := s.askerOf(ctx, request.GetNamespace(), request.GetMediaServer())
 	if err != nil {
 		return nil, err
@@ -74,7 +76,8 @@ func (s *Server) Claim(ctx context.Context, request *forwardingv1.ClaimRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if err := first(checkID("channel_id", request.GetChannelId()), checkOpening("opening", request.GetOpening())); err != nil {
+	if err := first(checkID("channel_id", request.GetChannelId()),
+		checkOpening("opening", request.GetOpening())); err != nil {
 		return nil, err
 	}
 	opening := claims.Opening{ChannelID: request.GetChannelId(), Number: request.GetOpening()}
@@ -88,7 +91,9 @@ func (s *Server) Claim(ctx context.Context, request *forwardingv1.ClaimRequest) 
 }
 
 // Release implements forwardingv1.PlacementServer.
-func (s *Server) Release(ctx context.Context, request *forwardingv1.ReleaseRequest) (*forwardingv1.ReleaseResponse, error) {
+func (s *Server) Release(
+	ctx context.Context, request *forwardingv1.ReleaseRequest,
+) (*forwardingv1.ReleaseResponse, error) {
 	a, err := s.askerOf(ctx, request.GetNamespace(), request.GetMediaServer())
 	if err != nil {
 		return nil, err

@@ -35,7 +35,9 @@ func placing(t testing.TB, namespace string, change ...func(*claims.Config)) *se
 }
 
 // joins has a media server stream to a replica, with an address at which others reach it.
-func (s *serving) joins(t testing.TB, namespace, name string, change func(*forwardingv1.Hello), reports ...*forwardingv1.ChannelReport) *peer {
+func (s *serving) joins(
+	t testing.TB, namespace, name string, change func(*forwardingv1.Hello), reports ...*forwardingv1.ChannelReport,
+) *peer {
 	t.Helper()
 	p := s.introduced(t, namespace, name, func(hello *forwardingv1.Hello) {
 		hello.PeerAddress = name + ":7440"
@@ -53,9 +55,13 @@ func (s *serving) joins(t testing.TB, namespace, name string, change func(*forwa
 	return p
 }
 
-func (s *serving) locate(t testing.TB, namespace, from, channelID string, unreachable ...string) (owner string, claimed bool, err error) {
+func (s *serving) locate(
+	t testing.TB, namespace, from, channelID string, unreachable ...string,
+) (owner string, claimed bool, err error) {
 	t.Helper()
-	answer, err := s.placement.Locate(within(t, patience), &forwardingv1.LocateRequest{Namespace: namespace, MediaServer: from, ChannelId: channelID, Unreachable: unreachable})
+	answer, err := s.placement.Locate(within(t, patience), &forwardingv1.LocateRequest{
+		Namespace: namespace, MediaServer: from, ChannelId: channelID, Unreachable: unreachable,
+	})
 
 	return answer.GetMediaServer().GetName(), answer.GetClaimed(), err
 }
@@ -67,10 +73,14 @@ func (s *serving) claim(t testing.TB, namespace, from, channelID string) (owner 
 	return answer.GetOwner().GetName(), err
 }
 
-func (s *serving) claimFor(t testing.TB, namespace, from, channelID string, opening uint64) (*forwardingv1.ClaimResponse, error) {
+func (s *serving) claimFor(
+	t testing.TB, namespace, from, channelID string, opening uint64,
+) (*forwardingv1.ClaimResponse, error) {
 	t.Helper()
 
-	return s.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{Namespace: namespace, MediaServer: from, ChannelId: channelID, Opening: opening})
+	return s.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{
+		Namespace: namespace, MediaServer: from, ChannelId: channelID, Opening: opening,
+	})
 }
 
 func (s *serving) release(t testing.TB, namespace, from string, channelIDs ...string) error {
@@ -81,7 +91,9 @@ func (s *serving) release(t testing.TB, namespace, from string, channelIDs ...st
 
 func (s *serving) releaseOf(t testing.TB, namespace, from string, openings ...*forwardingv1.Opening) error {
 	t.Helper()
-	_, err := s.placement.Release(within(t, patience), &forwardingv1.ReleaseRequest{Namespace: namespace, MediaServer: from, Openings: openings})
+	_, err := s.placement.Release(within(t, patience), &forwardingv1.ReleaseRequest{
+		Namespace: namespace, MediaServer: from, Openings: openings,
+	})
 
 	return err
 }
@@ -99,7 +111,9 @@ func opened(channelIDs ...string) (openings []*forwardingv1.Opening) {
 func leases(t testing.TB, namespace string) map[string]coordinationv1.Lease {
 	t.Helper()
 	var list coordinationv1.LeaseList
-	if err := k8s.List(context.Background(), &list, client.InNamespace(namespace), client.HasLabels{claims.TenantLabel}); err != nil {
+	if err := k8s.List(context.Background(), &list, client.InNamespace(namespace), client.HasLabels{
+		claims.TenantLabel,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	byChannel := map[string]coordinationv1.Lease{}
@@ -134,8 +148,10 @@ func TestAChannelIsLocatedClaimedAndReleased(t *testing.T) {
 		}
 	}
 	lease := leases(t, namespace)[channelID]
-	if lease.Name != claims.NameOf(namespace, channelID) || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != "b/" ||
-		lease.Annotations[claims.NamespaceAnnotation] != namespace || lease.Labels[claims.TenantLabel] != namespace || lease.Spec.AcquireTime == nil {
+	if lease.Name != claims.NameOf(namespace, channelID) || lease.Spec.HolderIdentity == nil ||
+		*lease.Spec.HolderIdentity != "b/" ||
+		lease.Annotations[claims.NamespaceAnnotation] != namespace || lease.Labels[claims.TenantLabel] != namespace ||
+		lease.Spec.AcquireTime == nil {
 		t.Errorf("the Lease is %+v", lease)
 	}
 
@@ -182,7 +198,8 @@ func TestALateReleaseLeavesTheClaim(t *testing.T) {
 	if err := late.release(t, namespace, "a", "lobby"); err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := late.claimFor(t, namespace, "b", "lobby", 1); err != nil || answer.GetOwner().GetName() != "a" || answer.GetOpening() != 0 {
+	if answer, err := late.claimFor(t, namespace, "b", "lobby", 1); err != nil || answer.GetOwner().GetName() != "a" ||
+		answer.GetOpening() != 0 {
 		t.Errorf("a channel that is open at a is claimed by b with %v: %v", answer, err)
 	}
 	if err := late.releaseOf(t, namespace, "a", &forwardingv1.Opening{ChannelId: "lobby", Number: 2}); err != nil {
@@ -239,7 +256,8 @@ func TestTwoWhoClaimAtOnceAreToldTheSameOwner(t *testing.T) {
 			if err := replicas[round%2].release(t, namespace, owners[0], channelID); err != nil {
 				t.Fatal(err)
 			}
-			if owner, err := replicas[(round+1)%2].claim(t, namespace, "b", channelID); err != nil || owner != "b" && owner != owners[0] {
+			if owner, err := replicas[(round+1)%2].claim(t, namespace, "b", channelID); err != nil ||
+				owner != "b" && owner != owners[0] {
 				t.Fatalf("round %d: after the release %q owns it: %v", round, owner, err)
 			}
 		}
@@ -278,7 +296,9 @@ func TestWhoDrainsOrIsFullIsGivenNoChannel(t *testing.T) {
 	if err := s.release(t, namespace, "a", "first", "second"); err != nil {
 		t.Fatal(err)
 	}
-	a.say(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Standing{Standing: &forwardingv1.Standing{Draining: true}}})
+	a.say(&forwardingv1.SubscribeRequest{
+		Message: &forwardingv1.SubscribeRequest_Standing{Standing: &forwardingv1.Standing{Draining: true}},
+	})
 	until(t, "a drains", func() bool {
 		_, _, err := s.locate(t, namespace, "b", "new")
 
@@ -361,7 +381,9 @@ func TestALeaseThatIsDeletedOrBrokenByHand(t *testing.T) {
 		}
 	}
 	// A Lease that has the label alone is nobody's claim.
-	stray := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "stray", Labels: map[string]string{claims.TenantLabel: namespace}}}
+	stray := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace, Name: "stray", Labels: map[string]string{claims.TenantLabel: namespace},
+	}}
 	if err := k8s.Create(t.Context(), stray); err != nil {
 		t.Fatal(err)
 	}
@@ -380,33 +402,62 @@ func TestBadPlacementRequestsAreRefused(t *testing.T) {
 		call func() error
 		want string
 	}{
-		"no namespace":           {func() error { return errorOf(s.claim(t, "", "a", "lobby")) }, "namespace is empty"},
-		"another namespace":      {func() error { return errorOf(s.claim(t, "elsewhere", "a", "lobby")) }, "not watched here"},
-		"no media server":        {func() error { return errorOf(s.claim(t, namespace, "", "lobby")) }, "media_server is empty"},
-		"a long name":            {func() error { return errorOf(s.claim(t, namespace, long, "lobby")) }, "media_server has 256 bytes"},
-		"no channel":             {func() error { return errorOf(s.claim(t, namespace, "a", "")) }, "channel_id is empty"},
-		"a long channel":         {func() error { return errorOf(s.claim(t, namespace, "a", long)) }, "channel_id has 256 bytes"},
-		"no channel to locate":   {func() error { return locateError(s.locate(t, namespace, "a", "")) }, "channel_id is empty"},
-		"many unreachable":       {func() error { return locateError(s.locate(t, namespace, "a", "lobby", many...)) }, "unreachable names 1001"},
-		"an unreachable nobody":  {func() error { return locateError(s.locate(t, namespace, "a", "lobby", "")) }, "unreachable"},
-		"nothing to release":     {func() error { return s.release(t, namespace, "a") }, "openings names 0"},
-		"many to release":        {func() error { return s.release(t, namespace, "a", many...) }, "openings names 1001"},
-		"a long name to release": {func() error { return s.release(t, namespace, "a", long) }, "openings[0].channel_id has 256 bytes"},
-		"nothing among releases": {func() error { return s.release(t, namespace, "a", "lobby", "") }, "openings[1].channel_id is empty"},
+		"no namespace":      {func() error { return errorOf(s.claim(t, "", "a", "lobby")) }, "namespace is empty"},
+		"another namespace": {func() error { return errorOf(s.claim(t, "elsewhere", "a", "lobby")) }, "not watched here"},
+		"no media server":   {func() error { return errorOf(s.claim(t, namespace, "", "lobby")) }, "media_server is empty"},
+		"a long name": {
+			func() error { return errorOf(s.claim(t, namespace, long, "lobby")) }, "media_server has 256 bytes",
+		},
+		"no channel":     {func() error { return errorOf(s.claim(t, namespace, "a", "")) }, "channel_id is empty"},
+		"a long channel": {func() error { return errorOf(s.claim(t, namespace, "a", long)) }, "channel_id has 256 bytes"},
+		"no channel to locate": {
+			func() error { return locateError(s.locate(t, namespace, "a", "")) }, "channel_id is empty",
+		},
+		"many unreachable": {
+			func() error { return locateError(s.locate(t, namespace, "a", "lobby", many...)) }, "unreachable names 1001",
+		},
+		"an unreachable nobody": {
+			func() error { return locateError(s.locate(t, namespace, "a", "lobby", "")) }, "unreachable",
+		},
+		"nothing to release": {func() error { return s.release(t, namespace, "a") }, "openings names 0"},
+		"many to release":    {func() error { return s.release(t, namespace, "a", many...) }, "openings names 1001"},
+		"a long name to release": {
+			func() error { return s.release(t, namespace, "a", long) }, "openings[0].channel_id has 256 bytes",
+		},
+		"nothing among releases": {
+			func() error { return s.release(t, namespace, "a", "lobby", "") }, "openings[1].channel_id is empty",
+		},
 		"no opening": {func() error {
 			_, err := s.claimFor(t, namespace, "a", "lobby", 0)
 
 			return err
 		}, "opening is 0"},
-		"a release of no opening": {func() error { return s.releaseOf(t, namespace, "a", &forwardingv1.Opening{ChannelId: "lobby"}) }, "openings[0].number is 0"},
-		"an address without port": {func() error { return s.open(t, helloWith(namespace, "x", "10.0.0.7", "")).end() }, "peer_address"},
-		"an address without host": {func() error { return s.open(t, helloWith(namespace, "x", ":7440", "")).end() }, "peer_address"},
-		"a port of 0":             {func() error { return s.open(t, helloWith(namespace, "x", "host:0", "")).end() }, "peer_address"},
-		"a port too high":         {func() error { return s.open(t, helloWith(namespace, "x", "host:65536", "")).end() }, "peer_address"},
-		"a long address":          {func() error { return s.open(t, helloWith(namespace, "x", long+long+":1", "")).end() }, "peer_address has"},
-		"an http URL":             {func() error { return s.open(t, helloWith(namespace, "x", "", "http://h/signaling")).end() }, "signaling_url"},
-		"a URL without host":      {func() error { return s.open(t, helloWith(namespace, "x", "", "ws:///signaling")).end() }, "signaling_url"},
-		"a URL with a password":   {func() error { return s.open(t, helloWith(namespace, "x", "", "wss://a:b@h/signaling")).end() }, "signaling_url"},
+		"a release of no opening": {
+			func() error { return s.releaseOf(t, namespace, "a", &forwardingv1.Opening{ChannelId: "lobby"}) },
+			"openings[0].number is 0",
+		},
+		"an address without port": {
+			func() error { return s.open(t, helloWith(namespace, "x", "10.0.0.7", "")).end() }, "peer_address",
+		},
+		"an address without host": {
+			func() error { return s.open(t, helloWith(namespace, "x", ":7440", "")).end() }, "peer_address",
+		},
+		"a port of 0": {func() error { return s.open(t, helloWith(namespace, "x", "host:0", "")).end() }, "peer_address"},
+		"a port too high": {
+			func() error { return s.open(t, helloWith(namespace, "x", "host:65536", "")).end() }, "peer_address",
+		},
+		"a long address": {
+			func() error { return s.open(t, helloWith(namespace, "x", long+long+":1", "")).end() }, "peer_address has",
+		},
+		"an http URL": {
+			func() error { return s.open(t, helloWith(namespace, "x", "", "http://h/signaling")).end() }, "signaling_url",
+		},
+		"a URL without host": {
+			func() error { return s.open(t, helloWith(namespace, "x", "", "ws:///signaling")).end() }, "signaling_url",
+		},
+		"a URL with a password": {
+			func() error { return s.open(t, helloWith(namespace, "x", "", "wss://a:b@h/signaling")).end() }, "signaling_url",
+		},
 		"a long URL": {func() error {
 			return s.open(t, helloWith(namespace, "x", "", "wss://h/"+strings.Repeat("x", 1024))).end()
 		}, "signaling_url has"},
@@ -432,12 +483,15 @@ func TestMembersAreToldOnTheStream(t *testing.T) {
 	s := placing(t, namespace)
 	s.joins(t, namespace, "a", func(h *forwardingv1.Hello) { h.SignalingUrl = "wss://a.example.org/signaling" })
 	hello := helloWith(namespace, "b", "10.0.0.2:7440", "")
-	members := s.open(t, hello, completion).await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetMembers() != nil }).GetMembers()
+	members := s.open(t, hello, completion).await(t, func(m *forwardingv1.SubscribeResponse) bool {
+		return m.GetMembers() != nil
+	}).GetMembers()
 	byName := map[string]*forwardingv1.Member{}
 	for _, member := range members.GetSet() {
 		byName[member.GetName()] = member
 	}
-	if !members.GetWhole() || len(members.GetKey()) != 32 || len(byName) != 2 || byName["a"].GetPeerAddress() != "a:7440" ||
+	if !members.GetWhole() || len(members.GetKey()) != 32 || len(byName) != 2 ||
+		byName["a"].GetPeerAddress() != "a:7440" ||
 		byName["a"].GetSignalingUrl() != "wss://a.example.org/signaling" || byName["b"].GetPeerAddress() != "10.0.0.2:7440" {
 		t.Errorf("told %v", members)
 	}
@@ -446,8 +500,10 @@ func TestMembersAreToldOnTheStream(t *testing.T) {
 // That nobody hosts a channel is not said by one who has never listed who owns which.
 func TestWithoutClaimsListedNobodyIsSaidToHostNothing(t *testing.T) {
 	namespace := newNamespace(t)
-	s := serveClaims(t, knowledge.Config{Namespaces: []string{namespace}}, Config{}, &claims.Config{Namespace: "there-is-none"})
-	blind := serveClaims(t, knowledge.Config{Namespaces: []string{namespace}}, Config{}, &claims.Config{Namespace: namespace, REST: anonymous()})
+	s := serveClaims(t, knowledge.Config{Namespaces: []string{namespace}}, Config{},
+		&claims.Config{Namespace: "there-is-none"})
+	blind := serveClaims(t, knowledge.Config{Namespaces: []string{namespace}}, Config{},
+		&claims.Config{Namespace: namespace, REST: anonymous()})
 	for _, s := range []*serving{s, blind} {
 		until(t, "the replica has listened", func() bool {
 			listened := s.knowledge.Tenant(namespace).Listened()

@@ -100,7 +100,8 @@ func (qs *questions) begin(a *knowledge.Ask, q *question, mediaServer string) er
 	case qs.ended:
 		return unavailable("media server %q is out of touch: ask again", mediaServer)
 	case len(qs.asked)+len(qs.byID) >= maxQuestions:
-		return unavailable("media server %q has %d questions to answer, which is the bound: ask again", mediaServer, maxQuestions)
+		return unavailable("media server %q has %d questions to answer, which is the bound: ask again",
+			mediaServer, maxQuestions)
 	case qs.asked == nil:
 		qs.asked, qs.byID = map[*knowledge.Ask]*question{}, map[uint64]*question{}
 	}
@@ -165,12 +166,14 @@ func (qs *questions) keep(q *question, a *forwardingv1.Answer) error {
 	switch {
 	case a.GetError() != "":
 		return unavailable("a media server cannot answer: %s", a.GetError())
-	case len(q.answer.GetEdges())+len(a.GetEdges()) > q.most() || len(q.answer.GetPauses())+len(a.GetPauses()) > 2*tables.MaxPauses:
+	case len(q.answer.GetEdges())+len(a.GetEdges()) > q.most() ||
+		len(q.answer.GetPauses())+len(a.GetPauses()) > 2*tables.MaxPauses:
 		return unavailable("a media server answers more than was asked for")
 	case q.message.GetEdge() == nil && slices.ContainsFunc(a.GetEdges(), manyPauses):
 		return unavailable("a media server tells more than %d pauses of one of many edges", forwardingv1.MaxPausesTold)
 	case qs.bytes+bytes > maxAnswerBytes:
-		return unavailable("the answers of a media server take more than %d bytes, which is the bound: ask again, or about fewer edges", maxAnswerBytes)
+		return unavailable("the answers of a media server take more than %d bytes, which is the bound: ask again, "+
+			"or about fewer edges", maxAnswerBytes)
 	}
 	qs.bytes += bytes
 	q.bytes += bytes

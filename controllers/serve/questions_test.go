@@ -147,7 +147,10 @@ func TestMostEdgesHaveRoomInAnAnswer(t *testing.T) {
 		edge.RecvConnectionId, edge.SendConnectionId = fmt.Sprintf("%026d", i), fmt.Sprintf("%026d", i)
 		for _, kind := range []forwardingv1.Kind{forwardingv1.Kind_KIND_AUDIO, forwardingv1.Kind_KIND_VIDEO} {
 			edge.Streams = append(edge.Streams, &forwardingv1.Stream{
-				Kind: kind, Ssrc: 0xFFFFFFFF, LastSequenceNumber: &last, Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED},
+				Kind:               kind,
+				Ssrc:               0xFFFFFFFF,
+				LastSequenceNumber: &last,
+				Withheld:           []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED},
 			})
 		}
 		part.Edges = append(part.Edges, edge)

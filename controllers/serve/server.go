@@ -180,7 +180,8 @@ func (s *Server) tenantOf(namespace string) (*knowledge.Tenant, error) {
 			namespace, strings.Join(s.config.Knowledge.Namespaces(), ", "))
 	}
 	if !t.Synced() {
-		return nil, status.Errorf(codes.Unavailable, "the pauses of namespace %q are not all known yet: ask again, or ask another replica", namespace)
+		return nil, status.Errorf(codes.Unavailable,
+			"the pauses of namespace %q are not all known yet: ask again, or ask another replica", namespace)
 	}
 
 	return t, nil
@@ -198,7 +199,8 @@ func statusOf(err error) error {
 	switch {
 	case errors.Is(err, identity.ErrUnauthenticated):
 		// What the API server says of a token is for the log alone: it may tell of the cluster.
-		return status.Errorf(codes.Unauthenticated, "%s: show a ServiceAccount token of this cluster that has not expired, for the audience %s; the manager's log tells what is wrong with this one",
+		return status.Errorf(codes.Unauthenticated, "%s: show a ServiceAccount token of this cluster that has not "+
+			"expired, for the audience %s; the manager's log tells what is wrong with this one",
 			identity.ErrUnauthenticated, forwardingv1.Audience)
 	case errors.Is(err, identity.ErrDenied):
 		return status.Error(codes.PermissionDenied, err.Error())

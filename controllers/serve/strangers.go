@@ -36,7 +36,8 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	}
 	from := networkOf(ctx)
 	if s.strangers.Enter(from) != bounds.None {
-		return nil, status.Error(codes.Unavailable, "many calls wait for their callers to be known: call again, or another replica")
+		return nil,
+			status.Error(codes.Unavailable, "many calls wait for their callers to be known: call again, or another replica")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(introduction, cancel)

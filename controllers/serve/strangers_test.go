@@ -31,7 +31,8 @@ func (r *reviewing) unfinished(ctx context.Context, calls int) (answered chan st
 			body, write := io.Pipe()
 			defer func() { _ = write.Close() }()
 			go func() { _, _ = io.Copy(write, bytes.NewReader(message)) }()
-			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+r.connection.Target()+"/nagi.forwarding.v1.View/WaitEnforced", body)
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+				"http://"+r.connection.Target()+"/nagi.forwarding.v1.View/WaitEnforced", body)
 			if err != nil {
 				return
 			}

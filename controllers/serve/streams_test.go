@@ -42,7 +42,8 @@ func TestWelcomeThenWholeTableThenDifferencesThenVersion(t *testing.T) {
 		t.Fatalf("the first answer is %v, %v", m, err)
 	}
 	m, err := c.Recv()
-	if err != nil || m.GetTable().GetBaseVersion() != 0 || m.GetTable().GetInstance() != 1 || m.GetTable().GetVersion() == 0 {
+	if err != nil || m.GetTable().GetBaseVersion() != 0 || m.GetTable().GetInstance() != 1 ||
+		m.GetTable().GetVersion() == 0 {
 		t.Fatalf("the first table is %v, %v", m, err)
 	}
 	if m, err = c.Recv(); err != nil || m.GetReplicaVersion().GetVersion() == 0 {
@@ -58,32 +59,44 @@ func TestWelcomeThenWholeTableThenDifferencesThenVersion(t *testing.T) {
 		t.Errorf("the difference is %v", table)
 	}
 	remove(t, before)
-	table = c.await(t, func(m *forwardingv1.SubscribeResponse) bool { return len(m.GetTable().GetRemoved()) > 0 }).GetTable()
+	table = c.await(t, func(m *forwardingv1.SubscribeResponse) bool {
+		return len(m.GetTable().GetRemoved()) > 0
+	}).GetTable()
 	if table.GetRemoved()[0] != string(before.UID) || len(table.GetSet()) > 0 {
 		t.Errorf("the difference is %v", table)
 	}
 	// A whole table again, when the base is not held.
-	c.send(t, &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Resend{Resend: &forwardingv1.Resend{ChannelId: "lobby"}}})
+	c.send(t, &forwardingv1.SubscribeRequest{
+		Message: &forwardingv1.SubscribeRequest_Resend{Resend: &forwardingv1.Resend{ChannelId: "lobby"}},
+	})
 	table = c.await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetTable() != nil }).GetTable()
 	if table.GetBaseVersion() != 0 || len(table.GetSet()) != 1 {
 		t.Errorf("the whole table is %v", table)
 	}
 	// And the other way round.
-	c.send(t, said(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 9, BaseEpoch: 8, Joined: []*forwardingv1.Connection{connection("X")}}))
-	if m := c.await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetResend() != nil }); m.GetResend().GetChannelId() != "lobby" {
+	c.send(t, said(&forwardingv1.ChannelReport{
+		ChannelId: "lobby", Instance: 1, Epoch: 9, BaseEpoch: 8, Joined: []*forwardingv1.Connection{connection("X")},
+	}))
+	if m := c.await(t, func(m *forwardingv1.SubscribeResponse) bool {
+		return m.GetResend() != nil
+	}); m.GetResend().GetChannelId() != "lobby" {
 		t.Errorf("asked for %v", m)
 	}
 }
 
 func TestChannelBeyondABoundIsRefusedAlone(t *testing.T) {
 	namespace := newNamespace(t)
-	s := serveWith(t, knowledge.Config{Namespaces: []string{namespace}, Limits: knowledge.Limits{MediaServers: 2, Channels: 2, Connections: 10}}, Config{})
+	s := serveWith(t, knowledge.Config{
+		Namespaces: []string{namespace}, Limits: knowledge.Limits{MediaServers: 2, Channels: 2, Connections: 10},
+	}, Config{})
 	until(t, "the replica serves", func() bool { return s.Ready() == nil })
 	c := s.open(t, helloOf(namespace, "ms"), said(wholeReport("lobby", "R", "S")))
 	refusal := func(channelID string) string {
 		t.Helper()
 
-		return c.await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetRefusal().GetChannelId() == channelID }).GetRefusal().GetReason()
+		return c.await(t, func(m *forwardingv1.SubscribeResponse) bool {
+			return m.GetRefusal().GetChannelId() == channelID
+		}).GetRefusal().GetReason()
 	}
 	crowd := wholeReport("crowd")
 	for i := range 11 {
@@ -93,7 +106,8 @@ func TestChannelBeyondABoundIsRefusedAlone(t *testing.T) {
 	if reason := refusal("crowd"); !strings.Contains(reason, `channel "crowd" has more than 10 connections`) {
 		t.Error(reason)
 	}
-	c.send(t, said(&forwardingv1.ChannelReport{ChannelId: "crowd", Instance: 1, Epoch: 2, BaseEpoch: 1, Left: []string{"0"}}))
+	c.send(t,
+		said(&forwardingv1.ChannelReport{ChannelId: "crowd", Instance: 1, Epoch: 2, BaseEpoch: 1, Left: []string{"0"}}))
 	c.send(t, completion, said(wholeReport("third", "X")))
 	if reason := refusal("third"); !strings.Contains(reason, "more than 2 channels") {
 		t.Error(reason)
@@ -161,13 +175,16 @@ func TestDeafMediaServerHoldsUpNobody(t *testing.T) {
 		return holding(foreign)(m)
 	})
 	// It ends when a newer stream takes over.
-	s.open(t, helloOf(namespace, "deaf")).await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetWelcome() != nil })
+	s.open(t, helloOf(namespace, "deaf")).await(t, func(m *forwardingv1.SubscribeResponse) bool {
+		return m.GetWelcome() != nil
+	})
 	<-flooding
 }
 
 func TestVersionIsStatedRegularlyAndTurnsStale(t *testing.T) {
 	namespace := newNamespace(t)
-	s := serveWith(t, knowledge.Config{Namespaces: []string{namespace}, StaleAfter: time.Second}, Config{VersionInterval: 50 * time.Millisecond})
+	s := serveWith(t, knowledge.Config{Namespaces: []string{namespace}, StaleAfter: time.Second},
+		Config{VersionInterval: 50 * time.Millisecond})
 	until(t, "the replica serves", func() bool { return s.Ready() == nil })
 	c := s.open(t, helloOf(namespace, "ms"), said(wholeReport("lobby", "R", "S")), completion)
 	stale := func(want bool) func(*forwardingv1.SubscribeResponse) bool {
@@ -191,9 +208,13 @@ func TestVersionDoesNotGoBackwardsAfterADeletionAndARestart(t *testing.T) {
 	o := create(t, namespace, "brief", "lobby")
 	with := c.await(t, holding(o)).GetTable().GetVersion()
 	remove(t, o)
-	without := c.await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetTable() != nil && !holding(o)(m) }).GetTable().GetVersion()
+	without := c.await(t, func(m *forwardingv1.SubscribeResponse) bool {
+		return m.GetTable() != nil && !holding(o)(m)
+	}).GetTable().GetVersion()
 	again := serve(t, namespace).open(t, helloOf(namespace, "ms"), said(wholeReport("lobby", "R", "S")))
-	restarted := again.await(t, func(m *forwardingv1.SubscribeResponse) bool { return m.GetTable() != nil }).GetTable().GetVersion()
+	restarted := again.await(t, func(m *forwardingv1.SubscribeResponse) bool {
+		return m.GetTable() != nil
+	}).GetTable().GetVersion()
 	if with >= without || restarted < without {
 		t.Errorf("versions %d with the pause, %d without, %d after a restart", with, without, restarted)
 	}
@@ -209,12 +230,18 @@ func TestWithoutAPIServerItWaitsAndSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &lines{}
-	s := serveWith(t, knowledge.Config{REST: &rest.Config{Host: "http://" + nowhere}, Namespaces: []string{"tenant"}, Log: slog.New(slog.NewTextHandler(log, nil))}, Config{})
+	s := serveWith(t, knowledge.Config{
+		REST:       &rest.Config{Host: "http://" + nowhere},
+		Namespaces: []string{"tenant"},
+		Log:        slog.New(slog.NewTextHandler(log, nil)),
+	}, Config{})
 	if s.Ready() == nil {
 		t.Error("ready without an API server")
 	}
 	expectCode(t, s.open(t, helloOf("tenant", "ms")).end(), codes.Unavailable, "not all known yet")
-	stream, err := s.view.Connections(t.Context(), &forwardingv1.ConnectionsRequest{Namespace: "tenant", ChannelId: "lobby"})
+	stream, err := s.view.Connections(t.Context(), &forwardingv1.ConnectionsRequest{
+		Namespace: "tenant", ChannelId: "lobby",
+	})
 	_, err = all(t, stream, err)
 	expectCode(t, err, codes.Unavailable, "not all known yet")
 	until(t, "something is said of the API server's absence", func() bool { return log.contain("connection refused") })
@@ -262,7 +289,13 @@ func TestTheClockIsAskedForAtOnceAndThenNowAndThen(t *testing.T) {
 // Whatever the table, its parts are small enough and make the same table.
 func TestTablesAreCutIntoParts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		table := &knowledge.Table{ChannelID: strings.Repeat("c", rapid.IntRange(1, 255).Draw(t, "channel")), Instance: 3, Version: 9, Base: 7, Stale: true}
+		table := &knowledge.Table{
+			ChannelID: strings.Repeat("c", rapid.IntRange(1, 255).Draw(t, "channel")),
+			Instance:  3,
+			Version:   9,
+			Base:      7,
+			Stale:     true,
+		}
 		ids := rapid.IntRange(1, 64).Draw(t, "ids")
 		for i := range rapid.IntRange(0, 400).Draw(t, "pauses") {
 			o := &held.Pause{UID: types.UID(fmt.Sprintf("%036d", i))}
@@ -281,7 +314,8 @@ func TestTablesAreCutIntoParts(t *testing.T) {
 			if size := proto.Size(m); size > forwardingv1.MaxMessageBytes {
 				t.Fatalf("a part of %d bytes", size)
 			}
-			if !more || part.GetChannelId() != table.ChannelID || part.GetInstance() != 3 || part.GetVersion() != 9 || part.GetBaseVersion() != 7 || !part.GetStale() {
+			if !more || part.GetChannelId() != table.ChannelID || part.GetInstance() != 3 || part.GetVersion() != 9 ||
+				part.GetBaseVersion() != 7 || !part.GetStale() {
 				t.Fatalf("a part of another table: %v", part)
 			}
 			for _, p := range part.GetSet() {

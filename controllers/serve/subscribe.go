@@ -86,7 +86,9 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	s.streams.add(st)
 	defer s.streams.remove(st)
 	defer st.questions.end()
-	if err := g.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Welcome{Welcome: s.welcome()}}); err != nil {
+	if err := g.Send(&forwardingv1.SubscribeResponse{
+		Message: &forwardingv1.SubscribeResponse_Welcome{Welcome: s.welcome()},
+	}); err != nil {
 		return err // The status is the peer's.
 	}
 	s.config.Log.Info("media server connected", "namespace", hello.GetNamespace(), "mediaServer", hello.GetMediaServer())
@@ -107,13 +109,16 @@ func (s *Server) subscribe(g forwardingv1.Forwarding_SubscribeServer) error {
 	case err := <-ended:
 		return err
 	case <-session.Replaced():
-		return status.Errorf(codes.Aborted, "a newer stream of media server %q took over: give each media server a name of its own", hello.GetMediaServer())
+		return status.Errorf(codes.Aborted,
+			"a newer stream of media server %q took over: give each media server a name of its own", hello.GetMediaServer())
 	case <-s.ending:
 		return status.Error(codes.Unavailable, "this replica is ending: dial another")
 	}
 }
 
-func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer, admission *admission) (*forwardingv1.Hello, *knowledge.Tenant, error) {
+func (s *Server) hello(
+	g forwardingv1.Forwarding_SubscribeServer, admission *admission,
+) (*forwardingv1.Hello, *knowledge.Tenant, error) {
 	message, err := g.Recv()
 	if err != nil {
 		return nil, nil, endOf(err)
@@ -122,7 +127,8 @@ func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer, admission *adm
 	if hello == nil {
 		return nil, nil, invalid("the first message is not Hello: begin with Hello")
 	}
-	if hello.Namespace, hello.MediaServer, err = admission.identify(hello.GetNamespace(), hello.GetMediaServer()); err != nil {
+	if hello.Namespace, hello.MediaServer, err = admission.identify(hello.GetNamespace(),
+		hello.GetMediaServer()); err != nil {
 		return nil, nil, err
 	}
 	if err := checkHello(hello); err != nil {
@@ -137,8 +143,9 @@ func (s *Server) hello(g forwardingv1.Forwarding_SubscribeServer, admission *adm
 func introductionOf(hello *forwardingv1.Hello, admission *admission) knowledge.Introduction {
 	introduction := knowledge.Introduction{
 		Name: hello.GetMediaServer(), Incarnation: hello.GetIncarnation(),
-		PeerAddress: hello.GetPeerAddress(), SignalingURL: hello.GetSignalingUrl(), ServesWithoutClaim: hello.GetServesWithoutClaim(),
+		PeerAddress: hello.GetPeerAddress(), SignalingURL: hello.GetSignalingUrl(),
 		MaxChannels: hello.GetMaxChannels(), MaxConnections: hello.GetMaxConnections(),
+		ServesWithoutClaim: hello.GetServesWithoutClaim(),
 	}
 	if admission != nil {
 		introduction.PodUID = admission.caller.PodUID

@@ -146,22 +146,31 @@ func TestATokenSaysWhoClaims(t *testing.T) {
 	ctx, foreignContext := with(t, token), with(t, foreign)
 	answer, err := r.placement.Claim(ctx, &forwardingv1.ClaimRequest{ChannelId: "lobby", Opening: 1})
 	var sfu corev1.Pod
-	if err := k8s.Get(t.Context(), clientKey(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "sfu-0"}}), &sfu); err != nil {
+	if err := k8s.Get(t.Context(),
+		clientKey(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "sfu-0"}}), &sfu); err != nil {
 		t.Fatal(err)
 	}
-	if err != nil || answer.GetOwner().GetName() != "sfu-0" || answer.GetOwner().GetPodUid() != string(sfu.UID) || answer.GetOwner().GetPeerAddress() != "10.0.0.1:7440" {
+	if err != nil || answer.GetOwner().GetName() != "sfu-0" || answer.GetOwner().GetPodUid() != string(sfu.UID) ||
+		answer.GetOwner().GetPeerAddress() != "10.0.0.1:7440" {
 		t.Fatalf("the owner is %v: %v", answer, err)
 	}
-	if made := leases(t, tenant); *made["lobby"].Spec.HolderIdentity != "sfu-0/"+string(sfu.UID) || made["lobby"].Annotations[claims.NamespaceAnnotation] != tenant {
+	if made := leases(t, tenant); *made["lobby"].Spec.HolderIdentity != "sfu-0/"+string(sfu.UID) ||
+		made["lobby"].Annotations[claims.NamespaceAnnotation] != tenant {
 		t.Errorf("the Lease is %v", made)
 	}
 
-	for _, request := range []*forwardingv1.ClaimRequest{{Namespace: tenant, ChannelId: "lobby", Opening: 1}, {MediaServer: "sfu-1", ChannelId: "lobby", Opening: 1}} {
+	for _, request := range []*forwardingv1.ClaimRequest{
+		{Namespace: tenant, ChannelId: "lobby", Opening: 1}, {MediaServer: "sfu-1", ChannelId: "lobby", Opening: 1},
+	} {
 		_, err := r.placement.Claim(foreignContext, request)
 		expect(t, err, codes.PermissionDenied, "and its token that")
-		_, err = r.placement.Locate(foreignContext, &forwardingv1.LocateRequest{Namespace: request.GetNamespace(), MediaServer: request.GetMediaServer(), ChannelId: "lobby"})
+		_, err = r.placement.Locate(foreignContext, &forwardingv1.LocateRequest{
+			Namespace: request.GetNamespace(), MediaServer: request.GetMediaServer(), ChannelId: "lobby",
+		})
 		expect(t, err, codes.PermissionDenied, "and its token that")
-		_, err = r.placement.Release(foreignContext, &forwardingv1.ReleaseRequest{Namespace: request.GetNamespace(), MediaServer: request.GetMediaServer(), Openings: opened("lobby")})
+		_, err = r.placement.Release(foreignContext, &forwardingv1.ReleaseRequest{
+			Namespace: request.GetNamespace(), MediaServer: request.GetMediaServer(), Openings: opened("lobby"),
+		})
 		expect(t, err, codes.PermissionDenied, "and its token that")
 	}
 	// The other tenant's channel of the same name is another one.
@@ -172,7 +181,8 @@ func TestATokenSaysWhoClaims(t *testing.T) {
 	if _, err := r.placement.Release(foreignContext, &forwardingv1.ReleaseRequest{Openings: opened("lobby")}); err != nil {
 		t.Error(err)
 	}
-	if located, err := r.placement.Locate(ctx, &forwardingv1.LocateRequest{ChannelId: "lobby"}); err != nil || !located.GetClaimed() {
+	if located, err := r.placement.Locate(ctx, &forwardingv1.LocateRequest{ChannelId: "lobby"}); err != nil ||
+		!located.GetClaimed() {
 		t.Errorf("another tenant has released it: %v, %v", located, err)
 	}
 
@@ -181,7 +191,9 @@ func TestATokenSaysWhoClaims(t *testing.T) {
 	viewer := with(t, tokenFor(t, tenant, "viewer", pod(t, tenant, "viewer", "viewer"), forwardingv1.Audience))
 	_, err = r.placement.Locate(viewer, &forwardingv1.LocateRequest{ChannelId: "lobby"})
 	expect(t, err, codes.PermissionDenied, "may not subscribe")
-	_, err = r.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{Namespace: tenant, MediaServer: "sfu-0", ChannelId: "new", Opening: 1})
+	_, err = r.placement.Claim(within(t, patience), &forwardingv1.ClaimRequest{
+		Namespace: tenant, MediaServer: "sfu-0", ChannelId: "new", Opening: 1,
+	})
 	expect(t, err, codes.Unauthenticated, "show a ServiceAccount token")
 	if made := leases(t, tenant); len(made) != 1 {
 		t.Errorf("there are %v", made)
@@ -197,7 +209,9 @@ func TestADeletedPodLosesItsClaims(t *testing.T) {
 	token := func(p *corev1.Pod) string { return tokenFor(t, tenant, "sfu", p, forwardingv1.Audience) }
 	a := r.subscribed(t, token(first))
 	r.subscribed(t, token(second))
-	if _, err := r.placement.Claim(with(t, token(first)), &forwardingv1.ClaimRequest{ChannelId: "lobby", Opening: 1}); err != nil {
+	if _, err := r.placement.Claim(with(t, token(first)), &forwardingv1.ClaimRequest{
+		ChannelId: "lobby", Opening: 1,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.CloseSend(); err != nil {
@@ -205,7 +219,9 @@ func TestADeletedPodLosesItsClaims(t *testing.T) {
 	}
 	_ = a.end()
 	ctx := with(t, token(second))
-	located, err := r.placement.Locate(ctx, &forwardingv1.LocateRequest{ChannelId: "lobby", Unreachable: []string{"sfu-0"}})
+	located, err := r.placement.Locate(ctx, &forwardingv1.LocateRequest{
+		ChannelId: "lobby", Unreachable: []string{"sfu-0"},
+	})
 	if err != nil || !located.GetClaimed() || located.GetMediaServer().GetName() != "sfu-0" {
 		t.Errorf("its pod is there, and it is located at %v: %v", located, err)
 	}

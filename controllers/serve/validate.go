@@ -103,7 +103,8 @@ func check(message *forwardingv1.SubscribeRequest) error {
 		return checkReport(m.Report)
 	case *forwardingv1.SubscribeRequest_Acknowledgement:
 		return checkAcknowledgement(m.Acknowledgement)
-	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell, *forwardingv1.SubscribeRequest_Token,
+	case *forwardingv1.SubscribeRequest_Complete, *forwardingv1.SubscribeRequest_Farewell,
+		*forwardingv1.SubscribeRequest_Token,
 		*forwardingv1.SubscribeRequest_Standing:
 		return nil
 	case *forwardingv1.SubscribeRequest_Resend:
@@ -117,7 +118,9 @@ func check(message *forwardingv1.SubscribeRequest) error {
 	case *forwardingv1.SubscribeRequest_Answer:
 		return checkAnswer(m.Answer)
 	case *forwardingv1.SubscribeRequest_Hello:
-		return invalid("Hello came twice: send it once, as the first message, and open another stream for another media server")
+		return invalid(
+			"Hello came twice: send it once, as the first message, and open another stream for another media server",
+		)
 	default:
 		return invalid("a message is empty or of a kind unknown here: send what the features of Welcome allow")
 	}
@@ -141,7 +144,8 @@ func checkReport(r *forwardingv1.ChannelReport) error {
 	case r.GetEpoch() == 0:
 		return invalid("report.epoch is 0: count the changes of membership from 1")
 	case r.GetBaseEpoch() >= r.GetEpoch():
-		return invalid("report.base_epoch is %d and report.epoch %d: report a difference to an earlier epoch, or 0 for a whole report", r.GetBaseEpoch(), r.GetEpoch())
+		return invalid("report.base_epoch is %d and report.epoch %d: report a difference to an earlier epoch, "+
+			"or 0 for a whole report", r.GetBaseEpoch(), r.GetEpoch())
 	case r.GetBaseEpoch() == 0 && len(r.GetLeft()) > 0:
 		return invalid("report.left comes with a whole report: leave out who is not there")
 	}
@@ -242,10 +246,12 @@ func checkState(i int, pause *forwardingv1.PauseState) error {
 		return err
 	}
 	if len(pause.GetDigest()) != forwardingv1.DigestBytes {
-		return invalid("%s.digest has %d bytes: give the %d of the table", what, len(pause.GetDigest()), forwardingv1.DigestBytes)
+		return invalid("%s.digest has %d bytes: give the %d of the table", what, len(pause.GetDigest()),
+			forwardingv1.DigestBytes)
 	}
 	switch pause.GetState() {
-	case forwardingv1.State_STATE_MATCHING, forwardingv1.State_STATE_NOT_MATCHING, forwardingv1.State_STATE_EXPIRED, forwardingv1.State_STATE_NOT_UNDERSTOOD:
+	case forwardingv1.State_STATE_MATCHING, forwardingv1.State_STATE_NOT_MATCHING, forwardingv1.State_STATE_EXPIRED,
+		forwardingv1.State_STATE_NOT_UNDERSTOOD:
 		return nil
 	default:
 		return invalid("%s.state %d is unknown: give one of the states of this version", what, pause.GetState())
@@ -283,7 +289,8 @@ func checkAnswer(a *forwardingv1.Answer) error {
 func checkPauses(what string, edge *forwardingv1.Edge) error {
 	switch {
 	case len(edge.GetPauseUids()) > tables.MaxPauses:
-		return invalid("%s.pause_uids names %d pauses: a channel has %d at most", what, len(edge.GetPauseUids()), tables.MaxPauses)
+		return invalid("%s.pause_uids names %d pauses: a channel has %d at most", what, len(edge.GetPauseUids()),
+			tables.MaxPauses)
 	case len(edge.GetPauseNames()) > 0:
 		return invalid("%s.pause_names is set: leave it to View", what)
 	default:

@@ -33,7 +33,8 @@ func checkReleaseRequest(r *forwardingv1.ReleaseRequest) error {
 	}
 	for i, opening := range r.GetOpenings() {
 		of := fmt.Sprintf("openings[%d].", i)
-		if err := first(checkID(of+"channel_id", opening.GetChannelId()), checkOpening(of+"number", opening.GetNumber())); err != nil {
+		if err := first(checkID(of+"channel_id", opening.GetChannelId()),
+			checkOpening(of+"number", opening.GetNumber())); err != nil {
 			return err
 		}
 	}
@@ -75,7 +76,8 @@ func checkSignalingURL(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return invalid("hello.signaling_url %q is no ws or wss URL: give one, such as wss://sfu-0.example.org/signaling", text)
+		return invalid("hello.signaling_url %q is no ws or wss URL: give one, such as wss://sfu-0.example.org/signaling",
+			text)
 	}
 
 	return nil

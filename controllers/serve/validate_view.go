@@ -15,7 +15,8 @@ func checkConnectionsRequest(r *forwardingv1.ConnectionsRequest) error {
 		return invalid("wait is out of range: give a duration of at most some minutes")
 	}
 
-	return first(checkID("channel_id", r.GetChannelId()), checkIDs("connection_ids", r.GetConnectionIds()), checkIDs("client_ids", r.GetClientIds()))
+	return first(checkID("channel_id", r.GetChannelId()), checkIDs("connection_ids", r.GetConnectionIds()),
+		checkIDs("client_ids", r.GetClientIds()))
 }
 
 func checkWaitEnforcedRequest(r *forwardingv1.WaitEnforcedRequest) error {

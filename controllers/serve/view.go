@@ -19,7 +19,9 @@ import (
 
 // Connections implements forwardingv1.ViewServer: the connections of a channel,
 // oldest first.
-func (s *Server) Connections(request *forwardingv1.ConnectionsRequest, g grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
+func (s *Server) Connections(
+	request *forwardingv1.ConnectionsRequest, g grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse],
+) error {
 	if err := s.admit(g.Context(), identity.List, request.GetNamespace()); err != nil {
 		return err
 	}
@@ -42,7 +44,9 @@ func (s *Server) Connections(request *forwardingv1.ConnectionsRequest, g grpc.Se
 		return g.Send(part) // The status is the peer's.
 	}
 	for _, placed := range presence.Connections {
-		c := &forwardingv1.ChannelConnection{Connection: placed.Connection, MediaServer: placed.MediaServer, OutOfTouch: placed.OutOfTouch}
+		c := &forwardingv1.ChannelConnection{
+			Connection: placed.Connection, MediaServer: placed.MediaServer, OutOfTouch: placed.OutOfTouch,
+		}
 		more := fieldSize(proto.Size(c))
 		if size+more > forwardingv1.MaxMessageBytes {
 			if err := send(); err != nil {
@@ -57,7 +61,9 @@ func (s *Server) Connections(request *forwardingv1.ConnectionsRequest, g grpc.Se
 }
 
 // connections looks up who is there, and waits for connection ids that are not.
-func (s *Server) connections(ctx context.Context, t *knowledge.Tenant, request *forwardingv1.ConnectionsRequest) (knowledge.Presence, error) {
+func (s *Server) connections(
+	ctx context.Context, t *knowledge.Tenant, request *forwardingv1.ConnectionsRequest,
+) (knowledge.Presence, error) {
 	changed := make(chan struct{}, 1)
 	defer t.OnChannel(request.GetChannelId(), changed)()
 	patience := time.NewTimer(request.GetWait().AsDuration())
@@ -80,7 +86,9 @@ func (s *Server) connections(ctx context.Context, t *knowledge.Tenant, request *
 }
 
 // WaitEnforced implements forwardingv1.ViewServer.
-func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
+func (s *Server) WaitEnforced(
+	ctx context.Context, request *forwardingv1.WaitEnforcedRequest,
+) (*forwardingv1.WaitEnforcedResponse, error) {
 	if err := s.admit(ctx, identity.List, request.GetNamespace()); err != nil {
 		return nil, err
 	}
@@ -131,11 +139,14 @@ func (s *Server) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnf
 // checkMatch asks the media servers whether the pause is among those that withhold
 // the edge: that it matches some live edge does not say so, unless it is the only
 // one that it names.
-func (s *Server) checkMatch(ctx context.Context, t *knowledge.Tenant, object *held.Pause, edge *forwardingv1.EdgeName) error {
+func (s *Server) checkMatch(
+	ctx context.Context, t *knowledge.Tenant, object *held.Pause, edge *forwardingv1.EdgeName,
+) error {
 	exact := func(side held.Side, id string) bool {
 		return len(side.ConnectionIDs) == 1 && side.ConnectionIDs[0] == id
 	}
-	if edge == nil || exact(object.Spec.Receivers, edge.GetRecvConnectionId()) && exact(object.Spec.Senders, edge.GetSendConnectionId()) {
+	if edge == nil ||
+		exact(object.Spec.Receivers, edge.GetRecvConnectionId()) && exact(object.Spec.Senders, edge.GetSendConnectionId()) {
 		return nil
 	}
 	answer, err := s.askAll(ctx, t, object.Spec.ChannelID, func(q *question) {
@@ -151,7 +162,8 @@ func (s *Server) checkMatch(ctx context.Context, t *knowledge.Tenant, object *he
 		}
 	}
 
-	return status.Errorf(codes.FailedPrecondition, "the pause does not match the stream from %q to %q: name its sides otherwise", edge.GetSendConnectionId(), edge.GetRecvConnectionId())
+	return status.Errorf(codes.FailedPrecondition, "the pause does not match the stream from %q to %q: "+
+		"name its sides otherwise", edge.GetSendConnectionId(), edge.GetRecvConnectionId())
 }
 
 func answerOf(e *knowledge.Enforcement) *forwardingv1.WaitEnforcedResponse {

@@ -39,7 +39,9 @@ func all[M any, P interface {
 	return parts, err
 }
 
-func (s *serving) connections(t testing.TB, request *forwardingv1.ConnectionsRequest) (*forwardingv1.ConnectionsResponse, []string, int) {
+func (s *serving) connections(
+	t testing.TB, request *forwardingv1.ConnectionsRequest,
+) (*forwardingv1.ConnectionsResponse, []string, int) {
 	t.Helper()
 	stream, err := s.view.Connections(within(t, patience), request)
 	parts, err := all(t, stream, err)
@@ -56,7 +58,9 @@ func (s *serving) connections(t testing.TB, request *forwardingv1.ConnectionsReq
 	return parts[0], ids, len(parts)
 }
 
-func (s *serving) list(t testing.TB, request *forwardingv1.ListRequest) (edges []*forwardingv1.Edge, last *forwardingv1.ListResponse, err error) {
+func (s *serving) list(
+	t testing.TB, request *forwardingv1.ListRequest,
+) (edges []*forwardingv1.Edge, last *forwardingv1.ListResponse, err error) {
 	t.Helper()
 	request.Kind = forwardingv1.Kind_KIND_VIDEO
 	stream, err := s.view.List(within(t, patience), request)
@@ -86,21 +90,30 @@ func TestConnectionsInPartsByIdAndOutOfTouch(t *testing.T) {
 	if n < 2 || !slices.IsSorted(ids) {
 		t.Errorf("%d parts, sorted %v", n, slices.IsSorted(ids))
 	}
-	got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"B", "nobody"}, ClientIds: []string{"client-A"}})
-	if !slices.Equal(ids, []string{"A", "B"}) || !got.GetOccupied() || got.GetOutOfTouch() || got.GetConnections()[0].GetMediaServer() != "other" {
+	got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{
+		Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"B", "nobody"}, ClientIds: []string{"client-A"},
+	})
+	if !slices.Equal(ids, []string{"A", "B"}) || !got.GetOccupied() || got.GetOutOfTouch() ||
+		got.GetConnections()[0].GetMediaServer() != "other" {
 		t.Errorf("looked up %v: %v", ids, got)
 	}
-	if got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "empty"}); got.GetOccupied() || len(ids) > 0 {
+	if got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{
+		Namespace: namespace, ChannelId: "empty",
+	}); got.GetOccupied() || len(ids) > 0 {
 		t.Errorf("an empty channel: %v", got)
 	}
 
 	p.stop()
 	until(t, "it is told to be out of touch", func() bool {
-		got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "hall", ConnectionIds: []string{"connection-with-some-length-00007"}})
+		got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{
+			Namespace: namespace, ChannelId: "hall", ConnectionIds: []string{"connection-with-some-length-00007"},
+		})
 
 		return got.GetOutOfTouch() && len(ids) == 1 && got.GetConnections()[0].GetOutOfTouch() && got.GetOccupied()
 	})
-	if got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby"}); !got.GetOutOfTouch() || len(ids) != 2 || got.GetConnections()[0].GetOutOfTouch() {
+	if got, ids, _ := s.connections(t, &forwardingv1.ConnectionsRequest{
+		Namespace: namespace, ChannelId: "lobby",
+	}); !got.GetOutOfTouch() || len(ids) != 2 || got.GetConnections()[0].GetOutOfTouch() {
 		t.Errorf("another channel: %v", got)
 	}
 }
@@ -109,7 +122,9 @@ func TestConnectionsInPartsByIdAndOutOfTouch(t *testing.T) {
 func parts(r *forwardingv1.ChannelReport) []*forwardingv1.ChannelReport {
 	var result []*forwardingv1.ChannelReport
 	for some := range slices.Chunk(r.GetJoined(), 3000) {
-		result = append(result, &forwardingv1.ChannelReport{ChannelId: r.GetChannelId(), Instance: r.GetInstance(), Epoch: r.GetEpoch(), Joined: some, More: true})
+		result = append(result, &forwardingv1.ChannelReport{
+			ChannelId: r.GetChannelId(), Instance: r.GetInstance(), Epoch: r.GetEpoch(), Joined: some, More: true,
+		})
 	}
 	result[len(result)-1].More = false
 
@@ -120,7 +135,9 @@ func TestConnectionsWaitForThoseWhoCome(t *testing.T) {
 	namespace := newNamespace(t)
 	s := serve(t, namespace)
 	p := s.peer(t, namespace, "ms", wholeReport("lobby", "R"))
-	request := &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"R", "S"}}
+	request := &forwardingv1.ConnectionsRequest{
+		Namespace: namespace, ChannelId: "lobby", ConnectionIds: []string{"R", "S"},
+	}
 	until(t, "one is there", func() bool {
 		_, ids, _ := s.connections(t, request)
 
@@ -136,7 +153,9 @@ func TestConnectionsWaitForThoseWhoCome(t *testing.T) {
 		_, ids, _ := s.connections(t, request)
 		found <- ids
 	}()
-	p.report(&forwardingv1.ChannelReport{ChannelId: "lobby", Instance: 1, Epoch: 2, BaseEpoch: 1, Joined: []*forwardingv1.Connection{connection("S")}})
+	p.report(&forwardingv1.ChannelReport{
+		ChannelId: "lobby", Instance: 1, Epoch: 2, BaseEpoch: 1, Joined: []*forwardingv1.Connection{connection("S")},
+	})
 	if ids := <-found; !slices.Equal(ids, []string{"R", "S"}) {
 		t.Errorf("found %v", ids)
 	}
@@ -153,7 +172,9 @@ func TestListIsAtLeastAtTheVersionAndNamesPauses(t *testing.T) {
 	})
 	for i := range 20 {
 		o := create(t, namespace, fmt.Sprint("pause-", i), "lobby")
-		edges, last, err := s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace), Limit: 10})
+		edges, last, err := s.list(t, &forwardingv1.ListRequest{
+			Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace), Limit: 10,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,12 +182,16 @@ func TestListIsAtLeastAtTheVersionAndNamesPauses(t *testing.T) {
 			t.Fatalf("listed %v", edges)
 		}
 		remove(t, o)
-		edges, last, err = s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace), Limit: 10})
+		edges, last, err = s.list(t, &forwardingv1.ListRequest{
+			Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace), Limit: 10,
+		})
 		if err != nil || len(edges) != 0 || last.GetCount() != 0 {
 			t.Fatalf("listed %v, %v after the deletion", edges, err)
 		}
 	}
-	_, _, err := s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace) + 1_000_000, Limit: 10})
+	_, _, err := s.list(t, &forwardingv1.ListRequest{
+		Namespace: namespace, ChannelId: "lobby", Version: collection(t, namespace) + 1_000_000, Limit: 10,
+	})
 	expectCode(t, err, codes.Unavailable, "version")
 
 	p.stop()
@@ -193,23 +218,35 @@ func TestListOfTooManyNamesThePauses(t *testing.T) {
 		for at := 0; at < limit; at += 1000 {
 			part := &forwardingv1.Answer{Count: 60_000}
 			for i := at; i < min(limit, at+1000); i++ {
-				part.Edges = append(part.Edges, &forwardingv1.Edge{RecvConnectionId: fmt.Sprint("R", i), SendConnectionId: "S", RecvRole: forwardingv1.Role_ROLE_RECVONLY, PauseUids: []string{string(most.UID), "gone"}})
+				part.Edges = append(part.Edges, &forwardingv1.Edge{
+					RecvConnectionId: fmt.Sprint("R", i),
+					SendConnectionId: "S",
+					RecvRole:         forwardingv1.Role_ROLE_RECVONLY,
+					PauseUids:        []string{string(most.UID), "gone"},
+				})
 			}
 			answers = append(answers, part)
 		}
 
-		return append(answers, &forwardingv1.Answer{Count: 60_000, Pauses: []*forwardingv1.PauseCount{{Uid: string(few.UID), Edges: 7}, {Uid: string(most.UID), Edges: 59_993}}})
+		return append(answers, &forwardingv1.Answer{Count: 60_000, Pauses: []*forwardingv1.PauseCount{
+			{Uid: string(few.UID), Edges: 7}, {Uid: string(most.UID), Edges: 59_993},
+		}})
 	}
 	p.mu.Unlock()
 	until(t, "the channel is hosted", func() bool { return p.holds("lobby", string(few.UID)) })
 	edges, last, err := s.list(t, &forwardingv1.ListRequest{Namespace: namespace, ChannelId: "lobby", Limit: 50_000})
-	if err != nil || len(edges) != 50_000 || last.GetCount() != 60_000 || !slices.Equal(last.GetPauseNames(), []string{"most", "few"}) {
+	if err != nil || len(edges) != 50_000 || last.GetCount() != 60_000 ||
+		!slices.Equal(last.GetPauseNames(), []string{"most", "few"}) {
 		t.Fatalf("%d edges of %d, names %v, %v", len(edges), last.GetCount(), last.GetPauseNames(), err)
 	}
 	if !slices.Equal(edges[0].GetPauseNames(), []string{"most"}) {
 		t.Errorf("named %v", edges[0].GetPauseNames())
 	}
-	explain, err := s.view.Explain(within(t, patience), &forwardingv1.ExplainRequest{Namespace: namespace, ChannelId: "lobby", Of: &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: "unknown"}}})
+	explain, err := s.view.Explain(within(t, patience), &forwardingv1.ExplainRequest{
+		Namespace: namespace,
+		ChannelId: "lobby",
+		Of:        &forwardingv1.ExplainRequest_Pause{Pause: &forwardingv1.PauseEdges{Uid: "unknown"}},
+	})
 	_, err = all(t, explain, err)
 	expectCode(t, err, codes.NotFound, "unknown")
 }
@@ -241,7 +278,11 @@ func TestExplainAndDisconnectAskTheMediaServer(t *testing.T) {
 	}
 	p.mu.Unlock()
 	dismiss := func(channelID, client string) (*forwardingv1.DisconnectResponse, error) {
-		return s.control.Disconnect(within(t, patience), &forwardingv1.DisconnectRequest{Namespace: namespace, ChannelId: channelID, Dismissal: &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ClientId{ClientId: client}}})
+		return s.control.Disconnect(within(t, patience), &forwardingv1.DisconnectRequest{
+			Namespace: namespace,
+			ChannelId: channelID,
+			Dismissal: &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ClientId{ClientId: client}},
+		})
 	}
 	if response, err := dismiss("lobby", "client-R"); err != nil || response.GetConnections() != 2 {
 		t.Errorf("dismissed %v, %v", response, err)
@@ -292,7 +333,9 @@ func TestConnectionsTellThatTheReplicaIsStale(t *testing.T) {
 	until(t, "the replica serves", func() bool { return s.Ready() == nil })
 	says := func(stale bool) func() bool {
 		return func() bool {
-			stream, err := s.view.Connections(within(t, patience), &forwardingv1.ConnectionsRequest{Namespace: namespace, ChannelId: "lobby"})
+			stream, err := s.view.Connections(within(t, patience), &forwardingv1.ConnectionsRequest{
+				Namespace: namespace, ChannelId: "lobby",
+			})
 			parts, err := all(t, stream, err)
 			if err != nil || len(parts) != 1 {
 				t.Fatalf("%v, %v", parts, err)

@@ -73,7 +73,9 @@ func (s *Server) reach(ctx context.Context, t *knowledge.Tenant, holder claims.H
 	var group errgroup.Group
 	for _, session := range t.Others(holder.Name) {
 		group.Go(func() error {
-			q := &question{patience: reachTimeout, message: &forwardingv1.Question{Asks: &forwardingv1.Question_Reach{Reach: member}}}
+			q := &question{
+				patience: reachTimeout, message: &forwardingv1.Question{Asks: &forwardingv1.Question_Reach{Reach: member}},
+			}
 			answer, err := s.ask(ctx, session, q)
 			if err != nil {
 				return nil // Who does not answer says nothing.

@@ -77,7 +77,8 @@ func (s *Server) send(st *stream, next knowledge.Outgoing) error {
 func (s *Server) sendTable(st *stream, table *knowledge.Table) error {
 	s.metrics.tables.Inc()
 	send := func(part *forwardingv1.Table) error {
-		return st.grpc.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: part}}) // The status is the peer's.
+		// The status is the peer's.
+		return st.grpc.Send(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Table{Table: part}})
 	}
 
 	return cut(table, send)
@@ -107,7 +108,8 @@ func cut(table *knowledge.Table, send func(*forwardingv1.Table) error) error {
 	for _, object := range table.Set {
 		pause, err := tables.Pause(object)
 		if pause == nil || err != nil {
-			return fmt.Errorf("pause %s/%s is in the table of channel %q and puts no rule: %w", object.Namespace, object.Name, table.ChannelID, err)
+			return fmt.Errorf("pause %s/%s is in the table of channel %q and puts no rule: %w", object.Namespace, object.Name,
+				table.ChannelID, err)
 		}
 		if err := room(fieldSize(proto.Size(pause))); err != nil {
 			return err

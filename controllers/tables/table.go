@@ -93,7 +93,9 @@ func Older(a, b *held.Pause) int {
 func side(of held.Side) *forwardingv1.Side {
 	switch named := of.Others; {
 	case len(of.ConnectionIDs) > 0:
-		return &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: of.ConnectionIDs}}}
+		return &forwardingv1.Side{
+			Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: of.ConnectionIDs}},
+		}
 	case named == nil:
 		return nil
 	case len(named.ClientIDs) > 0:

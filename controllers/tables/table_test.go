@@ -165,13 +165,16 @@ func TestBytesAreBounded(t *testing.T) {
 		pause, _ := tables.Pause(o)
 		size += proto.Size(pause)
 	}
-	if size > tables.MaxBytes || size < tables.MaxBytes-64*256 || len(acting)+len(refused) != len(objects) || len(refused) == 0 {
+	if size > tables.MaxBytes || size < tables.MaxBytes-64*256 || len(acting)+len(refused) != len(objects) ||
+		len(refused) == 0 {
 		t.Errorf("%d pauses of %d bytes act, %d are refused", len(acting), size, len(refused))
 	}
 }
 
 func small(i int, created time.Time) *v1alpha1.RtpStreamPause {
-	o := &v1alpha1.RtpStreamPause{ObjectMeta: metav1.ObjectMeta{UID: types.UID(fmt.Sprintf("%06d", i)), CreationTimestamp: metav1.NewTime(created)}}
+	o := &v1alpha1.RtpStreamPause{
+		ObjectMeta: metav1.ObjectMeta{UID: types.UID(fmt.Sprintf("%06d", i)), CreationTimestamp: metav1.NewTime(created)},
+	}
 	o.Spec.Receivers.ConnectionIDs, o.Spec.Senders.ClientIDs = []string{"R"}, []string{"S"}
 
 	return o
@@ -188,7 +191,9 @@ func object() *rapid.Generator[*v1alpha1.RtpStreamPause] {
 		case 2:
 			return v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}
 		default:
-			return v1alpha1.Side{EveryoneExcept: &v1alpha1.EveryoneExcept{ClientIDs: []string{rapid.SampledFrom([]string{"a", "b"}).Draw(t, "except")}}}
+			return v1alpha1.Side{EveryoneExcept: &v1alpha1.EveryoneExcept{
+				ClientIDs: []string{rapid.SampledFrom([]string{"a", "b"}).Draw(t, "except")},
+			}}
 		}
 	})
 
@@ -196,7 +201,9 @@ func object() *rapid.Generator[*v1alpha1.RtpStreamPause] {
 		o := small(rapid.IntRange(0, 9).Draw(t, "uid"), time.Unix(int64(rapid.IntRange(1, 2).Draw(t, "created")), 0))
 		o.Generation = rapid.Int64Range(1, 9).Draw(t, "generation")
 		o.Spec.Receivers, o.Spec.Senders = side.Draw(t, "receivers"), side.Draw(t, "senders")
-		o.Spec.Kinds = rapid.SampledFrom([][]v1alpha1.Kind{nil, {v1alpha1.KindVideo}, {v1alpha1.KindVideo, v1alpha1.KindAudio}, {v1alpha1.KindAudio, v1alpha1.KindVideo}}).Draw(t, "kinds")
+		o.Spec.Kinds = rapid.SampledFrom([][]v1alpha1.Kind{
+			nil, {v1alpha1.KindVideo}, {v1alpha1.KindVideo, v1alpha1.KindAudio}, {v1alpha1.KindAudio, v1alpha1.KindVideo},
+		}).Draw(t, "kinds")
 		o.Spec.Reason = rapid.SampledFrom([]string{"", "test"}).Draw(t, "reason")
 		if rapid.Bool().Draw(t, "ends") {
 			o.Spec.ExpiresAt = &metav1.Time{Time: time.Unix(int64(rapid.IntRange(5, 6).Draw(t, "end")), 0)}

@@ -64,14 +64,43 @@ func cases() []scenario {
 	peers := []string{"nagi", "livekit-batch", "janus"}
 	// Four senders, so that several workers find something to share: 560,000
 	// packets a second, for which one worker needs most of a core.
-	fast := scenario{senders: 4, receivers: 50, frame: equal(20, 1100), fps: 140, sink: true, unpinned: true, plainless: true, servers: []string{"nagi"}}
+	fast := scenario{
+		senders:   4,
+		receivers: 50,
+		frame:     equal(20, 1100),
+		fps:       140,
+		sink:      true,
+		unpinned:  true,
+		plainless: true,
+		servers:   []string{"nagi"},
+	}
 	// What comes by the packet is dear to hand over, so a second worker must not make it
 	// dearer.
-	conference := scenario{senders: 10, conference: true, frame: equal(4, 1040), fps: 20, unpinned: true, plainless: true, servers: []string{"nagi"}}
-	audio := scenario{senders: 1, receivers: 50, frame: equal(1, 120), fps: 50, audio: true, unpinned: true, plainless: true, servers: []string{"nagi"}}
+	conference := scenario{
+		senders:    10,
+		conference: true,
+		frame:      equal(4, 1040),
+		fps:        20,
+		unpinned:   true,
+		plainless:  true,
+		servers:    []string{"nagi"},
+	}
+	audio := scenario{
+		senders:   1,
+		receivers: 50,
+		frame:     equal(1, 120),
+		fps:       50,
+		audio:     true,
+		unpinned:  true,
+		plainless: true,
+		servers:   []string{"nagi"},
+	}
 	// Rubbish is collected at once, so that memory is what is in use; and enough
 	// is sent to fill every store.
-	small := scenario{frame: equal(4, 1040), fps: 15, sink: true, plainless: true, seconds: 5, servers: []string{"nagi"}, environment: []string{"GOGC=5"}}
+	small := scenario{
+		frame: equal(4, 1040), fps: 15, sink: true, plainless: true, seconds: 5, servers: []string{"nagi"},
+		environment: []string{"GOGC=5"},
+	}
 
 	return []scenario{
 		{name: "10x20", servers: all, senders: 1, receivers: 10, frame: equal(20, 1100), fps: 30},
@@ -82,14 +111,29 @@ func cases() []scenario {
 		// libwebrtc spreads a frame over its packets, the bigger parts last.
 		{name: "50x4-uneven", servers: all, senders: 1, receivers: 50, frame: []int{1040, 1040, 1041, 1041}, fps: 30},
 		{name: "conference", servers: peers, senders: 10, conference: true, frame: equal(4, 1040), fps: 20, plainless: true},
-		{name: "audio", servers: append(peers[:len(peers):len(peers)], "floor-gso"), senders: 1, receivers: 50, frame: equal(1, 120), fps: 50, audio: true},
-		{name: "spotlight", servers: []string{"nagi"}, senders: 30, conference: true, speakers: 5, frame: equal(1, 120), fps: 50, audio: true, plainless: true},
+		{
+			name: "audio", servers: append(peers[:len(peers):len(peers)], "floor-gso"), senders: 1, receivers: 50,
+			frame: equal(1, 120), fps: 50, audio: true,
+		},
+		{
+			name: "spotlight", servers: []string{"nagi"}, senders: 30, conference: true, speakers: 5, frame: equal(1, 120),
+			fps: 50, audio: true, plainless: true,
+		},
 		// 150, 450 and 1,200 kbit/s; 17 receivers of each.
-		{name: "simulcast", servers: []string{"nagi"}, senders: 1, receivers: 51, layers: [][]int{equal(1, 625), equal(2, 940), equal(5, 1000)}, fps: 30, plainless: true},
+		{
+			name: "simulcast", servers: []string{"nagi"}, senders: 1, receivers: 51,
+			layers: [][]int{equal(1, 625), equal(2, 940), equal(5, 1000)}, fps: 30, plainless: true,
+		},
 		{name: "paused-0-of-1", servers: peers, senders: 1, receivers: 1, frame: equal(67, 1100), fps: 30},
-		{name: "paused-49-of-50", servers: peers, senders: 1, receivers: 50, paused: 49, frame: equal(67, 1100), fps: 30, plainless: true},
+		{
+			name: "paused-49-of-50", servers: peers, senders: 1, receivers: 50, paused: 49, frame: equal(67, 1100), fps: 30,
+			plainless: true,
+		},
 		{name: "alone", servers: peers, senders: 1, frame: equal(67, 1100), fps: 30},
-		{name: "paused-50-of-50", servers: peers, senders: 1, receivers: 50, paused: 50, frame: equal(67, 1100), fps: 30, plainless: true},
+		{
+			name: "paused-50-of-50", servers: peers, senders: 1, receivers: 50, paused: 50, frame: equal(67, 1100), fps: 30,
+			plainless: true,
+		},
 		fast.with("workers-1", func(c *scenario) { c.workers = 1 }),
 		fast.with("workers-2", func(c *scenario) { c.workers = 2 }),
 		fast.with("workers-2-full", func(c *scenario) { c.workers, c.fps = 2, 400 }), // More than there is processor for.

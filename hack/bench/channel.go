@@ -102,7 +102,8 @@ func parseChannelOptions(arguments []string) (channelOptions, error) {
 	var kinds []string
 	flags := pflag.NewFlagSet("bench channel", pflag.ContinueOnError)
 	flags.IntSliceVar(&o.sizes, "connections", []int{50, 200}, "sizes of the channel")
-	flags.StringSliceVar(&kinds, "kinds", []string{"sendrecv", "recvonly"}, "kinds of channel: sendrecv, or recvonly (10 senders, all others receive)")
+	flags.StringSliceVar(&kinds, "kinds", []string{"sendrecv", "recvonly"},
+		"kinds of channel: sendrecv, or recvonly (10 senders, all others receive)")
 	flags.IntVar(&o.churn, "churn", 10, "how often somebody leaves and comes at each size")
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds, each with new servers; the table shows medians")
 	flags.StringVar(&o.root, "root", ".", "the repository, with bin/mediaserver")

@@ -83,7 +83,8 @@ func (a *channelAnswers) line(section string) string {
 		ssrc := map[bool]int{true: 1000, false: 2000}[kind == "audio"]
 		lines = append(lines, "a=msid:bench "+kind, fmt.Sprintf("a=ssrc:%d cname:bench", ssrc))
 		if kind == "video" {
-			lines = append(lines, fmt.Sprintf("a=ssrc-group:FID %d %d", ssrc, ssrc+1), fmt.Sprintf("a=ssrc:%d cname:bench", ssrc+1))
+			lines = append(lines, fmt.Sprintf("a=ssrc-group:FID %d %d", ssrc, ssrc+1),
+				fmt.Sprintf("a=ssrc:%d cname:bench", ssrc+1))
 		}
 	}
 

@@ -57,7 +57,9 @@ type channelMessage struct {
 }
 
 // joinChannel returns once the server says that the client's media is connected.
-func joinChannel(ctx context.Context, address, role, name string, identity *dtlsIdentity, tally *channelTally) (*channelClient, error) {
+func joinChannel(
+	ctx context.Context, address, role, name string, identity *dtlsIdentity, tally *channelTally,
+) (*channelClient, error) {
 	socket, err := dial(ctx, "ws://"+address+"/signaling", nil)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,8 @@ func joinChannel(ctx context.Context, address, role, name string, identity *dtls
 		connected: make(chan struct{}), ended: make(chan struct{}),
 	}
 	connect := map[string]any{
-		"type": "connect", "role": role, "channel_id": channelID, "client_id": name, "sora_client": "Nagi bench", "multistream": true,
+		"type": "connect", "role": role, "channel_id": channelID, "client_id": name,
+		"sora_client": "Nagi bench", "multistream": true,
 		"audio": map[string]any{"codec_type": "OPUS"}, "video": map[string]any{"codec_type": "VP8"},
 	}
 	if err := wsjson.Write(ctx, socket, connect); err != nil {
@@ -119,7 +122,8 @@ func (c *channelClient) take(ctx context.Context, text []byte) error {
 		if c.transport, err = openChannelTransport(text, c.identity); err != nil {
 			return err
 		}
-		c.id, c.answers = m.ConnectionID, channelAnswers{transport: c.transport.description(), mids: [2]string{m.MID.Audio, m.MID.Video}}
+		c.id, c.answers = m.ConnectionID,
+			channelAnswers{transport: c.transport.description(), mids: [2]string{m.MID.Audio, m.MID.Video}}
 		if err := c.answer(ctx, text, "answer"); err != nil {
 			return err
 		}

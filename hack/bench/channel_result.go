@@ -40,7 +40,12 @@ type channelResult struct {
 // collection of the server's garbage, to learn what is in use.
 func (c *channelCrowd) measure(ctx context.Context, size, churn int) (channelResult, error) {
 	r := channelResult{
-		Bench: "channel", Kind: c.kind.name, Connections: size, Senders: c.kind.senders, Edges: c.kind.edges(size), Churn: churn,
+		Bench:       "channel",
+		Kind:        c.kind.name,
+		Connections: size,
+		Senders:     c.kind.senders,
+		Edges:       c.kind.edges(size),
+		Churn:       churn,
 	}
 	if r.Senders == 0 {
 		r.Senders = size
@@ -153,9 +158,11 @@ func printChannelTables(w io.Writer, results []channelResult) error {
 	perJoin := func(r channelResult) *float64 { return &r.CPUPerJoin }
 	perLine := func(r channelResult) *float64 { return r.CPUPerLine }
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "\nkind\tconnections\tedges\trounds\tjoins/s\tCPU ms/join\tCPU ms/leave\tµs/(re-offer × m-line)\tlive KB/edge\tRSS KB/edge")
+	_, _ = fmt.Fprintln(t, "\nkind\tconnections\tedges\trounds\tjoins/s\tCPU ms/join\tCPU ms/leave\t"+
+		"µs/(re-offer × m-line)\tlive KB/edge\tRSS KB/edge")
 	for _, k := range keys {
-		_, _ = fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.1f\n", k.kind, k.connections, runs[k][0].Edges, len(runs[k]),
+		_, _ = fmt.Fprintf(t,
+			"%s\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.1f\n", k.kind, k.connections, runs[k][0].Edges, len(runs[k]),
 			median(k, func(r channelResult) *float64 { return &r.JoinsPerSecond }), median(k, perJoin),
 			median(k, func(r channelResult) *float64 { return &r.CPUPerLeave }), median(k, perLine),
 			median(k, func(r channelResult) *float64 { return &r.LivePerEdge }),
@@ -163,13 +170,17 @@ func printChannelTables(w io.Writer, results []channelResult) error {
 	}
 	small, large := key{"sendrecv", 50}, key{"sendrecv", 200}
 	if runs[small] != nil && runs[large] != nil {
-		_, _ = fmt.Fprintf(t, "\nCPU per (re-offer × m-line), 200 to 50\t%.2f\tat most 1.3\n", median(large, perLine)/median(small, perLine))
-		_, _ = fmt.Fprintf(t, "live memory of an edge at 200, KB\t%.1f\tat most 16\n", median(large, func(r channelResult) *float64 { return &r.LivePerEdge }))
+		_, _ = fmt.Fprintf(t,
+			"\nCPU per (re-offer × m-line), 200 to 50\t%.2f\tat most 1.3\n", median(large, perLine)/median(small, perLine))
+		_, _ = fmt.Fprintf(t, "live memory of an edge at 200, KB\t%.1f\tat most 16\n",
+			median(large, func(r channelResult) *float64 { return &r.LivePerEdge }))
 	}
 	small, large = key{"recvonly", 50}, key{"recvonly", 200}
 	if runs[small] != nil && runs[large] != nil {
-		_, _ = fmt.Fprintf(t, "CPU of a recvonly join, 200 to 50\t%.2f\tat most 1.5\n", median(large, perJoin)/median(small, perJoin))
-		_, _ = fmt.Fprintf(t, "of it for each further one who is told, µs\t%.1f\n", 1000*(median(large, perJoin)-median(small, perJoin))/150)
+		_, _ = fmt.Fprintf(t,
+			"CPU of a recvonly join, 200 to 50\t%.2f\tat most 1.5\n", median(large, perJoin)/median(small, perJoin))
+		_, _ = fmt.Fprintf(t,
+			"of it for each further one who is told, µs\t%.1f\n", 1000*(median(large, perJoin)-median(small, perJoin))/150)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("print the tables: %w", err)

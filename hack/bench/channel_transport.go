@@ -197,7 +197,8 @@ func (t *channelTransport) takeSTUN(datagram []byte) {
 		default:
 		}
 	case message.Type == stun.BindingRequest:
-		answer, err := stun.Build(stun.NewTransactionIDSetter(message.TransactionID), stun.BindingSuccess, t.ours, stun.Fingerprint)
+		answer, err := stun.Build(stun.NewTransactionIDSetter(message.TransactionID), stun.BindingSuccess, t.ours,
+			stun.Fingerprint)
 		if err == nil {
 			_, _ = t.Write(answer.Raw) // The server asks again.
 		}

@@ -17,7 +17,8 @@ const sendTimeFromEnd = 16
 // times are in: within one machine and some milliseconds it is as good as the
 // monotonic clock.
 func stampSendTime(payload []byte) {
-	binary.BigEndian.PutUint64(payload[len(payload)-sendTimeFromEnd:], uint64(time.Now().UnixNano())) //nolint:gosec // After 1970.
+	now := uint64(time.Now().UnixNano()) //nolint:gosec // After 1970.
+	binary.BigEndian.PutUint64(payload[len(payload)-sendTimeFromEnd:], now)
 }
 
 // sendTime is for payloads of sendTimeFromEnd bytes or more.

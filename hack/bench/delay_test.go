@@ -29,7 +29,9 @@ func TestSummarizeDelays(t *testing.T) {
 		d.add(int64(i) * int64(time.Millisecond))
 	}
 	s := summarizeDelays(first, d.counts())
-	for _, c := range []struct{ got, want time.Duration }{{s.p50, 50 * time.Millisecond}, {s.p99, 99 * time.Millisecond}, {s.max, 99 * time.Millisecond}} {
+	for _, c := range []struct{ got, want time.Duration }{
+		{s.p50, 50 * time.Millisecond}, {s.p99, 99 * time.Millisecond}, {s.max, 99 * time.Millisecond},
+	} {
 		if c.got < c.want || c.got > c.want+c.want/30 {
 			t.Errorf("got %v, want %v", c.got, c.want)
 		}

@@ -165,7 +165,8 @@ func openFloorFeedback(aead cipher.AEAD, packet []byte) ([]byte, error) {
 	}
 	index := binary.BigEndian.Uint32(packet[end:]) &^ (1 << 31)
 	associated := append(packet[:rtcpHeaderBytes:rtcpHeaderBytes], packet[end:]...)
-	plain, err := aead.Open(packet[rtcpHeaderBytes:rtcpHeaderBytes], feedbackNonce(index), packet[rtcpHeaderBytes:end], associated)
+	plain, err := aead.Open(packet[rtcpHeaderBytes:rtcpHeaderBytes], feedbackNonce(index),
+		packet[rtcpHeaderBytes:end], associated)
 	if err != nil {
 		return nil, fmt.Errorf("open a report: %w", err)
 	}

@@ -61,7 +61,8 @@ func TestFeedback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if opened, err := openFloorFeedback(aead, bytes.Clone(sealed)); err != nil || !bytes.Equal(opened, plain[rtcpHeaderBytes:]) {
+	if opened, err := openFloorFeedback(aead, bytes.Clone(sealed)); err != nil ||
+		!bytes.Equal(opened, plain[rtcpHeaderBytes:]) {
 		t.Errorf("opened as %x, %v", opened, err)
 	}
 	for i := range sealed {

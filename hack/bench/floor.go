@@ -153,7 +153,8 @@ func (f *floorServer) register(address unix.RawSockaddrInet4) error {
 	if err != nil {
 		return err
 	}
-	f.receivers = append(f.receivers, &floorReceiver{address: address, aead: aead, ssrc: uint32(len(f.receivers) + 1)}) //nolint:gosec // Tens.
+	ssrc := uint32(len(f.receivers) + 1) //nolint:gosec // Tens.
+	f.receivers = append(f.receivers, &floorReceiver{address: address, aead: aead, ssrc: ssrc})
 	last := f.receivers[len(f.receivers)-1]
 	f.sendTo(&last.address, []byte("hello"))
 

@@ -55,7 +55,8 @@ func forwardingOptions(arguments []string, inside bool) (options, error) {
 	var o options
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	flags.StringSliceVar(&o.cases, "cases", caseNames(), "cases to run")
-	flags.StringSliceVar(&o.servers, "servers", nil, "servers to run in every case; without it each case has its own. There are "+strings.Join(serverNames(), ", "))
+	flags.StringSliceVar(&o.servers, "servers", nil,
+		"servers to run in every case; without it each case has its own. There are "+strings.Join(serverNames(), ", "))
 	flags.IntVar(&o.seconds, "seconds", 20, "seconds of steady state that are measured in each run")
 	flags.IntVar(&o.runs, "runs", 3, "runs of each server in each case; the tables show medians")
 	flags.StringVar(&o.root, "root", ".", "the repository, with bin/mediaserver and bin/bench/server (LiveKit)")

@@ -58,7 +58,9 @@ func gate(ctx context.Context, arguments []string) error {
 		return errors.New("the gate's case is gone")
 	}
 	c.silent = !reports
-	r := gateResult{Gate: gateCase, Reports: reports, Limit: limit, Slices: gateSlices, GitRevision: gitRevision(ctx, root)}
+	r := gateResult{
+		Gate: gateCase, Reports: reports, Limit: limit, Slices: gateSlices, GitRevision: gitRevision(ctx, root),
+	}
 	if err := r.measure(ctx, servers[0], servers[1], c); err != nil {
 		return err
 	}
@@ -66,8 +68,10 @@ func gate(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("print the result: %w", err)
 	}
 	if r.Ratio > limit {
-		return fmt.Errorf("a forwarded packet costs %.2f times the floor's %.1f µs, and may cost %.2f times: the path to the socket has become dearer; "+
-			"see where with `go test -bench` in mediaserver and `make bench-forwarding BENCH='--cases=%s --servers=nagi,floor-gso'`", r.Ratio, r.FloorPerPacket, limit, gateCase)
+		return fmt.Errorf("a forwarded packet costs %.2f times the floor's %.1f µs, and may cost %.2f times: "+
+			"the path to the socket has become dearer; "+
+			"see where with `go test -bench` in mediaserver and `make bench-forwarding BENCH='--cases=%s "+
+			"--servers=nagi,floor-gso'`", r.Ratio, r.FloorPerPacket, limit, gateCase)
 	}
 
 	return nil
@@ -101,7 +105,8 @@ func (r *gateResult) measure(ctx context.Context, ours, floor server, c scenario
 		}
 		ratios = append(ratios, costs[0][len(costs[0])-1]/costs[1][len(costs[1])-1])
 	}
-	r.CPUPerPacket, r.FloorPerPacket, r.Ratio = *rounded(*medianOf(costs[0])), *rounded(*medianOf(costs[1])), *rounded(*medianOf(ratios))
+	r.CPUPerPacket, r.FloorPerPacket, r.Ratio = *rounded(*medianOf(costs[0])), *rounded(*medianOf(costs[1])),
+		*rounded(*medianOf(ratios))
 
 	return nil
 }

@@ -202,12 +202,16 @@ func (s *janusSession) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "offer", "sdp": sdp, "trickle": false}},
+	answer, err := s.ask(ctx, map[string]any{
+		"handle_id": handle, "jsep": map[string]any{"type": "offer", "sdp": sdp, "trickle": false},
+	},
 		map[string]any{"request": "publish"})
 	if err != nil {
 		return err
 	}
-	if err := connection.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.JSEP.SDP}); err != nil {
+	if err := connection.SetRemoteDescription(webrtc.SessionDescription{
+		Type: webrtc.SDPTypeAnswer, SDP: answer.JSEP.SDP,
+	}); err != nil {
 		return fmt.Errorf("take the answer: %w", err)
 	}
 
@@ -243,7 +247,9 @@ func (s *janusSession) subscribe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.ask(ctx, map[string]any{"handle_id": handle, "jsep": map[string]any{"type": "answer", "sdp": sdp, "trickle": false}},
+	if _, err := s.ask(ctx, map[string]any{
+		"handle_id": handle, "jsep": map[string]any{"type": "answer", "sdp": sdp, "trickle": false},
+	},
 		map[string]any{"request": "start"}); err != nil {
 		return err
 	}
@@ -268,7 +274,8 @@ func (s *janusSession) subscribe(ctx context.Context) error {
 // Janus cannot subscribe to what is still to come.
 func (s *janusSession) untilPublished(ctx context.Context, handle uint64) error {
 	for {
-		list, err := s.ask(ctx, map[string]any{"handle_id": handle}, map[string]any{"request": "listparticipants", "room": janusRoom})
+		list, err := s.ask(ctx, map[string]any{"handle_id": handle},
+			map[string]any{"request": "listparticipants", "room": janusRoom})
 		if err != nil {
 			return err
 		}

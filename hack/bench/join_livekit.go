@@ -97,9 +97,18 @@ func (c *liveKitClient) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	add := &livekit.AddTrackRequest{Cid: track.ID(), Name: c.name(), Type: livekit.TrackType_VIDEO, Source: livekit.TrackSource_CAMERA, Width: 1280, Height: 720}
+	add := &livekit.AddTrackRequest{
+		Cid:    track.ID(),
+		Name:   c.name(),
+		Type:   livekit.TrackType_VIDEO,
+		Source: livekit.TrackSource_CAMERA,
+		Width:  1280,
+		Height: 720,
+	}
 	if c.Audio {
-		add = &livekit.AddTrackRequest{Cid: track.ID(), Name: c.name(), Type: livekit.TrackType_AUDIO, Source: livekit.TrackSource_MICROPHONE}
+		add = &livekit.AddTrackRequest{
+			Cid: track.ID(), Name: c.name(), Type: livekit.TrackType_AUDIO, Source: livekit.TrackSource_MICROPHONE,
+		}
 	}
 	if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: add}}); err != nil {
 		return err
@@ -109,7 +118,9 @@ func (c *liveKitClient) publish(ctx context.Context) error {
 		return err
 	}
 	if voice != nil {
-		add := &livekit.AddTrackRequest{Cid: voice.ID(), Name: voice.ID(), Type: livekit.TrackType_AUDIO, Source: livekit.TrackSource_MICROPHONE}
+		add := &livekit.AddTrackRequest{
+			Cid: voice.ID(), Name: voice.ID(), Type: livekit.TrackType_AUDIO, Source: livekit.TrackSource_MICROPHONE,
+		}
 		if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: add}}); err != nil {
 			return err
 		}
@@ -122,7 +133,9 @@ func (c *liveKitClient) publish(ctx context.Context) error {
 		return err
 	}
 
-	return c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Offer{Offer: &livekit.SessionDescription{Type: "offer", Sdp: sdp, Id: 1}}})
+	return c.send(&livekit.SignalRequest{
+		Message: &livekit.SignalRequest_Offer{Offer: &livekit.SessionDescription{Type: "offer", Sdp: sdp, Id: 1}},
+	})
 }
 
 func (c *liveKitClient) send(request *livekit.SignalRequest) error {
@@ -216,7 +229,9 @@ func (c *liveKitClient) pauseTracks(others []*livekit.ParticipantInfo) error {
 			}
 			c.disabled[track.GetSid()] = true
 			setting := &livekit.UpdateTrackSettings{TrackSids: []string{track.GetSid()}, Disabled: true}
-			if err := c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_TrackSetting{TrackSetting: setting}}); err != nil {
+			if err := c.send(&livekit.SignalRequest{
+				Message: &livekit.SignalRequest_TrackSetting{TrackSetting: setting},
+			}); err != nil {
 				return err
 			}
 		}

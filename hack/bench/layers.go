@@ -30,7 +30,9 @@ func addSources(connection *webrtc.PeerConnection, p participant) error {
 			"track-"+p.name(), "stream-"+p.name(), webrtc.WithRTPStreamID(rid(i)))
 		if err == nil && sender == nil {
 			var transceiver *webrtc.RTPTransceiver
-			if transceiver, err = connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err == nil {
+			if transceiver, err = connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{
+				Direction: webrtc.RTPTransceiverDirectionSendonly,
+			}); err == nil {
 				sender = transceiver.Sender()
 			}
 		} else if err == nil {
@@ -42,7 +44,9 @@ func addSources(connection *webrtc.PeerConnection, p participant) error {
 		s.write = func(packet *rtp.Packet) error { return track.WriteRTP(packet) }
 	}
 	for i, s := range p.layers {
-		go p.takeRequests(s, func() ([]rtcp.Packet, interceptor.Attributes, error) { return sender.ReadSimulcastRTCP(rid(i)) })
+		go p.takeRequests(s, func() ([]rtcp.Packet, interceptor.Attributes, error) {
+			return sender.ReadSimulcastRTCP(rid(i))
+		})
 	}
 
 	return nil
@@ -67,7 +71,8 @@ func (p participant) identify(answer string) (string, error) {
 			continue
 		}
 		media.Attributes = slices.DeleteFunc(media.Attributes, func(a sdp.Attribute) bool {
-			return strings.HasPrefix(a.Key, "ssrc") || a.Key == "simulcast" && !sends(a) || a.Key == "rid" && strings.HasSuffix(a.Value, " recv")
+			return strings.HasPrefix(a.Key, "ssrc") || a.Key == "simulcast" && !sends(a) ||
+				a.Key == "rid" && strings.HasSuffix(a.Value, " recv")
 		})
 		mid, _ := media.Attribute(sdp.AttrKeyMID)
 		for i, s := range p.layers {
@@ -83,8 +88,8 @@ func (p participant) identify(answer string) (string, error) {
 	return string(text), err
 }
 
-// speak has all packets of who speaks in a spotlight channel say that they are loud, and those of the others that they are
-// silence.
+// speak has all packets of who speaks in a spotlight channel say that they are loud, and those of
+// the others that they are silence.
 func (p participant) speak(audio *sdp.MediaDescription) error {
 	if p.source.header.Extension { // As after the first answer.
 		return nil

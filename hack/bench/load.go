@@ -163,7 +163,14 @@ func newCrowd(ctx context.Context, config loadConfig) *crowd {
 		c.participants = append(c.participants, p)
 	}
 	for i := range config.Receivers {
-		p := participant{loadConfig: config, index: i, received: &c.live, lifetime: ctx, profiles: &c.profiles, paused: i >= config.Receivers-config.Paused}
+		p := participant{
+			loadConfig: config,
+			index:      i,
+			received:   &c.live,
+			lifetime:   ctx,
+			profiles:   &c.profiles,
+			paused:     i >= config.Receivers-config.Paused,
+		}
 		if p.paused {
 			p.received = &c.paused
 		}

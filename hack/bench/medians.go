@@ -46,7 +46,8 @@ func readResults(input io.Reader) ([]result, error) {
 		}
 		var r result
 		if err := json.Unmarshal(line, &r); err != nil {
-			return nil, fmt.Errorf("line %d is no result: %w; remove it, or give the lines of bench-forwarding only", number, err)
+			return nil,
+				fmt.Errorf("line %d is no result: %w; remove it, or give the lines of bench-forwarding only", number, err)
 		}
 		if r.Case != "" && r.Server != "" {
 			results = append(results, r)
@@ -102,13 +103,16 @@ var (
 	coresUsed   figure = func(r result) *float64 { return &r.CoresUsed }
 	rss         figure = func(r result) *float64 { return &r.RSS }
 	heap        figure = func(r result) *float64 { return r.HeapAndStack }
-	lostPercent figure = func(r result) *float64 { return rounded(100 * float64(r.Loss) / float64(int64(r.Forwarded)+r.Loss)) } //nolint:gosec // Far below 2^63.
+	lostPercent figure = func(r result) *float64 { //nolint:gosec // Far below 2^63.
+		return rounded(100 * float64(r.Loss) / float64(int64(r.Forwarded)+r.Loss))
+	}
 )
 
 // printMedians prints one row for each server in each case.
 func (s summary) printMedians(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "\ncase\tserver\truns\tpps\tlost (all runs)\tµs/packet\tµs/incoming\tcores\tdelay p50 µs\tp99\tmax\tper receive\tper message\tper send\tRSS MB")
+	_, _ = fmt.Fprintln(t, "\ncase\tserver\truns\tpps\tlost (all runs)\tµs/packet\tµs/incoming\tcores\t"+
+		"delay p50 µs\tp99\tmax\tper receive\tper message\tper send\tRSS MB")
 	for _, k := range s.keys {
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%d", k.scenario, k.server, len(s.runs[k]))
 		for _, column := range []struct {

@@ -46,8 +46,10 @@ func enterNamespace(arguments []string) error {
 
 		return fmt.Errorf("unshare: %w", err)
 	}
-	err = syscall.Exec(self, append([]string{self, insideNamespace}, arguments...), os.Environ()) //nolint:gosec // The own program.
-	panic(fmt.Sprintf("start anew in a network namespace: %v", err))                              // This thread is in no state to go on with.
+	anew := append([]string{self, insideNamespace}, arguments...)
+	err = syscall.Exec(self, anew, os.Environ()) //nolint:gosec // The own program.
+	// This thread is in no state to go on with.
+	panic(fmt.Sprintf("start anew in a network namespace: %v", err))
 }
 
 // furnishNamespace gives the present namespace its loopback interface and, for
@@ -65,7 +67,8 @@ func furnishNamespace(ctx context.Context) (err, janus error) {
 		return nil, err
 	}
 
-	return nil, errors.Join(ip(ctx, "address add "+janusAddress+" dev "+janusInterface), ip(ctx, "link set "+janusInterface+" up"))
+	return nil,
+		errors.Join(ip(ctx, "address add "+janusAddress+" dev "+janusInterface), ip(ctx, "link set "+janusInterface+" up"))
 }
 
 func ip(ctx context.Context, arguments string) error {

@@ -98,7 +98,8 @@ func parsePauseOptions(arguments []string) (pauseOptions, error) {
 	case o.rounds < 1 || o.stream.fps < 1 || o.stream.packets < 1:
 		return o, errors.New("--rounds, --fps and --packets: give numbers from 1 on")
 	case o.stream.payloadBytes() < minPayloadBytes || o.stream.payloadBytes() > maxPayloadBytes:
-		return o, fmt.Errorf("--fps and --packets: their packets would carry %d bytes; choose from %d to %d", o.stream.payloadBytes(), minPayloadBytes, maxPayloadBytes)
+		return o, fmt.Errorf("--fps and --packets: their packets would carry %d bytes; choose from %d to %d",
+			o.stream.payloadBytes(), minPayloadBytes, maxPayloadBytes)
 	}
 
 	return o, nil

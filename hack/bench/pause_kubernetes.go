@@ -115,7 +115,9 @@ func (k *kubernetes) note(e watch.Event) {
 	if len(k.events) == enough {
 		k.events = append(k.events[:0], k.events[enough/2:]...)
 	}
-	k.events = append(k.events, event{at: at, kind: e.Type, name: pause.Name, channel: pause.Spec.ChannelID, uid: pause.UID})
+	k.events = append(k.events, event{
+		at: at, kind: e.Type, name: pause.Name, channel: pause.Spec.ChannelID, uid: pause.UID,
+	})
 	close(k.changed)
 	k.changed = make(chan struct{})
 }
@@ -160,7 +162,9 @@ func (k *kubernetes) yardstick(ctx context.Context) (yardstick, error) {
 	l := yardstick{Server: "kube-apiserver", Way: "watch"}
 	nobody := "nobody"
 	object := newPause(nobody, v1alpha1.RtpStreamPauseSpec{
-		ChannelID: nobody, Receivers: v1alpha1.Side{ClientIDs: []string{nobody}}, Senders: v1alpha1.Side{Everyone: &v1alpha1.Everyone{}},
+		ChannelID: nobody,
+		Receivers: v1alpha1.Side{ClientIDs: []string{nobody}},
+		Senders:   v1alpha1.Side{Everyone: &v1alpha1.Everyone{}},
 	})
 	if err := sleep(ctx, rand.N(phase)); err != nil {
 		return l, err

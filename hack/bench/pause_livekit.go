@@ -26,9 +26,13 @@ func liveKitWays(address string, r *rig) ([]way, error) {
 
 	setDisabled := func(disabled bool) func(context.Context) (request, error) {
 		return func(context.Context) (request, error) {
-			setting := &livekit.UpdateTrackSettings{TrackSids: r.receiver.videoTracks, Disabled: disabled, Quality: livekit.VideoQuality_HIGH}
+			setting := &livekit.UpdateTrackSettings{
+				TrackSids: r.receiver.videoTracks, Disabled: disabled, Quality: livekit.VideoQuality_HIGH,
+			}
 			q := request{sent: time.Now(), silent: true}
-			err := r.receiver.liveKit.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_TrackSetting{TrackSetting: setting}})
+			err := r.receiver.liveKit.send(&livekit.SignalRequest{
+				Message: &livekit.SignalRequest_TrackSetting{TrackSetting: setting},
+			})
 			q.answered = time.Now()
 
 			return q, err

@@ -60,7 +60,8 @@ func (n *nagi) start(ctx context.Context) error {
 		return err
 	}
 	n.shimURL = "http://" + shim + "/"
-	if n.signaling, err = n.program(ctx, "mediaserver", "signaling", "--managers="+manager, "--media-listen=127.0.0.1:0"); err != nil {
+	if n.signaling, err = n.program(ctx, "mediaserver", "signaling", "--managers="+manager,
+		"--media-listen=127.0.0.1:0"); err != nil {
 		return err
 	}
 	if n.manager, err = grpc.NewClient(manager, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {

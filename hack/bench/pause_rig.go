@@ -58,7 +58,9 @@ func (r *rig) join(ctx, lifetime context.Context, protocol, address string, s st
 	if err != nil {
 		return err
 	}
-	config := loadConfig{Protocol: protocol, Address: address, Frame: equal(s.packets, s.payloadBytes()), FPS: s.fps, Voice: true}
+	config := loadConfig{
+		Protocol: protocol, Address: address, Frame: equal(s.packets, s.payloadBytes()), FPS: s.fps, Voice: true,
+	}
 	video := newSource(config)
 	video.quiet = true
 	voice := newSource(loadConfig{Frame: equal(1, voicePayloadBytes), FPS: voiceFPS, Audio: true})

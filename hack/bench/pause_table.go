@@ -19,14 +19,16 @@ const (
 // measured.
 func printPauseTable(w io.Writer, all []waySummary, raw *yardsticks) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "\nms, p50 / p99\trounds\tpause → answer\t→ last packet\t→ first withheld\tpackets after answer\tresume → keyframe request\t→ keyframe\tdeltas before it\tbad gaps\tnew SSRC\taudio missing")
+	_, _ = fmt.Fprintln(t, "\nms, p50 / p99\trounds\tpause → answer\t→ last packet\t→ first withheld\t"+
+		"packets after answer\tresume → keyframe request\t→ keyframe\tdeltas before it\tbad gaps\tnew SSRC\taudio missing")
 	for _, s := range all {
 		_, _ = fmt.Fprintf(t, "%s %s\t%d\t%s\t%s\t%s\t%d (most %d)\t%s\t%s\t%d\t%d\t%d\t%d\n", s.Server, s.Way, s.Rounds,
 			s.Answer, s.LastPacket, s.FirstWithheld, s.PacketsAfterAnswer, s.MostAfterAnswer,
 			s.KeyframeRequest, s.Keyframe, s.PacketsBeforeKeyframe, s.BadGaps, s.SSRCChanges, s.AudioMissing)
 	}
 	if raw != nil {
-		_, _ = fmt.Fprintln(t, "\nwhere ours goes\trounds\trequest → watch event\tenforcing\t→ answer\tresume → answer\tacknowledged\tpackets beyond\tcuts inside a frame")
+		_, _ = fmt.Fprintln(t, "\nwhere ours goes\trounds\trequest → watch event\tenforcing\t→ answer\t"+
+			"resume → answer\tacknowledged\tpackets beyond\tcuts inside a frame")
 		for _, s := range all {
 			if s.Acknowledged > 0 {
 				_, _ = fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", s.Way, s.Rounds,
@@ -47,7 +49,8 @@ func printVerdicts(w io.Writer, all []waySummary, raw yardsticks) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "\ntarget\tp50\tat most\t\tp99\tat most\t")
 	row := func(name string, is, base span) {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", name, compare(is.P50, base.P50, marginP50Microseconds), compare(is.P99, base.P99, marginP99Microseconds))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", name, compare(is.P50, base.P50, marginP50Microseconds),
+			compare(is.P99, base.P99, marginP99Microseconds))
 	}
 	for _, s := range all {
 		switch {

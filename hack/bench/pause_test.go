@@ -13,7 +13,9 @@ func packetsAt(start time.Time, first, last int) []arrival {
 	var all []arrival
 	for i := first; i <= last; i++ {
 		all = append(all, arrival{
-			at: start.Add(time.Duration(i) * time.Millisecond), number: uint64(i), sequence: uint16(i), marker: i%4 == 0, //nolint:gosec // Small.
+			at:     start.Add(time.Duration(i) * time.Millisecond),
+			number: uint64(i), sequence: uint16(i), //nolint:gosec // Small.
+			marker: i%4 == 0,
 		})
 	}
 
@@ -30,7 +32,8 @@ func TestTheCutLiesBetweenTheLastPacketAndTheFirstWithheld(t *testing.T) {
 		t.Errorf("last packet after %d µs, first withheld after %d µs, want 5000 and 6000", *l.LastPacket, *l.FirstWithheld)
 	}
 	if l.PacketsAfterAnswer != 2 || *l.PacketsBeyond != 1 || !l.CutInsideFrame {
-		t.Errorf("%d packets after the answer, %d beyond the acknowledged, inside a frame: %t; want 2, 1, true", l.PacketsAfterAnswer, *l.PacketsBeyond, l.CutInsideFrame)
+		t.Errorf("%d packets after the answer, %d beyond the acknowledged, inside a frame: %t; want 2, 1, true",
+			l.PacketsAfterAnswer, *l.PacketsBeyond, l.CutInsideFrame)
 	}
 }
 
@@ -77,7 +80,9 @@ func TestSpanIsByNearestRank(t *testing.T) {
 
 func TestProbeKnowsTheSendersKeyframes(t *testing.T) {
 	payload := make([]byte, 100)
-	for _, c := range []struct{ first, keyframe, begins bool }{{true, true, true}, {true, false, false}, {false, true, false}} {
+	for _, c := range []struct{ first, keyframe, begins bool }{
+		{true, true, true}, {true, false, false}, {false, true, false},
+	} {
 		clear(payload)
 		describeVP8(payload, 7, c.first, c.keyframe)
 		if beginsKeyframe(payload) != c.begins {

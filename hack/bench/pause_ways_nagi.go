@@ -69,7 +69,9 @@ func (n *nagi) object(r *rig) way {
 			Senders:   v1alpha1.Side{ConnectionIDs: []string{r.sender.connectionID}},
 		})
 	}
-	timed := func(what string, do func(context.Context, *v1alpha1.RtpStreamPause) error) func(context.Context) (request, error) {
+	timed := func(
+		what string, do func(context.Context, *v1alpha1.RtpStreamPause) error,
+	) func(context.Context) (request, error) {
 		return func(ctx context.Context) (request, error) {
 			object := edgePause()
 			q := request{sent: time.Now()}
@@ -85,9 +87,13 @@ func (n *nagi) object(r *rig) way {
 	api := n.kubernetes.api
 
 	return way{
-		name:         "object",
-		pause:        timed("create", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error { return api.Create(ctx, o) }),
-		resume:       timed("delete", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error { return api.Delete(ctx, o) }),
+		name: "object",
+		pause: timed("create", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error {
+			return api.Create(ctx, o)
+		}),
+		resume: timed("delete", func(ctx context.Context, o *v1alpha1.RtpStreamPause) error {
+			return api.Delete(ctx, o)
+		}),
 		acknowledged: n.acknowledgedFor,
 	}
 }

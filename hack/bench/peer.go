@@ -35,7 +35,8 @@ func newPeer(p participant) (*webrtc.PeerConnection, error) {
 	audio := webrtc.RTPCodecParameters{PayloadType: 111, RTPCodecCapability: webrtc.RTPCodecCapability{
 		MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1",
 	}}
-	err := errors.Join(media.RegisterCodec(video, webrtc.RTPCodecTypeVideo), media.RegisterCodec(rtx, webrtc.RTPCodecTypeVideo),
+	err := errors.Join(media.RegisterCodec(video, webrtc.RTPCodecTypeVideo),
+		media.RegisterCodec(rtx, webrtc.RTPCodecTypeVideo),
 		media.RegisterCodec(audio, webrtc.RTPCodecTypeAudio))
 	if err != nil {
 		return nil, fmt.Errorf("register codecs: %w", err)
@@ -141,7 +142,8 @@ func addSource(connection *webrtc.PeerConnection, p participant) (*webrtc.TrackL
 	if err != nil {
 		return nil, fmt.Errorf("make a track: %w", err)
 	}
-	transceiver, err := connection.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+	transceiver, err := connection.AddTransceiverFromTrack(track,
+		webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 	if err != nil {
 		return nil, fmt.Errorf("add a track: %w", err)
 	}
@@ -205,7 +207,9 @@ func wait(ctx context.Context, what string, event <-chan struct{}) error {
 
 // answerOffer returns the answer with all candidates in it.
 func answerOffer(ctx context.Context, connection *webrtc.PeerConnection, offer string) (string, error) {
-	if err := connection.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+	if err := connection.SetRemoteDescription(webrtc.SessionDescription{
+		Type: webrtc.SDPTypeOffer, SDP: offer,
+	}); err != nil {
 		return "", fmt.Errorf("take the offer: %w", err)
 	}
 	answer, err := connection.CreateAnswer(nil)
@@ -225,7 +229,9 @@ func makeOffer(ctx context.Context, connection *webrtc.PeerConnection) (string, 
 	return describe(ctx, connection, offer)
 }
 
-func describe(ctx context.Context, connection *webrtc.PeerConnection, description webrtc.SessionDescription) (string, error) {
+func describe(
+	ctx context.Context, connection *webrtc.PeerConnection, description webrtc.SessionDescription,
+) (string, error) {
 	gathered := webrtc.GatheringCompletePromise(connection)
 	if err := connection.SetLocalDescription(description); err != nil {
 		return "", fmt.Errorf("take the own description: %w", err)

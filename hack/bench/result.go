@@ -73,7 +73,8 @@ func newResult(c scenario, first, last reading, elapsed time.Duration) result {
 	r.CPUPerPacket = microsecondsEach(cpu, r.Forwarded)
 	r.CPUPerIncoming = microsecondsEach(cpu, r.Incoming)
 	if d := summarizeDelays(first.received.Delays, last.received.Delays); d != nil {
-		r.DelayP50, r.DelayP99, r.DelayMax = microsecondsEach(d.p50, 1), microsecondsEach(d.p99, 1), microsecondsEach(d.max, 1)
+		r.DelayP50, r.DelayP99, r.DelayMax = microsecondsEach(d.p50, 1), microsecondsEach(d.p99, 1),
+			microsecondsEach(d.max, 1)
 	}
 	if heap, ok := last.metrics["go_memstats_heap_inuse_bytes"]; ok {
 		r.HeapAndStack = rounded((heap + last.metrics["go_memstats_stack_inuse_bytes"]) / (1 << 20))

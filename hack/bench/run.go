@@ -66,7 +66,14 @@ func (t *trial) start(ctx context.Context, s server) error {
 	if t.server, err = s.start(ctx, t.directory, c); err != nil {
 		return err
 	}
-	config := loadConfig{Protocol: s.protocol, Address: t.server.address, Audio: c.audio, Sink: c.sink, Silent: c.silent, BothCores: c.unpinned}
+	config := loadConfig{
+		Protocol:  s.protocol,
+		Address:   t.server.address,
+		Audio:     c.audio,
+		Sink:      c.sink,
+		Silent:    c.silent,
+		BothCores: c.unpinned,
+	}
 	sending, receiving := config, config
 	sending.Senders, sending.Conference, sending.Frame, sending.FPS = c.senders, c.conference, c.frame, c.fps
 	sending.Layers, receiving.Layers = c.layers, c.layers

@@ -62,7 +62,8 @@ func chooseServers(o options) ([]server, error) {
 			chosen = append(chosen, server{name: name, protocol: "livekit", start: startLiveKit(path, name == "livekit-batch")})
 		case "janus":
 			if o.noJanus != nil {
-				fmt.Fprintln(os.Stderr, "bench: janus is skipped: it takes no loopback addresses, and here is no network namespace for it:", o.noJanus)
+				fmt.Fprintln(os.Stderr,
+					"bench: janus is skipped: it takes no loopback addresses, and here is no network namespace for it:", o.noJanus)
 
 				continue
 			}
@@ -74,7 +75,9 @@ func chooseServers(o options) ([]server, error) {
 			}
 			chosen = append(chosen, server{name: name, protocol: "janus", start: startJanus(path)})
 		case "floor-sendto", "floor-sendmmsg", "floor-gso":
-			chosen = append(chosen, server{name: name, protocol: "plain", plain: true, start: startFloor(strings.TrimPrefix(name, "floor-"))})
+			chosen = append(chosen, server{
+				name: name, protocol: "plain", plain: true, start: startFloor(strings.TrimPrefix(name, "floor-")),
+			})
 		default:
 			return nil, fmt.Errorf("--servers: no server %q; there are %s", name, strings.Join(serverNames(), ", "))
 		}
@@ -195,9 +198,18 @@ rtc:
 			return running{}, fmt.Errorf("write LiveKit's configuration: %w", err)
 		}
 
-		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
+		return startListening(ctx, c.core(), ports[0],
+			exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
 	}
 }
+
+// unusedPlugins and unusedTransports are what Janus is not to load: all but the video room by WebSocket.
+const (
+	unusedPlugins = "libjanus_audiobridge.so,libjanus_echotest.so,libjanus_lua.so,libjanus_duktape.so,libjanus_nosip.so," +
+		"libjanus_recordplay.so,libjanus_sip.so,libjanus_streaming.so,libjanus_textroom.so,libjanus_videocall.so," +
+		"libjanus_voicemail.so"
+	unusedTransports = "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_rabbitmq.so"
+)
 
 // startJanus cannot confine Janus' media sockets to loopback addresses, which it
 // skips whatever its configuration says. Load belongs on no address of a real
@@ -212,11 +224,13 @@ func startJanus(path string) func(context.Context, string, scenario) (running, e
 			"janus.jcfg": fmt.Sprintf(`general: { configs_folder = "%s" debug_level = 2 protected_folders = [] }
 media: { rtp_port_range = "20000-40000" }
 nat: { ignore_mdns = true }
-plugins: { disable = "libjanus_audiobridge.so,libjanus_echotest.so,libjanus_lua.so,libjanus_duktape.so,libjanus_nosip.so,libjanus_recordplay.so,libjanus_sip.so,libjanus_streaming.so,libjanus_textroom.so,libjanus_videocall.so,libjanus_voicemail.so" }
-transports: { disable = "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_rabbitmq.so" }
-`, directory),
-			"janus.transport.websockets.jcfg": fmt.Sprintf("general: { ws = true ws_ip = \"127.0.0.1\" ws_port = %d ws_logging = \"\" }\n", ports[0]),
-			"janus.plugin.videoroom.jcfg":     "general: {}\n",
+plugins: { disable = "%s" }
+transports: { disable = "%s" }
+`, directory, unusedPlugins, unusedTransports),
+			"janus.transport.websockets.jcfg": fmt.Sprintf(
+				"general: { ws = true ws_ip = \"127.0.0.1\" ws_port = %d ws_logging = \"\" }\n", ports[0],
+			),
+			"janus.plugin.videoroom.jcfg": "general: {}\n",
 		}
 		for name, text := range files {
 			if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o600); err != nil {
@@ -224,7 +238,8 @@ transports: { disable = "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,li
 			}
 		}
 
-		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path, "--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
+		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path,
+			"--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
 	}
 }
 

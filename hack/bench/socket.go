@@ -88,7 +88,8 @@ func (s *receiveSocket) receiveBatch(fd uintptr) bool {
 		s.messages[i].header.Namelen = unix.SizeofSockaddrInet4
 		s.messages[i].header.SetControllen(timestampBytes)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.messages[0])), batchSlots, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.messages[0])), batchSlots,
+		unix.MSG_DONTWAIT, 0, 0)
 	s.filled, s.next, s.errno = 0, 0, errno
 	if errno == 0 {
 		s.filled = int(n) //nolint:gosec // At most batchSlots.
@@ -98,7 +99,9 @@ func (s *receiveSocket) receiveBatch(fd uintptr) bool {
 }
 
 // ReadFromAddrPort returns the next datagram; pion reads with it.
-func (s *receiveSocket) ReadFromAddrPort(buffer []byte) (int, netip.AddrPort, error) { //nolint:unparam // As pion wants it.
+//
+//nolint:unparam // As pion wants it.
+func (s *receiveSocket) ReadFromAddrPort(buffer []byte) (int, netip.AddrPort, error) {
 	for {
 		for s.next < s.filled {
 			i := s.next
@@ -135,7 +138,8 @@ func (s *receiveSocket) WriteToAddrPort(data []byte, address netip.AddrPort) (in
 func (s *receiveSocket) arrivedAt(i int) int64 {
 	control := &s.controls[i]
 	header := (*unix.Cmsghdr)(unsafe.Pointer(control))
-	if s.messages[i].header.Controllen < timestampBytes || header.Level != unix.SOL_SOCKET || header.Type != unix.SCM_TIMESTAMPNS {
+	if s.messages[i].header.Controllen < timestampBytes || header.Level != unix.SOL_SOCKET ||
+		header.Type != unix.SCM_TIMESTAMPNS {
 		return 0
 	}
 	seconds := int64(binary.NativeEndian.Uint64(control[16:])) //nolint:gosec // A time_t.

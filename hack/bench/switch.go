@@ -66,7 +66,8 @@ func switchLayers(ctx context.Context, arguments []string) error {
 		return err
 	}
 	for range *switches {
-		if err := sleep(ctx, *apart+rand.N(time.Second/time.Duration(s.sender.FPS))); err != nil { //nolint:gosec // No secret.
+		until := rand.N(time.Second / time.Duration(s.sender.FPS)) //nolint:gosec // No secret.
+		if err := sleep(ctx, *apart+until); err != nil {
 			return err
 		}
 		present = (present + 1 + media.Layer(rand.N(2))) % media.MaxLayers //nolint:gosec // No secret.
@@ -143,9 +144,10 @@ func (s *switchRig) connect(ctx context.Context) error {
 		uplink.Encodings = append(uplink.Encodings, rtc.Encoding{RID: rid(i)})
 	}
 	var err error
-	from, err = s.join(ctx, rtc.PeerConfig{Video: uplink}, s.sender, func(connection *webrtc.PeerConnection, _ *rtc.Peer) error {
-		return addSources(connection, s.sender)
-	})
+	from, err = s.join(ctx, rtc.PeerConfig{Video: uplink}, s.sender,
+		func(connection *webrtc.PeerConnection, _ *rtc.Peer) error {
+			return addSources(connection, s.sender)
+		})
 	if err != nil {
 		return err
 	}

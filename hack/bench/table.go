@@ -70,13 +70,16 @@ func (t *tableServer) Subscribe(stream forwardingv1.Forwarding_SubscribeServer) 
 		switch report := request.GetReport(); {
 		case request.GetHello() != nil:
 			response.Message = &forwardingv1.SubscribeResponse_Welcome{Welcome: &forwardingv1.Welcome{}}
-		case report != nil && !report.GetClosed() && !report.GetMore() && answered[report.GetChannelId()] != report.GetInstance():
+		case report != nil && !report.GetClosed() && !report.GetMore() &&
+			answered[report.GetChannelId()] != report.GetInstance():
 			answered[report.GetChannelId()] = report.GetInstance()
 			response.Message = &forwardingv1.SubscribeResponse_Table{Table: &forwardingv1.Table{
 				ChannelId: report.GetChannelId(), Instance: report.GetInstance(), Version: 1, Set: t.pauses,
 			}}
 		case request.GetComplete() != nil:
-			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1}}
+			response.Message = &forwardingv1.SubscribeResponse_ReplicaVersion{
+				ReplicaVersion: &forwardingv1.ReplicaVersion{Version: 1},
+			}
 		default:
 			continue
 		}

@@ -89,7 +89,8 @@ func (s summary) targets() []target {
 	}
 	add("%.1f", "kb_per_edge (heap and stacks)", s.kilobytesPerEdge(heap), kilobytesPerEdge)
 	show("kb_per_edge by resident memory", s.kilobytesPerEdge(rss))
-	add("%.2f", "CPU per packet, 2 workers ÷ 1", ratio(s.median("workers-2", "nagi", perPacket), s.median("workers-1", "nagi", perPacket)), workersRatio)
+	add("%.2f", "CPU per packet, 2 workers ÷ 1",
+		ratio(s.median("workers-2", "nagi", perPacket), s.median("workers-1", "nagi", perPacket)), workersRatio)
 	for _, c := range []string{"conference", "audio"} {
 		add("%.2f", "CPU per packet, 2 workers ÷ 1, "+c,
 			ratio(s.median(c+"-workers-2", "nagi", perPacket), s.median(c+"-workers-1", "nagi", perPacket)), workersRatio)

@@ -168,7 +168,8 @@ func (p *programs) controlPlane(ctx context.Context) error {
 		p.start("kube-controller-manager", program("kube-controller-manager"), "--leader-elect=false",
 			"--kubeconfig="+p.kubeconfig("kube-controller-manager"), "--use-service-account-credentials",
 			"--root-ca-file="+certificate("ca.crt"), "--service-account-private-key-file="+certificate("service-accounts.key")),
-		p.start("kube-scheduler", program("kube-scheduler"), "--leader-elect=false", "--kubeconfig="+p.kubeconfig("kube-scheduler")),
+		p.start("kube-scheduler", program("kube-scheduler"), "--leader-elect=false",
+			"--kubeconfig="+p.kubeconfig("kube-scheduler")),
 	)
 }
 

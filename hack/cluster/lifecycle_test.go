@@ -139,8 +139,9 @@ func TestLacking(t *testing.T) {
 		"exec":                     "",
 		"exec unshare --user":      "it needs root",
 		"PATH=" + other + "; exec": "it needs Debian",
-		"mount -t tmpfs none /sys/fs/cgroup; exec":                                                            "it needs control groups: none are mounted",
-		"for root in $(findmnt -rno TARGET -t cgroup,cgroup2); do mount --bind -o ro $root $root; done; exec": "it needs control groups: mkdir",
+		"mount -t tmpfs none /sys/fs/cgroup; exec": "it needs control groups: none are mounted",
+		"for root in $(findmnt -rno TARGET -t cgroup,cgroup2); do mount --bind -o ro $root $root; done; " +
+			"exec": "it needs control groups: mkdir",
 	} {
 		command := exec.CommandContext(t.Context(), "unshare", "--mount", "bash", "-euc", where+" ./lacking.sh")
 		output, err := command.CombinedOutput()

@@ -77,7 +77,8 @@ func TestListIsTheTruth(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pause.yaml")
 	write := func(receivers, senders string) {
 		t.Helper()
-		text := fmt.Sprintf("apiVersion: rtp.nagi.dev/v1alpha1\nkind: RtpStreamPause\nmetadata: {name: %s, namespace: %s}\nspec:\n  channelID: %s\n  receivers: %s\n  senders: %s\n",
+		text := fmt.Sprintf("apiVersion: rtp.nagi.dev/v1alpha1\nkind: RtpStreamPause\nmetadata: {name: %s, "+
+			"namespace: %s}\nspec:\n  channelID: %s\n  receivers: %s\n  senders: %s\n",
 			m.channel, namespace, m.channel, receivers, senders)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -99,7 +100,8 @@ func TestListIsTheTruth(t *testing.T) {
 		expect(cb, bc)
 		mustKubectl(t, "patch", "rsp", m.channel, "-n", namespace, "--type=merge", "-p", `{"spec":{"kinds":["Audio"]}}`)
 		expect()
-		mustKubectl(t, "patch", "rsp", m.channel, "-n", namespace, "--type=merge", "-p", `{"spec":{"kinds":["Audio","Video"],"senders":{"everyoneExcept":null,"clientIDs":["bob","nobody"]}}}`)
+		mustKubectl(t, "patch", "rsp", m.channel, "-n", namespace, "--type=merge", "-p",
+			`{"spec":{"kinds":["Audio","Video"],"senders":{"everyoneExcept":null,"clientIDs":["bob","nobody"]}}}`)
 		expect(cb)
 		mustKubectl(t, "delete", "rsp", m.channel, "-n", namespace)
 		expect()

@@ -42,7 +42,8 @@ func TestSplitIsMended(t *testing.T) {
 		return known, known == 2
 	})
 	begun := time.Now()
-	s.shims[0].mustRefuse(t, pauseTarget, edgeBody(channel, members[0], members[1]), http.StatusBadRequest, "DIFFERENT-MEDIA-SERVERS")
+	s.shims[0].mustRefuse(t, pauseTarget, edgeBody(channel, members[0], members[1]), http.StatusBadRequest,
+		"DIFFERENT-MEDIA-SERVERS")
 	if took := time.Since(begun); took > time.Second {
 		t.Errorf("the error took %s", took)
 	}

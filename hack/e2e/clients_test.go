@@ -52,7 +52,8 @@ func TestStillPausedByExactObject(t *testing.T) {
 	waitEnforced(t, pause.UID)
 	w.findCut(t)
 	for range 2 {
-		text := running.shims[0].mustRefuse(t, resumeTarget, edgeBody(m.channel, m.alice, m.bob), http.StatusBadRequest, "STILL-PAUSED")
+		text := running.shims[0].mustRefuse(t, resumeTarget, edgeBody(m.channel, m.alice, m.bob), http.StatusBadRequest,
+			"STILL-PAUSED")
 		if !strings.Contains(text, pause.Name) {
 			t.Errorf("the refusal does not name %s: %s", pause.Name, text)
 		}

@@ -127,7 +127,8 @@ func names(side v1alpha1.Side, m *member) bool {
 	case side.Everyone != nil:
 		return true
 	case side.EveryoneExcept != nil:
-		return !slices.Contains(side.EveryoneExcept.ConnectionIDs, m.ConnectionID()) && !slices.Contains(side.EveryoneExcept.ClientIDs, m.ClientID())
+		return !slices.Contains(side.EveryoneExcept.ConnectionIDs, m.ConnectionID()) &&
+			!slices.Contains(side.EveryoneExcept.ClientIDs, m.ClientID())
 	}
 
 	return slices.Contains(side.ConnectionIDs, m.ConnectionID()) || slices.Contains(side.ClientIDs, m.ClientID())
@@ -258,7 +259,8 @@ func (e *editor) force(t *testing.T) {
 	patch := asJSON(map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "RtpStreamPause", "spec": e.pause.Spec,
 	})
-	err := running.api.Patch(t.Context(), e.pause, client.RawPatch("application/apply-patch+yaml", []byte(patch)), client.ForceOwnership, client.FieldOwner("controller"))
+	err := running.api.Patch(t.Context(), e.pause, client.RawPatch("application/apply-patch+yaml", []byte(patch)),
+		client.ForceOwnership, client.FieldOwner("controller"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ func kubectl(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, running.plane.Kubectl, append([]string{"--kubeconfig", running.plane.Kubeconfig}, args...)...)
+	command := exec.CommandContext(ctx, running.plane.Kubectl,
+		append([]string{"--kubeconfig", running.plane.Kubeconfig}, args...)...)
 	// Its discovery cache goes into the home directory.
 	command.Env = append(os.Environ(), "HOME="+t.TempDir())
 	var output bytes.Buffer
@@ -241,7 +242,8 @@ func awaitCurrent(t *testing.T, watcher watch.Interface, generation int64, reaso
 		switch result.Status {
 		case status.CurrentStatus:
 			if !isReady {
-				t.Fatalf("kstatus says Current (%s) of an object that is not Ready: generation %d, status %+v", result.Message, pause.Generation, pause.Status)
+				t.Fatalf("kstatus says Current (%s) of an object that is not Ready: generation %d, status %+v", result.Message,
+					pause.Generation, pause.Status)
 			}
 			if pause.Generation == generation {
 				if ready.Reason != reason {

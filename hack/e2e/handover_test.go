@@ -109,7 +109,8 @@ func TestHandOver(t *testing.T) {
 	channel := channelOf(t)
 	// alice does not receive bob's video.
 	pause := s.createPause(t, channel, clientSpec(channel, "alice", "bob"))
-	alice, bob, carol := s.newRegular(t, channel, "alice", 0), s.newRegular(t, channel, "bob", 1), s.newRegular(t, channel, "carol", 2)
+	alice, bob, carol := s.newRegular(t, channel, "alice", 0), s.newRegular(t, channel, "bob", 1),
+		s.newRegular(t, channel, "carol", 2)
 	var gaps []time.Duration
 	leaked := 0
 	for range 3 * *rounds {

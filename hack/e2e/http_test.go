@@ -125,7 +125,8 @@ func failureIn(t *testing.T, text string) string {
 
 // edgeBody is the body of a pause or resume, in the form that is echoed.
 func edgeBody(channel string, receiver, sender *member) string {
-	return body(field{"channel_id", channel}, field{"recv_connection_id", receiver.ConnectionID()}, field{"send_connection_id", sender.ConnectionID()})
+	return body(field{"channel_id", channel}, field{"recv_connection_id", receiver.ConnectionID()},
+		field{"send_connection_id", sender.ConnectionID()})
 }
 
 type field [2]string

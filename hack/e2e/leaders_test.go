@@ -45,7 +45,8 @@ func TestLeaderWakes(t *testing.T) {
 			continue
 		}
 		ready := condition(&state, v1alpha1.ConditionReady)
-		t.Errorf("%s was written after the leader woke: %s %s by %v", state.Name, ready.Status, ready.Reason, state.ManagedFields)
+		t.Errorf("%s was written after the leader woke: %s %s by %v", state.Name, ready.Status, ready.Reason,
+			state.ManagedFields)
 	}
 	if now, _ := s.inOffice(t); now == leader {
 		t.Error("the one that woke took the office back")

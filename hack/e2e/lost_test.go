@@ -90,7 +90,8 @@ func (l *loss) prove(t *testing.T) {
 	for _, shim := range s.shims {
 		shim.mustRefuse(t, listTarget, body(field{"channel_id", m.channel}), http.StatusServiceUnavailable, "NOT-CONFIRMED")
 		shim.mustRefuse(t, pauseTarget, edgeBody(m.channel, m.alice, m.carol), http.StatusServiceUnavailable, "NOT-CONFIRMED")
-		if status, text := shim.post(t, pauseTarget, edgeBody("nowhere-"+m.channel, m.alice, m.carol)); status != http.StatusServiceUnavailable {
+		if status, text := shim.post(t, pauseTarget,
+			edgeBody("nowhere-"+m.channel, m.alice, m.carol)); status != http.StatusServiceUnavailable {
 			t.Errorf("a channel that may have opened there: %d %s, want 503", status, text)
 		}
 	}

@@ -31,7 +31,8 @@ var built = flag.String("programs", "", "directory of programs to test; empty: t
 // rounds is how often each fault is repeated where a fault is a matter of chance:
 // few by default, so that the whole is bearable. What is promised of 25 is shown by
 //
-//	KUBEBUILDER_ASSETS="$(hack/controlplane/assets.sh)" go test ./hack/e2e -v -timeout 60m //	  -run 'TestTwoManagers|TestLeaseLostAndWon|TestClusterAway|TestEdits' -rounds 25
+//	KUBEBUILDER_ASSETS="$(hack/controlplane/assets.sh)" go test ./hack/e2e -v -timeout 60m \
+//	  -run 'TestTwoManagers|TestLeaseLostAndWon|TestClusterAway|TestEdits' -rounds 25
 var rounds = flag.Int("rounds", fewRounds, "how often each fault is repeated")
 
 const fewRounds = 2

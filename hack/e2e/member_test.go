@@ -42,7 +42,9 @@ func join(t *testing.T, channel, clientID string, role bot.Role, options ...func
 
 // join adds a client to a channel at this media server; it leaves when the test
 // ends, if the media server lives.
-func (m *mediaServer) join(t *testing.T, channel, clientID string, role bot.Role, options ...func(*bot.Config)) *member {
+func (m *mediaServer) join(
+	t *testing.T, channel, clientID string, role bot.Role, options ...func(*bot.Config),
+) *member {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -65,7 +65,9 @@ func startNagi(t *testing.T, args ...string) *oneMachine {
 // the namespaces that the attributes say.
 func startNagiIn(t *testing.T, attributes *syscall.SysProcAttr, before []string, args ...string) *oneMachine {
 	t.Helper()
-	for _, listener := range []string{"signaling", "media", "shim", "manager", "manager-metrics", "shim-metrics", "mediaserver-metrics"} {
+	for _, listener := range []string{
+		"signaling", "media", "shim", "manager", "manager-metrics", "shim-metrics", "mediaserver-metrics",
+	} {
 		args = append([]string{"--" + listener + "-listen=127.0.0.1:0"}, args...)
 	}
 	n := &oneMachine{
@@ -166,7 +168,8 @@ func (n *oneMachine) files(t *testing.T, except []string) []string {
 	t.Helper()
 	var files []string
 	err := filepath.WalkDir(n.temporary, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && path != n.temporary && !slices.Contains(except, filepath.Ext(path)) && (len(except) == 0 || !entry.IsDir()) {
+		if err == nil && path != n.temporary && !slices.Contains(except, filepath.Ext(path)) &&
+			(len(except) == 0 || !entry.IsDir()) {
 			files = append(files, path)
 		}
 		if errors.Is(err, os.ErrNotExist) {
@@ -313,7 +316,8 @@ func TestOneMachineChildDies(t *testing.T) {
 	if code := n.awaitEnd(t); code != 1 {
 		t.Errorf("the exit code is %d, want 1", code)
 	}
-	if output := n.output.String(); !strings.Contains(output, "shim ended: signal: killed; its last lines:\n") || !strings.Contains(output, "what=http") {
+	if output := n.output.String(); !strings.Contains(output, "shim ended: signal: killed; its last lines:\n") ||
+		!strings.Contains(output, "what=http") {
 		t.Error("the output does not tell that the shim was killed, with its last lines")
 	}
 	n.awaitNothingLeft(t, ".log")
@@ -336,7 +340,8 @@ func TestOneMachinePortTaken(t *testing.T) {
 	if code := n.awaitEnd(t); code != 1 {
 		t.Errorf("the exit code is %d, want 1", code)
 	}
-	if output := n.output.String(); !strings.Contains(output, "tcp port "+port) || !strings.Contains(output, "--shim-listen") {
+	if output := n.output.String(); !strings.Contains(output, "tcp port "+port) ||
+		!strings.Contains(output, "--shim-listen") {
 		t.Error("the output does not name the port and the flag")
 	}
 	n.awaitNothingLeft(t)

@@ -82,7 +82,9 @@ func (s *system) deletePause(t *testing.T, pause *v1alpha1.RtpStreamPause) {
 }
 
 // edit changes the object by a merge patch, and returns what it is then.
-func (s *system) edit(t *testing.T, pause *v1alpha1.RtpStreamPause, change func(*v1alpha1.RtpStreamPauseSpec)) *v1alpha1.RtpStreamPause {
+func (s *system) edit(
+	t *testing.T, pause *v1alpha1.RtpStreamPause, change func(*v1alpha1.RtpStreamPauseSpec),
+) *v1alpha1.RtpStreamPause {
 	t.Helper()
 	now := s.get(t, pause)
 	before := now.DeepCopy()
@@ -129,16 +131,21 @@ func (s *system) waitGeneration(t *testing.T, pause *v1alpha1.RtpStreamPause) {
 
 // waitEnforcedBy waits until one of the managers says so of the object's generation.
 func waitEnforcedBy(ctx context.Context, views []forwardingv1.ViewClient, pause *v1alpha1.RtpStreamPause) error {
-	request := &forwardingv1.WaitEnforcedRequest{Namespace: namespace, Uid: string(pause.UID), Generation: pause.Generation}
-	_, err := firstOf(ctx, views, func(ctx context.Context, view forwardingv1.ViewClient) (*forwardingv1.WaitEnforcedResponse, error) {
-		return view.WaitEnforced(ctx, request)
-	})
+	request := &forwardingv1.WaitEnforcedRequest{
+		Namespace: namespace, Uid: string(pause.UID), Generation: pause.Generation,
+	}
+	_, err := firstOf(ctx, views,
+		func(ctx context.Context, view forwardingv1.ViewClient) (*forwardingv1.WaitEnforcedResponse, error) {
+			return view.WaitEnforced(ctx, request)
+		})
 
 	return err
 }
 
 // firstOf asks all managers at once and returns the first answer that is no error.
-func firstOf[T any](ctx context.Context, views []forwardingv1.ViewClient, ask func(context.Context, forwardingv1.ViewClient) (T, error)) (T, error) {
+func firstOf[T any](
+	ctx context.Context, views []forwardingv1.ViewClient, ask func(context.Context, forwardingv1.ViewClient) (T, error),
+) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -206,7 +213,9 @@ func (s *system) explain(t *testing.T, channel string, e edge) *forwardingv1.Edg
 
 // explainBy asks the managers what is so with an edge, and returns what the first
 // says that knows it.
-func explainBy(ctx context.Context, views []forwardingv1.ViewClient, channel string, e edge) (*forwardingv1.Edge, error) {
+func explainBy(
+	ctx context.Context, views []forwardingv1.ViewClient, channel string, e edge,
+) (*forwardingv1.Edge, error) {
 	request := &forwardingv1.ExplainRequest{Namespace: namespace, ChannelId: channel}
 	request.Of = &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{
 		RecvConnectionId: e.receiver.ConnectionID(), SendConnectionId: e.sender.ConnectionID(),
@@ -247,7 +256,8 @@ func collect[T any](stream grpc.ServerStreamingClient[T], err error) ([]*T, erro
 // now.
 func condition(pause *v1alpha1.RtpStreamPause, name string) metav1.Condition {
 	found := meta.FindStatusCondition(pause.Status.Conditions, name)
-	if found == nil || found.ObservedGeneration != pause.Generation || pause.Status.ObservedGeneration != pause.Generation {
+	if found == nil || found.ObservedGeneration != pause.Generation ||
+		pause.Status.ObservedGeneration != pause.Generation {
 		return metav1.Condition{}
 	}
 
@@ -270,7 +280,9 @@ func (s *system) awaitReady(t *testing.T, pause *v1alpha1.RtpStreamPause, reason
 
 // awaitStatus waits until the object's Ready condition is so for its current
 // generation.
-func (s *system) awaitStatus(t *testing.T, pause *v1alpha1.RtpStreamPause, status metav1.ConditionStatus, reason string) *v1alpha1.RtpStreamPause {
+func (s *system) awaitStatus(
+	t *testing.T, pause *v1alpha1.RtpStreamPause, status metav1.ConditionStatus, reason string,
+) *v1alpha1.RtpStreamPause {
 	t.Helper()
 
 	return await(t, "Ready "+string(status)+", reason "+reason, func() (*v1alpha1.RtpStreamPause, bool) {

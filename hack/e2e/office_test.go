@@ -52,7 +52,8 @@ func TestOfficeIsGivenUp(t *testing.T) {
 	await(t, leader.name+" to say that it gave up", func() (string, bool) {
 		status, text := leader.ask(t, "/readyz")
 
-		return fmt.Sprint(status, " ", text), status == http.StatusOK && contains(text, "gave up") && contains(text, "forbidden")
+		return fmt.Sprint(status, " ", text), status == http.StatusOK && contains(text, "gave up") &&
+			contains(text, "forbidden")
 	})
 	held.proveSilence(t)
 	s.deletePause(t, fresh)

@@ -99,16 +99,22 @@ func doors() []door {
 	openSenders := object("from everybody to the receiver", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: clients("alice"), Senders: everyone()}
 	})
-	exceptReceivers := leaving(object("from the sender to everybody but one", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
-		except := v1alpha1.EveryoneExcept{ClientIDs: []string{"carol"}}
+	exceptReceivers := leaving(object("from the sender to everybody but one",
+		func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+			except := v1alpha1.EveryoneExcept{ClientIDs: []string{"carol"}}
 
-		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: v1alpha1.Side{EveryoneExcept: &except}, Senders: clients("bob", "dave")}
-	}), fromBob)
-	exceptSenders := leaving(object("from everybody but one to the receiver", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
-		except := v1alpha1.EveryoneExcept{ConnectionIDs: []string{m.carol.ConnectionID()}, ClientIDs: []string{"dave"}}
+			return v1alpha1.RtpStreamPauseSpec{
+				ChannelID: m.channel, Receivers: v1alpha1.Side{EveryoneExcept: &except}, Senders: clients("bob", "dave"),
+			}
+		}), fromBob)
+	exceptSenders := leaving(object("from everybody but one to the receiver",
+		func(m *meeting) v1alpha1.RtpStreamPauseSpec {
+			except := v1alpha1.EveryoneExcept{ConnectionIDs: []string{m.carol.ConnectionID()}, ClientIDs: []string{"dave"}}
 
-		return v1alpha1.RtpStreamPauseSpec{ChannelID: m.channel, Receivers: clients("dave", "alice"), Senders: v1alpha1.Side{EveryoneExcept: &except}}
-	}), fromCarol)
+			return v1alpha1.RtpStreamPauseSpec{
+				ChannelID: m.channel, Receivers: clients("dave", "alice"), Senders: v1alpha1.Side{EveryoneExcept: &except},
+			}
+		}), fromCarol)
 	audio := object("audio alone", func(m *meeting) v1alpha1.RtpStreamPauseSpec {
 		spec := byConnectionID(m)
 		spec.Kinds = []v1alpha1.Kind{v1alpha1.KindAudio}

@@ -132,7 +132,8 @@ func TestDeleting(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		release := []byte(`{"metadata":{"finalizers":null}}`)
-		if err := running.api.Patch(context.WithoutCancel(t.Context()), pause, client.RawPatch(types.MergePatchType, release)); err != nil {
+		if err := running.api.Patch(context.WithoutCancel(t.Context()), pause,
+			client.RawPatch(types.MergePatchType, release)); err != nil {
 			t.Error(err)
 		}
 	})

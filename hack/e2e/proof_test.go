@@ -123,7 +123,8 @@ func (w *observation) proveRestart(t *testing.T, kind bot.Kind) {
 		step = 2
 	}
 	if first.sequence != last.sequence+step {
-		t.Errorf("%s: number %d followed %d (end of a frame: %t), want %d", kind, first.sequence, last.sequence, last.marker, last.sequence+step)
+		t.Errorf("%s: number %d followed %d (end of a frame: %t), want %d", kind, first.sequence, last.sequence,
+			last.marker, last.sequence+step)
 	}
 	if kind == bot.Video && !first.keyframeStart {
 		t.Errorf("the first video packet after the pause, number %d, begins no keyframe", first.sequence)

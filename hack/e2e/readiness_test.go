@@ -43,7 +43,8 @@ func TestShimIsNotReady(t *testing.T) {
 		manager.shims.hold()
 	}
 	powerless.awaitUnready(t)
-	text := powerless.mustRefuse(t, resumeTarget, edgeBody(m.channel, m.alice, m.bob), http.StatusServiceUnavailable, "NOT-CONFIRMED")
+	text := powerless.mustRefuse(t, resumeTarget, edgeBody(m.channel, m.alice, m.bob), http.StatusServiceUnavailable,
+		"NOT-CONFIRMED")
 	t.Log(text)
 	w.proveResumed(t)
 	for _, manager := range s.managers {
@@ -74,11 +75,13 @@ func TestManagersBehind(t *testing.T) {
 			s.mediaServers[0].awaitDetails(t)
 		}
 	}
-	text := s.shims[0].awaitUnready(t, "namespace "+namespace, "the managers that serve it do not hear from the API server")
+	text := s.shims[0].awaitUnready(t, "namespace "+namespace,
+		"the managers that serve it do not hear from the API server")
 	if strings.Contains(text, "right") {
 		t.Errorf("the shim's own access is blamed: %s", text)
 	}
-	s.shims[0].mustRefuse(t, pauseTarget, edgeBody(m.channel, m.carol, m.alice), http.StatusServiceUnavailable, "NOT-CONFIRMED")
+	s.shims[0].mustRefuse(t, pauseTarget, edgeBody(m.channel, m.carol, m.alice), http.StatusServiceUnavailable,
+		"NOT-CONFIRMED")
 	s.mediaServers[0].awaitDetails(t, "no manager vouches for the tables since ", "does not hear from the API server")
 	held.proveSilence(t)
 	for _, pass := range back {

@@ -220,7 +220,8 @@ func (s *system) spend(t *testing.T, name string, versions int) {
 	}
 	for i := range versions {
 		patch := fmt.Appendf(nil, `{"data":{"count":"%d-%d"}}`, time.Now().UnixNano(), i)
-		if err := s.api.Patch(t.Context(), object.DeepCopy(), client.RawPatch("application/merge-patch+json", patch)); err != nil {
+		if err := s.api.Patch(t.Context(), object.DeepCopy(),
+			client.RawPatch("application/merge-patch+json", patch)); err != nil {
 			t.Fatal(err)
 		}
 	}

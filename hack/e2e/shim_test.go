@@ -31,7 +31,8 @@ func TestList(t *testing.T) {
 	list(entry(alice, bob, bot.RecvOnly))
 	mustPost(t, pauseTarget, edgeBody(channel, carol, bob))
 	status, text := post(t, listTarget, body(field{"channel_id", channel}))
-	if status != http.StatusOK || !strings.Contains(text, entry(alice, bob, bot.RecvOnly)) || !strings.Contains(text, entry(carol, bob, bot.SendRecv)) {
+	if status != http.StatusOK || !strings.Contains(text, entry(alice, bob, bot.RecvOnly)) ||
+		!strings.Contains(text, entry(carol, bob, bot.SendRecv)) {
 		t.Errorf("two pauses are listed as %d %s", status, text)
 	}
 	mustPost(t, resumeTarget, edgeBody(channel, alice, bob))
@@ -82,7 +83,8 @@ func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name, target, body, want string
 	}{
-		{"unknown channel", pauseTarget, of(channel+"-empty", receiver.ConnectionID(), sender.ConnectionID()), "CHANNEL-NOT-FOUND"},
+		{"unknown channel", pauseTarget, of(channel+"-empty", receiver.ConnectionID(), sender.ConnectionID()),
+			"CHANNEL-NOT-FOUND"},
 		{"unknown receiver", pauseTarget, of(channel, nobody, sender.ConnectionID()), "CONNECTION-NOT-FOUND"},
 		{"unknown sender", pauseTarget, of(channel, receiver.ConnectionID(), nobody), "CONNECTION-NOT-FOUND"},
 		{"one connection twice", pauseTarget, of(channel, sender.ConnectionID(), sender.ConnectionID()), "SAME-CONNECTION"},
@@ -105,7 +107,8 @@ func TestRefusals(t *testing.T) {
 	if pauses := pausesOf(t, channel); len(pauses) != 0 {
 		t.Errorf("refused requests made %d objects", len(pauses))
 	}
-	if status, _, text := request(t, http.MethodGet, running.shims[0].url, http.Header{}, ""); status != http.StatusBadRequest || text != `{"type":"UnexpectedMethod"}` {
+	if status, _, text := request(t, http.MethodGet, running.shims[0].url, http.Header{},
+		""); status != http.StatusBadRequest || text != `{"type":"UnexpectedMethod"}` {
 		t.Errorf("GET: %d %s", status, text)
 	}
 }
@@ -132,7 +135,11 @@ func TestStillPaused(t *testing.T) {
 
 // TestCORS proves that pages of the one configured origin may call.
 func TestCORS(t *testing.T) {
-	header := http.Header{"Origin": {corsOrigin}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"x-sora-target"}}
+	header := http.Header{
+		"Origin":                         {corsOrigin},
+		"Access-Control-Request-Method":  {"POST"},
+		"Access-Control-Request-Headers": {"x-sora-target"},
+	}
 	status, answer, text := request(t, http.MethodOptions, running.shims[0].url, header, "")
 	if status != http.StatusNoContent || text != "" {
 		t.Errorf("OPTIONS: %d %q", status, text)
@@ -140,8 +147,9 @@ func TestCORS(t *testing.T) {
 	for name, want := range map[string]string{
 		"access-control-allow-origin":  corsOrigin,
 		"access-control-allow-methods": "POST, OPTIONS",
-		"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel",
-		"access-control-max-age":       "1000",
+		"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, " +
+			"x-sora-release-channel",
+		"access-control-max-age": "1000",
 	} {
 		if got := answer.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

@@ -302,7 +302,9 @@ func (s *system) startShim(ctx context.Context, p *shim) error {
 func (s *system) newMediaServer(index int) *mediaServer {
 	name := fmt.Sprintf("mediaserver-%d", index)
 	m := &mediaServer{program: s.newProgram("mediaserver", name), name: name}
-	m.args = []string{"--name=" + name, "--namespace=" + namespace, "--media-listen=127.0.0.1:0", "--shim-url=" + s.shims[0].url}
+	m.args = []string{
+		"--name=" + name, "--namespace=" + namespace, "--media-listen=127.0.0.1:0", "--shim-url=" + s.shims[0].url,
+	}
 	for _, manager := range s.managers {
 		m.args = append(m.args, "--managers="+manager.mediaServers.address())
 	}

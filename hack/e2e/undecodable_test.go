@@ -74,7 +74,9 @@ func TestUndecodable(t *testing.T) {
 func (s *system) storeBroken(t *testing.T, name, channel string) {
 	t.Helper()
 	crd := &unstructured.Unstructured{}
-	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	crd.SetGroupVersionKind(schema.GroupVersionKind{
+		Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition",
+	})
 	key := client.ObjectKey{Name: "rtpstreampauses." + v1alpha1.GroupVersion.Group}
 	change := func(edit func(spec map[string]any)) {
 		t.Helper()

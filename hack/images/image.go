@@ -73,7 +73,8 @@ func newImage(program, executable, platform string) (v1.Image, error) {
 		return nil, fmt.Errorf("read the executable: %w", err)
 	}
 	if len(content) > maxImageBytes {
-		return nil, fmt.Errorf("%s has %d bytes, more than the %d that an image may have", program, len(content), maxImageBytes)
+		return nil,
+			fmt.Errorf("%s has %d bytes, more than the %d that an image may have", program, len(content), maxImageBytes)
 	}
 	packed, err := pack(program, content)
 	if err != nil {

@@ -146,7 +146,8 @@ func TestImages(t *testing.T) {
 				t.Errorf("it runs as %q, want %q", config.Config.User, user)
 			}
 			content := tarOf(t, image)
-			if len(content) != 1 || content[0].Name != program || content[0].Mode != 0o555 || content[0].Uid != 0 || content[0].Size > maxImageBytes {
+			if len(content) != 1 || content[0].Name != program || content[0].Mode != 0o555 || content[0].Uid != 0 ||
+				content[0].Size > maxImageBytes {
 				t.Errorf("it holds %+v, want /%s alone, of root's, at most %d bytes", content, program, maxImageBytes)
 			}
 		})
@@ -168,7 +169,8 @@ func TestOtherExecutables(t *testing.T) {
 		t.Fatal(err)
 	}
 	name, image := imageIn(t, packed)
-	if content := tarOf(t, image); name != "localhost/pause:dev" || len(content) != 1 || content[0].Name != "pause" || content[0].Size != 4 {
+	if content := tarOf(t, image); name != "localhost/pause:dev" || len(content) != 1 || content[0].Name != "pause" ||
+		content[0].Size != 4 {
 		t.Errorf("it is imported as %q and holds %+v", name, content)
 	}
 }

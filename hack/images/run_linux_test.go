@@ -127,7 +127,8 @@ func runUntilAlive(t *testing.T, command *exec.Cmd) {
 
 func healthy(t *testing.T, address string) bool {
 	t.Helper()
-	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, "http://"+address+"/healthz", nil)
+	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet,
+		"http://"+address+"/healthz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,18 +53,37 @@ type turn struct {
 }
 
 var turns = []turn{
-	{0, 1, false, "Good morning, everybody. Shall we begin with what happened to the release on Monday? I think we all want to know."},
-	{1, 0.6, false, "Yes. The build was ready at nine, but one of the tests would not pass, so we had to wait until somebody had found the cause."},
-	{2, 0.4, false, "It was a clock. The machine had been set back by half a minute, and the test believed what the clock told it."},
+	{
+		0, 1, false,
+		"Good morning, everybody. Shall we begin with what happened to the release on Monday? I think we all want to know.",
+	},
+	{1, 0.6, false, "Yes. The build was ready at nine, but one of the tests would not pass, " +
+		"so we had to wait until somebody had found the cause."},
+	{
+		2, 0.4, false,
+		"It was a clock. The machine had been set back by half a minute, and the test believed what the clock told it.",
+	},
 	{0, 0.3, true, "Oh."},
 	{1, 0.2, false, "So we mended the test, and then everything went out before lunch. Nobody outside noticed anything."},
 	{2, -0.4, false, "Apart from the people who had waited since the morning, and they were rather patient with us."},
-	{0, 0.7, false, "Then the question is what we change. I would like to hear from both of you. What would have helped you most?"},
-	{2, 1.2, false, "Knowing earlier. We looked at the wrong machine for an hour, because the message did not say where it came from."},
+	{
+		0, 0.7, false,
+		"Then the question is what we change. I would like to hear from both of you. What would have helped you most?",
+	},
+	{
+		2, 1.2, false,
+		"Knowing earlier. We looked at the wrong machine for an hour, because the message did not say where it came from.",
+	},
 	{1, -3, true, "Right."},
-	{1, 0.5, false, "And a second pair of eyes. I was alone with it until ten o'clock, and I did not think of the clock at all."},
+	{
+		1, 0.5, false,
+		"And a second pair of eyes. I was alone with it until ten o'clock, and I did not think of the clock at all.",
+	},
 	{0, 0.2, true, "Mm."},
-	{0, 0.8, false, "Good. So the message names the machine from now on, and nobody releases anything alone. Are there any objections?"},
+	{
+		0, 0.8, false,
+		"Good. So the message names the machine from now on, and nobody releases anything alone. Are there any objections?",
+	},
 	{1, 0.5, true, "None."},
 	{2, 0.3, false, "None from me either, but let us look again in a month, since rules like these are soon forgotten."},
 	{0, 0.6, false, "We will do that. Thank you both, and have a good day."},
@@ -93,7 +112,9 @@ func main() {
 		end = max(end, begin+len(samples))
 	}
 	frames := end/frame + 100
-	fmt.Println("# Made by hack/speech with espeak-ng. Frames are of 20 ms. Of turns and remarks: speaker, first frame, end.")
+	fmt.Println(
+		"# Made by hack/speech with espeak-ng. Frames are of 20 ms. Of turns and remarks: speaker, first frame, end.",
+	)
 	fmt.Println(strings.Join(spoken, "\n"))
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range speakers {
@@ -104,7 +125,8 @@ func main() {
 
 // speak is a voice's saying something, without the silence around it.
 func speak(s speaker, text string) []float64 {
-	wav, err := exec.CommandContext(context.Background(), "espeak-ng", "-v", s.voice, "-s", s.speed, "--stdout", text).Output()
+	wav, err := exec.CommandContext(context.Background(), "espeak-ng", "-v", s.voice, "-s", s.speed,
+		"--stdout", text).Output()
 	if err != nil {
 		log.Fatalf("espeak-ng: %v; install Debian's package espeak-ng", err)
 	}

@@ -51,7 +51,8 @@ func (p *Peers) find(ctx context.Context, channelID string, passed bool, failed 
 		Namespace: p.config.Namespace, MediaServer: p.config.Name, ChannelId: channelID, Unreachable: failed,
 	}
 	response, err := p.locate(ctx, request)
-	if err == nil && response.GetClaimed() && response.GetMediaServer().GetName() == p.config.Name && p.isLeftOver(channelID) {
+	if err == nil && response.GetClaimed() && response.GetMediaServer().GetName() == p.config.Name &&
+		p.isLeftOver(channelID) {
 		p.releaseLeftOver(ctx, channelID)
 		response, err = p.locate(ctx, request)
 	}

@@ -56,7 +56,9 @@ type plane struct {
 }
 
 func newPlane() *plane {
-	return &plane{owners: make(map[string]string), openings: make(map[string]uint64), members: make(map[string]*forwardingv1.Member)}
+	return &plane{
+		owners: make(map[string]string), openings: make(map[string]uint64), members: make(map[string]*forwardingv1.Member),
+	}
 }
 
 func (p *plane) do(action func()) {
@@ -231,7 +233,9 @@ func (p *plane) start(t *testing.T, names []string, o nodeOptions) []*node {
 func (p *plane) newNode(t *testing.T, name string, o nodeOptions) *node {
 	t.Helper()
 	n := &node{T: t, name: name, plane: p, room: newRoom(), registry: prometheus.NewRegistry(), log: &transcript{}}
-	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), n.log), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", name)
+	log := slog.New(
+		slog.NewTextHandler(io.MultiWriter(t.Output(), n.log), &slog.HandlerOptions{Level: slog.LevelDebug}),
+	).With("node", name)
 	n.peers = peers.New(peers.Config{
 		Namespace: "meetings", Name: name, WithoutClaim: o.withoutClaim, Log: log, Registerer: n.registry,
 		Placements: func() []forwardingv1.PlacementClient {

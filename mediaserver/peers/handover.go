@@ -88,7 +88,8 @@ func (p *Peers) renew(ctx context.Context, channelID string) {
 	owner, err := p.claim(ctx, h, channelID)
 	switch {
 	case errors.Is(err, ErrMoved) && p.directory.takes():
-		p.config.Log.Warn("a channel without a claim may not be this media server's, and is handed over", "channel", channelID)
+		p.config.Log.Warn("a channel without a claim may not be this media server's, and is handed over",
+			"channel", channelID)
 		p.handOver(ctx, channelID, becauseLost)
 	case err != nil:
 		p.mu.Lock()

@@ -48,7 +48,9 @@ func TestReaches(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			got := no
-			switch reached, err := nodes[0].peers.Reaches(ctx, &forwardingv1.Member{Name: want.name, PeerAddress: want.address}); {
+			switch reached, err := nodes[0].peers.Reaches(ctx, &forwardingv1.Member{
+				Name: want.name, PeerAddress: want.address,
+			}); {
 			case err != nil:
 				got = unknown
 			case reached:

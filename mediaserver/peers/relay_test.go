@@ -284,7 +284,8 @@ func (o *oneWay) Dial(ctx context.Context, place *peers.Place, _ peers.Pass) (*w
 		return &breaking{Conn: conn, takes: o.takes, broken: o.broken}, err
 	}}
 	//nolint:bodyclose // The library closes it.
-	socket, _, err := websocket.Dial(ctx, "ws://"+place.PeerAddress, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	socket, _, err := websocket.Dial(ctx, "ws://"+place.PeerAddress,
+		&websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 
 	return socket, err
 }
@@ -434,7 +435,8 @@ func TestForgedPass(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	forged := base64.RawURLEncoding.EncodeToString(
-		[]byte(`{"target":"a","purpose":"serve","client":"192.0.2.1:1","time":"` + time.Now().Format(time.RFC3339) + `","nonce":"n"}`))
+		[]byte(`{"target":"a","purpose":"serve","client":"192.0.2.1:1","time":"` +
+			time.Now().Format(time.RFC3339) + `","nonce":"n"}`))
 	for _, value := range []string{"nonsense", forged, forged + "." + forged} {
 		_, response, err := websocket.Dial(ctx, a.url(), &websocket.DialOptions{ //nolint:bodyclose // The library closes it.
 			HTTPHeader: http.Header{peers.Header: {value}},

@@ -63,6 +63,7 @@ func (s *Server) Bound(listener net.Listener) net.Listener {
 func newRefused() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "nagi_signaling_refused_total",
-		Help: "Connections refused, by the bound that was reached: all sockets, those of one address, its pace, or a pass that is not believed.",
+		Help: "Connections refused, by the bound that was reached: all sockets, those of one address, its pace, " +
+			"or a pass that is not believed.",
 	}, []string{"bound"})
 }

@@ -81,8 +81,9 @@ func Decode(text []byte) (Message, error) {
 // longAnswer is from how many bytes on decodeLongAnswer is worth trying.
 const longAnswer = 4 << 10
 
-// decodeLongAnswer reads an answer whose text is long, as those in big channels are, in one go: json.RawMessage has each byte
-// looked at again for each level. What it does not take is read as all else is.
+// decodeLongAnswer reads an answer whose text is long, as those in big channels are, in one go:
+// json.RawMessage has each byte looked at again for each level. What it does not take is read as
+// all else is.
 func decodeLongAnswer(text []byte) (answer Answer, ok bool) {
 	if len(text) < longAnswer || !utf8.Valid(text) {
 		return answer, false

@@ -36,9 +36,11 @@ func TestDecode(t *testing.T) {
 	}
 
 	for name, test := range map[string]decoded{
-		"connect":            {connectText(""), plain},
-		"everything ignored": {connectText(`,"sdp":"","sora_client":null,"environment":1,"libwebrtc":"x","new":{"a":[]},"data_channel_signaling":true,"multistream":true,"simulcast":false,"spotlight":false,"forwarding_filters":[]`), plain},
-		"keys are exact":     {connectText(`,"CLIENT_ID":"x","Video":false`), plain},
+		"connect": {connectText(""), plain},
+		"everything ignored": {connectText(`,"sdp":"","sora_client":null,"environment":1,"libwebrtc":"x","new":{"a":[]},` +
+			`"data_channel_signaling":true,"multistream":true,"simulcast":false,"spotlight":false,"forwarding_filters":[]`),
+			plain},
+		"keys are exact": {connectText(`,"CLIENT_ID":"x","Video":false`), plain},
 		"recvonly": {`{"type":"connect","role":"recvonly","channel_id":"sora"}`,
 			with(func(c *Connect) { c.Role = forwardingv1.Role_ROLE_RECVONLY })},
 		"sendonly": {`{"type":"connect","role":"sendonly","channel_id":"sora"}`,
@@ -68,7 +70,8 @@ func TestDecode(t *testing.T) {
 		"no profile": video(`"codec_type":"H264","h264_params":{"profile_level_id":null}`,
 			Media{CodecType: "H264"}),
 		"Opus, everything": {
-			connectText(`,"audio":{"opus_params":{"channels":2,"clock_rate":48000,"maxplaybackrate":16000,"minptime":20,"ptime":60,` +
+			connectText(`,"audio":{"opus_params":{"channels":2,"clock_rate":48000,"maxplaybackrate":16000,"minptime":20,` +
+				`"ptime":60,` +
 				`"stereo":false,"sprop_stereo":true,"useinbandfec":false,"usedtx":true,"new":[]}}`),
 			with(func(c *Connect) {
 				c.Audio = &Media{CodecType: "OPUS", Opus: Opus{
@@ -96,10 +99,13 @@ func TestDecode(t *testing.T) {
 			with(func(c *Connect) { c.Metadata, c.NotifyMetadata = []byte(`{"access_token":"x"}`), []byte("[1,2]") })},
 		"client's name": {connectText(`,"sora_client":"Sora JavaScript SDK"`),
 			with(func(c *Connect) { c.SoraClient = "Sora JavaScript SDK" })},
-		"answer":             {`{"type":"answer","sdp":"v=0"}`, Answer{SDP: "v=0"}},
-		"re-answer":          {`{"type":"re-answer","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
-		"update":             {`{"type":"update","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
-		"candidate":          {`{"type":"candidate","candidate":"candidate:1","sdpMid":"1","sdpMLineIndex":1,"usernameFragment":"x"}`, Candidate{"candidate:1", &mid, &index}},
+		"answer":    {`{"type":"answer","sdp":"v=0"}`, Answer{SDP: "v=0"}},
+		"re-answer": {`{"type":"re-answer","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
+		"update":    {`{"type":"update","sdp":"v=0"}`, Answer{SDP: "v=0", Re: true}},
+		"candidate": {
+			`{"type":"candidate","candidate":"candidate:1","sdpMid":"1","sdpMLineIndex":1,"usernameFragment":"x"}`,
+			Candidate{"candidate:1", &mid, &index},
+		},
 		"candidate, no line": {`{"type":"candidate","candidate":"","sdpMid":null}`, Candidate{}},
 		"pong":               {`{"type":"pong","stats":[{}]}`, Pong{}},
 		"disconnect":         {`{"type":"disconnect","reason":"NO-ERROR"}`, Disconnect{"NO-ERROR"}},
@@ -210,7 +216,9 @@ func FuzzDecode(f *testing.F) {
 	for text := range refused {
 		f.Add([]byte(text))
 	}
-	f.Add([]byte(connectText(`,"client_id":"x","audio":{"bit_rate":32},"metadata":{},"signaling_notify_metadata":{"a":[1]}`)))
+	f.Add(
+		[]byte(connectText(`,"client_id":"x","audio":{"bit_rate":32},"metadata":{},"signaling_notify_metadata":{"a":[1]}`)),
+	)
 	f.Add([]byte(`{"type":"answer","sdp":"v=0"}`))
 	f.Add([]byte(`{"type":"candidate","candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0}`))
 	f.Add([]byte(`{"type":"pong"}`))

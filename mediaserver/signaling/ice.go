@@ -130,7 +130,9 @@ func parseICEConfig(text []byte) (json.RawMessage, error) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&config); err != nil {
 		if strings.HasPrefix(err.Error(), "json: unknown field") {
-			return nil, fmt.Errorf(`%w; an RTCConfiguration's iceServers (urls, username, credential) and iceTransportPolicy are read`, err)
+			return nil, fmt.Errorf(
+				`%w; an RTCConfiguration's iceServers (urls, username, credential) and iceTransportPolicy are read`, err,
+			)
 		}
 
 		return nil, errors.New(`it is no RTCConfiguration in JSON, such as ` +

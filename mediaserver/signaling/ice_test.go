@@ -16,9 +16,11 @@ const turnServer = `{"urls": "turn:192.0.2.1:3478", "username": "nagi", "credent
 func TestICEConfig(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		`{"iceServers": [` + turnServer + `], "iceTransportPolicy": "relay"}`: `{"iceServers":[{"urls":["turn:192.0.2.1:3478"],` +
+		`{"iceServers": [` + turnServer +
+			`], "iceTransportPolicy": "relay"}`: `{"iceServers":[{"urls":["turn:192.0.2.1:3478"],` +
 			`"username":"nagi","credential":"secret"}],"iceTransportPolicy":"relay"}`,
-		`{"iceServers": [{"urls": ["stun:a.example", "stuns:a.example"]}]}`: `{"iceServers":[{"urls":["stun:a.example","stuns:a.example"]}]}`,
+		`{"iceServers": [{"urls": ["stun:a.example", "stuns:a.example"]}]}`: `{"iceServers":[{"urls":["stun:a.example",` +
+			`"stuns:a.example"]}]}`,
 	} {
 		if config, err := parseICEConfig([]byte(text)); err != nil || string(config) != want {
 			t.Errorf("%s: %s, %v; want %s", text, config, err, want)
@@ -32,7 +34,8 @@ func TestICEConfig(t *testing.T) {
 		`{}`:                            "0 iceServers: name 1 to 16",
 		`{"iceServers": []}`:            "0 iceServers: name 1 to 16",
 		`{"iceServers": [{}]}`:          "iceServers[0]: it has no urls",
-		`{"iceServers": [` + turnServer + `, {"urls": "http://a.example"}]}`:        `iceServers[1]: the URL "http://a.example" is none`,
+		`{"iceServers": [` + turnServer +
+			`, {"urls": "http://a.example"}]}`: `iceServers[1]: the URL "http://a.example" is none`,
 		`{"iceServers": [{"urls": "turn:"}]}`:                                       "none of STUN or TURN",
 		`{"iceServers": [{"urls": "turn:a.example", "username": "nagi"}]}`:          "give username and credential",
 		`{"iceServers": [` + turnServer + `], "iceTransportPolicy": "none"}`:        `"none": write all or relay`,

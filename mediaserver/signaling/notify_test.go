@@ -29,11 +29,14 @@ func TestNotifications(t *testing.T) {
 	reasoned.Reason = `camera "test"`
 
 	const (
-		time   = `"timestamp":"2026-12-01T09:00:00.120003Z"`
-		mjson  = `"role":"sendrecv","client_id":"c","bundle_id":"b","connection_id":"i","audio":true,"video":false,"metadata":{"n":1}`
-		sjson  = mjson + `,"channel_id":"sora","session_id":"s","minutes":2,"channel_connections":4,"channel_sendrecv_connections":1,"channel_sendonly_connections":1,"channel_recvonly_connections":2`
+		time  = `"timestamp":"2026-12-01T09:00:00.120003Z"`
+		mjson = `"role":"sendrecv","client_id":"c","bundle_id":"b","connection_id":"i","audio":true,"video":false,` +
+			`"metadata":{"n":1}`
+		sjson = mjson + `,"channel_id":"sora","session_id":"s","minutes":2,"channel_connections":4,` +
+			`"channel_sendrecv_connections":1,"channel_sendonly_connections":1,"channel_recvonly_connections":2`
 		fjson  = `"channel_id":"sora","client_id":"c","connection_id":"i","audio":true,"video":false,"fixed":false`
-		stjson = `"channel_id":"sora","recv_connection_id":"r","send_connection_id":"s","stream_id":"s","kinds":["video","audio"]`
+		stjson = `"channel_id":"sora","recv_connection_id":"r","send_connection_id":"s","stream_id":"s",` +
+			`"kinds":["video","audio"]`
 	)
 	for _, test := range []struct {
 		message any

@@ -87,7 +87,9 @@ func (c *connection) place(request Connect) {
 			}
 		}
 	}
-	c.end(refuse(ReasonChannelUnreachable, "no media server could be found that hosts the channel; not reached: %v", failed))
+	c.end(
+		refuse(ReasonChannelUnreachable, "no media server could be found that hosts the channel; not reached: %v", failed),
+	)
 }
 
 // pause waits, unless the client goes.

@@ -50,7 +50,8 @@ func (s *Subscriber) Run(ctx context.Context) error {
 // follow starts a stream for each address that has none and stops those whose
 // address is gone.
 func (s *Subscriber) follow(
-	ctx context.Context, set *managers.Set, streams *sync.WaitGroup, running map[string]context.CancelFunc, addresses []string,
+	ctx context.Context, set *managers.Set, streams *sync.WaitGroup, running map[string]context.CancelFunc,
+	addresses []string,
 ) {
 	wanted := make(map[string]struct{}, len(addresses))
 	for _, address := range addresses {

@@ -49,14 +49,16 @@ func newMetrics(registerer prometheus.Registerer, s *Subscriber) *metrics {
 		}, []string{"reason"}),
 		resends: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "nagi_tables_resends_total",
-			Help: "Channels that were asked to be said anew because a difference did not fit, by who asked: media_server or replica.",
+			Help: "Channels that were asked to be said anew because a difference did not fit, by who asked: " +
+				"media_server or replica.",
 		}, []string{"by"}),
 		refusals: counter("nagi_tables_refusals_total",
 			"Times that a manager replica said to take nothing of a channel."),
 		questions: counter("nagi_tables_questions_total",
 			"Questions of manager replicas."),
 		regressions: counter("nagi_tables_regressions_total",
-			"Tables that were replaced by older ones, because every fresh replica had stayed below their version (a restored backup)."),
+			"Tables that were replaced by older ones, because every fresh replica had stayed below their version (a "+
+				"restored backup)."),
 		disconnects: counter("nagi_tables_disconnects_total",
 			"Streams to manager replicas that ended or could not be opened."),
 		applySeconds: factory.NewHistogram(prometheus.HistogramOpts{

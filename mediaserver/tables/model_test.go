@@ -162,7 +162,9 @@ func (m *model) do(a action) {
 		// Past the first retry: other things happen while it is away.
 		time.Sleep(time.Duration(a.C%4) * 60 * time.Millisecond)
 	case "resend":
-		r.say(&forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Resend{Resend: &forwardingv1.Resend{ChannelId: id}}})
+		r.say(&forwardingv1.SubscribeResponse{
+			Message: &forwardingv1.SubscribeResponse_Resend{Resend: &forwardingv1.Resend{ChannelId: id}},
+		})
 	case "misfit":
 		r.misfit(id)
 	case "ask":

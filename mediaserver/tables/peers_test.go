@@ -92,7 +92,9 @@ func TestPeers(t *testing.T) {
 				t.Errorf("whether %s is reached: %v", name, answer)
 			}
 		}
-		a.ask(t, &forwardingv1.Question{Id: 3, Asks: &forwardingv1.Question_Reach{Reach: &forwardingv1.Member{Name: "sfu-3"}}})
+		a.ask(t, &forwardingv1.Question{
+			Id: 3, Asks: &forwardingv1.Question_Reach{Reach: &forwardingv1.Member{Name: "sfu-3"}},
+		})
 		if answer := a.answer(3); answer.GetCount() != 0 || answer.GetError() != "it cannot say" {
 			t.Errorf("whether one is reached of whom that is not known: %v", answer)
 		}

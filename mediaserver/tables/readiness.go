@@ -123,7 +123,8 @@ func (s *Subscriber) Vouched() error {
 	}
 	slices.Sort(reasons)
 
-	return fmt.Errorf("no manager vouches for the tables since %s: the pauses held go on acting, and no newer one does (%s)",
+	return fmt.Errorf("no manager vouches for the tables since %s: the pauses held go on acting, "+
+		"and no newer one does (%s)",
 		s.lastFresh.UTC().Format(time.RFC3339), strings.Join(reasons, "; "))
 }
 

@@ -114,7 +114,8 @@ func TestNobodyVouchesForTheTables(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(3 * time.Second)
 		expect("it is stale", "no manager vouches for the tables "+since,
-			"the manager "+replicaA+" does not hear from the API server", "the manager "+replicaB+" has not told its version yet")
+			"the manager "+replicaA+" does not hear from the API server",
+			"the manager "+replicaB+" has not told its version yet")
 		for address, s := range map[string]*session{replicaA: a, replicaB: b} {
 			r := w.replicas[address]
 			r.mu.Lock()

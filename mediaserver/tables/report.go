@@ -62,7 +62,9 @@ func (st *stream) sendReport(channelID string) error {
 	base := st.told(channelID)
 	for _, part := range st.noteMembership(channelID,
 		st.subscriber.host.Membership(channelID, base.instance, base.epoch)) {
-		if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Report{Report: part}}); err != nil {
+		if err := st.call.Send(&forwardingv1.SubscribeRequest{
+			Message: &forwardingv1.SubscribeRequest_Report{Report: part},
+		}); err != nil {
 			return err
 		}
 	}

@@ -182,7 +182,9 @@ func (st *stream) write(ctx context.Context) error {
 	}
 	st.completeReports(hosted)
 	complete := &forwardingv1.ReportComplete{}
-	if err := st.call.Send(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Complete{Complete: complete}}); err != nil {
+	if err := st.call.Send(&forwardingv1.SubscribeRequest{
+		Message: &forwardingv1.SubscribeRequest_Complete{Complete: complete},
+	}); err != nil {
 		return err
 	}
 
@@ -357,7 +359,9 @@ func (st *stream) dropped(ctx context.Context, bad *malformed) {
 // can managers take silence for an end.
 func (st *stream) sayFarewell() error {
 	if len(st.subscriber.host.Hosted()) == 0 {
-		farewell := &forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Farewell{Farewell: &forwardingv1.Farewell{}}}
+		farewell := &forwardingv1.SubscribeRequest{
+			Message: &forwardingv1.SubscribeRequest_Farewell{Farewell: &forwardingv1.Farewell{}},
+		}
 		if err := st.call.Send(farewell); err != nil {
 			return err
 		}

@@ -88,7 +88,9 @@ func TestReplicaHearsAChannelAgainWhenItAsks(t *testing.T) {
 		synctest.Wait()
 		s.said()
 		resend := func(id string) {
-			s.send(t, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Resend{Resend: &forwardingv1.Resend{ChannelId: id}}})
+			s.send(t, &forwardingv1.SubscribeResponse{
+				Message: &forwardingv1.SubscribeResponse_Resend{Resend: &forwardingv1.Resend{ChannelId: id}},
+			})
 		}
 		resend("sora")
 		expectSaid(t, s, "report sora 1", "ack sora 7 1")

@@ -62,7 +62,8 @@ func (s *Subscriber) lookAtVersions() {
 	}
 	if regressed > 0 {
 		s.beginEra()
-		s.config.Log.Warn("no manager that hears from the API server stands up for the tables held, as after a restored backup; adopting theirs",
+		s.config.Log.Warn("no manager that hears from the API server stands up for the tables held, "+
+			"as after a restored backup; adopting theirs",
 			"channels", regressed)
 	}
 }

@@ -37,7 +37,8 @@ func (c Credentials) Check(entries []string) error {
 	if c == (Credentials{}) {
 		for _, entry := range entries {
 			if !onLoopback(entry) {
-				return fmt.Errorf("--managers=%s is on another machine, or may be: say with --manager-ca=FILE who may have signed its certificate, and with --token-file=FILE who this program is", entry)
+				return fmt.Errorf("--managers=%s is on another machine, or may be: say with --manager-ca=FILE who may have "+
+					"signed its certificate, and with --token-file=FILE who this program is", entry)
 			}
 		}
 
@@ -81,11 +82,13 @@ func (c Credentials) Token() (string, error) {
 	}
 	content, err := os.ReadFile(c.TokenFile)
 	if err != nil {
-		return "", fmt.Errorf("read the token that managers are shown: %w; --token-file names a projected ServiceAccount token with the audience nagi", err)
+		return "", fmt.Errorf("read the token that managers are shown: %w; --token-file names a projected "+
+			"ServiceAccount token with the audience nagi", err)
 	}
 	token := strings.TrimSpace(string(content))
 	if token == "" {
-		return "", fmt.Errorf("--token-file=%s is empty: name a projected ServiceAccount token with the audience nagi", c.TokenFile)
+		return "",
+			fmt.Errorf("--token-file=%s is empty: name a projected ServiceAccount token with the audience nagi", c.TokenFile)
 	}
 
 	return token, nil
@@ -94,11 +97,13 @@ func (c Credentials) Token() (string, error) {
 func (c Credentials) roots() (*x509.CertPool, error) {
 	content, err := os.ReadFile(c.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("read who may sign the managers' certificates: %w; --manager-ca names the file ca.crt of the ConfigMap nagi-ca", err)
+		return nil, fmt.Errorf("read who may sign the managers' certificates: %w; --manager-ca names the file ca.crt of "+
+			"the ConfigMap nagi-ca", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("--manager-ca=%s has no certificate in it: name the file ca.crt of the ConfigMap nagi-ca", c.CAFile)
+		return nil,
+			fmt.Errorf("--manager-ca=%s has no certificate in it: name the file ca.crt of the ConfigMap nagi-ca", c.CAFile)
 	}
 
 	return roots, nil
@@ -107,13 +112,17 @@ func (c Credentials) roots() (*x509.CertPool, error) {
 // transport is TLS whose roots are read at each handshake.
 type transport struct{ Credentials }
 
-func (t transport) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (t transport) ClientHandshake(
+	ctx context.Context, authority string, raw net.Conn,
+) (net.Conn, credentials.AuthInfo, error) {
 	roots, err := t.roots()
 	if err != nil {
 		return nil, nil, err
 	}
 
-	return credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}).ClientHandshake(ctx, authority, raw)
+	secured := credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13})
+
+	return secured.ClientHandshake(ctx, authority, raw)
 }
 
 func (transport) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {

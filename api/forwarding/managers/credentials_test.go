@@ -35,7 +35,8 @@ func certificate(t *testing.T, names ...string) (tls.Certificate, []byte) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -43,7 +44,8 @@ func certificate(t *testing.T, names ...string) (tls.Certificate, []byte) {
 		t.Fatal(err)
 	}
 
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 // viewer keeps the tokens that it is shown.
@@ -54,7 +56,9 @@ type viewer struct {
 	tokens []string
 }
 
-func (v *viewer) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
+func (v *viewer) WaitEnforced(
+	ctx context.Context, _ *forwardingv1.WaitEnforcedRequest,
+) (*forwardingv1.WaitEnforcedResponse, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.tokens = append(v.tokens, strings.Join(metadata.ValueFromIncomingContext(ctx, "authorization"), " "))

@@ -46,7 +46,9 @@ func (c *cuttableConn) Write(b []byte) (int, error) {
 // serve answers on the network as a manager's listener does.
 func (n *cuttable) serve() *grpc.Server {
 	n.listener = bufconn.Listen(64 << 10)
-	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
+	server := grpc.NewServer(
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	)
 	go func() { _ = server.Serve(n.listener) }()
 
 	return server
@@ -57,7 +59,8 @@ func inDialled(t *testing.T, test func(t *testing.T, n *cuttable, server *grpc.S
 	synctest.Test(t, func(t *testing.T) {
 		n := &cuttable{}
 		server := n.serve()
-		connection, err := Dial("192.0.2.1:7300", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(n.dial))
+		connection, err := Dial("192.0.2.1:7300", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(n.dial))
 		if err != nil {
 			t.Fatal(err)
 		}

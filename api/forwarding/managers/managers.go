@@ -90,7 +90,9 @@ func parse(texts []string) ([]*entry, error) {
 // New takes host:port of each manager. A host that is a name stands for all
 // addresses that lookup gives it; nil: the system's resolver. Nothing is looked
 // up before Run.
-func New(entries []string, lookup func(ctx context.Context, host string) ([]string, error), log *slog.Logger) (*Set, error) {
+func New(
+	entries []string, lookup func(ctx context.Context, host string) ([]string, error), log *slog.Logger,
+) (*Set, error) {
 	parsed, err := parse(entries)
 	if err != nil {
 		return nil, err

@@ -61,7 +61,10 @@ func (r *resolver) set(host string, err error, answers ...string) {
 }
 
 // inRun runs a Set in a bubble and hands its resolver and what it said to test.
-func inRun(t *testing.T, entries []string, resolver *resolver, test func(t *testing.T, expect func(when string, want ...string))) {
+func inRun(
+	t *testing.T, entries []string, resolver *resolver,
+	test func(t *testing.T, expect func(when string, want ...string)),
+) {
 	synctest.Test(t, func(t *testing.T) {
 		set, err := New(entries, resolver.lookup, slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -122,12 +125,15 @@ func TestNamesAreLookedUpAgainAndKeepWhatTheyHad(t *testing.T) {
 }
 
 func TestASilentResolverDelaysNobodyElse(t *testing.T) {
-	r := &resolver{answers: map[string][]string{"lively": {"192.0.2.1", "192.0.2.9"}}, hangs: map[string]bool{"dead": true}}
-	inRun(t, []string{"dead:7300", "192.0.2.9:7300", "lively:7300"}, r, func(_ *testing.T, expect func(string, ...string)) {
-		expect("at once", "192.0.2.9:7300", "192.0.2.1:7300 192.0.2.9:7300")
-		time.Sleep(10 * LookupInterval)
-		expect("later", "192.0.2.9:7300", "192.0.2.1:7300 192.0.2.9:7300")
-	})
+	r := &resolver{
+		answers: map[string][]string{"lively": {"192.0.2.1", "192.0.2.9"}}, hangs: map[string]bool{"dead": true},
+	}
+	inRun(t, []string{"dead:7300", "192.0.2.9:7300", "lively:7300"}, r,
+		func(_ *testing.T, expect func(string, ...string)) {
+			expect("at once", "192.0.2.9:7300", "192.0.2.1:7300 192.0.2.9:7300")
+			time.Sleep(10 * LookupInterval)
+			expect("later", "192.0.2.9:7300", "192.0.2.1:7300 192.0.2.9:7300")
+		})
 	if r.asked < 20 {
 		t.Errorf("%d lookups within %s, want about 22", r.asked, 10*LookupInterval)
 	}

@@ -38,9 +38,13 @@ func TestTheDigestsOfEveryVersion(t *testing.T) {
 // A manager sums 100,000 pauses when it starts, and again for the tables.
 func TestADigestIsMadeOnTheStack(t *testing.T) {
 	edge := &forwardingv1.Pause{
-		Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{"A", "B"}}}},
-		Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{"C"}}}},
-		Kinds:     []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}, CreatedTime: timestamppb.New(time.Unix(1796000000, 0)),
+		Receivers: &forwardingv1.Side{
+			Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{"A", "B"}}},
+		},
+		Senders: &forwardingv1.Side{
+			Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{"C"}}},
+		},
+		Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}, CreatedTime: timestamppb.New(time.Unix(1796000000, 0)),
 	}
 	// The text of a time is one.
 	if n := testing.AllocsPerRun(100, func() { edge.Sum() }); n > 1 {

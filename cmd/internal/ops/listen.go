@@ -44,7 +44,9 @@ func ListenError(what, address string, err error) error {
 	remedy := fmt.Sprintf("give another address with %s", flagOf(what))
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		remedy = fmt.Sprintf("another process has this port: end it, or give another port with %s (port 0 picks a free one)", flagOf(what))
+		remedy = fmt.Sprintf(
+			"another process has this port: end it, or give another port with %s (port 0 picks a free one)", flagOf(what),
+		)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		remedy = fmt.Sprintf("no interface of this machine has this address: give one that it has with %s", flagOf(what))
 	case errors.Is(err, syscall.EACCES):

@@ -20,7 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestIsLoopback(t *testing.T) {
 	for address, right := range map[string]bool{
 		"127.0.0.1:0": true, "127.8.9.1:7300": true, "[::1]:1": true, "localhost:7300": true, "[::ffff:127.0.0.1]:1": true,
-		":7300": false, "0.0.0.0:7300": false, "[::]:7300": false, "192.0.2.1:7300": false, "example.com:7300": false, "127.0.0.1": false,
+		":7300":            false,
+		"0.0.0.0:7300":     false,
+		"[::]:7300":        false,
+		"192.0.2.1:7300":   false,
+		"example.com:7300": false,
+		"127.0.0.1":        false,
 	} {
 		if got := IsLoopback(address); got != right {
 			t.Errorf("IsLoopback(%q): %v", address, got)
@@ -69,7 +74,8 @@ func TestHandler(t *testing.T) {
 	if code, _ := get("/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d", code)
 	}
-	if code, text := get("/metrics"); code != http.StatusOK || !strings.Contains(text, "go_goroutines") || !strings.Contains(text, "process_open_fds") {
+	if code, text := get("/metrics"); code != http.StatusOK || !strings.Contains(text, "go_goroutines") ||
+		!strings.Contains(text, "process_open_fds") {
 		t.Errorf("/metrics: %d without the collectors' metrics", code)
 	}
 }

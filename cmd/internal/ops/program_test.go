@@ -46,7 +46,8 @@ func TestStatusAndHelp(t *testing.T) {
 		if got := Main(t.Context(), NewLogger(&out), "prog", []string{argument}, parse, run); got != want.status {
 			t.Errorf("%s: status %d, want %d", argument, got, want.status)
 		}
-		if lines := strings.Count(out.String(), "\n"); (want.line != "") != (lines == 1) || !strings.Contains(out.String(), want.line) {
+		if lines := strings.Count(out.String(), "\n"); (want.line != "") != (lines == 1) ||
+			!strings.Contains(out.String(), want.line) {
 			t.Errorf("%s: logged %q", argument, out.String())
 		}
 		help := usage.String()

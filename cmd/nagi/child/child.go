@@ -103,7 +103,8 @@ func (c *Child) Announced(ctx context.Context, what string) (map[string]string, 
 		case <-c.done:
 			return nil, c.EndError()
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s did not say that it listens for %s: %w; its last lines:\n%s", c.name, what, context.Cause(ctx), c.output.lastLines())
+			return nil, fmt.Errorf("%s did not say that it listens for %s: %w; its last lines:\n%s", c.name, what,
+				context.Cause(ctx), c.output.lastLines())
 		}
 	}
 }

@@ -32,7 +32,8 @@ func withDeadline(t *testing.T, limit time.Duration) context.Context {
 }
 
 func TestAddress(t *testing.T) {
-	c := shell(t, `echo noise >&2; echo 'time=now level=INFO msg=listening what=grpc address=127.0.0.1:7300' >&2; exec sleep 60`)
+	c := shell(t,
+		`echo noise >&2; echo 'time=now level=INFO msg=listening what=grpc address=127.0.0.1:7300' >&2; exec sleep 60`)
 	address, err := c.Address(withDeadline(t, 10*time.Second), "grpc")
 	if err != nil || address != "127.0.0.1:7300" {
 		t.Errorf("got %q, %v", address, err)

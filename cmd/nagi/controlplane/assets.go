@@ -20,7 +20,8 @@ const assetsVariable = "KUBEBUILDER_ASSETS"
 func Assets() (string, error) {
 	if dir := os.Getenv(assetsVariable); dir != "" {
 		if missing := missingFrom(dir); len(missing) > 0 {
-			return "", fmt.Errorf("%s=%s lacks %s: point it at a directory that holds etcd, kube-apiserver and kubectl, or unset it and run `make controlplane`",
+			return "", fmt.Errorf("%s=%s lacks %s: point it at a directory that holds etcd, kube-apiserver and kubectl, "+
+				"or unset it and run `make controlplane`",
 				assetsVariable, dir, strings.Join(missing, " and "))
 		}
 
@@ -45,7 +46,8 @@ func Assets() (string, error) {
 		}
 	}
 
-	return "", fmt.Errorf("no etcd, kube-apiserver and kubectl in k8s/VERSION below %s: run `make controlplane`, or set %s to a directory that holds them",
+	return "", fmt.Errorf("no etcd, kube-apiserver and kubectl in k8s/VERSION below %s: run `make controlplane`, "+
+		"or set %s to a directory that holds them",
 		strings.Join(bins, ", "), assetsVariable)
 }
 

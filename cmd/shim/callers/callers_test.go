@@ -155,7 +155,8 @@ func TestUndecided(t *testing.T) {
 		for range 2 {
 			missing, err := r.Missing(t.Context(), authenticationv1.UserInfo{Username: "alice"},
 				callers.Right{Verb: "list", Resource: "rtpstreampauses"})
-			if errors.Is(err, callers.ErrUndecided) != test.undecided || (err != nil) != test.undecided || len(missing) != test.missing {
+			if errors.Is(err, callers.ErrUndecided) != test.undecided || (err != nil) != test.undecided ||
+				len(missing) != test.missing {
 				t.Errorf("%s: %v %v", name, missing, err)
 			}
 		}

@@ -37,7 +37,10 @@ type word[T any] struct {
 // until that says so. It ends before, without an error, when all have spoken or
 // patience has passed since the first answer; and with an error when there is no
 // answer.
-func ask[T any](ctx context.Context, patience time.Duration, replicas []replica, question func(context.Context, replica) (T, error), enough func(word[T]) bool) error {
+func ask[T any](
+	ctx context.Context, patience time.Duration, replicas []replica, question func(context.Context, replica) (T, error),
+	enough func(word[T]) bool,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	words := make(chan word[T], len(replicas))
 	var asking sync.WaitGroup
@@ -91,7 +94,8 @@ func unanswered(failures []error) error {
 	switch {
 	case slices.ContainsFunc(failures, func(failure error) bool { return errors.Is(failure, ErrNotCurrent) }):
 		kind = ErrNotCurrent
-	case len(failures) == 0 || slices.ContainsFunc(failures, func(failure error) bool { return status.Code(failure) != codes.InvalidArgument }):
+	case len(failures) == 0 ||
+		slices.ContainsFunc(failures, func(failure error) bool { return status.Code(failure) != codes.InvalidArgument }):
 		kind = ErrNoReplica
 	}
 
@@ -129,7 +133,9 @@ type finding[T any] struct {
 // that is positive, else that of a replica that knows the channel, else any if no
 // replica knows anybody in the channel or misses a media server. It gives up when
 // ctx ends, or after 2 s if no replica is in reach.
-func settle[T any](ctx context.Context, r *Replicas, channelID string, question func(context.Context, replica) (finding[T], error)) (T, error) {
+func settle[T any](
+	ctx context.Context, r *Replicas, channelID string, question func(context.Context, replica) (finding[T], error),
+) (T, error) {
 	var answer T
 	replicas, err := r.all()
 	if err != nil {
@@ -174,7 +180,10 @@ func settle[T any](ctx context.Context, r *Replicas, channelID string, question 
 }
 
 // pursue asks one replica until ctx ends.
-func pursue[T any](ctx context.Context, r *Replicas, one replica, channelID string, question func(context.Context, replica) (finding[T], error), words chan<- word[finding[T]]) {
+func pursue[T any](
+	ctx context.Context, r *Replicas, one replica, channelID string,
+	question func(context.Context, replica) (finding[T], error), words chan<- word[finding[T]],
+) {
 	for {
 		answer, err := question(ctx, one)
 		if err == nil && !answer.positive {

@@ -133,7 +133,9 @@ func believed(ctx context.Context, one replica, request *forwardingv1.Connection
 	}
 	stream, err := one.view.Explain(ctx, &forwardingv1.ExplainRequest{
 		Namespace: request.GetNamespace(), ChannelId: request.GetChannelId(),
-		Of: &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{RecvConnectionId: nobodysID, SendConnectionId: nobodysID}},
+		Of: &forwardingv1.ExplainRequest_Edge{
+			Edge: &forwardingv1.EdgeName{RecvConnectionId: nobodysID, SendConnectionId: nobodysID},
+		},
 	})
 	if err := collect(stream, err, func(*forwardingv1.ExplainResponse) {}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotCurrent, err)
@@ -167,7 +169,9 @@ func (c *Channel) holds(connectionIDs []string) bool {
 
 // aboutNobody asks whether anybody is in the channel.
 func (r *Replicas) aboutNobody(channelID string) *forwardingv1.ConnectionsRequest {
-	return &forwardingv1.ConnectionsRequest{Namespace: r.namespace, ChannelId: channelID, ConnectionIds: []string{nobodysID}}
+	return &forwardingv1.ConnectionsRequest{
+		Namespace: r.namespace, ChannelId: channelID, ConnectionIds: []string{nobodysID},
+	}
 }
 
 // presence asks one replica whether it knows anybody in the channel.
@@ -178,7 +182,9 @@ func (r *Replicas) presence(ctx context.Context, one replica, channelID string) 
 // nobodyIn tells whether no replica that answers knows anybody in the channel, nor
 // misses a media server on which there may be somebody. That a replica knows nobody
 // counts once before, which may be nil, has succeeded there.
-func (r *Replicas) nobodyIn(ctx context.Context, replicas []replica, channelID string, before func(context.Context, replica) error) bool {
+func (r *Replicas) nobodyIn(
+	ctx context.Context, replicas []replica, channelID string, before func(context.Context, replica) error,
+) bool {
 	nobody := true
 	err := ask(ctx, longPatience, replicas,
 		func(ctx context.Context, one replica) (*Channel, error) {

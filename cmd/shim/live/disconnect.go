@@ -13,7 +13,9 @@ func (r *Replicas) DisconnectConnection(ctx context.Context, channelID, connecti
 		return nil
 	}
 
-	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ConnectionId{ConnectionId: connectionID}})
+	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{
+		Whom: &forwardingv1.Dismissal_ConnectionId{ConnectionId: connectionID},
+	})
 }
 
 // DisconnectClient dismisses all connections of a client from the channel.
@@ -22,12 +24,16 @@ func (r *Replicas) DisconnectClient(ctx context.Context, channelID, clientID str
 		return nil
 	}
 
-	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_ClientId{ClientId: clientID}})
+	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{
+		Whom: &forwardingv1.Dismissal_ClientId{ClientId: clientID},
+	})
 }
 
 // DisconnectChannel dismisses everybody from the channel.
 func (r *Replicas) DisconnectChannel(ctx context.Context, channelID string) error {
-	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}}})
+	return r.disconnect(ctx, channelID, &forwardingv1.Dismissal{
+		Whom: &forwardingv1.Dismissal_Everyone{Everyone: &forwardingv1.Everyone{}},
+	})
 }
 
 // Managers ask for this verb, and for list, on behalf of whoever calls Control and View.

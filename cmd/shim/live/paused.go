@@ -25,7 +25,12 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 		return Paused{}, nil
 	}
 	request := &forwardingv1.ListRequest{
-		Namespace: r.namespace, ChannelId: channelID, Kind: forwardingv1.Kind_KIND_VIDEO, Version: version, Limit: limit, NamesOnly: true,
+		Namespace: r.namespace,
+		ChannelId: channelID,
+		Kind:      forwardingv1.Kind_KIND_VIDEO,
+		Version:   version,
+		Limit:     limit,
+		NamesOnly: true,
 	}
 
 	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[Paused], error) {
@@ -43,7 +48,9 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 
 // Explain tells what is so with one edge, nil when it is not live. Versions and
 // waiting are as for List.
-func (r *Replicas) Explain(ctx context.Context, channelID, recv, send string, version uint64) (*forwardingv1.Edge, error) {
+func (r *Replicas) Explain(
+	ctx context.Context, channelID, recv, send string, version uint64,
+) (*forwardingv1.Edge, error) {
 	if cannotExist(channelID) || cannotExist(recv) || cannotExist(send) {
 		return nil, nil
 	}

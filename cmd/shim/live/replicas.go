@@ -121,7 +121,9 @@ func (r *Replicas) all() ([]replica, error) {
 	}
 	replicas := make([]replica, 0, len(r.connections))
 	for address, connection := range r.connections {
-		replicas = append(replicas, replica{address, forwardingv1.NewViewClient(connection), forwardingv1.NewControlClient(connection)})
+		replicas = append(replicas, replica{
+			address, forwardingv1.NewViewClient(connection), forwardingv1.NewControlClient(connection),
+		})
 	}
 
 	return replicas, nil

@@ -52,7 +52,9 @@ type manager struct {
 	lists, waits atomic.Int32
 }
 
-func (m *manager) Connections(request *forwardingv1.ConnectionsRequest, stream grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
+func (m *manager) Connections(
+	request *forwardingv1.ConnectionsRequest, stream grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse],
+) error {
 	if m.silent {
 		<-stream.Context().Done()
 
@@ -73,7 +75,9 @@ func (m *manager) Connections(request *forwardingv1.ConnectionsRequest, stream g
 	return stream.Send(response)
 }
 
-func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingServer[forwardingv1.ListResponse]) error {
+func (m *manager) List(
+	_ *forwardingv1.ListRequest, stream grpc.ServerStreamingServer[forwardingv1.ListResponse],
+) error {
 	if m.silent {
 		<-stream.Context().Done()
 
@@ -83,7 +87,9 @@ func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingS
 		return m.listError
 	}
 	for _, recv := range m.edges { // in parts
-		part := &forwardingv1.ListResponse{Edges: []*forwardingv1.Edge{{RecvConnectionId: recv}}, Count: uint64(len(m.edges)), PauseNames: m.pauseNames}
+		part := &forwardingv1.ListResponse{
+			Edges: []*forwardingv1.Edge{{RecvConnectionId: recv}}, Count: uint64(len(m.edges)), PauseNames: m.pauseNames,
+		}
 		if err := stream.Send(part); err != nil {
 			return err
 		}
@@ -92,7 +98,9 @@ func (m *manager) List(_ *forwardingv1.ListRequest, stream grpc.ServerStreamingS
 	return nil
 }
 
-func (m *manager) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
+func (m *manager) WaitEnforced(
+	ctx context.Context, _ *forwardingv1.WaitEnforcedRequest,
+) (*forwardingv1.WaitEnforcedResponse, error) {
 	m.waits.Add(1)
 	if m.silent {
 		<-ctx.Done()
@@ -108,7 +116,9 @@ func (m *manager) WaitEnforced(ctx context.Context, _ *forwardingv1.WaitEnforced
 	return &forwardingv1.WaitEnforcedResponse{MediaServers: m.mediaServers}, m.waitError
 }
 
-func (m *manager) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
+func (m *manager) Explain(
+	request *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse],
+) error {
 	if m.silent {
 		<-stream.Context().Done()
 
@@ -128,7 +138,9 @@ func (m *manager) Explain(request *forwardingv1.ExplainRequest, stream grpc.Serv
 	return stream.Send(&forwardingv1.ExplainResponse{})
 }
 
-func (m *manager) Disconnect(context.Context, *forwardingv1.DisconnectRequest) (*forwardingv1.DisconnectResponse, error) {
+func (m *manager) Disconnect(
+	context.Context, *forwardingv1.DisconnectRequest,
+) (*forwardingv1.DisconnectResponse, error) {
 	return &forwardingv1.DisconnectResponse{Connections: m.dismissed}, m.listError
 }
 
@@ -207,11 +219,14 @@ func TestFind(t *testing.T) {
 		"out of touch":    {[]*manager{{outOfTouch: true}, a()}, []string{"c"}, nil, true, nil},
 		"all are silent":  {[]*manager{{silent: true}}, []string{"a"}, nil, false, ErrNoReplica},
 		"all are dead":    {[]*manager{{dead: true}, {dead: true}}, []string{"a"}, nil, false, ErrNoReplica},
-		"not served":      {[]*manager{{connectionsError: status.Error(codes.InvalidArgument, "namespace")}}, []string{"a"}, nil, false, ErrNotServed},
-		"starting":        {[]*manager{{connectionsError: unavailable}}, []string{"a"}, nil, false, ErrNoReplica},
-		"has just begun":  {[]*manager{{explainError: unavailable}, {silent: true}}, []string{"a"}, nil, false, ErrNotCurrent},
-		"all just begun":  {[]*manager{{explainError: unavailable}}, nil, nil, false, ErrNotCurrent},
-		"one just begun":  {[]*manager{{explainError: unavailable}, a()}, []string{"c"}, nil, false, nil},
+		"not served": {[]*manager{{connectionsError: status.Error(codes.InvalidArgument, "namespace")}}, []string{"a"}, nil,
+			false, ErrNotServed},
+		"starting": {[]*manager{{connectionsError: unavailable}}, []string{"a"}, nil, false, ErrNoReplica},
+		"has just begun": {
+			[]*manager{{explainError: unavailable}, {silent: true}}, []string{"a"}, nil, false, ErrNotCurrent,
+		},
+		"all just begun": {[]*manager{{explainError: unavailable}}, nil, nil, false, ErrNotCurrent},
+		"one just begun": {[]*manager{{explainError: unavailable}, a()}, []string{"c"}, nil, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -264,7 +279,9 @@ func TestBelief(t *testing.T) {
 		"empty though one fails":    {[]*manager{{occupied: true, listError: unavailable}, {occupied: true}}, 0, nil},
 		"empty though one is dead":  {[]*manager{{dead: true}, {}}, 0, nil},
 		"empty though one hangs":    {[]*manager{{silent: true}, {}}, 0, nil},
-		"recovers":                  {[]*manager{{occupied: true, edges: []string{"a"}, listError: unavailable, recovers: 3}}, 1, nil},
+		"recovers": {
+			[]*manager{{occupied: true, edges: []string{"a"}, listError: unavailable, recovers: 3}}, 1, nil,
+		},
 		"fresh, the other behind":   {[]*manager{{}, {occupied: true, listError: unavailable}}, -1, ErrNotCurrent},
 		"fresh, the other lost one": {[]*manager{{}, {outOfTouch: true, listError: unavailable}}, -1, ErrNotCurrent},
 		"all behind":                {[]*manager{{listError: unavailable}, {listError: unavailable}}, -1, ErrNotCurrent},
@@ -285,7 +302,8 @@ func TestBelief(t *testing.T) {
 // TestNamesOfMany: each part of the answer has the same names.
 func TestNamesOfMany(t *testing.T) {
 	want := []string{"most", "few"}
-	paused, err := serve(t, &manager{occupied: true, edges: []string{"a", "b", "c"}, pauseNames: want}).List(t.Context(), "sora", 1, 2)
+	paused, err := serve(t, &manager{occupied: true, edges: []string{"a", "b", "c"}, pauseNames: want}).List(t.Context(),
+		"sora", 1, 2)
 	if err != nil || paused.Count != 3 || !slices.Equal(paused.PauseNames, want) {
 		t.Errorf("%v, %v", paused, err)
 	}
@@ -304,7 +322,8 @@ func TestServing(t *testing.T) {
 		t.Error(err)
 	}
 	for _, other := range []*manager{{stale: true}, {dead: true}, {silent: true}, {connectionsError: unavailable}} {
-		if err := serve(t, &manager{stale: true}, other).Serving(t.Context()); !errors.Is(err, ErrNotCurrent) || !strings.Contains(err.Error(), "do not hear from the API server") {
+		if err := serve(t, &manager{stale: true}, other).Serving(t.Context()); !errors.Is(err, ErrNotCurrent) ||
+			!strings.Contains(err.Error(), "do not hear from the API server") {
 			t.Errorf("beside %+v: %v", other, err)
 		}
 	}
@@ -323,20 +342,24 @@ func TestWaitEnforced(t *testing.T) {
 		// late: the answer is the end of the wait.
 		late bool
 	}{
-		"enforced":                    {[]*manager{hosts()}, edge, "", false},
-		"one hangs":                   {[]*manager{{silent: true}, hosts()}, edge, "", false},
-		"one is dead":                 {[]*manager{{dead: true}, hosts()}, edge, "", false},
-		"nobody is there":             {[]*manager{{}, {}}, edge, "deadline exceeded", true},
-		"deleted":                     {[]*manager{{silent: true}, {waitError: gone}}, edge, "deleted while", false},
-		"refused":                     {[]*manager{{silent: true}, {waitError: refused}}, edge, "cannot come to act: too many", false},
-		"all fail":                    {[]*manager{{waitError: unavailable}, {dead: true}}, edge, "behind", true},
-		"clients, enforced":           {[]*manager{hosts()}, clients, "", false},
-		"clients, nobody":             {[]*manager{{}, {}}, clients, "", false},
-		"clients, one hangs":          {[]*manager{{silent: true}, {}}, clients, "", false},
-		"clients, behind":             {[]*manager{{explainError: unavailable}, {dead: true}}, clients, "behind", true},
-		"clients, another knows":      {[]*manager{{}, {occupied: true, explainError: unavailable}}, clients, "has not confirmed", true},
-		"clients, not acknowledged":   {[]*manager{{occupied: true}}, clients, "has not confirmed", true},
-		"clients, a server is lost":   {[]*manager{{}, {outOfTouch: true, explainError: unavailable}}, clients, "has not confirmed", true},
+		"enforced":           {[]*manager{hosts()}, edge, "", false},
+		"one hangs":          {[]*manager{{silent: true}, hosts()}, edge, "", false},
+		"one is dead":        {[]*manager{{dead: true}, hosts()}, edge, "", false},
+		"nobody is there":    {[]*manager{{}, {}}, edge, "deadline exceeded", true},
+		"deleted":            {[]*manager{{silent: true}, {waitError: gone}}, edge, "deleted while", false},
+		"refused":            {[]*manager{{silent: true}, {waitError: refused}}, edge, "cannot come to act: too many", false},
+		"all fail":           {[]*manager{{waitError: unavailable}, {dead: true}}, edge, "behind", true},
+		"clients, enforced":  {[]*manager{hosts()}, clients, "", false},
+		"clients, nobody":    {[]*manager{{}, {}}, clients, "", false},
+		"clients, one hangs": {[]*manager{{silent: true}, {}}, clients, "", false},
+		"clients, behind":    {[]*manager{{explainError: unavailable}, {dead: true}}, clients, "behind", true},
+		"clients, another knows": {
+			[]*manager{{}, {occupied: true, explainError: unavailable}}, clients, "has not confirmed", true,
+		},
+		"clients, not acknowledged": {[]*manager{{occupied: true}}, clients, "has not confirmed", true},
+		"clients, a server is lost": {
+			[]*manager{{}, {outOfTouch: true, explainError: unavailable}}, clients, "has not confirmed", true,
+		},
 		"clients, deleted":            {[]*manager{{explainError: gone}}, clients, "deleted while", false},
 		"clients, refused, nobody in": {[]*manager{{waitError: refused}}, clients, "cannot come to act: too many", false},
 	} {
@@ -389,7 +412,8 @@ func TestDisconnect(t *testing.T) {
 
 func TestManagersFlag(t *testing.T) {
 	for _, entries := range [][]string{nil, {"manager"}, {":7300"}, {"127.0.0.1:7300", ""}} {
-		if _, err := NewReplicas(entries, "default", managers.Credentials{}, quiet); err == nil || !strings.Contains(err.Error(), "--managers") {
+		if _, err := NewReplicas(entries, "default", managers.Credentials{}, quiet); err == nil ||
+			!strings.Contains(err.Error(), "--managers") {
 			t.Errorf("%q: %v", entries, err)
 		}
 	}

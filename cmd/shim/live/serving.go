@@ -24,7 +24,8 @@ func (r *Replicas) Serving(ctx context.Context) error {
 			return current
 		})
 	if err == nil && !current {
-		return fmt.Errorf("%w: the managers that serve it do not hear from the API server, so that pauses are stored and not confirmed, and none is listed; /readyz of the managers tells why", ErrNotCurrent)
+		return fmt.Errorf("%w: the managers that serve it do not hear from the API server, so that pauses are stored "+
+			"and not confirmed, and none is listed; /readyz of the managers tells why", ErrNotCurrent)
 	}
 
 	return err

@@ -130,7 +130,8 @@ func (s schema) of(object map[string]json.RawMessage) (schema, *failure) {
 			continue
 		}
 		if _, present := object[name]; present {
-			return schema{}, explained(http.StatusBadRequest, ambiguousIDs, name+" and "+other+" are both there, and each names this end of the stream: give one of them")
+			return schema{}, explained(http.StatusBadRequest, ambiguousIDs,
+				name+" and "+other+" are both there, and each names this end of the stream: give one of them")
 		}
 		chosen.required[i] = other
 	}

@@ -109,12 +109,14 @@ func TestSingleRights(t *testing.T) {
 		may      []string
 		lacks    string // Of Pause.
 	}{
-		"create":             {v1alpha1.Plural, []string{"create"}, nil, "update"},
-		"update":             {v1alpha1.Plural, []string{"update"}, nil, "create"},
-		"create and update":  {v1alpha1.Plural, []string{"create", "update"}, []string{pauseTarget}, ""},
-		"delete":             {v1alpha1.Plural, []string{"delete"}, []string{resumeTarget}, "create and update"},
-		"list":               {v1alpha1.Plural, []string{"list"}, []string{listTarget}, "create and update"},
-		"others":             {v1alpha1.Plural, []string{"get", "patch", "watch", "deletecollection"}, nil, "create and update"},
+		"create":            {v1alpha1.Plural, []string{"create"}, nil, "update"},
+		"update":            {v1alpha1.Plural, []string{"update"}, nil, "create"},
+		"create and update": {v1alpha1.Plural, []string{"create", "update"}, []string{pauseTarget}, ""},
+		"delete":            {v1alpha1.Plural, []string{"delete"}, []string{resumeTarget}, "create and update"},
+		"list":              {v1alpha1.Plural, []string{"list"}, []string{listTarget}, "create and update"},
+		"others": {
+			v1alpha1.Plural, []string{"get", "patch", "watch", "deletecollection"}, nil, "create and update",
+		},
 		"list connections":   {connectionsResource, []string{"list"}, []string{whoTarget}, "create and update"},
 		"delete connections": {connectionsResource, []string{"delete"}, disconnects, "create and update"},
 	} {

@@ -39,15 +39,18 @@ func TestClientPauses(t *testing.T) {
 		body               string
 	}{
 		"both": {
-			end{"client-VTG", true}, end{"client-3X0", true}, v1alpha1.Side{ClientIDs: []string{"client-VTG"}}, v1alpha1.Side{ClientIDs: []string{"client-3X0"}}, nil,
+			end{"client-VTG", true}, end{"client-3X0", true}, v1alpha1.Side{ClientIDs: []string{"client-VTG"}},
+			v1alpha1.Side{ClientIDs: []string{"client-3X0"}}, nil,
 			`"recv_client_id":"client-VTG","send_client_id":"client-3X0"`,
 		},
 		"receiver": {
-			end{"client-VTG", true}, end{bob, false}, v1alpha1.Side{ClientIDs: []string{"client-VTG"}}, v1alpha1.Side{ConnectionIDs: []string{bob}}, seconds,
+			end{"client-VTG", true}, end{bob, false}, v1alpha1.Side{ClientIDs: []string{"client-VTG"}},
+			v1alpha1.Side{ConnectionIDs: []string{bob}}, seconds,
 			`"recv_client_id":"client-VTG","send_connection_id":"` + bob + `"`,
 		},
 		"sender": {
-			end{alice, false}, end{"client-3X0", true}, v1alpha1.Side{ConnectionIDs: []string{alice}}, v1alpha1.Side{ClientIDs: []string{"client-3X0"}}, seconds,
+			end{alice, false}, end{"client-3X0", true}, v1alpha1.Side{ConnectionIDs: []string{alice}},
+			v1alpha1.Side{ClientIDs: []string{"client-3X0"}}, seconds,
 			`"recv_connection_id":"` + alice + `","send_client_id":"client-3X0"`,
 		},
 	} {
@@ -60,9 +63,10 @@ func TestClientPauses(t *testing.T) {
 			s.expect(pauseTarget, body, http.StatusOK, body)
 		}
 		found := s.find(channel)
-		if len(found) != 1 || found[0].Name != (edge{channel, test.recv, test.send}).name() || !reflect.DeepEqual(found[0].Spec, v1alpha1.RtpStreamPauseSpec{
-			ChannelID: channel, Receivers: test.receivers, Senders: test.senders, DeleteAfterDisconnectSeconds: test.seconds,
-		}) {
+		if len(found) != 1 || found[0].Name != (edge{channel, test.recv, test.send}).name() ||
+			!reflect.DeepEqual(found[0].Spec, v1alpha1.RtpStreamPauseSpec{
+				ChannelID: channel, Receivers: test.receivers, Senders: test.senders, DeleteAfterDisconnectSeconds: test.seconds,
+			}) {
 			t.Fatalf("%s: %+v", name, found)
 		}
 		// Listed by its live edge, and withholding from who names the connections.
@@ -102,7 +106,8 @@ func TestAbsentClients(t *testing.T) {
 	unknown := t.Name() + "unknown"
 	s.views[1].join(unknown, sendrecv(alice))
 	s.views[1].set(func(v *view) { v.holding = true })
-	s.expectFailure(pauseTarget, bodyOf(clientsOf(unknown, "teacher", "pupil")), http.StatusServiceUnavailable, notConfirmed, "the pause is stored")
+	s.expectFailure(pauseTarget, bodyOf(clientsOf(unknown, "teacher", "pupil")), http.StatusServiceUnavailable,
+		notConfirmed, "the pause is stored")
 	s.views[1].set(func(v *view) { v.holding = false })
 	// A media server out of touch may host it.
 	s.views[1].set(func(v *view) { v.outOfTouch = true })
@@ -113,7 +118,8 @@ func TestAbsentClients(t *testing.T) {
 	for _, v := range s.views {
 		v.set(func(v *view) { v.failing = status.Error(codes.InvalidArgument, "not served") })
 	}
-	s.expectFailure(resumeTarget, body, http.StatusServiceUnavailable, notConfirmed, "no manager serves the namespace default")
+	s.expectFailure(resumeTarget, body, http.StatusServiceUnavailable, notConfirmed,
+		"no manager serves the namespace default")
 }
 
 // TestClientsStillPaused: every live edge between the two is looked at.
@@ -124,7 +130,9 @@ func TestClientsStillPaused(t *testing.T) {
 	phone.ClientId = "client-3X0" // another device of bob's
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob), phone)
 	body := bodyOf(clientsOf(channel, "client-VTG", "client-3X0"))
-	s.create("clients-one", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Senders.ConnectionIDs = []string{carol} }))
+	s.create("clients-one", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) {
+		spec.Senders.ConnectionIDs = []string{carol}
+	}))
 	s.expect(pauseTarget, body, http.StatusOK, body)
 	s.expectFailure(resumeTarget, body, http.StatusBadRequest, stillPaused, `"names":["clients-one"]`)
 	s.create("clients-two", of(channel, nil))

@@ -20,8 +20,12 @@ func TestListChannelConnections(t *testing.T) {
 	s.views[0].join(channel, sendrecv(alice))
 	s.views[1].join(channel, sendrecv(alice), quiet)
 	s.expect(whoTarget, channelBody(channel), http.StatusOK, `[`+
-		`{"audio":false,"channel_id":"`+channel+`","client_id":"client-3X0","connection_id":"`+bob+`","created_time":1600000000123456,"multistream":true,"role":"sendonly","session_id":"SESSION","simulcast":false,"spotlight":false,"video":{"codec_type":"VP8"}},`+
-		`{"audio":{"codec_type":"OPUS"},"channel_id":"`+channel+`","client_id":"client-VTG","connection_id":"`+alice+`","created_time":1600000000123456,"multistream":true,"role":"sendrecv","session_id":"SESSION","simulcast":false,"spotlight":false,"video":{"bit_rate":500,"codec_type":"VP8"}}]`)
+		`{"audio":false,"channel_id":"`+channel+`","client_id":"client-3X0","connection_id":"`+bob+
+		`","created_time":1600000000123456,"multistream":true,"role":"sendonly","session_id":"SESSION",`+
+		`"simulcast":false,"spotlight":false,"video":{"codec_type":"VP8"}},`+
+		`{"audio":{"codec_type":"OPUS"},"channel_id":"`+channel+`","client_id":"client-VTG",`+
+		`"connection_id":"`+alice+`","created_time":1600000000123456,"multistream":true,"role":"sendrecv",`+
+		`"session_id":"SESSION","simulcast":false,"spotlight":false,"video":{"bit_rate":500,"codec_type":"VP8"}}]`)
 	s.expect(whoTarget, channelBody("nobody"), http.StatusOK, "[]")
 	// One replica that fails hides nothing that the other knows.
 	s.views[0].set(func(v *view) { v.failing = status.Error(codes.Unavailable, "starting") })
@@ -62,5 +66,6 @@ func TestDisconnect(t *testing.T) {
 	s.expectFailure(disconnectClientTarget, channelBody(channel), http.StatusBadRequest, invalidJSON, "client_id")
 
 	s.views[1].set(func(v *view) { v.outOfTouch = true })
-	s.expectFailure(disconnectChannelTarget, channelBody(channel), http.StatusServiceUnavailable, notConfirmed, "out of touch")
+	s.expectFailure(disconnectChannelTarget, channelBody(channel), http.StatusServiceUnavailable, notConfirmed,
+		"out of touch")
 }

@@ -49,7 +49,9 @@ func setCORS(header http.Header, origins []string, request string) {
 	if slices.Contains(origins, request) {
 		origin = request
 	}
-	header["access-control-allow-headers"] = []string{"Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel"}
+	header["access-control-allow-headers"] = []string{
+		"Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel",
+	}
 	header["access-control-allow-methods"] = []string{"POST, OPTIONS"}
 	header["access-control-allow-origin"] = []string{origin}
 	header["access-control-max-age"] = []string{"1000"}

@@ -28,7 +28,9 @@ func (h *Handler) disconnectChannel(ctx context.Context, arguments arguments) (a
 
 // disconnected runs one of them and answers its arguments, the documented reason
 // included, whatever JSON it is.
-func (h *Handler) disconnected(ctx context.Context, arguments arguments, disconnect func(context.Context) error) (any, error) {
+func (h *Handler) disconnected(
+	ctx context.Context, arguments arguments, disconnect func(context.Context) error,
+) (any, error) {
 	waiting, cancel := context.WithTimeout(ctx, h.config.PauseTimeout)
 	defer cancel()
 	if err := disconnect(waiting); err != nil {

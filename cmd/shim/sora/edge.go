@@ -57,7 +57,8 @@ func edgeOf(arguments arguments) edge {
 func (e edge) check() error {
 	if !e.recv.client && !e.send.client && e.recv.id == e.send.id {
 		return explained(http.StatusBadRequest, sameConnection,
-			"recv_connection_id and send_connection_id are equal, but no connection receives its own stream", "connection_id", e.recv.id)
+			"recv_connection_id and send_connection_id are equal, but no connection receives its own stream",
+			"connection_id", e.recv.id)
 	}
 	if !canBeID(e.channel) {
 		return unknownChannel(e.channel)
@@ -67,7 +68,8 @@ func (e edge) check() error {
 			return unknownConnection(end.id)
 		}
 		if !canBeID(end.id) {
-			return explained(http.StatusBadRequest, invalidClientID, "the id of a client has 1 to 255 bytes", "client_id", shortened(end.id))
+			return explained(http.StatusBadRequest, invalidClientID, "the id of a client has 1 to 255 bytes",
+				"client_id", shortened(end.id))
 		}
 	}
 

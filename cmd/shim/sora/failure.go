@@ -120,5 +120,6 @@ func (h *Handler) unanswered(so string, err error) error {
 		why = "the managers, or a media server, are behind or out of touch"
 	}
 
-	return fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed, so+", but "+why+"; repeat the request"), err)
+	return fmt.Errorf("%w: %w",
+		explained(http.StatusServiceUnavailable, notConfirmed, so+", but "+why+"; repeat the request"), err)
 }

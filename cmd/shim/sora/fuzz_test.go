@@ -41,11 +41,23 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	handler, err := New(Config{Namespace: "default", Client: unreachable(f), Replicas: replicas, AllowAnonymous: true, Log: log, Registerer: prometheus.NewRegistry()})
+	handler, err := New(Config{
+		Namespace:      "default",
+		Client:         unreachable(f),
+		Replicas:       replicas,
+		AllowAnonymous: true,
+		Log:            log,
+		Registerer:     prometheus.NewRegistry(),
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	documented := map[int]bool{http.StatusOK: true, http.StatusBadRequest: true, http.StatusRequestEntityTooLarge: true, http.StatusServiceUnavailable: true}
+	documented := map[int]bool{
+		http.StatusOK:                    true,
+		http.StatusBadRequest:            true,
+		http.StatusRequestEntityTooLarge: true,
+		http.StatusServiceUnavailable:    true,
+	}
 	f.Fuzz(func(t *testing.T, method, header string, body []byte) {
 		request := &http.Request{
 			Method: method, URL: &url.URL{Path: "/"}, Header: http.Header{"X-Sora-Target": {header}},

@@ -28,7 +28,8 @@ func NewClient(config *rest.Config) (client.Client, error) {
 	config.QPS = -1
 	config.UserAgent = "nagi-shim"
 	scheme := runtime.NewScheme()
-	err := errors.Join(v1alpha1.AddToScheme(scheme), authenticationv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme))
+	err := errors.Join(v1alpha1.AddToScheme(scheme), authenticationv1.AddToScheme(scheme),
+		authorizationv1.AddToScheme(scheme))
 	if err != nil {
 		return nil, fmt.Errorf("register the types: %w", err)
 	}
@@ -70,10 +71,12 @@ func (p pauses) explain(ctx context.Context, err error) *failure {
 		return unavailable("the API server cannot be reached; repeat the request")
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return explained(http.StatusServiceUnavailable, namespaceTerminating,
-			fmt.Sprintf("the namespace %s is being deleted, and no pause can be made in it: serve another one", p.namespace), "namespace", p.namespace)
+			fmt.Sprintf("the namespace %s is being deleted, and no pause can be made in it: serve another one", p.namespace),
+			"namespace", p.namespace)
 	case apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces":
 		return explained(http.StatusServiceUnavailable, namespaceNotFound,
-			fmt.Sprintf("there is no namespace %s: create it, or name another with the shim's --namespace", p.namespace), "namespace", p.namespace)
+			fmt.Sprintf("there is no namespace %s: create it, or name another with the shim's --namespace", p.namespace),
+			"namespace", p.namespace)
 	case apierrors.IsNotFound(err):
 		return unavailable("the API server does not know RtpStreamPauses: install config/crd")
 	case apierrors.IsUnauthorized(err):
@@ -85,7 +88,8 @@ func (p pauses) explain(ctx context.Context, err error) *failure {
 
 		return refused("an admission policy or a quota of the cluster refuses the pause; its words are in the shim's log")
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return refused("an admission policy of the cluster, or its RtpStreamPause type, refuses the pause; its words are in the shim's log")
+		return refused("an admission policy of the cluster, or its RtpStreamPause type, refuses the pause; " +
+			"its words are in the shim's log")
 	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err):
 		return unavailable("the API server has too much to do; repeat the request")
 	}

@@ -64,7 +64,9 @@ func grant(t testing.TB, name string, verbs ...string) {
 		t.Fatal(err)
 	}
 	if _, err := roles.RoleBindings("default").Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "User", Name: name}}, RoleRef: rbacv1.RoleRef{Kind: "Role", Name: name},
+		ObjectMeta: meta,
+		Subjects:   []rbacv1.Subject{{Kind: "User", Name: name}},
+		RoleRef:    rbacv1.RoleRef{Kind: "Role", Name: name},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -75,16 +77,22 @@ func TestForbidden(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.Client = nobody })
 	channel := t.Name()
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
-	for operation, body := range map[string]string{pauseTarget: edgeBody(channel, alice, bob), resumeTarget: edgeBody(channel, alice, bob), listTarget: channelBody(channel)} {
+	for operation, body := range map[string]string{
+		pauseTarget:  edgeBody(channel, alice, bob),
+		resumeTarget: edgeBody(channel, alice, bob),
+		listTarget:   channelBody(channel),
+	} {
 		s.expectFailure(operation, body, http.StatusForbidden, forbidden,
-			`"the shim's ServiceAccount lacks the right to get, list, create, update, delete rtpstreampauses.rtp.nagi.dev in the namespace default: bind it to the role nagi-shim"`)
+			`"the shim's ServiceAccount lacks the right to get, list, create, update, delete rtpstreampauses.rtp.nagi.dev `+
+				`in the namespace default: bind it to the role nagi-shim"`)
 	}
 }
 
 // createNamespace makes a namespace and returns its name.
 func createNamespace(t testing.TB) string {
 	t.Helper()
-	namespace, err := clientset(t).CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shim-"}}, metav1.CreateOptions{})
+	namespace, err := clientset(t).CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shim-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,24 +145,33 @@ func TestAdmissionPolicy(t *testing.T) {
 	namespace := createNamespace(t)
 	policies := set.AdmissionregistrationV1()
 	reason := metav1.StatusReasonForbidden
+	creations := admissionv1.RuleWithOperations{
+		Operations: []admissionv1.OperationType{"CREATE"},
+		Rule: admissionv1.Rule{
+			APIGroups: []string{"rtp.nagi.dev"}, APIVersions: []string{"*"}, Resources: []string{"*"},
+		},
+	}
 	if _, err := policies.ValidatingAdmissionPolicies().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "no-pauses-" + namespace},
 		Spec: admissionv1.ValidatingAdmissionPolicySpec{
-			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-				Operations: []admissionv1.OperationType{"CREATE"}, Rule: admissionv1.Rule{APIGroups: []string{"rtp.nagi.dev"}, APIVersions: []string{"*"}, Resources: []string{"*"}},
-			}}}},
+			MatchConstraints: &admissionv1.MatchResources{
+				ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: creations}},
+			},
 			Validations: []admissionv1.Validation{{Expression: "false", Message: "secret words", Reason: &reason}},
 		},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := policies.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "no-pauses-" + namespace},
-		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: "no-pauses-" + namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
-			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": namespace}}},
-		},
-	}, metav1.CreateOptions{}); err != nil {
+	if _, err := policies.ValidatingAdmissionPolicyBindings().Create(t.Context(),
+		&admissionv1.ValidatingAdmissionPolicyBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "no-pauses-" + namespace},
+			Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+				PolicyName: "no-pauses-" + namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+				MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{
+					MatchLabels: map[string]string{"kubernetes.io/metadata.name": namespace},
+				}},
+			},
+		}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	log := &logged{}
@@ -167,7 +184,8 @@ func TestAdmissionPolicy(t *testing.T) {
 	for deadline := time.Now().Add(30 * time.Second); code != http.StatusForbidden && time.Now().Before(deadline); {
 		code, got = s.post(pauseTarget, body)
 	}
-	if code != http.StatusForbidden || !strings.Contains(got, "admission policy") || strings.Contains(got, "secret") || strings.Contains(got, "no-pauses") || strings.Contains(got, "ServiceAccount") {
+	if code != http.StatusForbidden || !strings.Contains(got, "admission policy") || strings.Contains(got, "secret") ||
+		strings.Contains(got, "no-pauses") || strings.Contains(got, "ServiceAccount") {
 		t.Errorf("%d %s", code, got)
 	}
 	if !strings.Contains(log.String(), "secret words") {
@@ -180,9 +198,14 @@ func TestKubernetesUnavailable(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.Client, c.Log = unreachable(t), slog.New(slog.NewTextHandler(log, nil)) })
 	channel := t.Name()
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
-	for operation, body := range map[string]string{pauseTarget: edgeBody(channel, alice, bob), resumeTarget: edgeBody(channel, alice, bob), listTarget: channelBody(channel)} {
+	for operation, body := range map[string]string{
+		pauseTarget:  edgeBody(channel, alice, bob),
+		resumeTarget: edgeBody(channel, alice, bob),
+		listTarget:   channelBody(channel),
+	} {
 		s.expect(operation, body, http.StatusServiceUnavailable,
-			`{"error_reason":{"message":"the API server cannot be reached; repeat the request"},"error_type":"KUBERNETES-UNAVAILABLE"}`)
+			`{"error_reason":{"message":"the API server cannot be reached; repeat the request"},`+
+				`"error_type":"KUBERNETES-UNAVAILABLE"}`)
 		if !strings.Contains(log.String(), "refused by the test's network") {
 			t.Errorf("%s: the log does not tell: %s", operation, log)
 		}
@@ -190,7 +213,9 @@ func TestKubernetesUnavailable(t *testing.T) {
 }
 
 // through is a client whose requests take another way.
-func through(t testing.TB, config *rest.Config, way func(*http.Request, http.RoundTripper) (*http.Response, error)) client.Client {
+func through(
+	t testing.TB, config *rest.Config, way func(*http.Request, http.RoundTripper) (*http.Response, error),
+) client.Client {
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) { return way(r, next) })
@@ -201,9 +226,10 @@ func through(t testing.TB, config *rest.Config, way func(*http.Request, http.Rou
 
 // unreachable is a client whose every request fails on its way.
 func unreachable(t testing.TB) client.Client {
-	return through(t, &rest.Config{Host: "http://127.0.0.1:1"}, func(*http.Request, http.RoundTripper) (*http.Response, error) {
-		return nil, errors.New("connection refused by the test's network")
-	})
+	return through(t, &rest.Config{Host: "http://127.0.0.1:1"},
+		func(*http.Request, http.RoundTripper) (*http.Response, error) {
+			return nil, errors.New("connection refused by the test's network")
+		})
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -216,22 +242,30 @@ func TestWordsOfTheAPIServer(t *testing.T) {
 		wantStatus int
 		wantName   string
 	}{
-		http.StatusUnauthorized: {http.StatusForbidden, forbidden}, http.StatusBadRequest: {http.StatusForbidden, forbidden}, http.StatusUnprocessableEntity: {http.StatusForbidden, forbidden},
-		http.StatusNotFound: {http.StatusServiceUnavailable, kubernetesUnavailable}, http.StatusTooManyRequests: {http.StatusServiceUnavailable, kubernetesUnavailable},
-		http.StatusInternalServerError: {http.StatusServiceUnavailable, kubernetesUnavailable}, http.StatusServiceUnavailable: {http.StatusServiceUnavailable, kubernetesUnavailable},
-		http.StatusGatewayTimeout: {http.StatusServiceUnavailable, kubernetesUnavailable}, http.StatusConflict: {http.StatusServiceUnavailable, kubernetesUnavailable}, http.StatusOK: {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusUnauthorized:        {http.StatusForbidden, forbidden},
+		http.StatusBadRequest:          {http.StatusForbidden, forbidden},
+		http.StatusUnprocessableEntity: {http.StatusForbidden, forbidden},
+		http.StatusNotFound:            {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusTooManyRequests:     {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusInternalServerError: {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusServiceUnavailable:  {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusGatewayTimeout:      {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusConflict:            {http.StatusServiceUnavailable, kubernetesUnavailable},
+		http.StatusOK:                  {http.StatusServiceUnavailable, kubernetesUnavailable},
 	} {
 		s := newShim(t, 1, func(c *Config) {
-			c.Client = through(t, &rest.Config{Host: "http://127.0.0.1:1"}, func(r *http.Request, _ http.RoundTripper) (*http.Response, error) {
-				return &http.Response{
-					StatusCode: code, Header: http.Header{"Content-Type": {"text/plain"}}, Request: r,
-					Body: io.NopCloser(strings.NewReader("goroutine 1 [running]: secret 10.0.0.1:6443")),
-				}, nil
-			})
+			c.Client = through(t, &rest.Config{Host: "http://127.0.0.1:1"},
+				func(r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+					return &http.Response{
+						StatusCode: code, Header: http.Header{"Content-Type": {"text/plain"}}, Request: r,
+						Body: io.NopCloser(strings.NewReader("goroutine 1 [running]: secret 10.0.0.1:6443")),
+					}, nil
+				})
 		})
 		s.views[0].join(t.Name(), sendrecv(alice), sendrecv(bob))
 		gotStatus, got := s.post(pauseTarget, edgeBody(t.Name(), alice, bob))
-		if gotStatus != test.wantStatus || !strings.Contains(got, test.wantName) || strings.Contains(got, "secret") || strings.Contains(got, "goroutine") {
+		if gotStatus != test.wantStatus || !strings.Contains(got, test.wantName) || strings.Contains(got, "secret") ||
+			strings.Contains(got, "goroutine") {
 			t.Errorf("%d: %d %s", code, gotStatus, got)
 		}
 	}
@@ -239,13 +273,19 @@ func TestWordsOfTheAPIServer(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	partly, _ := userWith(t, "partly", "get", "list", "create", "delete")
-	withoutReviews := through(t, apiServer(t).Config, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
-		if strings.Contains(r.URL.Path, "selfsubjectaccessreviews") {
-			return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: r}, nil
-		}
+	withoutReviews := through(t, apiServer(t).Config,
+		func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "selfsubjectaccessreviews") {
+				return &http.Response{
+					StatusCode: http.StatusNotFound,
+					Header:     http.Header{},
+					Body:       io.NopCloser(strings.NewReader("404 page not found")),
+					Request:    r,
+				}, nil
+			}
 
-		return next.RoundTrip(r)
-	})
+			return next.RoundTrip(r)
+		})
 	failing := func(code codes.Code) func(*shim) {
 		return func(s *shim) {
 			s.views[0].set(func(v *view) { v.failing = status.Error(code, "says the manager") })
@@ -257,13 +297,16 @@ func TestReady(t *testing.T) {
 		want   string
 		is     error
 	}{
-		"ready":              {nil, nil, "", nil},
-		"no reviews":         {withoutReviews, nil, "", nil},
-		"a right is lacking": {partly, nil, "lacks the right to update rtpstreampauses.rtp.nagi.dev in the namespace default", nil},
-		"API server away":    {unreachable(t), nil, "refused by the test's network", nil},
-		"not served":         {nil, failing(codes.InvalidArgument), "namespace default: no manager replica serves the namespace", live.ErrNotServed},
-		"no manager":         {nil, failing(codes.Unavailable), "no manager replica answered", live.ErrNoReplica},
-		"both":               {partly, failing(codes.Unavailable), "lacks the right to update", live.ErrNoReplica},
+		"ready":      {nil, nil, "", nil},
+		"no reviews": {withoutReviews, nil, "", nil},
+		"a right is lacking": {
+			partly, nil, "lacks the right to update rtpstreampauses.rtp.nagi.dev in the namespace default", nil,
+		},
+		"API server away": {unreachable(t), nil, "refused by the test's network", nil},
+		"not served": {nil, failing(codes.InvalidArgument), "namespace default: no manager replica serves the namespace",
+			live.ErrNotServed},
+		"no manager": {nil, failing(codes.Unavailable), "no manager replica answered", live.ErrNoReplica},
+		"both":       {partly, failing(codes.Unavailable), "lacks the right to update", live.ErrNoReplica},
 	} {
 		s := newShim(t, 1, func(c *Config) {
 			if test.client != nil {
@@ -274,7 +317,8 @@ func TestReady(t *testing.T) {
 			test.change(s)
 		}
 		err := s.handler.Ready()
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) || test.is != nil && !errors.Is(err, test.is) {
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) ||
+			test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}

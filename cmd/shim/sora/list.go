@@ -42,11 +42,14 @@ func (h *Handler) listPauses(ctx context.Context, arguments arguments) (any, err
 	}
 	if paused.Count > maxListed || len(paused.Edges) > maxListed {
 		return nil, explained(http.StatusBadRequest, tooMany,
-			fmt.Sprintf("%d streams of this channel are paused, and no more than %d are listed; names tells which RtpStreamPauses withhold most", paused.Count, maxListed),
+			fmt.Sprintf("%d streams of this channel are paused, and no more than %d are listed; "+
+				"names tells which RtpStreamPauses withhold most", paused.Count, maxListed),
 			"names", paused.PauseNames)
 	}
 	for _, edge := range paused.Edges {
-		streams = append(streams, pausedStream{channelID, edge.GetRecvConnectionId(), roleName(edge.GetRecvRole()), edge.GetSendConnectionId()})
+		streams = append(streams, pausedStream{
+			channelID, edge.GetRecvConnectionId(), roleName(edge.GetRecvRole()), edge.GetSendConnectionId(),
+		})
 	}
 	slices.SortFunc(streams, func(a, b pausedStream) int {
 		if order := strings.Compare(a.RecvConnectionID, b.RecvConnectionID); order != 0 {

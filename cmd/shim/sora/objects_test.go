@@ -91,9 +91,13 @@ func TestPauseListResume(t *testing.T) {
 		t.Fatalf("%d objects", len(found))
 	}
 	pause := found[0]
-	if pause.Name != connectionsOf(channel, alice, bob).name() || pause.Labels[managedByLabel] != managedBy || !reflect.DeepEqual(pause.Spec, v1alpha1.RtpStreamPauseSpec{
-		ChannelID: channel, Receivers: v1alpha1.Side{ConnectionIDs: []string{alice}}, Senders: v1alpha1.Side{ConnectionIDs: []string{bob}}, DeleteAfterDisconnectSeconds: new(int64(60)),
-	}) || pause.Status.ObservedGeneration != -1 || pause.Generation != 1 {
+	if pause.Name != connectionsOf(channel, alice, bob).name() || pause.Labels[managedByLabel] != managedBy ||
+		!reflect.DeepEqual(pause.Spec, v1alpha1.RtpStreamPauseSpec{
+			ChannelID:                    channel,
+			Receivers:                    v1alpha1.Side{ConnectionIDs: []string{alice}},
+			Senders:                      v1alpha1.Side{ConnectionIDs: []string{bob}},
+			DeleteAfterDisconnectSeconds: new(int64(60)),
+		}) || pause.Status.ObservedGeneration != -1 || pause.Generation != 1 {
 		t.Errorf("%+v", pause)
 	}
 
@@ -122,8 +126,10 @@ func TestPauseListResume(t *testing.T) {
 func TestChannelNames(t *testing.T) {
 	s := newShim(t, 1)
 	names := []string{
-		",", "=", "==", "!=", `\`, `\\`, `\,`, `a,spec.channelID=b`, `"`, "'", " ", " a ", "a", "A", "%2C", "+", "&", "?x=1#y", "../..", "\t", "\n", "\u0001", "\u007f", "\u0000", "a\u0000b",
-		"日本語", "😀", "e\u0301", "é", "\u2028", "<script>", "{}", "null", strings.Repeat("x", 255), strings.Repeat(",", 255), strings.Repeat("é", 127),
+		",", "=", "==", "!=", `\`, `\\`, `\,`, `a,spec.channelID=b`, `"`, "'", " ", " a ", "a", "A", "%2C", "+", "&",
+		"?x=1#y", "../..", "\t", "\n", "\u0001", "\u007f", "\u0000", "a\u0000b",
+		"日本語", "😀", "e\u0301", "é", "\u2028", "<script>", "{}", "null", strings.Repeat("x", 255), strings.Repeat(",", 255),
+		strings.Repeat("é", 127),
 	}
 	for _, name := range names {
 		s.views[0].join(name, sendrecv(alice), sendrecv(bob))
@@ -132,7 +138,8 @@ func TestChannelNames(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		if status, got := s.post(listTarget, channelBody(name)); status != http.StatusOK || strings.Count(got, "recv_connection_id") != 1 {
+		if status, got := s.post(listTarget, channelBody(name)); status != http.StatusOK ||
+			strings.Count(got, "recv_connection_id") != 1 {
 			t.Errorf("list of %q: %d %s", name, status, got)
 		}
 	}
@@ -174,7 +181,8 @@ func TestRefusedPauses(t *testing.T) {
 		{channel, alice, "ELSEWHERE", differentMediaServers, ""},
 	} {
 		for _, operation := range []string{pauseTarget, resumeTarget} {
-			s.expectFailure(operation, edgeBody(test.channel, test.recv, test.send), http.StatusBadRequest, test.name, test.piece)
+			s.expectFailure(operation, edgeBody(test.channel, test.recv, test.send), http.StatusBadRequest,
+				test.name, test.piece)
 		}
 	}
 	if found := s.find(channel); len(found) != 0 {
@@ -189,7 +197,8 @@ func TestLookUp(t *testing.T) {
 	s.expectFailure(pauseTarget, edgeBody(t.Name(), alice, carol), http.StatusBadRequest, connectionNotFound, carol)
 	for i, v := range s.views {
 		v.set(func(v *view) {
-			if len(v.looked) != 1 || !slices.Equal(v.looked[0].GetConnectionIds(), []string{alice, carol}) || v.looked[0].GetWait().AsDuration() != 250*time.Millisecond {
+			if len(v.looked) != 1 || !slices.Equal(v.looked[0].GetConnectionIds(), []string{alice, carol}) ||
+				v.looked[0].GetWait().AsDuration() != 250*time.Millisecond {
 				t.Errorf("replica %d was asked %v", i, v.looked)
 			}
 		})
@@ -269,7 +278,8 @@ func TestNotConfirmed(t *testing.T) {
 	for _, v := range s.views {
 		v.set(func(v *view) { v.failing, v.holding = nil, true })
 	}
-	s.expectFailure(pauseTarget, body, http.StatusServiceUnavailable, notConfirmed, connectionsOf(channel, alice, bob).name())
+	s.expectFailure(pauseTarget, body, http.StatusServiceUnavailable, notConfirmed,
+		connectionsOf(channel, alice, bob).name())
 	found := s.find(channel)
 	if len(found) != 1 {
 		t.Fatalf("%d objects after an unconfirmed pause", len(found))

@@ -56,7 +56,8 @@ func (h *Handler) waitEnforced(ctx context.Context, e edge, stored *v1alpha1.Rtp
 		return nil
 	case errors.Is(err, live.ErrWithdrawn):
 		err = fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed,
-			"the pause was deleted by somebody else before it was confirmed; repeat the request if it is still wanted", "name", stored.Name), err)
+			"the pause was deleted by somebody else before it was confirmed; repeat the request if it is still wanted", "name",
+			stored.Name), err)
 	case errors.As(err, &refused):
 		err = fmt.Errorf("%w: %w", h.refused(ctx, e, stored, refused), err)
 	case errors.Is(err, live.ErrNoReplica):
@@ -64,7 +65,8 @@ func (h *Handler) waitEnforced(ctx context.Context, e edge, stored *v1alpha1.Rtp
 	default:
 		// What the replicas said is for the operator's log, not for the client.
 		err = fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, notConfirmed,
-			fmt.Sprintf("the pause is stored, but no media server confirmed it in %v; it acts as soon as one can, and repeating the request is harmless", h.config.PauseTimeout),
+			fmt.Sprintf("the pause is stored, but no media server confirmed it in %v; it acts as soon as one can, "+
+				"and repeating the request is harmless", h.config.PauseTimeout),
 			"name", stored.Name), err)
 	}
 
@@ -73,7 +75,9 @@ func (h *Handler) waitEnforced(ctx context.Context, e edge, stored *v1alpha1.Rtp
 
 // refused says why a pause cannot come to act: where its connections are not what
 // they were, that, else the managers' reason.
-func (h *Handler) refused(ctx context.Context, e edge, stored *v1alpha1.RtpStreamPause, refused *live.RefusedError) error {
+func (h *Handler) refused(
+	ctx context.Context, e edge, stored *v1alpha1.RtpStreamPause, refused *live.RefusedError,
+) error {
 	if err := h.checkConnections(ctx, e, "the pause is stored"); err != nil {
 		return err
 	}
@@ -107,7 +111,8 @@ func checkEdge(channel *live.Channel, e edge, so string) error {
 			found = append(found, connection)
 		case channel.OutOfTouch():
 			return explained(http.StatusServiceUnavailable, notConfirmed,
-				"no such connection is known, but a media server, which may host it, is out of touch; "+so+", repeat the request", "connection_id", id)
+				"no such connection is known, but a media server, which may host it, is out of touch; "+so+", repeat the request",
+				"connection_id", id)
 		case channel.Empty():
 			return unknownChannel(e.channel)
 		default:
@@ -127,24 +132,28 @@ func checkEdge(channel *live.Channel, e edge, so string) error {
 	}
 	receiver, sender := found[0], found[1]
 	if !forwardingv1.LiveEdge(receiver.GetConnection(), sender.GetConnection()) {
-		return explained(http.StatusBadRequest, sameBundle, "both connections are of one bundle, and those do not receive each other",
+		return explained(http.StatusBadRequest, sameBundle,
+			"both connections are of one bundle, and those do not receive each other",
 			"bundle_id", receiver.GetConnection().GetBundleId())
 	}
 	if receiver.GetMediaServer() != sender.GetMediaServer() && !receiver.GetOutOfTouch() && !sender.GetOutOfTouch() {
 		return explained(http.StatusBadRequest, differentMediaServers,
-			"the two connections are in the channel on different media servers, between which no stream flows: connect both to one")
+			"the two connections are in the channel on different media servers, between which no stream flows: "+
+				"connect both to one")
 	}
 
 	return nil
 }
 
 func unknownChannel(id string) error {
-	return explained(http.StatusBadRequest, channelNotFound, "nobody is connected to this channel", "channel_id", shortened(id))
+	return explained(http.StatusBadRequest, channelNotFound, "nobody is connected to this channel",
+		"channel_id", shortened(id))
 }
 
 func unknownConnection(id string) error {
 	return explained(http.StatusBadRequest, connectionNotFound,
-		"no such connection in this channel; Sora_20201013.ListChannelConnections tells which there are", "connection_id", shortened(id))
+		"no such connection in this channel; Sora_20201013.ListChannelConnections tells which there are", "connection_id",
+		shortened(id))
 }
 
 // roleName is the role in the spelling of Sora's protocol.

@@ -68,10 +68,12 @@ func (p pauses) tryEnsure(ctx context.Context, e edge, caller string) (*v1alpha1
 		return nil, p.failure(ctx, "get "+wanted.Name, err)
 	case !e.made(&found):
 		return nil, explained(http.StatusBadRequest, nameTaken,
-			"an RtpStreamPause that the shim did not make, or that was edited to name others, has the name of this pause: rename or delete it", "name", found.Name)
+			"an RtpStreamPause that the shim did not make, or that was edited to name others, has the name of this pause: "+
+				"rename or delete it", "name", found.Name)
 	case found.DeletionTimestamp != nil && len(found.Finalizers) > 0:
 		return nil, explained(http.StatusServiceUnavailable, beingDeleted,
-			"the object of this pause is being deleted, acts no longer, and is kept by finalizers: whoever set them must remove them",
+			"the object of this pause is being deleted, acts no longer, and is kept by finalizers: "+
+				"whoever set them must remove them",
 			"name", found.Name, "finalizers", found.Finalizers)
 	case found.DeletionTimestamp != nil:
 		return nil, errChanged
@@ -105,7 +107,9 @@ func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error
 		}
 		// A newer object under its name stays, and so does what somebody edits meanwhile
 		// to name others.
-		switch err := p.client.Delete(ctx, &found, client.Preconditions{UID: &found.UID, ResourceVersion: &found.ResourceVersion}); {
+		switch err := p.client.Delete(ctx, &found, client.Preconditions{
+			UID: &found.UID, ResourceVersion: &found.ResourceVersion,
+		}); {
 		case apierrors.IsConflict(err):
 			return errChanged
 		case client.IgnoreNotFound(err) != nil:
@@ -151,7 +155,8 @@ func (p pauses) untilSettled(ctx context.Context, e edge, attempt func(context.C
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", explained(http.StatusServiceUnavailable, kubernetesUnavailable,
-				fmt.Sprintf("the object of this pause was changed by others again and again for %v; repeat the request", kubernetesTimeout), "name", e.name()), err)
+				fmt.Sprintf("the object of this pause was changed by others again and again for %v; "+
+					"repeat the request", kubernetesTimeout), "name", e.name()), err)
 		case <-time.After(wait):
 		}
 	}
@@ -169,7 +174,9 @@ func (p pauses) version(ctx context.Context) (uint64, error) {
 	defer cancel()
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPauseList"))
-	if err := p.client.List(ctx, &list, client.InNamespace(p.namespace), client.Limit(1), client.MatchingFields{"metadata.name": anyName}); err != nil {
+	if err := p.client.List(ctx, &list, client.InNamespace(p.namespace), client.Limit(1), client.MatchingFields{
+		"metadata.name": anyName,
+	}); err != nil {
 		return 0, p.failure(ctx, "read the version of the collection", err)
 	}
 	version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)

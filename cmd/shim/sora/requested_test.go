@@ -170,7 +170,8 @@ func proveOtherWays(t *testing.T, s *shim, alex client.Client, made func(name, b
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := alex.Status().Patch(t.Context(), stored.DeepCopy(), client.RawPatch(types.MergePatchType, forged)); err != nil {
+	if err := alex.Status().Patch(t.Context(), stored.DeepCopy(),
+		client.RawPatch(types.MergePatchType, forged)); err != nil {
 		t.Error(err)
 	}
 	if err := alex.Get(t.Context(), client.ObjectKeyFromObject(stored), stored); err != nil {

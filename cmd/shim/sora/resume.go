@@ -73,7 +73,8 @@ func (h *Handler) stillPaused(ctx context.Context, e edge, version uint64, so st
 		}
 		if pairs = pairsOf(channel, e); len(pairs) > maxExplained {
 			return nil, explained(http.StatusBadRequest, tooMany,
-				fmt.Sprintf("%s, but the clients have %d connections to each other, and Resume looks at no more than %d: Sora_20200401.ListPauseRtpStreams tells which are paused", so, len(pairs), maxExplained))
+				fmt.Sprintf("%s, but the clients have %d connections to each other, and Resume looks at no more than %d: "+
+					"Sora_20200401.ListPauseRtpStreams tells which are paused", so, len(pairs), maxExplained))
 		}
 	}
 

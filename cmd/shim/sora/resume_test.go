@@ -33,14 +33,18 @@ func TestStillPaused(t *testing.T) {
 		"client": {func(spec *v1alpha1.RtpStreamPauseSpec) {
 			spec.Senders = v1alpha1.Side{ClientIDs: []string{"client-3X0"}}
 		}, true},
-		"other-client": {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Senders = v1alpha1.Side{ClientIDs: []string{"client"}} }, false},
+		"other-client": {
+			func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Senders = v1alpha1.Side{ClientIDs: []string{"client"}} }, false,
+		},
 		"everyone": {func(spec *v1alpha1.RtpStreamPauseSpec) {
 			spec.Receivers = v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}
 		}, true},
 		"both-kinds":  {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Video", "Audio"} }, true},
 		"audio-alone": {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Audio"} }, false},
-		"expired":     {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.ExpiresAt = &metav1.Time{Time: time.Unix(1, 0)} }, false},
-		"other-edge":  {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Receivers.ConnectionIDs = []string{carol} }, false},
+		"expired": {
+			func(spec *v1alpha1.RtpStreamPauseSpec) { spec.ExpiresAt = &metav1.Time{Time: time.Unix(1, 0)} }, false,
+		},
+		"other-edge": {func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Receivers.ConnectionIDs = []string{carol} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			channel := t.Name()
@@ -72,9 +76,12 @@ func TestStillPausedNames(t *testing.T) {
 	channel := t.Name()
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
 	s.create("names-b", of(channel, nil))
-	s.create("names-a", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Video", "Audio"} }))
+	s.create("names-a", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) {
+		spec.Kinds = []v1alpha1.Kind{"Video", "Audio"}
+	}))
 	s.create("names-audio", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Audio"} }))
-	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused, `"names":["names-a","names-b"]`)
+	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused,
+		`"names":["names-a","names-b"]`)
 }
 
 // TestStillPausedByOthers: where the pauses that are named withhold no video, some
@@ -88,10 +95,12 @@ func TestStillPausedByOthers(t *testing.T) {
 	s.views[0].set(func(v *view) {
 		v.extra = []*forwardingv1.Edge{{
 			RecvConnectionId: alice, SendConnectionId: bob, PauseNames: []string{"named-audio"},
-			Streams: []*forwardingv1.Stream{{Kind: forwardingv1.Kind_KIND_AUDIO, Withheld: withheld}, {Kind: forwardingv1.Kind_KIND_VIDEO, Withheld: withheld}},
+			Streams: []*forwardingv1.Stream{{Kind: forwardingv1.Kind_KIND_AUDIO, Withheld: withheld},
+				{Kind: forwardingv1.Kind_KIND_VIDEO, Withheld: withheld}},
 		}}
 	})
-	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused, `"names":["named-audio"]`)
+	s.expectFailure(resumeTarget, edgeBody(channel, alice, bob), http.StatusBadRequest, stillPaused,
+		`"names":["named-audio"]`)
 }
 
 // meddling changes what was read before it is used.
@@ -102,7 +111,9 @@ type meddling struct {
 	change func()
 }
 
-func (m *meddling) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+func (m *meddling) Get(
+	ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption,
+) error {
 	err := m.Client.Get(ctx, key, object, options...)
 	m.once.Do(m.change)
 
@@ -118,7 +129,8 @@ func TestResumeOfWhatIsEdited(t *testing.T) {
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
 	old := s.createdByShim(connectionsOf(channel, alice, bob), func(*v1alpha1.RtpStreamPause) {})
 	m.change = func() {
-		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"receivers":{"connectionIDs":["`+alice+`","`+carol+`"]}}}`))
+		patch := client.RawPatch(types.MergePatchType,
+			[]byte(`{"spec":{"receivers":{"connectionIDs":["`+alice+`","`+carol+`"]}}}`))
 		if err := s.objects.Patch(t.Context(), old, patch); err != nil {
 			t.Error(err)
 		}
@@ -178,17 +190,23 @@ func TestVersions(t *testing.T) {
 func TestListIsTheTruth(t *testing.T) {
 	s := newShim(t, 1)
 	channel := t.Name()
-	s.views[0].join(channel, member(alice, forwardingv1.Role_ROLE_RECVONLY), sendrecv(bob), member(carol, forwardingv1.Role_ROLE_SENDONLY))
+	s.views[0].join(channel, member(alice, forwardingv1.Role_ROLE_RECVONLY), sendrecv(bob),
+		member(carol, forwardingv1.Role_ROLE_SENDONLY))
 	s.create("list-audio", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Kinds = []v1alpha1.Kind{"Audio"} }))
-	s.create("list-expired", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.ExpiresAt = &metav1.Time{Time: time.Unix(1, 0)} }))
-	s.create("list-gone", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Senders.ConnectionIDs = []string{"GONE"} }))
+	s.create("list-expired", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) {
+		spec.ExpiresAt = &metav1.Time{Time: time.Unix(1, 0)}
+	}))
+	s.create("list-gone", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) {
+		spec.Senders.ConnectionIDs = []string{"GONE"}
+	}))
 	s.expect(listTarget, channelBody(channel), http.StatusOK, "[]")
 	everyone := v1alpha1.Side{Everyone: &v1alpha1.Everyone{}}
 	s.create("list-everyone", of(channel, func(spec *v1alpha1.RtpStreamPauseSpec) {
 		spec.Receivers, spec.Senders, spec.DeleteAfterDisconnectSeconds = everyone, everyone, nil
 	}))
 	entry := func(recv, role, send string) string {
-		return fmt.Sprintf(`{"channel_id":%q,"recv_connection_id":%q,"role":%q,"send_connection_id":%q}`, channel, recv, role, send)
+		return fmt.Sprintf(`{"channel_id":%q,"recv_connection_id":%q,"role":%q,"send_connection_id":%q}`, channel, recv,
+			role, send)
 	}
 	s.expect(listTarget, channelBody(channel), http.StatusOK,
 		"["+entry(bob, "sendrecv", carol)+","+entry(alice, "recvonly", bob)+","+entry(alice, "recvonly", carol)+"]")
@@ -203,8 +221,11 @@ func TestListOfMany(t *testing.T) {
 	s.views[0].set(func(v *view) {
 		for i := range maxListed {
 			v.extra = append(v.extra, &forwardingv1.Edge{
-				RecvConnectionId: fmt.Sprintf("R%03d", i/1000), SendConnectionId: fmt.Sprintf("S%03d", i%1000), RecvRole: forwardingv1.Role_ROLE_SENDRECV,
-				Streams: []*forwardingv1.Stream{{Kind: forwardingv1.Kind_KIND_VIDEO, Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED}}},
+				RecvConnectionId: fmt.Sprintf("R%03d", i/1000), SendConnectionId: fmt.Sprintf("S%03d", i%1000),
+				RecvRole: forwardingv1.Role_ROLE_SENDRECV,
+				Streams: []*forwardingv1.Stream{
+					{Kind: forwardingv1.Kind_KIND_VIDEO, Withheld: []forwardingv1.Withheld{forwardingv1.Withheld_WITHHELD_PAUSED}},
+				},
 			})
 		}
 		v.names = []string{"stage-alone", "wall"}
@@ -220,7 +241,9 @@ func TestListOfMany(t *testing.T) {
 		t.Error("not in order")
 	}
 	s.views[0].set(func(v *view) { v.extra = append(v.extra, v.extra[0]) })
-	s.expectFailure(listTarget, channelBody(channel), http.StatusBadRequest, tooMany, `"message":"100001 streams of this channel are paused, and no more than 100000 are listed; names tells which RtpStreamPauses withhold most","names":["stage-alone","wall"]`)
+	s.expectFailure(listTarget, channelBody(channel), http.StatusBadRequest, tooMany,
+		`"message":"100001 streams of this channel are paused, and no more than 100000 are listed; `+
+			`names tells which RtpStreamPauses withhold most","names":["stage-alone","wall"]`)
 }
 
 // TestReplicasDiffer: one that is behind, or that no media server has reached, hides
@@ -234,7 +257,8 @@ func TestReplicasDiffer(t *testing.T) {
 	listed := func(want int) {
 		t.Helper()
 		for range 10 {
-			if code, got := s.post(listTarget, channelBody(channel)); code != http.StatusOK || strings.Count(got, "role") != want {
+			if code, got := s.post(listTarget, channelBody(channel)); code != http.StatusOK ||
+				strings.Count(got, "role") != want {
 				t.Fatalf("%d %s, want %d entries", code, got, want)
 			}
 		}

@@ -42,7 +42,8 @@ func TestEditedBack(t *testing.T) {
 		body := edgeBody(channel, alice, bob)
 		s.expect(pauseTarget, body, http.StatusOK, body)
 		found := s.find(channel)
-		if len(found) != 1 || found[0].UID != old.UID || found[0].Generation != 1+test.edits || found[0].Annotations["kept"] != "yes" {
+		if len(found) != 1 || found[0].UID != old.UID || found[0].Generation != 1+test.edits ||
+			found[0].Annotations["kept"] != "yes" {
 			t.Errorf("%s: %+v", name, found)
 		} else if wanted := e.object("").Spec; !sameContent(&found[0].Spec, &wanted) {
 			t.Errorf("%s: %+v", name, found[0].Spec)
@@ -87,7 +88,9 @@ func TestBeingDeleted(t *testing.T) {
 	s := newShim(t, 1)
 	channel := t.Name()
 	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
-	old := s.createdByShim(connectionsOf(channel, alice, bob), func(pause *v1alpha1.RtpStreamPause) { pause.Finalizers = []string{"example.org/hold"} })
+	old := s.createdByShim(connectionsOf(channel, alice, bob), func(pause *v1alpha1.RtpStreamPause) {
+		pause.Finalizers = []string{"example.org/hold"}
+	})
 	body := edgeBody(channel, alice, bob)
 	// It acts no longer, so that the stream flows.
 	s.expect(resumeTarget, body, http.StatusOK, body)
@@ -97,7 +100,8 @@ func TestBeingDeleted(t *testing.T) {
 		t.Errorf("answered after %v", took)
 	}
 	s.expect(resumeTarget, body, http.StatusOK, body)
-	if err := s.objects.Patch(t.Context(), old, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+	if err := s.objects.Patch(t.Context(), old,
+		client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
 		t.Fatal(err)
 	}
 	s.expect(pauseTarget, body, http.StatusOK, body)
@@ -142,8 +146,10 @@ func TestConcurrentPauses(t *testing.T) {
 func TestNamesOfObjects(t *testing.T) {
 	taken := map[string]edge{}
 	for _, e := range []edge{
-		connectionsOf("a", "b", "c"), connectionsOf("ab", "", "c"), connectionsOf("", "ab", "c"), connectionsOf("a", "bc", ""), connectionsOf("a", "c", "b"),
-		{"a", end{"b", true}, end{"c", false}}, {"a", end{"b", false}, end{"c", true}}, {"a", end{"b", true}, end{"c", true}}, {"a", end{"c", true}, end{"b", true}},
+		connectionsOf("a", "b", "c"), connectionsOf("ab", "", "c"), connectionsOf("", "ab", "c"),
+		connectionsOf("a", "bc", ""), connectionsOf("a", "c", "b"),
+		{"a", end{"b", true}, end{"c", false}}, {"a", end{"b", false}, end{"c", true}},
+		{"a", end{"b", true}, end{"c", true}}, {"a", end{"c", true}, end{"b", true}},
 	} {
 		name := e.name()
 		if other, found := taken[name]; found || len(name) != len("pause-")+40 {

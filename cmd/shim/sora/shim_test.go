@@ -112,7 +112,14 @@ func newShim(t testing.TB, replicaCount int, options ...option) *shim {
 		replicas.Run(ctx)
 	}()
 
-	config := Config{Namespace: "default", Client: s.objects, Replicas: replicas, AllowAnonymous: true, Log: log, Registerer: prometheus.NewRegistry()}
+	config := Config{
+		Namespace:      "default",
+		Client:         s.objects,
+		Replicas:       replicas,
+		AllowAnonymous: true,
+		Log:            log,
+		Registerer:     prometheus.NewRegistry(),
+	}
 	for _, o := range options {
 		o(&config)
 	}
@@ -172,7 +179,8 @@ func (s *shim) expect(operation, body string, wantStatus int, wantBody string) {
 func (s *shim) expectFailure(operation, body string, wantStatus int, wantName, wantPiece string) {
 	s.t.Helper()
 	gotStatus, got := s.post(operation, body)
-	if gotStatus != wantStatus || !strings.Contains(got, `"error_type":"`+wantName+`"`) || !strings.Contains(got, wantPiece) {
+	if gotStatus != wantStatus || !strings.Contains(got, `"error_type":"`+wantName+`"`) ||
+		!strings.Contains(got, wantPiece) {
 		s.t.Fatalf("%s %s\n got %d %s\nwant %d %s with %s", operation, body, gotStatus, got, wantStatus, wantName, wantPiece)
 	}
 }

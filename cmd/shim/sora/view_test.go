@@ -57,7 +57,12 @@ type view struct {
 // listenView serves a replica and returns its address.
 func listenView(t testing.TB, objects client.Client) (*view, string) {
 	t.Helper()
-	v := &view{objects: objects, channels: map[string][]*forwardingv1.ChannelConnection{}, changed: make(chan struct{}), asked: make(chan struct{}, 1)}
+	v := &view{
+		objects:  objects,
+		channels: map[string][]*forwardingv1.ChannelConnection{},
+		changed:  make(chan struct{}),
+		asked:    make(chan struct{}, 1),
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +97,9 @@ func (v *view) join(channel string, connections ...*forwardingv1.Connection) {
 func (v *view) joinAt(server, channel string, connections ...*forwardingv1.Connection) {
 	v.set(func(v *view) {
 		for _, c := range connections {
-			v.channels[channel] = append(v.channels[channel], &forwardingv1.ChannelConnection{Connection: c, MediaServer: server})
+			v.channels[channel] = append(v.channels[channel], &forwardingv1.ChannelConnection{
+				Connection: c, MediaServer: server,
+			})
 		}
 	})
 }
@@ -120,7 +127,9 @@ func (v *view) check(namespace string) error {
 	return v.failing
 }
 
-func (v *view) Connections(request *forwardingv1.ConnectionsRequest, stream grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse]) error {
+func (v *view) Connections(
+	request *forwardingv1.ConnectionsRequest, stream grpc.ServerStreamingServer[forwardingv1.ConnectionsResponse],
+) error {
 	if err := v.check(request.GetNamespace()); err != nil {
 		return err
 	}
@@ -140,7 +149,9 @@ func (v *view) Connections(request *forwardingv1.ConnectionsRequest, stream grpc
 		members, outOfTouch := slices.Clone(v.channels[request.GetChannelId()]), v.outOfTouch
 		if v.moveAfter > 0 && len(v.looked) > v.moveAfter {
 			for i, c := range members {
-				members[i] = &forwardingv1.ChannelConnection{Connection: c.GetConnection(), MediaServer: c.GetConnection().GetConnectionId()}
+				members[i] = &forwardingv1.ChannelConnection{
+					Connection: c.GetConnection(), MediaServer: c.GetConnection().GetConnectionId(),
+				}
 			}
 		}
 		v.mu.Unlock()
@@ -151,14 +162,17 @@ func (v *view) Connections(request *forwardingv1.ConnectionsRequest, stream grpc
 			if byID {
 				known++
 			}
-			if byID || slices.Contains(request.GetClientIds(), c.GetConnection().GetClientId()) || len(request.GetConnectionIds())+len(request.GetClientIds()) == 0 {
+			if byID || slices.Contains(request.GetClientIds(), c.GetConnection().GetClientId()) ||
+				len(request.GetConnectionIds())+len(request.GetClientIds()) == 0 {
 				found = append(found, c)
 			}
 		}
 		answer := func() error {
 			// In parts, as a manager answers.
 			for _, c := range found {
-				if err := stream.Send(&forwardingv1.ConnectionsResponse{Connections: []*forwardingv1.ChannelConnection{c}, Occupied: true}); err != nil {
+				if err := stream.Send(&forwardingv1.ConnectionsResponse{
+					Connections: []*forwardingv1.ChannelConnection{c}, Occupied: true,
+				}); err != nil {
 					return err
 				}
 			}
@@ -185,7 +199,8 @@ func (v *view) pauses(ctx context.Context, channelID string) ([]v1alpha1.RtpStre
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	list.Items = slices.DeleteFunc(list.Items, func(p v1alpha1.RtpStreamPause) bool {
-		return p.Spec.ChannelID != channelID || p.DeletionTimestamp != nil || p.Spec.ExpiresAt != nil && p.Spec.ExpiresAt.Time.Before(time.Now())
+		return p.Spec.ChannelID != channelID || p.DeletionTimestamp != nil ||
+			p.Spec.ExpiresAt != nil && p.Spec.ExpiresAt.Time.Before(time.Now())
 	})
 	slices.SortFunc(list.Items, func(a, b v1alpha1.RtpStreamPause) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
@@ -199,14 +214,17 @@ func names(side *v1alpha1.Side, c *forwardingv1.Connection) bool {
 	case side.Everyone != nil:
 		return true
 	case side.EveryoneExcept != nil:
-		return !slices.Contains(side.EveryoneExcept.ConnectionIDs, c.GetConnectionId()) && !slices.Contains(side.EveryoneExcept.ClientIDs, c.GetClientId())
+		return !slices.Contains(side.EveryoneExcept.ConnectionIDs, c.GetConnectionId()) &&
+			!slices.Contains(side.EveryoneExcept.ClientIDs, c.GetClientId())
 	}
 
 	return slices.Contains(side.ConnectionIDs, c.GetConnectionId()) || slices.Contains(side.ClientIDs, c.GetClientId())
 }
 
 // edges are the channel's live ones, withheld or not; one alone, if it is named.
-func (v *view) edges(ctx context.Context, channelID string, version uint64, only *forwardingv1.EdgeName) ([]*forwardingv1.Edge, error) {
+func (v *view) edges(
+	ctx context.Context, channelID string, version uint64, only *forwardingv1.EdgeName,
+) ([]*forwardingv1.Edge, error) {
 	pauses, err := v.pauses(ctx, channelID)
 	if err != nil {
 		return nil, err
@@ -221,12 +239,17 @@ func (v *view) edges(ctx context.Context, channelID string, version uint64, only
 	for _, receiver := range v.channels[channelID] {
 		for _, sender := range v.channels[channelID] {
 			if !forwardingv1.LiveEdge(receiver.GetConnection(), sender.GetConnection()) ||
-				only != nil && (receiver.GetConnection().GetConnectionId() != only.GetRecvConnectionId() || sender.GetConnection().GetConnectionId() != only.GetSendConnectionId()) {
+				only != nil && (receiver.GetConnection().GetConnectionId() != only.GetRecvConnectionId() ||
+					sender.GetConnection().GetConnectionId() != only.GetSendConnectionId()) {
 				continue
 			}
 			edge := &forwardingv1.Edge{
-				RecvConnectionId: receiver.GetConnection().GetConnectionId(), SendConnectionId: sender.GetConnection().GetConnectionId(), RecvRole: receiver.GetConnection().GetRole(),
-				Streams: []*forwardingv1.Stream{{Kind: forwardingv1.Kind_KIND_AUDIO}, {Kind: forwardingv1.Kind_KIND_VIDEO}},
+				RecvConnectionId: receiver.GetConnection().GetConnectionId(),
+				SendConnectionId: sender.GetConnection().GetConnectionId(),
+				RecvRole:         receiver.GetConnection().GetRole(),
+				Streams: []*forwardingv1.Stream{
+					{Kind: forwardingv1.Kind_KIND_AUDIO}, {Kind: forwardingv1.Kind_KIND_VIDEO},
+				},
 			}
 			for _, pause := range pauses {
 				if !names(&pause.Spec.Receivers, receiver.GetConnection()) || !names(&pause.Spec.Senders, sender.GetConnection()) {
@@ -247,7 +270,9 @@ func (v *view) edges(ctx context.Context, channelID string, version uint64, only
 	return append(edges, v.extra...), nil
 }
 
-func (v *view) List(request *forwardingv1.ListRequest, stream grpc.ServerStreamingServer[forwardingv1.ListResponse]) error {
+func (v *view) List(
+	request *forwardingv1.ListRequest, stream grpc.ServerStreamingServer[forwardingv1.ListResponse],
+) error {
 	if err := v.check(request.GetNamespace()); err != nil {
 		return err
 	}
@@ -275,7 +300,9 @@ func (v *view) List(request *forwardingv1.ListRequest, stream grpc.ServerStreami
 	return stream.Send(&forwardingv1.ListResponse{Count: count})
 }
 
-func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse]) error {
+func (v *view) Explain(
+	request *forwardingv1.ExplainRequest, stream grpc.ServerStreamingServer[forwardingv1.ExplainResponse],
+) error {
 	if err := v.check(request.GetNamespace()); err != nil {
 		return err
 	}
@@ -291,13 +318,16 @@ func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerS
 		if !slices.ContainsFunc(pauses, func(p v1alpha1.RtpStreamPause) bool { return string(p.UID) == pause.GetUid() }) {
 			return status.Error(codes.NotFound, "no such pause")
 		}
-		edges = slices.DeleteFunc(edges, func(e *forwardingv1.Edge) bool { return !slices.Contains(e.GetPauseUids(), pause.GetUid()) })
+		edges = slices.DeleteFunc(edges, func(e *forwardingv1.Edge) bool {
+			return !slices.Contains(e.GetPauseUids(), pause.GetUid())
+		})
 
 		return stream.Send(&forwardingv1.ExplainResponse{Count: uint64(len(edges))})
 	}
 	name := request.GetEdge()
 	for _, edge := range edges {
-		if edge.GetRecvConnectionId() == name.GetRecvConnectionId() && edge.GetSendConnectionId() == name.GetSendConnectionId() {
+		if edge.GetRecvConnectionId() == name.GetRecvConnectionId() &&
+			edge.GetSendConnectionId() == name.GetSendConnectionId() {
 			return stream.Send(&forwardingv1.ExplainResponse{Edges: []*forwardingv1.Edge{edge}, Count: 1})
 		}
 	}
@@ -305,7 +335,9 @@ func (v *view) Explain(request *forwardingv1.ExplainRequest, stream grpc.ServerS
 	return nil
 }
 
-func (v *view) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnforcedRequest) (*forwardingv1.WaitEnforcedResponse, error) {
+func (v *view) WaitEnforced(
+	ctx context.Context, request *forwardingv1.WaitEnforcedRequest,
+) (*forwardingv1.WaitEnforcedResponse, error) {
 	if err := v.check(request.GetNamespace()); err != nil {
 		return nil, err
 	}
@@ -349,21 +381,25 @@ func (v *view) WaitEnforced(ctx context.Context, request *forwardingv1.WaitEnfor
 	return nil, status.Error(codes.NotFound, "deleted")
 }
 
-func (v *view) Disconnect(_ context.Context, request *forwardingv1.DisconnectRequest) (*forwardingv1.DisconnectResponse, error) {
+func (v *view) Disconnect(
+	_ context.Context, request *forwardingv1.DisconnectRequest,
+) (*forwardingv1.DisconnectResponse, error) {
 	if err := v.check(request.GetNamespace()); err != nil {
 		return nil, err
 	}
 	var count uint64
 	v.set(func(v *view) {
-		v.channels[request.GetChannelId()] = slices.DeleteFunc(v.channels[request.GetChannelId()], func(c *forwardingv1.ChannelConnection) bool {
-			dismissed := request.GetDismissal().GetEveryone() != nil || c.GetConnection().GetConnectionId() == request.GetDismissal().GetConnectionId() ||
-				c.GetConnection().GetClientId() == request.GetDismissal().GetClientId()
-			if dismissed {
-				count++
-			}
+		v.channels[request.GetChannelId()] = slices.DeleteFunc(v.channels[request.GetChannelId()],
+			func(c *forwardingv1.ChannelConnection) bool {
+				dismissed := request.GetDismissal().GetEveryone() != nil ||
+					c.GetConnection().GetConnectionId() == request.GetDismissal().GetConnectionId() ||
+					c.GetConnection().GetClientId() == request.GetDismissal().GetClientId()
+				if dismissed {
+					count++
+				}
 
-			return dismissed
-		})
+				return dismissed
+			})
 	})
 
 	return &forwardingv1.DisconnectResponse{Connections: count}, nil

@@ -37,17 +37,20 @@ func (s *shim) exchange(request string) string {
 var dateLine = regexp.MustCompile(`date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT`)
 
 func request(method, path, headers, body string) string {
-	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: shim\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s", method, path, headers, len(body), body)
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: shim\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s", method,
+		path, headers, len(body), body)
 }
 
 // TestDocumentedExample is the documented PauseRtpStream exchange to the byte.
 func TestDocumentedExample(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.CORSOrigins = []string{"http://127.0.0.1:5000"} })
 	s.views[0].join("sora", sendrecv(alice), sendrecv(bob))
-	body := `{"channel_id":"sora","recv_connection_id":"VTGYC92AZX6M72K860BPREFTMC","send_connection_id":"3X0W1C23KS1TQAAYMKA9TXJS4G"}`
+	body := `{"channel_id":"sora","recv_connection_id":"VTGYC92AZX6M72K860BPREFTMC",` +
+		`"send_connection_id":"3X0W1C23KS1TQAAYMKA9TXJS4G"}`
 	want := "HTTP/1.1 200 OK\r\n" +
 		"Content-Length: 121\r\n" +
-		"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel\r\n" +
+		"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, " +
+		"x-sora-release-channel\r\n" +
 		"access-control-allow-methods: POST, OPTIONS\r\n" +
 		"access-control-allow-origin: http://127.0.0.1:5000\r\n" +
 		"access-control-max-age: 1000\r\n" +
@@ -71,7 +74,8 @@ func TestErrorTable(t *testing.T) {
 	}
 	channelSchema := `{"properties":{"channel_id":{"type":"string"}},"required":["channel_id"],"type":"object"}`
 	violation := func(data, kind, path, schema string) string {
-		return `{"error_reason":[{"data":` + data + `,"error":"` + kind + `","invalid":"data","path":` + path + `,"schema":` + schema + `}],"error_type":"InvalidJSON"}`
+		return `{"error_reason":[{"data":` + data + `,"error":"` + kind + `","invalid":"data","path":` + path +
+			`,"schema":` + schema + `}],"error_type":"InvalidJSON"}`
 	}
 	malformed := func(message string) string {
 		return `{"error_reason":{"message":"` + message + `"},"error_type":"MalformedJSON"}`
@@ -88,46 +92,73 @@ func TestErrorTable(t *testing.T) {
 		{"empty header", "POST", "/", "x-sora-target:\r\n", channelBody("c"), "400", `{"error_type":"MissingService"}`},
 		{"no separator", "POST", "/", "x-sora-target: Sora_20200401\r\n", "", "400", `{"error_type":"MissingService"}`},
 		{"short version", "POST", "/", "x-sora-target: Sora_2020041.Pause\r\n", "", "400", `{"error_type":"MissingService"}`},
-		{"digit in the operation", "POST", "/", "x-sora-target: Sora_20200401.Pause2\r\n", "", "400", `{"error_type":"MissingService"}`},
-		{"digit in the service", "POST", "/", "x-sora-target: Sora2_20200401.Pause\r\n", "", "400", `{"error_type":"MissingService"}`},
+		{"digit in the operation", "POST", "/", "x-sora-target: Sora_20200401.Pause2\r\n", "", "400",
+			`{"error_type":"MissingService"}`},
+		{"digit in the service", "POST", "/", "x-sora-target: Sora2_20200401.Pause\r\n", "", "400",
+			`{"error_type":"MissingService"}`},
 		{"header twice", "POST", "/", list + list, channelBody("c"), "400", `{"error_type":"MissingService"}`},
-		{"other service", "POST", "/", "x-sora-target: ImageFlux_20200401.PauseRtpStream\r\n", "{", "400", `{"error_type":"InvalidTarget"}`},
-		{"service in lower case", "POST", "/", "x-sora-target: sora_20200401.PauseRtpStream\r\n", "", "400", `{"error_type":"InvalidTarget"}`},
-		{"unknown target, no body", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "", "400", `{"error_type":"MissingTarget"}`},
-		{"known target, no body", "POST", "/", list, "", "400", `{` + reason("ListPauseRtpStreams", "20200401") + `"error_type":"MissingTargetFunction"}`},
-		{"unknown target, no JSON", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "{", "400", malformed(end + "1")},
-		{"unknown target, JSON", "POST", "/", "x-sora-target: Sora_20200402.Nothing\r\n", "{}", "400", `{` + reason("Nothing", "20200402") + `"error_type":"SchemaNotFound"}`},
-		{"trailing garbage", "POST", "/", list, channelBody("c") + "x", "400", malformed(`invalid character 'x' after top-level value, at byte 19`)},
-		{"two values", "POST", "/", list, channelBody("c") + channelBody("c"), "400", malformed(`invalid character '{' after top-level value, at byte 19`)},
+		{"other service", "POST", "/", "x-sora-target: ImageFlux_20200401.PauseRtpStream\r\n", "{", "400",
+			`{"error_type":"InvalidTarget"}`},
+		{"service in lower case", "POST", "/", "x-sora-target: sora_20200401.PauseRtpStream\r\n", "", "400",
+			`{"error_type":"InvalidTarget"}`},
+		{"unknown target, no body", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "", "400",
+			`{"error_type":"MissingTarget"}`},
+		{"known target, no body", "POST", "/", list, "", "400",
+			`{` + reason("ListPauseRtpStreams", "20200401") + `"error_type":"MissingTargetFunction"}`},
+		{"unknown target, no JSON", "POST", "/", "x-sora-target: Sora_20200401.Nothing\r\n", "{", "400",
+			malformed(end + "1")},
+		{"unknown target, JSON", "POST", "/", "x-sora-target: Sora_20200402.Nothing\r\n", "{}", "400",
+			`{` + reason("Nothing", "20200402") + `"error_type":"SchemaNotFound"}`},
+		{"trailing garbage", "POST", "/", list, channelBody("c") + "x", "400",
+			malformed(`invalid character 'x' after top-level value, at byte 19`)},
+		{"two values", "POST", "/", list, channelBody("c") + channelBody("c"), "400",
+			malformed(`invalid character '{' after top-level value, at byte 19`)},
 		{"blank body", "POST", "/", list, " \n", "400", malformed(end + "2")},
 		{"byte order mark", "POST", "/", list, "\xef\xbb\xbf" + channelBody("c"), "200", "[]"},
-		{"two byte order marks", "POST", "/", list, "\xef\xbb\xbf\xef\xbb\xbf" + channelBody("c"), "400", malformed(`invalid character 'ï' looking for beginning of value, at byte 1`)},
-		{"UTF-16", "POST", "/", list, "\xff\xfe{\x00}\x00", "400", malformed("the body begins with the byte order mark of UTF-16: send UTF-8")},
+		{"two byte order marks", "POST", "/", list, "\xef\xbb\xbf\xef\xbb\xbf" + channelBody("c"), "400",
+			malformed(`invalid character 'ï' looking for beginning of value, at byte 1`)},
+		{"UTF-16", "POST", "/", list, "\xff\xfe{\x00}\x00", "400",
+			malformed("the body begins with the byte order mark of UTF-16: send UTF-8")},
 		{"invalid UTF-8", "POST", "/", list, "{\"channel_id\":\"\xff\"}", "400", malformed("the body is not UTF-8")},
 		{"lone surrogate", "POST", "/", list, `{"channel_id":"\ud800"}`, "400", halves},
 		{"half a pair", "POST", "/", list, `{"channel_id":"\ud83d\u0041"}`, "400", halves},
-		{"raw NUL", "POST", "/", list, "{\"channel_id\":\"\x00\"}", "400", malformed(`invalid character '\\x00' in string literal, at byte 16`)},
-		{"key twice", "POST", "/", list, `{"channel_id":"a","channel_id":"b"}`, "400", malformed(`the key \"channel_id\" occurs twice`)},
-		{"key twice, escaped", "POST", "/", list, `{"channel_id":"a","channel\u005fid":"b"}`, "400", malformed(`the key \"channel_id\" occurs twice`)},
-		{"deep nesting", "POST", "/", list, strings.Repeat("[", 1_000_000), "400", malformed("invalid character '[' exceeded max depth, at byte 10001")},
-		{"closed deep nesting", "POST", "/", list, strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), "400", malformed("invalid character '[' exceeded max depth, at byte 10001")},
+		{"raw NUL", "POST", "/", list, "{\"channel_id\":\"\x00\"}", "400",
+			malformed(`invalid character '\\x00' in string literal, at byte 16`)},
+		{"key twice", "POST", "/", list, `{"channel_id":"a","channel_id":"b"}`, "400",
+			malformed(`the key \"channel_id\" occurs twice`)},
+		{"key twice, escaped", "POST", "/", list, `{"channel_id":"a","channel\u005fid":"b"}`, "400",
+			malformed(`the key \"channel_id\" occurs twice`)},
+		{"deep nesting", "POST", "/", list, strings.Repeat("[", 1_000_000), "400",
+			malformed("invalid character '[' exceeded max depth, at byte 10001")},
+		{"closed deep nesting", "POST", "/", list, strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), "400",
+			malformed("invalid character '[' exceeded max depth, at byte 10001")},
 		{"array", "POST", "/", list, "[]", "400", violation("[]", "wrong_type", "[]", channelSchema)},
 		{"null", "POST", "/", list, " null ", "400", violation("null", "wrong_type", "[]", channelSchema)},
 		{"huge number", "POST", "/", list, "1e999999", "400", violation("1e999999", "wrong_type", "[]", channelSchema)},
-		{"missing property", "POST", "/", list, "{}", "400", violation(`"channel_id"`, "missing_required_property", "[]", channelSchema)},
-		{"wrong type", "POST", "/", list, `{"channel_id":[1, "<&>"]}`, "400", violation(`[1,"<&>"]`, "wrong_type", `["channel_id"]`, `{"type":"string"}`)},
-		{"null property", "POST", "/", list, `{"channel_id":null}`, "400", violation("null", "wrong_type", `["channel_id"]`, `{"type":"string"}`)},
-		{"wrong type before missing", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n", `{"send_connection_id":7}`, "400", violation("7", "wrong_type", `["send_connection_id"]`, `{"type":"string"}`)},
+		{"missing property", "POST", "/", list, "{}", "400",
+			violation(`"channel_id"`, "missing_required_property", "[]", channelSchema)},
+		{"wrong type", "POST", "/", list, `{"channel_id":[1, "<&>"]}`, "400",
+			violation(`[1,"<&>"]`, "wrong_type", `["channel_id"]`, `{"type":"string"}`)},
+		{"null property", "POST", "/", list, `{"channel_id":null}`, "400",
+			violation("null", "wrong_type", `["channel_id"]`, `{"type":"string"}`)},
+		{"wrong type before missing", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n", `{"send_connection_id":7}`,
+			"400", violation("7", "wrong_type", `["send_connection_id"]`, `{"type":"string"}`)},
 		{"extra properties", "POST", "/", list, `{"channel_id":"c","x":{"a":1,"a":2}}`, "200", "[]"},
 		{"pair of surrogates", "POST", "/", list, `{"channel_id":"\ud83d\ude00 \\ud800"}`, "200", "[]"},
 		{"escaped NUL", "POST", "/", list, `{"channel_id":"\u0000"}`, "200", "[]"},
 		{"any separator", "POST", "/", "x-sora-target: Sora_20200401/ListPauseRtpStreams\r\n", channelBody("c"), "200", "[]"},
 		{"no path", "POST", "http://shim:3000", list, channelBody("c"), "200", "[]"},
 		{"no path but a query", "POST", "http://shim:3000?q=1", list, channelBody("c"), "200", "[]"},
-		{"ours in place of Sora's", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n", `{"recv_client_id":"a","channel_id":"c"}`, "400", violation(`"send_connection_id"`, "missing_required_property", "[]",
-			`{"properties":{"channel_id":{"type":"string"},"recv_client_id":{"type":"string"},"send_connection_id":{"type":"string"}},"required":["channel_id","recv_client_id","send_connection_id"],"type":"object"}`)},
-		{"both ids", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n", `{"recv_client_id":"a","recv_connection_id":null}`, "400",
-			`{"error_reason":{"message":"recv_connection_id and recv_client_id are both there, and each names this end of the stream: give one of them"},"error_type":"AMBIGUOUS-IDS"}`},
+		{"ours in place of Sora's", "POST",
+			"/", "x-sora-target: " + pauseTarget + "\r\n", `{"recv_client_id":"a","channel_id":"c"}`, "400",
+			violation(`"send_connection_id"`, "missing_required_property", "[]",
+				`{"properties":{"channel_id":{"type":"string"},"recv_client_id":{"type":"string"},`+
+					`"send_connection_id":{"type":"string"}},"required":["channel_id","recv_client_id","send_connection_id"],`+
+					`"type":"object"}`)},
+		{"both ids", "POST", "/", "x-sora-target: " + pauseTarget + "\r\n",
+			`{"recv_client_id":"a","recv_connection_id":null}`, "400",
+			`{"error_reason":{"message":"recv_connection_id and recv_client_id are both there, ` +
+				`and each names this end of the stream: give one of them"},"error_type":"AMBIGUOUS-IDS"}`},
 		{"foreign content type", "POST", "/?q=1", list + "Content-Type: text/plain\r\n", channelBody("c"), "200", "[]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,7 +167,9 @@ func TestErrorTable(t *testing.T) {
 			if !strings.HasPrefix(head, "HTTP/1.1 "+test.wantStatus+" ") || body != test.want {
 				t.Errorf("\n got %s\nwant %s %s", got, test.wantStatus, test.want)
 			}
-			for _, line := range []string{"content-type: application/json", "server: nagi", fmt.Sprintf("Content-Length: %d", len(test.want))} {
+			for _, line := range []string{
+				"content-type: application/json", "server: nagi", fmt.Sprintf("Content-Length: %d", len(test.want)),
+			} {
 				if strings.Count(strings.ToLower(head), strings.ToLower(line)) != 1 {
 					t.Errorf("%q is not once in %q", line, head)
 				}
@@ -159,8 +192,10 @@ func TestOtherPaths(t *testing.T) {
 			method = "OPTIONS"
 		}
 		got := s.exchange(request(method, path, "x-sora-target: "+listTarget+"\r\n", ""))
-		if !strings.HasPrefix(got, "HTTP/1.1 404 ") || !strings.HasSuffix(got, "\r\n\r\n") || !strings.Contains(got, "Content-Length: 0\r\n") ||
-			strings.Contains(got, "ontent-type") || !strings.Contains(got, "access-control-allow-origin: https://example.org\r\n") {
+		if !strings.HasPrefix(got, "HTTP/1.1 404 ") || !strings.HasSuffix(got, "\r\n\r\n") ||
+			!strings.Contains(got, "Content-Length: 0\r\n") ||
+			strings.Contains(got, "ontent-type") ||
+			!strings.Contains(got, "access-control-allow-origin: https://example.org\r\n") {
 			t.Errorf("%s: %q", path, got)
 		}
 	}
@@ -169,7 +204,8 @@ func TestOtherPaths(t *testing.T) {
 func TestCORS(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.CORSOrigins = []string{"http://127.0.0.1:5000"} })
 	for _, test := range []struct{ method, headers, wantStatus string }{
-		{"OPTIONS", "Origin: http://elsewhere\r\nAccess-Control-Request-Headers: authorization,x-sora-release-channel,x-sora-target\r\n", "204"},
+		{"OPTIONS", "Origin: http://elsewhere\r\nAccess-Control-Request-Headers: " +
+			"authorization,x-sora-release-channel,x-sora-target\r\n", "204"},
 		{"POST", "Origin: http://elsewhere\r\n", "400"},
 		{"GET", "", "400"},
 	} {
@@ -178,8 +214,10 @@ func TestCORS(t *testing.T) {
 			t.Errorf("%s: %q", test.method, got)
 		}
 		for _, header := range []string{
-			"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel\r\n",
-			"access-control-allow-methods: POST, OPTIONS\r\n", "access-control-allow-origin: http://127.0.0.1:5000\r\n", "access-control-max-age: 1000\r\n",
+			"access-control-allow-headers: Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, " +
+				"x-sora-release-channel\r\n",
+			"access-control-allow-methods: POST, OPTIONS\r\n", "access-control-allow-origin: http://127.0.0.1:5000\r\n",
+			"access-control-max-age: 1000\r\n",
 		} {
 			if strings.Count(got, header) != 1 {
 				t.Errorf("%s: %q is not once in %q", test.method, header, got)
@@ -212,8 +250,18 @@ func TestCORSOfSeveralOrigins(t *testing.T) {
 func TestOrigins(t *testing.T) {
 	for origin, want := range map[string]string{
 		"": "does not start", "http://127.0.0.1:5000": "", "https://example.org": "", "http://[::1]:5000": "",
-		"http://example.org/": "slash", "http://example.org/app": "path", "example.org": "does not start", "*": "does not start", "ftp://example.org": "does not start",
-		"http://": "not a scheme", "http://a b": "invalid", "http://a,http://b": "origin", "http://u@h": "not a scheme", "http://h?q": "not a scheme", "http://*": "one origin", "null": "does not start",
+		"http://example.org/":    "slash",
+		"http://example.org/app": "path",
+		"example.org":            "does not start",
+		"*":                      "does not start",
+		"ftp://example.org":      "does not start",
+		"http://":                "not a scheme",
+		"http://a b":             "invalid",
+		"http://a,http://b":      "origin",
+		"http://u@h":             "not a scheme",
+		"http://h?q":             "not a scheme",
+		"http://*":               "one origin",
+		"null":                   "does not start",
 	} {
 		err := CheckOrigin(origin)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -227,14 +275,16 @@ func TestLongBodies(t *testing.T) {
 	head := "POST / HTTP/1.1\r\nHost: shim\r\nConnection: close\r\nx-sora-target: " + listTarget + "\r\n"
 	fits := `{"channel_id":"c","x":"` + strings.Repeat("a", maxBodyBytes-len(`{"channel_id":"c","x":""}`)) + `"}`
 
-	if got := s.exchange(fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(fits), fits)); !strings.HasSuffix(got, "\r\n\r\n[]") {
+	if got := s.exchange(fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(fits), fits)); !strings.HasSuffix(got,
+		"\r\n\r\n[]") {
 		t.Errorf("%d bytes: %q", len(fits), got)
 	}
 	for name, long := range map[string]string{
 		"length": fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, maxBodyBytes+1),
 		"chunks": fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s \r\n0\r\n\r\n", head, len(fits)+1, fits),
 	} {
-		if got := s.exchange(long); !strings.HasPrefix(got, "HTTP/1.1 413 ") || !strings.HasSuffix(got, "\r\n\r\n"+`{"error_type":"PayloadTooLarge"}`) {
+		if got := s.exchange(long); !strings.HasPrefix(got, "HTTP/1.1 413 ") ||
+			!strings.HasSuffix(got, "\r\n\r\n"+`{"error_type":"PayloadTooLarge"}`) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
@@ -242,7 +292,8 @@ func TestLongBodies(t *testing.T) {
 	if got := s.exchange(chunked); !strings.HasSuffix(got, "\r\n\r\n[]") {
 		t.Errorf("chunked: %q", got)
 	}
-	if got := s.exchange(head + "Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"); !strings.HasSuffix(got, `{"error_reason":{"message":"the body ended early, or its chunks are not HTTP's"},"error_type":"MalformedJSON"}`) {
+	if got := s.exchange(head + "Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"); !strings.HasSuffix(got,
+		`{"error_reason":{"message":"the body ended early, or its chunks are not HTTP's"},"error_type":"MalformedJSON"}`) {
 		t.Errorf("broken chunks: %q", got)
 	}
 }
@@ -250,7 +301,8 @@ func TestLongBodies(t *testing.T) {
 func TestSlowBodies(t *testing.T) {
 	s := newShim(t, 1, func(c *Config) { c.BodyTimeout = 100 * time.Millisecond })
 	head := "POST / HTTP/1.1\r\nHost: shim\r\nContent-Length: 100\r\n"
-	if got := s.exchange(head + "x-sora-target: " + listTarget + "\r\n\r\n{"); !strings.HasPrefix(got, "HTTP/1.1 408 ") || !strings.HasSuffix(got, `{"error_type":"RequestTimeout"}`) {
+	if got := s.exchange(head + "x-sora-target: " + listTarget + "\r\n\r\n{"); !strings.HasPrefix(got,
+		"HTTP/1.1 408 ") || !strings.HasSuffix(got, `{"error_type":"RequestTimeout"}`) {
 		t.Errorf("slow body: %q", got)
 	}
 	// A request refused before its body is read must not wait for the body for ever.
@@ -273,7 +325,8 @@ func TestBodyTimeoutEndsWithTheBody(t *testing.T) {
 	defer connection.Close()
 	reader := bufio.NewReader(connection)
 	for range 2 {
-		if _, err := fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: shim\r\nx-sora-target: %s\r\nContent-Length: %d\r\n\r\n%s", pauseTarget, len(body), body); err != nil {
+		if _, err := fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: shim\r\nx-sora-target: %s\r\nContent-Length: "+
+			"%d\r\n\r\n%s", pauseTarget, len(body), body); err != nil {
 			t.Fatal(err)
 		}
 		response, err := http.ReadResponse(reader, nil)
@@ -281,7 +334,8 @@ func TestBodyTimeoutEndsWithTheBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		content, err := io.ReadAll(response.Body)
-		if err != nil || response.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(content, []byte("NOT-CONFIRMED")) {
+		if err != nil || response.StatusCode != http.StatusServiceUnavailable ||
+			!bytes.Contains(content, []byte("NOT-CONFIRMED")) {
 			t.Fatalf("%d %s %v", response.StatusCode, content, err)
 		}
 		if err := response.Body.Close(); err != nil {

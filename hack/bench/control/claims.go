@@ -28,7 +28,9 @@ func (s *system) claim(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	c, err := claims.New(claims.Config{REST: config, Namespace: namespace, Namespaces: []string{namespace}, Log: slog.New(slog.DiscardHandler)})
+	c, err := claims.New(claims.Config{
+		REST: config, Namespace: namespace, Namespaces: []string{namespace}, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return fmt.Errorf("prepare claims: %w", err)
 	}
@@ -38,7 +40,8 @@ func (s *system) claim(ctx context.Context, f *fleet) error {
 	for _, server := range f.servers {
 		for id := range server.channels {
 			group.Go(func() error {
-				if _, _, err := c.Claim(ctx, namespace, claims.Opening{ChannelID: id, Number: 1}, claims.Holder{Name: server.name}, everyone{}, room); err != nil {
+				if _, _, err := c.Claim(ctx, namespace, claims.Opening{ChannelID: id, Number: 1},
+					claims.Holder{Name: server.name}, everyone{}, room); err != nil {
 					return fmt.Errorf("claim channel %s: %w", id, err)
 				}
 

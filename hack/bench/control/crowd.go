@@ -56,12 +56,16 @@ func (b *bench) measureCrowd(ctx context.Context) error {
 		acknowledged = append(acknowledged, time.Since(began))
 	}
 	b.note(figure{
-		Measure: "crowd", What: fmt.Sprintf("join to %d connections with %d open-side pauses → its edges are in force, p99", b.options.crowd, senders),
-		Unit: "ms", Value: milliseconds(matched.percentile(99)), Bound: bound(50), Samples: len(matched), Detail: matched.spread("", nil),
+		Measure: "crowd",
+		What: fmt.Sprintf("join to %d connections with %d open-side pauses → its edges are in force, p99",
+			b.options.crowd, senders),
+		Unit: "ms", Value: milliseconds(matched.percentile(99)), Bound: bound(50), Samples: len(matched),
+		Detail: matched.spread("", nil),
 	})
 	b.note(figure{
 		Measure: "crowd", What: "the same until a manager knows it, p99", Unit: "ms",
-		Value: milliseconds(acknowledged.percentile(99)), Bound: bound(50), Samples: len(acknowledged), Detail: acknowledged.spread("", nil),
+		Value: milliseconds(acknowledged.percentile(99)), Bound: bound(50), Samples: len(acknowledged),
+		Detail: acknowledged.spread("", nil),
 	})
 
 	return nil

@@ -42,7 +42,8 @@ func (b *bench) measureCrowded(ctx context.Context) error {
 	group.SetLimit(fillers)
 	for i, edge := range edges[:b.options.crowded] {
 		group.Go(func() error {
-			return b.system.api.Create(groupContext, edgePause(namespace, fmt.Sprintf("crowded-%d", i), full.id, edge[0], edge[1]))
+			return b.system.api.Create(groupContext,
+				edgePause(namespace, fmt.Sprintf("crowded-%d", i), full.id, edge[0], edge[1]))
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -63,14 +64,17 @@ func (b *bench) measureCrowded(ctx context.Context) error {
 			{full, free[i%len(free)], &pausesFull, &resumesFull},
 			{empty, [2]string{empty.connection(0), empty.connection(1)}, &pausesEmpty, &resumesEmpty},
 		} {
-			body := map[string]string{"channel_id": c.channel.id, "recv_connection_id": c.edge[0], "send_connection_id": c.edge[1]}
+			body := map[string]string{
+				"channel_id": c.channel.id, "recv_connection_id": c.edge[0], "send_connection_id": c.edge[1],
+			}
 			took, _, err := b.system.post(ctx, "Sora_20200401.PauseRtpStream", body)
 			if err != nil {
 				return err
 			}
 			*c.pause = append(*c.pause, took)
 			if c.channel == full {
-				took, answer, err := b.system.post(ctx, "Sora_20200401.ListPauseRtpStreams", map[string]string{"channel_id": full.id})
+				took, answer, err := b.system.post(ctx, "Sora_20200401.ListPauseRtpStreams",
+					map[string]string{"channel_id": full.id})
 				if err != nil {
 					return err
 				}

@@ -62,7 +62,9 @@ func (b *bench) enforce(ctx context.Context, object *v1alpha1.RtpStreamPause) (e
 	e.created = time.Since(e.began)
 	_, err := b.system.view.WaitEnforced(ctx, &forwardingv1.WaitEnforcedRequest{
 		Namespace: namespace, Uid: string(object.UID),
-		Edge: &forwardingv1.EdgeName{RecvConnectionId: object.Spec.Receivers.ConnectionIDs[0], SendConnectionId: object.Spec.Senders.ConnectionIDs[0]},
+		Edge: &forwardingv1.EdgeName{
+			RecvConnectionId: object.Spec.Receivers.ConnectionIDs[0], SendConnectionId: object.Spec.Senders.ConnectionIDs[0],
+		},
 	})
 	if err != nil {
 		return e, fmt.Errorf("wait until %s is enforced: %w", object.Name, err)
@@ -169,7 +171,8 @@ func (b *bench) load(ctx context.Context, name string, rate, count int, own *wat
 	group, groupContext := errgroup.WithContext(ctx)
 	for i := range count {
 		channel := (i * 101) % b.options.channels
-		objects[i] = edgePause(namespace, fmt.Sprintf("%s-%d", name, i), channelName(channel), connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
+		objects[i] = edgePause(namespace, fmt.Sprintf("%s-%d", name, i), channelName(channel),
+			connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
 		group.Go(func() (err error) {
 			samples[i], err = b.enforce(groupContext, objects[i])
 

@@ -173,7 +173,9 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 	case *forwardingv1.Question_Pause:
 		edges, answer.Count = c.matcher.Edges(asks.Pause.GetUid(), int(asks.Pause.GetLimit()))
 	case *forwardingv1.Question_Edge:
-		if edge := (matching.Edge{Receiver: asks.Edge.GetRecvConnectionId(), Sender: asks.Edge.GetSendConnectionId()}); c.matcher.Live(edge) {
+		if edge := (matching.Edge{
+			Receiver: asks.Edge.GetRecvConnectionId(), Sender: asks.Edge.GetSendConnectionId(),
+		}); c.matcher.Live(edge) {
 			edges, answer.Count = []matching.Edge{edge}, 1
 		}
 	default:

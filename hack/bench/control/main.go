@@ -86,8 +86,10 @@ func parse(arguments []string) (options, error) {
 		}
 	}
 	switch {
-	case o.samples < 10 || o.mediaServers < 2 || o.channels < o.mediaServers || o.few < o.mediaServers || o.few > o.objects:
-		return o, errors.New("give 10 samples or more, 2 media servers or more, no fewer channels than media servers, and --few between --mediaservers and --objects")
+	case o.samples < 10 || o.mediaServers < 2 || o.channels < o.mediaServers || o.few < o.mediaServers ||
+		o.few > o.objects:
+		return o, errors.New("give 10 samples or more, 2 media servers or more, no fewer channels than media servers, " +
+			"and --few between --mediaservers and --objects")
 	case o.each() < 1 || o.each() > smallEdges:
 		return o, fmt.Errorf("--objects and --channels: a channel would get %d pauses; choose 1 to %d", o.each(), smallEdges)
 	}

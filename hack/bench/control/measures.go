@@ -92,15 +92,21 @@ func (b *bench) measureChange(ctx context.Context) error {
 		return err
 	}
 	b.note(figure{
-		Measure: "change", What: "media servers that got one change", Unit: "per change", Value: all.reached, Bound: bound(1), Samples: b.options.samples,
-		Detail: map[string]float64{"with_few": few.reached},
+		Measure: "change",
+		What:    "media servers that got one change",
+		Unit:    "per change",
+		Value:   all.reached,
+		Bound:   bound(1),
+		Samples: b.options.samples,
+		Detail:  map[string]float64{"with_few": few.reached},
 	})
 	for _, f := range []struct {
 		what     string
 		few, all float64
 	}{
 		{"manager's CPU, all ÷ few objects", few.cpu, all.cpu},
-		{"create → enforced p50, all ÷ few objects", milliseconds(few.latency.percentile(50)), milliseconds(all.latency.percentile(50))},
+		{"create → enforced p50, all ÷ few objects", milliseconds(few.latency.percentile(50)),
+			milliseconds(all.latency.percentile(50))},
 	} {
 		b.note(figure{
 			Measure: "change", What: f.what, Unit: "×", Value: f.all / f.few, Bound: bound(1.5), Samples: b.options.samples,
@@ -127,7 +133,8 @@ func (b *bench) changes(ctx context.Context) (changeCost, error) {
 	applied := b.fleet.applied()
 	for i := range b.options.samples {
 		channel := (i * 37) % b.options.channels
-		object := edgePause(namespace, fmt.Sprintf("change-%d", i), channelName(channel), connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
+		object := edgePause(namespace, fmt.Sprintf("change-%d", i), channelName(channel),
+			connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
 		sample, err := b.enforce(ctx, object)
 		if err != nil {
 			return cost, err
@@ -156,8 +163,12 @@ func (b *bench) measureMemory(context.Context) error {
 		return err
 	}
 	b.note(figure{
-		Measure: "memory", What: fmt.Sprintf("manager's RSS with %d objects", b.options.objects), Unit: "MB", Value: now, Bound: bound(300),
-		Detail: map[string]float64{"highest": highest},
+		Measure: "memory",
+		What:    fmt.Sprintf("manager's RSS with %d objects", b.options.objects),
+		Unit:    "MB",
+		Value:   now,
+		Bound:   bound(300),
+		Detail:  map[string]float64{"highest": highest},
 	})
 
 	return nil
@@ -179,8 +190,8 @@ func (b *bench) measureIdle(ctx context.Context) error {
 		return err
 	}
 	b.note(figure{
-		Measure: "idle", What: fmt.Sprintf("manager's CPU while nothing changes, %d streams", b.options.mediaServers), Unit: "% of a core",
-		Value: 100 * float64(after-before) / float64(quiet), Bound: bound(2),
+		Measure: "idle", What: fmt.Sprintf("manager's CPU while nothing changes, %d streams", b.options.mediaServers),
+		Unit: "% of a core", Value: 100 * float64(after-before) / float64(quiet), Bound: bound(2),
 	})
 
 	return nil

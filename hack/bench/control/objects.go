@@ -42,7 +42,8 @@ func (b *bench) fill(ctx context.Context, from, to int) error {
 		group.Go(func() error {
 			channel := number % b.options.channels
 			receiver, sender := smallEdge(number / b.options.channels)
-			object := edgePause(namespace, fmt.Sprintf("fill-%06d", number), channelName(channel), connectionName(channel, receiver), connectionName(channel, sender))
+			object := edgePause(namespace, fmt.Sprintf("fill-%06d", number), channelName(channel),
+				connectionName(channel, receiver), connectionName(channel, sender))
 			if err := b.system.api.Create(groupContext, object); err != nil {
 				return fmt.Errorf("create %s: %w", object.Name, err)
 			}

@@ -44,14 +44,15 @@ func (b *bench) measureReconnect(ctx context.Context) error {
 		return err
 	}
 	b.note(figure{
-		Measure: "reconnect", What: fmt.Sprintf("%d media servers reconnect → all answered", b.options.mediaServers), Unit: "s",
-		Value: settled.Seconds(), Bound: bound(10),
+		Measure: "reconnect", What: fmt.Sprintf("%d media servers reconnect → all answered", b.options.mediaServers),
+		Unit: "s", Value: settled.Seconds(), Bound: bound(10),
 	})
 	detail := latencies(busy).spread("meanwhile_", latencies(calm).spread("before_", nil))
 	detail = answers(busy).spread("meanwhile_answer_", answers(calm).spread("before_answer_", detail))
 	b.note(figure{
 		Measure: "reconnect", What: "create → enforced meanwhile, p99 beyond that before", Unit: "ms",
-		Value: milliseconds(latencies(busy).percentile(99) - latencies(calm).percentile(99)), Bound: bound(50), Samples: len(busy), Detail: detail,
+		Value: milliseconds(latencies(busy).percentile(99) - latencies(calm).percentile(99)), Bound: bound(50),
+		Samples: len(busy), Detail: detail,
 	})
 	b.note(figure{
 		Measure: "reconnect", What: "the same while they connect to another manager", Unit: "ms",
@@ -77,7 +78,8 @@ func (b *bench) elsewhere(ctx context.Context) ([]enforced, error) {
 		return other.served(ctx, b.options, 0, storm.begin)
 	})
 
-	return samples, errors.Join(err, b.system.programs.End(ctx, storm.child), b.system.programs.End(ctx, other.manager), b.settle(ctx))
+	return samples,
+		errors.Join(err, b.system.programs.End(ctx, storm.child), b.system.programs.End(ctx, other.manager), b.settle(ctx))
 }
 
 // live creates one pause after another in a channel whose media server stays
@@ -91,7 +93,8 @@ func (b *bench) live(ctx context.Context, name string, count int) ([]enforced, e
 	ticker := time.NewTicker(time.Second / liveRate)
 	defer ticker.Stop()
 	for i := range count {
-		object := edgePause(namespace, fmt.Sprintf("live-%s-%d", name, i), channel.id, channel.connection(0), channel.connection(1))
+		object := edgePause(namespace, fmt.Sprintf("live-%s-%d", name, i), channel.id, channel.connection(0),
+			channel.connection(1))
 		sample, err := b.enforce(ctx, object)
 		if err != nil {
 			return nil, err

@@ -23,7 +23,8 @@ func (b *bench) measureRestart(ctx context.Context) error {
 	}
 	b.note(figure{
 		Measure: "restart", What: "a restarted manager's cache is in sync → every subscription is served", Unit: "s",
-		Value: time.Since(synced).Seconds(), Bound: bound(5), Detail: map[string]float64{"start_to_sync": synced.Sub(began).Seconds()},
+		Value: time.Since(synced).Seconds(), Bound: bound(5),
+		Detail: map[string]float64{"start_to_sync": synced.Sub(began).Seconds()},
 	})
 	if err := b.settle(ctx); err != nil {
 		return err
@@ -33,7 +34,12 @@ func (b *bench) measureRestart(ctx context.Context) error {
 		return err
 	}
 	b.note(figure{
-		Measure: "restart", What: "RSS of the restarted manager", Unit: "MB", Value: now, Bound: bound(300), Detail: map[string]float64{"highest": highest},
+		Measure: "restart",
+		What:    "RSS of the restarted manager",
+		Unit:    "MB",
+		Value:   now,
+		Bound:   bound(300),
+		Detail:  map[string]float64{"highest": highest},
 	})
 
 	return nil

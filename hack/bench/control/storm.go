@@ -60,7 +60,8 @@ func (b *bench) prepareStorm(ctx context.Context, manager string) (*storm, error
 	if err != nil {
 		return nil, fmt.Errorf("find the own program: %w", err)
 	}
-	c, err := b.system.programs.Spawn(stormCommand, "/usr/bin/nice", "-n", "19", self, stormCommand, manager, strconv.Itoa(b.options.channels), strconv.Itoa(b.options.mediaServers))
+	c, err := b.system.programs.Spawn(stormCommand, "/usr/bin/nice", "-n", "19", self, stormCommand, manager,
+		strconv.Itoa(b.options.channels), strconv.Itoa(b.options.mediaServers))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,9 @@ func (s *storm) begin() error {
 
 // weathered creates pauses while a storm goes over a manager, and returns their
 // samples and how long it took to settle.
-func (b *bench) weathered(ctx context.Context, name string, settle func(context.Context) error) (live []enforced, settled time.Duration, err error) {
+func (b *bench) weathered(
+	ctx context.Context, name string, settle func(context.Context) error,
+) (live []enforced, settled time.Duration, err error) {
 	settling := make(chan error, 1)
 	began := time.Now()
 	go func() {

@@ -59,7 +59,8 @@ func (b *bench) sustain(ctx context.Context, name, in string) (float64, error) {
 	group.SetLimit(fillers)
 	for i := range objects {
 		channel := (i * 53) % b.options.channels
-		objects[i] = edgePause(in, fmt.Sprintf("%s-%d", name, i), channelName(channel), connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
+		objects[i] = edgePause(in, fmt.Sprintf("%s-%d", name, i), channelName(channel),
+			connectionName(channel, smallConnections-1), connectionName(channel, smallConnections-2))
 		group.Go(func() error {
 			if err := b.system.api.Create(groupContext, objects[i]); err != nil {
 				return fmt.Errorf("create %s: %w", objects[i].Name, err)
@@ -122,13 +123,17 @@ func (b *bench) applyStatus(ctx context.Context, object *v1alpha1.RtpStreamPause
 	}
 	status := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "RtpStreamPause",
-		"metadata": map[string]any{"name": object.Name, "namespace": object.Namespace, "resourceVersion": object.ResourceVersion},
+		"metadata": map[string]any{
+			"name": object.Name, "namespace": object.Namespace, "resourceVersion": object.ResourceVersion,
+		},
 		"status": map[string]any{
 			"observedGeneration": object.Generation, "mediaServer": "ms-0001",
-			"conditions": []any{condition(v1alpha1.ConditionReady, v1alpha1.ReasonEnforced), condition(v1alpha1.ConditionEnforced, v1alpha1.ReasonWithheld)},
+			"conditions": []any{condition(v1alpha1.ConditionReady, v1alpha1.ReasonEnforced),
+				condition(v1alpha1.ConditionEnforced, v1alpha1.ReasonWithheld)},
 		},
 	}}
-	err := b.system.api.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(status), client.FieldOwner("bench"), client.ForceOwnership)
+	err := b.system.api.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(status),
+		client.FieldOwner("bench"), client.ForceOwnership)
 	if err != nil {
 		return fmt.Errorf("apply the status of %s: %w", object.Name, err)
 	}

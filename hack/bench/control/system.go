@@ -96,7 +96,8 @@ func (s *system) startManager(ctx context.Context) error {
 	if s.managerAddress != "" {
 		listen, metrics = s.managerAddress, s.managerMetrics
 	}
-	c, err := s.programs.Program(ctx, "manager", "--kubeconfig="+s.programs.Kubeconfig, "--listen="+listen, "--metrics-listen="+metrics)
+	c, err := s.programs.Program(ctx, "manager", "--kubeconfig="+s.programs.Kubeconfig, "--listen="+listen,
+		"--metrics-listen="+metrics)
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,8 @@ func (s *system) startManager(ctx context.Context) error {
 	if s.grpc != nil {
 		return nil
 	}
-	if s.grpc, err = grpc.NewClient(s.managerAddress, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if s.grpc, err = grpc.NewClient(s.managerAddress,
+		grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		return fmt.Errorf("make a client of the manager: %w", err)
 	}
 	s.view = forwardingv1.NewViewClient(s.grpc)
@@ -121,7 +123,8 @@ func (s *system) startManager(ctx context.Context) error {
 // startOther starts another manager beside the first. Only what concerns it is set in
 // the result; whoever asked ends it.
 func (s *system) startOther(ctx context.Context) (*system, error) {
-	c, err := s.programs.Program(ctx, "manager", "--kubeconfig="+s.programs.Kubeconfig, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
+	c, err := s.programs.Program(ctx, "manager", "--kubeconfig="+s.programs.Kubeconfig, "--listen=127.0.0.1:0",
+		"--metrics-listen=127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +139,8 @@ func (s *system) startOther(ctx context.Context) (*system, error) {
 }
 
 func (s *system) startShim(ctx context.Context) error {
-	c, err := s.programs.Program(ctx, "shim", "--kubeconfig="+s.programs.Kubeconfig, "--managers="+s.managerAddress, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
+	c, err := s.programs.Program(ctx, "shim", "--kubeconfig="+s.programs.Kubeconfig, "--managers="+s.managerAddress,
+		"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")
 	if err != nil {
 		return err
 	}

@@ -48,10 +48,13 @@ func Run(ctx context.Context, directory string) error {
 	}
 	etcd := plane.Environment.ControlPlane.Etcd
 	//nolint:staticcheck // Args is deprecated for configuring; what etcd was started with is told by nothing else.
-	if arguments := etcd.Args; slices.ContainsFunc(arguments, func(a string) bool { return strings.Contains(a, "unsafe-no-fsync") }) {
+	if arguments := etcd.Args; slices.ContainsFunc(arguments, func(a string) bool {
+		return strings.Contains(a, "unsafe-no-fsync")
+	}) {
 		err = fmt.Errorf("etcd runs without fsync, with %q: its latencies would be too good", arguments)
 	} else {
-		log.Info("listening", "what", "kubernetes", "address", plane.Config.Host, "kubeconfig", plane.Kubeconfig, "etcd", etcd.URL.String())
+		log.Info("listening", "what", "kubernetes", "address", plane.Config.Host, "kubeconfig", plane.Kubeconfig,
+			"etcd", etcd.URL.String())
 		<-ctx.Done()
 	}
 	if stopErr := plane.Stop(); stopErr != nil {
@@ -76,7 +79,8 @@ func Directory(root string) (string, error) {
 		return "", fmt.Errorf("find out what %s is kept on: %w", parent, err)
 	}
 	if system.Type == unix.TMPFS_MAGIC || system.Type == unix.RAMFS_MAGIC {
-		return "", fmt.Errorf("%s is kept in memory, so that etcd's fsync would cost nothing: put the repository on a disk", parent)
+		return "",
+			fmt.Errorf("%s is kept in memory, so that etcd's fsync would cost nothing: put the repository on a disk", parent)
 	}
 	parent, err := filepath.Abs(parent)
 	if err != nil {

@@ -77,7 +77,9 @@ func (p *Programs) Spawn(name, path string, arguments ...string) (*child.Child, 
 		return nil, fmt.Errorf("make the log of %s: %w", name, err)
 	}
 	p.logs = append(p.logs, log)
-	c, err := child.Start(child.Spec{Name: name, Path: path, Args: arguments, Output: log, Env: append(os.Environ(), "TMPDIR="+p.work)})
+	c, err := child.Start(child.Spec{
+		Name: name, Path: path, Args: arguments, Output: log, Env: append(os.Environ(), "TMPDIR="+p.work),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -26,8 +26,9 @@ func startMediaServer(t *testing.T, public string, more ...string) (signaling, m
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(binary, append([]string{"--name=" + t.Name(), "--listen=127.0.0.1:0", "--media-listen=0.0.0.0:0",
-		"--metrics-listen=127.0.0.1:0", "--public-address=" + public}, more...)...)
+	command := exec.Command(binary,
+		append([]string{"--name=" + t.Name(), "--listen=127.0.0.1:0", "--media-listen=0.0.0.0:0",
+			"--metrics-listen=127.0.0.1:0", "--public-address=" + public}, more...)...)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	output, err := command.StderrPipe()
 	if err != nil {

@@ -61,7 +61,8 @@ func TestSDKIsAdmittedByAWebhook(t *testing.T) {
 			Code   int
 			Reason string
 		}
-		join := fmt.Sprintf(`join(%q, "browser-auth", "mallory", "sendrecv", %s).catch(({ code, reason }) => ({ code, reason }))`,
+		join := fmt.Sprintf(`join(%q, "browser-auth", "mallory", "sendrecv", %s).catch(({ code, `+
+			`reason }) => ({ code, reason }))`,
 			url, options)
 		if err := evaluate(t, tab, join, &refused); err != nil || refused.Code != 4490 || refused.Reason != want {
 			t.Errorf("%s: %+v, %v; want 4490 %s", options, refused, err, want)
@@ -192,7 +193,8 @@ func startShimWithTokens(t *testing.T, origin string) {
 		_ = command.Wait()
 	})
 	eventually(t, "the shim asks for tokens", func() error {
-		err := callAt("http://"+shimWithTokens+"/", "Sora_20200401.ListPauseRtpStreams", map[string]string{"channel_id": "x"}, new(any))
+		err := callAt("http://"+shimWithTokens+"/", "Sora_20200401.ListPauseRtpStreams",
+			map[string]string{"channel_id": "x"}, new(any))
 		if err == nil || !strings.Contains(err.Error(), "UNAUTHENTICATED") {
 			return fmt.Errorf("%w; it wrote:\n%s", err, output)
 		}

@@ -55,7 +55,9 @@ func (b *bothBrowsers) chromiumJoins(t *testing.T, version, channelID, role, opt
 	return b.join(t, run, channelID, "chromium", role, options)
 }
 
-func (b *bothBrowsers) join(t *testing.T, run func(string, any) error, channelID, clientID, role, options string) party {
+func (b *bothBrowsers) join(
+	t *testing.T, run func(string, any) error, channelID, clientID, role, options string,
+) party {
 	t.Helper()
 	p := party{evaluate: run}
 	eventually(t, "the SDK is loaded", func() error {

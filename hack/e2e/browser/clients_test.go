@@ -27,8 +27,8 @@ func (p pairing) String() string {
 	return name
 }
 
-// TestClients has each client see and hear another, whichever version of the SDK and codec they have. A pause stops the one's
-// video and lets its audio go on; after it the picture is back.
+// TestClients has each client see and hear another, whichever version of the SDK and codec they
+// have. A pause stops the one's video and lets its audio go on; after it the picture is back.
 func TestClients(t *testing.T) {
 	openTab := newBrowser(t)
 	for i, p := range pairings {
@@ -58,8 +58,9 @@ func pauseStopsExactly(t *testing.T, channelID string, sender, receiver sdkTab) 
 	recoversWithinASecond(t, func() time.Duration { return pauseAndResume(t, channelID, sender, receiver) })
 }
 
-// recoversWithinASecond has pauseAndResume tell how long the picture took to be back. The browsers share a small machine with
-// the media server and with each other's encoders, so one of three times is enough.
+// recoversWithinASecond has pauseAndResume tell how long the picture took to be back. The browsers
+// share a small machine with the media server and with each other's encoders, so one of three times
+// is enough.
 func recoversWithinASecond(t *testing.T, pauseAndResume func() time.Duration) {
 	t.Helper()
 	var took []time.Duration
@@ -95,7 +96,8 @@ func pauseAndResume(t *testing.T, channelID string, sender, receiver sdkTab) (to
 		audioGoesOn()
 	}
 	paused := audioGoesOn()
-	if n := paused[sender.connectionID]["video"].PacketsReceived - before[sender.connectionID]["video"].PacketsReceived; n != 0 {
+	was, is := before[sender.connectionID]["video"], paused[sender.connectionID]["video"]
+	if n := is.PacketsReceived - was.PacketsReceived; n != 0 {
 		t.Errorf("%d packets of video came while it was paused", n)
 	}
 	resumed := time.Now()

@@ -146,7 +146,8 @@ func TestUplinkIsNotFlooded(t *testing.T) {
 	eventually(t, "it has sent for a while", packets(passed+dropped+watched))
 	passedNow, droppedNow, bitsNow := b.counts()
 	lost := float64(droppedNow-dropped) / float64(passedNow-passed+droppedNow-dropped)
-	t.Logf("%.1f %% of the packets are lost, %.1f %% at first; %.0f kbit/s pass", 100*lost, 100*float64(dropped)/float64(passed+dropped),
+	t.Logf("%.1f %% of the packets are lost, %.1f %% at first; %.0f kbit/s pass", 100*lost,
+		100*float64(dropped)/float64(passed+dropped),
 		float64(bitsNow-bits)/time.Since(begin).Seconds()/1000)
 	if lost > most {
 		t.Errorf("%.1f %% of the packets are lost", 100*lost)

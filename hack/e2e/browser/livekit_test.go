@@ -136,7 +136,8 @@ func joinLiveKitAs(t *testing.T, w *ways, mine *way, synced, sound bool) viewer 
 	v := viewer{openReady(t, newBrowser(t), servePage(t, "livekit.html", map[string]string{
 		"quality.js": "quality.js", "livekit-client.js": "node_modules/livekit-client/dist/livekit-client.esm.mjs",
 	}))}
-	join := fmt.Sprintf("(hear(%t), detour(%q), join(%q, %q))", sound, relay, "ws://"+signaling, liveKitToken(t, "receiver", true))
+	join := fmt.Sprintf("(hear(%t), detour(%q), join(%q, %q))", sound, relay, "ws://"+signaling,
+		liveKitToken(t, "receiver", true))
 	if err := evaluate(t, v.tab, join, new(any)); err != nil {
 		t.Fatalf("the receiver cannot join: %v", err)
 	}
@@ -192,7 +193,10 @@ func publishToLiveKit(t *testing.T, signaling, relay string) {
 	t.Helper()
 	s := &liveKitSender{relay: relay}
 	query := url.Values{
-		"access_token": {liveKitToken(t, "sender", false)}, "protocol": {liveKitProtocol}, "sdk": {"go"}, "auto_subscribe": {"0"},
+		"access_token":   {liveKitToken(t, "sender", false)},
+		"protocol":       {liveKitProtocol},
+		"sdk":            {"go"},
+		"auto_subscribe": {"0"},
 	}
 	var err error
 	if s.socket, _, err = websocket.Dial(t.Context(), "ws://"+signaling+"/rtc?"+query.Encode(), nil); err != nil {

@@ -62,14 +62,15 @@ type networkCase struct {
 }
 
 var networkCases = []networkCase{
-	{"2000-500-2000", []string{"nagi", "livekit"}, way{rate: 2_000_000, delay: 50 * time.Millisecond}, false, measureCapacity},
+	{"2000-500-2000", []string{"nagi", "livekit"}, way{rate: 2_000_000, delay: 50 * time.Millisecond}, false,
+		measureCapacity},
 	{"loss-5", []string{"nagi", "livekit"}, way{delay: 26 * time.Millisecond}, false, measureLoss},
 	{"clear", []string{"nagi", "livekit"}, way{}, false, measureClear},
 	{"clear-sound", []string{"nagi", "livekit", "livekit-synced"}, way{}, true, measureClear},
 }
 
-// TestNetwork measures what a receiver on a bad network sees of a simulcast sender, beside LiveKit, and prints JSON lines.
-// RUNS is how often, 5 if it is not set.
+// TestNetwork measures what a receiver on a bad network sees of a simulcast sender, beside LiveKit,
+// and prints JSON lines. RUNS is how often, 5 if it is not set.
 func TestNetwork(t *testing.T) {
 	for run := range runs() {
 		for _, c := range networkCases {
@@ -94,8 +95,8 @@ func (c networkCase) run(t *testing.T, server string, run int) {
 	printLine(t, r)
 }
 
-// pictures are the layers of a synthetic sender, of 150, 450 and 1,200 kbit/s at 25 frames a second (hack/clip/make.sh):
-// a browser that encodes takes the processor that the other one decodes with.
+// pictures are the layers of a synthetic sender, of 150, 450 and 1,200 kbit/s at 25 frames a second
+// (hack/clip/make.sh): a browser that encodes takes the processor that the other one decodes with.
 func pictures(t *testing.T) (layers [][]byte) {
 	t.Helper()
 	for _, rid := range []string{"r0", "r1", "r2"} {

@@ -105,7 +105,8 @@ func TestPagePausesByClick(t *testing.T) {
 	alice.click(t, bobsTile+" [data-action=resume]")
 	eventually(t, "bob moves again at alice's", alice.moves(t, bob))
 
-	cell := fmt.Sprintf(`#matrix button[data-recv-connection-id="%s"][data-send-connection-id="%s"]`, carol.connectionID, bob.connectionID)
+	cell := fmt.Sprintf(`#matrix button[data-recv-connection-id="%s"][data-send-connection-id="%s"]`, carol.connectionID,
+		bob.connectionID)
 	bob.click(t, cell+"[data-action=pause]")
 	eventually(t, "bob stands still at carol's", carol.standsStill(t, bob))
 	eventually(t, "bob moves on at alice's", alice.moves(t, bob))
@@ -128,7 +129,8 @@ func TestPageSaysWhichCodecItMisses(t *testing.T) {
 	alice.click(t, "#join")
 	eventually(t, "the tile says why it is empty", func() error {
 		var shown string
-		expression := fmt.Sprintf(`document.querySelector('.tile[data-connection-id="%s"] .overlay:not([hidden])')?.textContent ?? ""`,
+		expression := fmt.Sprintf(`document.querySelector('.tile[data-connection-id="%s"] `+
+			`.overlay:not([hidden])')?.textContent ?? ""`,
 			sender.connectionID)
 		if err := evaluate(t, alice.tab, expression, &shown); err != nil {
 			return err

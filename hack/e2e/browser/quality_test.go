@@ -24,7 +24,8 @@ type quality struct {
 	AudioBuffer   buffer  `json:"audioBuffer"`
 }
 
-// buffer is a jitter buffer: what came out of it, frames or samples, and how long that was in it, in seconds, all together.
+// buffer is a jitter buffer: what came out of it, frames or samples, and how long that was in it,
+// in seconds, all together.
 type buffer struct {
 	Delay   float64 `json:"delay"`
 	Emitted float64 `json:"emitted"`

@@ -324,7 +324,8 @@ func TestReceiverWhoComesFirst(t *testing.T) {
 	for tab, stream := range map[sdkTab]string{sender: "outbound-rtp", receiver: "inbound-rtp"} {
 		var streams []string
 		if err := evaluate(t, tab.tab, "retransmits()", &streams); err != nil || !slices.Contains(streams, stream) {
-			t.Errorf("%s: of video with a retransmission stream there is %v, want %s (%v)", tab.connectionID, streams, stream, err)
+			t.Errorf("%s: of video with a retransmission stream there is %v, want %s (%v)",
+				tab.connectionID, streams, stream, err)
 		}
 	}
 
@@ -345,7 +346,8 @@ func TestReceiverWhoComesFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the picture moves again", func() error {
-			if now := receiver.received(t)[sender.connectionID]["video"]; now.KeyFramesDecoded <= before[sender.connectionID]["video"].KeyFramesDecoded {
+			now := receiver.received(t)[sender.connectionID]["video"]
+			if now.KeyFramesDecoded <= before[sender.connectionID]["video"].KeyFramesDecoded {
 				return fmt.Errorf("no keyframe was decoded: %+v", now)
 			}
 

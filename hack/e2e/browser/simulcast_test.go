@@ -57,14 +57,15 @@ var layers = []struct {
 	width int
 }{{"r0", 240}, {"r1", 480}, {"r2", 960}}
 
-// TestEachReceiverHasItsLayer has receivers of one sender ask for a layer each. They see it in that layer's size, and a pause
-// stops exactly its edge: after it, the receiver is back on its layer.
+// TestEachReceiverHasItsLayer has receivers of one sender ask for a layer each. They see it in that
+// layer's size, and a pause stops exactly its edge: after it, the receiver is back on its layer.
 func TestEachReceiverHasItsLayer(t *testing.T) {
 	for _, codec := range []string{"VP9", "AV1"} {
 		t.Run(codec, func(t *testing.T) {
 			channelID := "browser-simulcast-" + codec
 			join := newSDKWith(t)
-			sender := join(channelID, "sender", "sendonly", fmt.Sprintf(`{large: true, simulcast: true, videoCodecType: %q, videoBitRate: 1500}`, codec))
+			sender := join(channelID, "sender", "sendonly",
+				fmt.Sprintf(`{large: true, simulcast: true, videoCodecType: %q, videoBitRate: 1500}`, codec))
 			var receivers []sdkTab
 			for _, layer := range layers {
 				options := fmt.Sprintf("{simulcast: true, videoCodecType: %q, simulcastRequestRid: %q}", codec, layer.rid)

@@ -50,7 +50,8 @@ func (s sdkTab) stopsAltogether(t *testing.T, sender, other sdkTab) {
 		}
 		now := s.received(t)
 		for _, kind := range []string{"audio", "video"} {
-			if a, b := before[sender.connectionID][kind], now[sender.connectionID][kind]; a.PacketsReceived != b.PacketsReceived {
+			a, b := before[sender.connectionID][kind], now[sender.connectionID][kind]
+			if a.PacketsReceived != b.PacketsReceived {
 				return fmt.Errorf("%s went on: %+v, then %+v", kind, a, b)
 			}
 		}
@@ -83,17 +84,23 @@ func TestSpotlight(t *testing.T) {
 	bob.takesTheWord(t, alice, alice, bob, carol)
 	for _, receiver := range []sdkTab{alice, carol} {
 		eventually(t, "the next speaker is heard and seen", func() error { return receiver.goesOn(t, bob.connectionID, nil) })
-		eventually(t, "the receiver is told who was in focus", func() error { return receiver.told(t, "spotlight.unfocused", alice) })
+		eventually(t, "the receiver is told who was in focus", func() error {
+			return receiver.told(t, "spotlight.unfocused", alice)
+		})
 	}
 	carol.stopsAltogether(t, alice, bob)
 
-	edge := map[string]string{"channel_id": channelID, "recv_connection_id": carol.connectionID, "send_connection_id": alice.connectionID}
+	edge := map[string]string{
+		"channel_id": channelID, "recv_connection_id": carol.connectionID, "send_connection_id": alice.connectionID,
+	}
 	if err := call("Sora_20200401.PauseRtpStream", edge, new(map[string]string)); err != nil {
 		t.Fatal(err)
 	}
 	carolBefore, bobBefore := carol.received(t), bob.received(t)
 	alice.takesTheWord(t, bob, alice, bob, carol)
-	eventually(t, "another receiver sees the speaker", func() error { return bob.goesOn(t, alice.connectionID, bobBefore) })
+	eventually(t, "another receiver sees the speaker", func() error {
+		return bob.goesOn(t, alice.connectionID, bobBefore)
+	})
 	eventually(t, "who does not see the speaker hears it", func() error {
 		return carol.audioGoesOn(t, alice.connectionID, carolBefore, carol.received(t))
 	})
@@ -114,7 +121,9 @@ func TestSpotlight(t *testing.T) {
 	}
 	carol.takesTheWord(t, alice, alice, bob)
 	for _, receiver := range []sdkTab{alice, bob} {
-		eventually(t, "the older SDK's speaker is heard and seen", func() error { return receiver.goesOn(t, carol.connectionID, nil) })
+		eventually(t, "the older SDK's speaker is heard and seen", func() error {
+			return receiver.goesOn(t, carol.connectionID, nil)
+		})
 	}
 }
 
@@ -123,9 +132,11 @@ func TestSpotlight(t *testing.T) {
 func TestSpotlightWithSimulcast(t *testing.T) {
 	const channelID = "browser-spotlight-simulcast"
 	join := newSDKWith(t)
-	options := `{voice: true, large: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1500, spotlight: true, spotlightNumber: 1}`
+	options := `{voice: true, large: true, simulcast: true, videoCodecType: "VP8", videoBitRate: 1500, ` +
+		`spotlight: true, spotlightNumber: 1}`
 	sender := join(channelID, "sender", "sendonly", options)
-	receiver := join(channelID, "receiver", "recvonly", `{simulcast: true, spotlight: true, spotlightFocusRid: "r1", spotlightUnfocusRid: "r0"}`)
+	receiver := join(channelID, "receiver", "recvonly",
+		`{simulcast: true, spotlight: true, spotlightFocusRid: "r1", spotlightUnfocusRid: "r0"}`)
 	sees := func(width int) {
 		t.Helper()
 		eventually(t, "the receiver sees the size that it wants", func() error {

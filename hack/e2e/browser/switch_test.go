@@ -38,8 +38,9 @@ type switchesResult struct {
 	Load string  `json:"load"` // of the machine, before and after
 }
 
-// TestSwitches measures what Chromium sees of changes of layer, beside as much time without, and prints JSON lines: real
-// transports on loopback in this process, which knows when a layer is chosen. RUNS is how often, 5 if it is not set.
+// TestSwitches measures what Chromium sees of changes of layer, beside as much time without, and prints JSON lines:
+// real transports on loopback in this process, which knows when a layer is chosen. RUNS is how often, 5 if it is not
+// set.
 func TestSwitches(t *testing.T) {
 	for run := range runs() {
 		for name, switches := range map[string]int{"switches": switchesWatched, "no-switches": 0} {
@@ -112,7 +113,9 @@ func newSwitchRig(t *testing.T) *switchRig {
 
 		return publication.Answer(offer)
 	})
-	s.viewer = viewer{openReady(t, newBrowser(t), servePage(t, "switch.html", map[string]string{"quality.js": "quality.js"}))}
+	s.viewer = viewer{
+		openReady(t, newBrowser(t), servePage(t, "switch.html", map[string]string{"quality.js": "quality.js"})),
+	}
 	s.newPeer(t, rtc.PeerConfig{}, func(peer *rtc.Peer) (answer string, err error) {
 		downlink, err := peer.AddDownlink("SENDER", codecs.VP8.Format(""))
 		if err != nil {

@@ -198,7 +198,9 @@ func TestDocumentedCommandLines(t *testing.T) {
 	}
 	receiver, sender := connections[0]["connection_id"].(string), connections[1]["connection_id"].(string)
 	edge := fmt.Sprintf(`{"channel_id":"sora","recv_connection_id":"%s","send_connection_id":"%s"}`, receiver, sender)
-	paused := fmt.Sprintf(`[{"channel_id":"sora","recv_connection_id":"%s","role":"sendrecv","send_connection_id":"%s"}]`, receiver, sender)
+	paused := fmt.Sprintf(
+		`[{"channel_id":"sora","recv_connection_id":"%s","role":"sendrecv","send_connection_id":"%s"}]`, receiver, sender,
+	)
 
 	for _, line := range []struct{ command, body string }{
 		{`http POST 127.0.0.1:3000/ x-sora-target:Sora_20200401.PauseRtpStream \
@@ -218,13 +220,15 @@ send_connection_id=3X0W1C23KS1TQAAYMKA9TXJS4G \
 channel_id=sora \
 -vvv`, `[]`},
 	} {
-		command := strings.NewReplacer("VTGYC92AZX6M72K860BPREFTMC", receiver, "3X0W1C23KS1TQAAYMKA9TXJS4G", sender).Replace(line.command)
+		command := strings.NewReplacer("VTGYC92AZX6M72K860BPREFTMC", receiver,
+			"3X0W1C23KS1TQAAYMKA9TXJS4G", sender).Replace(line.command)
 		status, header, body := runHTTPie(t, command)
 		if status != "HTTP/1.1 200 OK" {
 			t.Errorf("%s\nanswered %q", command, status)
 		}
 		for name, want := range map[string]string{
-			"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, x-sora-release-channel",
+			"access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization, " +
+				"x-sora-release-channel",
 			"access-control-allow-methods": "POST, OPTIONS",
 			"access-control-allow-origin":  "http://127.0.0.1:5000",
 			"access-control-max-age":       "1000",

@@ -39,7 +39,8 @@ func TestClientsComeThroughTURN(t *testing.T) {
 		}
 	}()
 	file := filepath.Join(t.TempDir(), "ice.json")
-	config := fmt.Sprintf(`{"iceServers": [{"urls": "turn:%s?transport=udp", "username": %q, "credential": %q}], "iceTransportPolicy": "relay"}`,
+	config := fmt.Sprintf(`{"iceServers": [{"urls": "turn:%s?transport=udp", "username": %q, "credential": %q}], `+
+		`"iceTransportPolicy": "relay"}`,
 		socket.LocalAddr(), username, credential)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

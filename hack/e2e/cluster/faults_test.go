@@ -46,7 +46,9 @@ func allFaults() []fault {
 func deletePod(component string) func(*testing.T, int) {
 	return func(t *testing.T, round int) {
 		t.Helper()
-		names := strings.Fields(kubectl(t, "--namespace="+system, "get", "pods", "--output=name", "--selector=app.kubernetes.io/name="+component))
+		names := strings.Fields(
+			kubectl(t, "--namespace="+system, "get", "pods", "--output=name", "--selector=app.kubernetes.io/name="+component),
+		)
 		kubectl(t, "--namespace="+system, "delete", "--wait=false", names[round%len(names)])
 	}
 }
@@ -87,7 +89,8 @@ func scale(t *testing.T, _ int) {
 		kubectl(t, "--namespace="+tenant, "scale", "statefulset", "nagi-mediaserver", fmt.Sprint("--replicas=", replicas))
 		await(t, "the media servers to come, or to go", func() error {
 			var pods corev1.PodList
-			err := api.List(t.Context(), &pods, client.InNamespace(tenant), client.MatchingLabels{"app.kubernetes.io/name": "nagi-mediaserver"})
+			err := api.List(t.Context(), &pods, client.InNamespace(tenant),
+				client.MatchingLabels{"app.kubernetes.io/name": "nagi-mediaserver"})
 			if err == nil && len(pods.Items) != replicas {
 				err = fmt.Errorf("there are %d", len(pods.Items))
 			}
@@ -169,7 +172,8 @@ func (r *reader) faults(t *testing.T, v *view) {
 			report(map[string]any{
 				"fault": f.name, "rounds": len(took), "fastest_seconds": took[0].Seconds(),
 				"median_seconds": took[len(took)/2].Seconds(), "slowest_seconds": took[len(took)-1].Seconds(),
-				"moved": len(silences), "silence_p50_seconds": percentile(silences, 50), "silence_p99_seconds": percentile(silences, 99),
+				"moved": len(silences), "silence_p50_seconds": percentile(silences, 50),
+				"silence_p99_seconds": percentile(silences, 99),
 			})
 		})
 	}
@@ -179,7 +183,9 @@ func (r *reader) faults(t *testing.T, v *view) {
 func hostsOf(t *testing.T) map[string]int {
 	t.Helper()
 	var leases coordinationv1.LeaseList
-	if err := api.List(t.Context(), &leases, client.InNamespace(system), client.MatchingLabels{"rtp.nagi.dev/claim-of": tenant}); err != nil {
+	if err := api.List(t.Context(), &leases, client.InNamespace(system), client.MatchingLabels{
+		"rtp.nagi.dev/claim-of": tenant,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	hosts := map[string]int{}
@@ -219,7 +225,9 @@ func percentile(sorted []time.Duration, percent int) float64 {
 
 // round has the fault happen once, waits until everything is as before, and proves that no packet left meanwhile that
 // should not have. It returns how long that took, and for how long there was no media in each channel that moved.
-func (f fault) round(t *testing.T, round int, lessons []*lesson, v *view) (took time.Duration, silences []time.Duration) {
+func (f fault) round(
+	t *testing.T, round int, lessons []*lesson, v *view,
+) (took time.Duration, silences []time.Duration) {
 	t.Helper()
 	// A pause that is new, and one that has been resumed, are nothing else than those that stand.
 	l := lessons[round%len(lessons)]

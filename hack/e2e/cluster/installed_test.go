@@ -25,15 +25,18 @@ func ready(ctx context.Context) error {
 		if err := api.Get(ctx, client.ObjectKey{Namespace: system, Name: name}, &d); err != nil {
 			return err
 		}
-		if s := d.Status; s.ObservedGeneration != d.Generation || s.Replicas != *d.Spec.Replicas || s.UpdatedReplicas != s.Replicas || s.AvailableReplicas != s.Replicas {
-			return fmt.Errorf("%s: %d of %d are available, %d up to date", name, s.AvailableReplicas, *d.Spec.Replicas, s.UpdatedReplicas)
+		if s := d.Status; s.ObservedGeneration != d.Generation || s.Replicas != *d.Spec.Replicas ||
+			s.UpdatedReplicas != s.Replicas || s.AvailableReplicas != s.Replicas {
+			return fmt.Errorf("%s: %d of %d are available, %d up to date", name, s.AvailableReplicas, *d.Spec.Replicas,
+				s.UpdatedReplicas)
 		}
 	}
 	var set appsv1.StatefulSet
 	if err := api.Get(ctx, client.ObjectKey{Namespace: tenant, Name: "nagi-mediaserver"}, &set); err != nil {
 		return err
 	}
-	if s := set.Status; s.ObservedGeneration != set.Generation || s.Replicas != *set.Spec.Replicas || s.ReadyReplicas != s.Replicas || s.UpdateRevision != s.CurrentRevision {
+	if s := set.Status; s.ObservedGeneration != set.Generation || s.Replicas != *set.Spec.Replicas ||
+		s.ReadyReplicas != s.Replicas || s.UpdateRevision != s.CurrentRevision {
 		return fmt.Errorf("nagi-mediaserver: %d of %d are ready", s.ReadyReplicas, *set.Spec.Replicas)
 	}
 	// What the controllers say may be of a moment ago.
@@ -74,7 +77,8 @@ func proveReadySoon(t *testing.T, how string, since time.Time) {
 		t.Errorf("%s: everything was ready after %s, want at most %s", how, took, soon)
 	}
 	for _, namespace := range []string{system, tenant} {
-		restarts := kubectl(t, "--namespace="+namespace, "get", "pods", "--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}")
+		restarts := kubectl(t, "--namespace="+namespace, "get", "pods",
+			"--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}")
 		if strings.Trim(restarts, "0 ") != "" {
 			t.Errorf("%s: containers in %s began anew: %s", how, namespace, restarts)
 		}

@@ -48,7 +48,9 @@ func newLesson(t *testing.T, r *reader, name string) *lesson {
 	l.alice = join(t, config("alice", bot.RecvOnly, func(p bot.Packet) {
 		l.seen("alice", p)
 		if p.Kind == bot.Video {
-			l.video.arrived(arrival{of: stream{p.Header.SSRC, p.SenderConnectionID}, sequence: p.Header.SequenceNumber, at: p.Arrived})
+			l.video.arrived(arrival{
+				of: stream{p.Header.SSRC, p.SenderConnectionID}, sequence: p.Header.SequenceNumber, at: p.Arrived,
+			})
 		}
 	}))
 
@@ -158,8 +160,8 @@ func (l *lesson) pause(t *testing.T, v *view) {
 	l.video.begin()
 	kubectlWith(t, fmt.Sprintf(`{"apiVersion": "rtp.nagi.dev/v1alpha1", "kind": "RtpStreamPause",
 "metadata": {"name": %[1]q, "namespace": %[2]q},
-"spec": {"channelID": %[1]q, "receivers": {"clientIDs": ["alice"]}, "senders": {"clientIDs": ["bob"]}}}`, l.name, tenant),
-		"apply", "--filename=-")
+"spec": {"channelID": %[1]q, "receivers": {"clientIDs": ["alice"]}, "senders": {"clientIDs": ["bob"]}}}`,
+		l.name, tenant), "apply", "--filename=-")
 	await(t, "the pause to be enforced", func() error { return l.enforced(t.Context()) })
 	alice, err := l.alice.connection()
 	if err != nil {

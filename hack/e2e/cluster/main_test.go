@@ -77,7 +77,8 @@ func run(m *testing.M) int {
 	config.QPS = -1
 	scheme := runtime.NewScheme()
 	if err := errors.NewAggregate([]error{
-		v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme),
+		v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme),
+		coordinationv1.AddToScheme(scheme),
 	}); err != nil {
 		return failed(err)
 	}

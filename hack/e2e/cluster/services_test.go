@@ -18,7 +18,8 @@ import (
 func serviceAddress(t *testing.T, namespace, name string) string {
 	t.Helper()
 
-	return kubectl(t, "--namespace="+namespace, "get", "service", name, "--output=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
+	return kubectl(t, "--namespace="+namespace, "get", "service", name,
+		"--output=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
 }
 
 // signaling is the address that clients connect to: the Service, which leads to whichever media server.
@@ -42,7 +43,8 @@ func (s shim) post(t *testing.T, token, target string, of *lesson) (int, string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := fmt.Sprintf(`{"channel_id":%q,"recv_connection_id":%q,"send_connection_id":%q}`, of.name, alice.ConnectionID(), bob.ConnectionID())
+	body := fmt.Sprintf(`{"channel_id":%q,"recv_connection_id":%q,"send_connection_id":%q}`, of.name,
+		alice.ConnectionID(), bob.ConnectionID())
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -76,13 +78,16 @@ func (r *reader) throughServices(t *testing.T, v *view) {
 
 	// As docs/sora.md says.
 	kubectl(t, "--namespace=apps", "create", "serviceaccount", "lesson-bot")
-	kubectl(t, "create", "rolebinding", "lesson-bot", "--namespace="+tenant, "--clusterrole=nagi-editor", "--serviceaccount=apps:lesson-bot")
+	kubectl(t, "create", "rolebinding", "lesson-bot", "--namespace="+tenant, "--clusterrole=nagi-editor",
+		"--serviceaccount=apps:lesson-bot")
 	token := func(account string, options ...string) string {
 		return kubectl(t, append([]string{"--namespace=apps", "create", "token", account}, options...)...)
 	}
 	editor := token("lesson-bot", "--audience=nagi")
 	refused := map[string]int{
-		"": http.StatusUnauthorized, token("lesson-bot"): http.StatusUnauthorized, token("observer", "--audience=nagi"): http.StatusForbidden,
+		"":                                   http.StatusUnauthorized,
+		token("lesson-bot"):                  http.StatusUnauthorized,
+		token("observer", "--audience=nagi"): http.StatusForbidden,
 	}
 	s := shim{"http://" + serviceAddress(t, system, "nagi-shim") + "/"}
 	refuse := func(target string) {
@@ -108,10 +113,12 @@ func (r *reader) throughServices(t *testing.T, v *view) {
 	await(t, "video after the pause", func() error { return l.receivesVideo(asked) })
 }
 
-// inBrowsers has Chromium with the unmodified SDK do the same: hack/e2e/browser has the test, and the Makefile builds it.
+// inBrowsers has Chromium with the unmodified SDK do the same: hack/e2e/browser has the test, and
+// the Makefile builds it.
 func (r *reader) inBrowsers(t *testing.T) {
 	const channel = "browser"
-	command := exec.CommandContext(t.Context(), filepath.Join(r.sources(t), "bin/cluster/browser.test"), "-test.v", "-test.run=TestInstalled")
+	command := exec.CommandContext(t.Context(), filepath.Join(r.sources(t), "bin/cluster/browser.test"), "-test.v",
+		"-test.run=TestInstalled")
 	command.Dir = filepath.Join(r.sources(t), "hack/e2e/browser")
 	command.Env = append(os.Environ(), "NAGI_SIGNALING="+signaling(t),
 		"NAGI_API=http://"+serviceAddress(t, system, "nagi-shim")+"/",
@@ -119,7 +126,8 @@ func (r *reader) inBrowsers(t *testing.T) {
 	for _, who := range []string{"alice", "bob", "carol"} {
 		command.Env = append(command.Env, "NAGI_TOKEN_"+who+"="+r.token(channel, who))
 	}
-	if output, err := command.CombinedOutput(); err != nil || !strings.Contains(string(output), "--- PASS: TestInstalled") {
+	if output, err := command.CombinedOutput(); err != nil ||
+		!strings.Contains(string(output), "--- PASS: TestInstalled") {
 		t.Fatalf("%v\n%s", err, output)
 	}
 }

@@ -25,7 +25,8 @@ type view struct{ credentials managers.Credentials }
 func newView(t *testing.T) *view {
 	t.Helper()
 	kubectl(t, "--namespace=apps", "create", "serviceaccount", "observer")
-	kubectl(t, "--namespace="+tenant, "create", "rolebinding", "observer", "--clusterrole=nagi-viewer", "--serviceaccount=apps:observer")
+	kubectl(t, "--namespace="+tenant, "create", "rolebinding", "observer", "--clusterrole=nagi-viewer",
+		"--serviceaccount=apps:observer")
 	dir := t.TempDir()
 	v := &view{managers.Credentials{CAFile: filepath.Join(dir, "ca.crt"), TokenFile: filepath.Join(dir, "token")}}
 	token := kubectl(t, "--namespace=apps", "create", "token", "observer", "--audience=nagi", "--duration=2h")
@@ -58,7 +59,9 @@ func (v *view) anybody(ctx context.Context, channel, receiver, sender string) (*
 		return nil, err
 	}
 	var all corev1.PodList
-	if err := api.List(ctx, &all, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "nagi-manager"}); err != nil {
+	if err := api.List(ctx, &all, client.InNamespace(system), client.MatchingLabels{
+		"app.kubernetes.io/name": "nagi-manager",
+	}); err != nil {
 		return nil, err
 	}
 	problems := []error{errors.New("nobody knows the edge")}
@@ -83,7 +86,9 @@ func (v *view) ask(ctx context.Context, address, channel, receiver, sender strin
 	defer conn.Close()
 	stream, err := forwardingv1.NewViewClient(conn).Explain(ctx, &forwardingv1.ExplainRequest{
 		Namespace: tenant, ChannelId: channel,
-		Of: &forwardingv1.ExplainRequest_Edge{Edge: &forwardingv1.EdgeName{RecvConnectionId: receiver, SendConnectionId: sender}},
+		Of: &forwardingv1.ExplainRequest_Edge{
+			Edge: &forwardingv1.EdgeName{RecvConnectionId: receiver, SendConnectionId: sender},
+		},
 	})
 	if err != nil {
 		return nil, err

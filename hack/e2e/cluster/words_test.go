@@ -28,7 +28,8 @@ type reader struct {
 func newReader(t *testing.T) *reader {
 	t.Helper()
 	r := &reader{dir: t.TempDir()}
-	r.run(t, `cd "$SOURCES" && git ls-files --cached --others --exclude-standard -z | xargs -0 cp --parents --target-directory="$OLDPWD"`)
+	r.run(t, `cd "$SOURCES" && git ls-files --cached --others --exclude-standard -z | xargs -0 cp --parents `+
+		`--target-directory="$OLDPWD"`)
 	r.run(t, `ln -s "$SOURCES/bin" bin`)
 	var err error
 	if r.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

@@ -93,7 +93,8 @@ func writeKinds(dir string, document map[string]any) error {
 		for _, kind := range kinds {
 			kind, _ := kind.(map[string]any)
 			schema := map[string]any{"$ref": "#/definitions/" + name, "definitions": closure(definitions, name)}
-			if err := write(dir, fmt.Sprint(kind["group"]), fmt.Sprint(kind["version"]), fmt.Sprint(kind["kind"]), schema); err != nil {
+			if err := write(dir, fmt.Sprint(kind["group"]), fmt.Sprint(kind["version"]), fmt.Sprint(kind["kind"]),
+				schema); err != nil {
 				return err
 			}
 		}
