@@ -15,6 +15,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -140,7 +141,7 @@ func (s *system) connectAPI() error {
 	scheme := runtime.NewScheme()
 	err := errors.Join(
 		v1alpha1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme), corev1.AddToScheme(scheme),
-		authenticationv1.AddToScheme(scheme), rbacv1.AddToScheme(scheme),
+		authenticationv1.AddToScheme(scheme), rbacv1.AddToScheme(scheme), eventsv1.AddToScheme(scheme),
 	)
 	if err != nil {
 		return fmt.Errorf("register the API types: %w", err)

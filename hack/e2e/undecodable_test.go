@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,7 +26,10 @@ func TestUndecodable(t *testing.T) {
 	m := s.newMeeting(t, channelOf(t))
 	pause, held := m.enforced(t, m.channel, m.paused())
 	broken := m.channel + "-broken"
-	s.storeBroken(t, broken, m.channel)
+	s.storeOdd(t, broken, map[string]any{
+		"channelID": m.channel, "expiresAt": "tomorrow",
+		"receivers": map[string]any{"clientIDs": []any{"carol"}}, "senders": map[string]any{"clientIDs": []any{"bob"}},
+	})
 
 	for _, manager := range s.managers {
 		text := await(t, manager.name+" to name the object in /readyz", func() (string, bool) {
@@ -69,9 +75,51 @@ func TestUndecodable(t *testing.T) {
 	held.proveResumed(t)
 }
 
-// storeBroken stores an object with an expiry that is no time, for which the CRD
-// is loosened for a moment.
-func (s *system) storeBroken(t *testing.T, name, channel string) {
+// TestNotUnderstood stores an object whose receivers are named in a way that is not
+// known here, as a CRD of a newer version can leave one, and proves that it pauses
+// nobody and says so.
+func TestNotUnderstood(t *testing.T) {
+	t.Parallel()
+	s := own(t, layout{managers: 1, shims: 1, mediaServers: 1})
+	m := s.newMeeting(t, channelOf(t))
+	_, held := m.enforced(t, m.channel, m.paused())
+	name := m.channel + "-newer"
+	s.storeOdd(t, name, map[string]any{
+		"channelID": m.channel, "receivers": map[string]any{"groups": []any{"pupils"}}, "senders": map[string]any{"everyone": map[string]any{}},
+	})
+	pause := &v1alpha1.RtpStreamPause{}
+	pause.Namespace, pause.Name = namespace, name
+	told := s.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonNotUnderstood)
+	if told.Status.ObservedGeneration != told.Generation {
+		t.Errorf("the status is of generation %d, want %d", told.Status.ObservedGeneration, told.Generation)
+	}
+	s.shims[0].expectList(t, m.channel, held.edge)
+	for _, tr := range []track{{edge{m.carol, m.bob}, bot.Video}, {edge{m.carol, m.alice}, bot.Video}, {m.paused(), bot.Audio}} {
+		tr.awaitMore(t, tr.kind, 10)
+	}
+	await(t, "an event that tells of it", func() (string, bool) {
+		events := &eventsv1.EventList{}
+		if err := s.api.List(t.Context(), events, client.InNamespace(namespace)); err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		for _, event := range events.Items {
+			if event.Regarding.Name == name {
+				told = append(told, event.Type+" "+event.Reason)
+			}
+		}
+
+		return fmt.Sprint(told), slices.Contains(told, "Warning Refused")
+	})
+
+	// An edit makes it a rule like others.
+	pause = s.edit(t, told, func(spec *v1alpha1.RtpStreamPauseSpec) { spec.Receivers = clients("carol") })
+	s.awaitReady(t, pause, v1alpha1.ReasonEnforced)
+	held.proveSilence(t)
+}
+
+// storeOdd stores an object that the CRD refuses, which is loosened for a moment.
+func (s *system) storeOdd(t *testing.T, name string, spec map[string]any) {
 	t.Helper()
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{
@@ -104,10 +152,7 @@ func (s *system) storeBroken(t *testing.T, name, channel string) {
 				"properties": map[string]any{"channelID": map[string]any{"type": "string"}}}},
 		}}
 	})
-	object := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
-		"channelID": channel, "expiresAt": "tomorrow",
-		"receivers": map[string]any{"clientIDs": []any{"carol"}}, "senders": map[string]any{"clientIDs": []any{"bob"}},
-	}}}
+	object := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RtpStreamPause"))
 	object.SetNamespace(namespace)
 	object.SetName(name)
