@@ -94,23 +94,29 @@ func (p pauses) tryEnsure(ctx context.Context, e edge, caller string) (*v1alpha1
 
 // deleteMade deletes the edge's object if the shim made it, and tells whether it
 // was there. One in deletion acts no longer, whoever keeps it.
+//
+// It looks first at what the API server has in its cache, which waits for no etcd. The
+// cache may be behind, so that only a deletion goes by it, and whatever else it shows
+// is looked at again.
 func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error) {
+	mayBeOld := &metav1.GetOptions{ResourceVersion: "0"}
 	err = p.untilSettled(ctx, e, func(ctx context.Context) error {
-		var found v1alpha1.RtpStreamPause
-		switch err := p.client.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: e.name()}, &found); {
-		case apierrors.IsNotFound(err):
-			return nil
-		case err != nil:
-			return p.failure(ctx, "get "+e.name(), err)
-		case !e.made(&found):
-			return nil
+		found, err := p.find(ctx, e, mayBeOld)
+		old := mayBeOld != nil
+		mayBeOld = nil
+		if old && found == nil && err == nil {
+			found, err = p.find(ctx, e, nil)
+			old = false
+		}
+		if found == nil || err != nil {
+			return err
 		}
 		// A newer object under its name stays, and so does what somebody edits meanwhile
 		// to name others.
-		switch err := p.client.Delete(ctx, &found, client.Preconditions{
+		switch err := p.client.Delete(ctx, found, client.Preconditions{
 			UID: &found.UID, ResourceVersion: &found.ResourceVersion,
 		}); {
-		case apierrors.IsConflict(err):
+		case apierrors.IsConflict(err), old && apierrors.IsNotFound(err):
 			return errChanged
 		case client.IgnoreNotFound(err) != nil:
 			return p.failure(ctx, "delete "+e.name(), err)
@@ -121,6 +127,20 @@ func (p pauses) deleteMade(ctx context.Context, e edge) (deleted bool, err error
 	})
 
 	return deleted, err
+}
+
+// find returns the edge's object if the shim made it, and nil if it is not there.
+func (p pauses) find(ctx context.Context, e edge, how *metav1.GetOptions) (*v1alpha1.RtpStreamPause, error) {
+	found := &v1alpha1.RtpStreamPause{}
+	err := p.client.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: e.name()}, found, &client.GetOptions{Raw: how})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && !e.made(found):
+		return nil, nil //nolint:nilnil // That there is none is an answer.
+	case err != nil:
+		return nil, p.failure(ctx, "get "+e.name(), err)
+	}
+
+	return found, nil
 }
 
 // setRequestedBy names who asked for the pause; "" names nobody.

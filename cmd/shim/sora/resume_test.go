@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +140,81 @@ func TestResumeOfWhatIsEdited(t *testing.T) {
 	if found := s.find(channel); len(found) != 1 || found[0].UID != old.UID {
 		t.Errorf("%+v", found)
 	}
+}
+
+// cached answers as an API server whose cache is behind, or fails if it is asked what
+// it may not have.
+type cached struct {
+	client.Client
+
+	// answer is that of the cache, by an error or into the object.
+	answer func(object client.Object) error
+	looks  atomic.Int32
+}
+
+func (c *cached) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	asked := client.GetOptions{}
+	asked.ApplyOptions(options)
+	if asked.Raw == nil || asked.Raw.ResourceVersion != "0" {
+		return c.Client.Get(ctx, key, object, options...)
+	}
+	c.looks.Add(1)
+
+	return c.answer(object)
+}
+
+// TestResumeByTheCache: a deletion goes by what the API server has in its cache,
+// however old that is, and nothing else does.
+func TestResumeByTheCache(t *testing.T) {
+	c := &cached{}
+	s := newShim(t, 1, func(config *Config) { c.Client, config.Client = config.Client, c })
+	channel := t.Name()
+	s.views[0].join(channel, sendrecv(alice), sendrecv(bob))
+	body := edgeBody(channel, alice, bob)
+	notFound := apierrors.NewNotFound(v1alpha1.Resource(v1alpha1.Plural), "pause")
+	shows := func(shown *v1alpha1.RtpStreamPause) func(client.Object) error {
+		return func(object client.Object) error {
+			shown.DeepCopyInto(object.(*v1alpha1.RtpStreamPause))
+
+			return nil
+		}
+	}
+	for name, answer := range map[string]func(now *v1alpha1.RtpStreamPause) func(client.Object) error{
+		"as it is": shows,
+		"not yet made": func(*v1alpha1.RtpStreamPause) func(client.Object) error {
+			return func(client.Object) error { return notFound }
+		},
+		"before an edit": func(now *v1alpha1.RtpStreamPause) func(client.Object) error {
+			now.ResourceVersion = "1"
+
+			return shows(now)
+		},
+		"another's": func(now *v1alpha1.RtpStreamPause) func(client.Object) error {
+			now.Labels = nil
+
+			return shows(now)
+		},
+		"one of the same name, long gone": func(now *v1alpha1.RtpStreamPause) func(client.Object) error {
+			now.UID = "gone"
+
+			return shows(now)
+		},
+	} {
+		made := s.createdByShim(connectionsOf(channel, alice, bob), func(*v1alpha1.RtpStreamPause) {})
+		looks := c.looks.Load()
+		c.answer = answer(made)
+		s.expect(resumeTarget, body, http.StatusOK, body)
+		if found := s.find(channel); len(found) != 0 || c.looks.Load() != looks+1 {
+			t.Errorf("%s: %d objects are left after %d looks at the cache", name, len(found), c.looks.Load()-looks)
+		}
+	}
+
+	// What is gone in truth was not deleted by this request, which is the only one that
+	// may end well for connections that are not there.
+	gone := s.createdByShim(connectionsOf(channel, alice, carol), func(*v1alpha1.RtpStreamPause) {})
+	c.answer = shows(gone)
+	s.expect(resumeTarget, edgeBody(channel, alice, carol), http.StatusOK, edgeBody(channel, alice, carol))
+	s.expectFailure(resumeTarget, edgeBody(channel, alice, carol), http.StatusBadRequest, connectionNotFound, carol)
 }
 
 // TestResumeOfWhoHasLeft: cleaning up is possible, once.
