@@ -43,7 +43,7 @@ func (s *Server) List(
 	answer, err := s.askAll(g.Context(), t, request.GetChannelId(), func(q *question) {
 		q.atLeast = true
 		q.message.Asks = &forwardingv1.Question_Withheld{Withheld: &forwardingv1.WithheldEdges{
-			Kind: request.GetKind(), Limit: limit, NamesOnly: request.GetNamesOnly(),
+			Kind: request.GetKind(), Limit: limit, ByReceiver: request.GetByReceiver(),
 		}}
 	})
 	if err != nil {
@@ -52,13 +52,42 @@ func (s *Server) List(
 	var names []string
 	if answer.GetCount() > uint64(limit) {
 		answer.Edges = answer.GetEdges()[:min(len(answer.GetEdges()), int(limit))]
+		answer.Receivers = atMost(answer.GetReceivers(), int(limit)-len(answer.GetEdges()))
 		names = t.Names(mostOf(answer.GetPauses()))
 	}
-
-	return inParts(t, answer.GetEdges(), func(edges []*forwardingv1.Edge) error {
+	send := func(edges []*forwardingv1.Edge, receivers []*forwardingv1.ReceiverEdges) error {
 		// The status is the peer's.
-		return g.Send(&forwardingv1.ListResponse{Edges: edges, Count: answer.GetCount(), PauseNames: names})
-	})
+		return g.Send(&forwardingv1.ListResponse{
+			Edges: edges, Receivers: receivers, Count: answer.GetCount(), PauseNames: names,
+		})
+	}
+	if len(answer.GetReceivers()) > 0 {
+		err := inParts(answer.GetReceivers(), func(part []*forwardingv1.ReceiverEdges) error { return send(nil, part) })
+		if err != nil || len(answer.GetEdges()) == 0 {
+			return err
+		}
+	}
+	nameAll(t, answer.GetEdges())
+
+	return inParts(answer.GetEdges(), func(part []*forwardingv1.Edge) error { return send(part, nil) })
+}
+
+// atMost keeps as many of the edges.
+func atMost(receivers []*forwardingv1.ReceiverEdges, limit int) []*forwardingv1.ReceiverEdges {
+	for i, receiver := range receivers {
+		senders := receiver.GetSendConnectionIds()
+		if limit <= 0 {
+			return receivers[:i]
+		}
+		if len(senders) > limit {
+			receiver.SendConnectionIds = senders[:limit]
+
+			return receivers[:i+1]
+		}
+		limit -= len(senders)
+	}
+
+	return receivers
 }
 
 // Explain implements forwardingv1.ViewServer.
@@ -95,8 +124,9 @@ func (s *Server) Explain(
 	if err != nil {
 		return err
 	}
+	nameAll(t, answer.GetEdges())
 
-	return inParts(t, answer.GetEdges(), func(edges []*forwardingv1.Edge) error {
+	return inParts(answer.GetEdges(), func(edges []*forwardingv1.Edge) error {
 		return g.Send(&forwardingv1.ExplainResponse{Edges: edges, Count: answer.GetCount()}) // The status is the peer's.
 	})
 }
@@ -161,6 +191,7 @@ func (s *Server) askAll(
 	all := &forwardingv1.Answer{}
 	for _, answer := range answers {
 		all.Edges = append(all.Edges, answer.GetEdges()...)
+		all.Receivers = append(all.Receivers, answer.GetReceivers()...)
 		all.Pauses = append(all.Pauses, answer.GetPauses()...)
 		all.Count += answer.GetCount()
 	}
@@ -183,25 +214,33 @@ func mostOf(counts []*forwardingv1.PauseCount) []string {
 	return uids[:min(len(uids), mostPauses)]
 }
 
-// inParts names the pauses of the edges and sends these in messages that are not
-// too large; one without edges when there are none.
-func inParts(t *knowledge.Tenant, edges []*forwardingv1.Edge, send func([]*forwardingv1.Edge) error) error {
-	var part []*forwardingv1.Edge
-	const most = forwardingv1.MaxMessageBytes - mostPauses*overhead
+// mostOfPart is how large the entries of a part may be.
+const mostOfPart = forwardingv1.MaxMessageBytes - mostPauses*overhead
+
+// inParts sends the entries in messages that are not too large; in one without any
+// when there are none.
+func inParts[T proto.Message](entries []T, send func([]T) error) error {
+	var part []T
 	size := 0
-	for _, edge := range edges {
-		name(t, edge, most)
-		more := fieldSize(proto.Size(edge))
-		if size+more > most && len(part) > 0 {
+	for _, entry := range entries {
+		more := fieldSize(proto.Size(entry))
+		if size+more > mostOfPart && len(part) > 0 {
 			if err := send(part); err != nil {
 				return err
 			}
 			part, size = nil, 0
 		}
-		part, size = append(part, edge), size+more
+		part, size = append(part, entry), size+more
 	}
 
 	return send(part)
+}
+
+// nameAll fills in the names of the edges' pauses.
+func nameAll(t *knowledge.Tenant, edges []*forwardingv1.Edge) {
+	for _, edge := range edges {
+		name(t, edge, mostOfPart)
+	}
 }
 
 // name fills in the names of the edge's pauses; of the oldest, where all do not

@@ -100,8 +100,8 @@ func (qs *questions) begin(a *knowledge.Ask, q *question, mediaServer string) er
 	case qs.ended:
 		return unavailable("media server %q is out of touch: ask again", mediaServer)
 	case len(qs.asked)+len(qs.byID) >= maxQuestions:
-		return unavailable("media server %q has %d questions to answer, which is the bound: ask again",
-			mediaServer, maxQuestions)
+		return unavailable("media server %q has %d questions to answer, which is the bound: ask again", mediaServer,
+			maxQuestions)
 	case qs.asked == nil:
 		qs.asked, qs.byID = map[*knowledge.Ask]*question{}, map[uint64]*question{}
 	}
@@ -166,8 +166,7 @@ func (qs *questions) keep(q *question, a *forwardingv1.Answer) error {
 	switch {
 	case a.GetError() != "":
 		return unavailable("a media server cannot answer: %s", a.GetError())
-	case len(q.answer.GetEdges())+len(a.GetEdges()) > q.most() ||
-		len(q.answer.GetPauses())+len(a.GetPauses()) > 2*tables.MaxPauses:
+	case edgesOf(&q.answer)+edgesOf(a) > q.most() || len(q.answer.GetPauses())+len(a.GetPauses()) > 2*tables.MaxPauses:
 		return unavailable("a media server answers more than was asked for")
 	case q.message.GetEdge() == nil && slices.ContainsFunc(a.GetEdges(), manyPauses):
 		return unavailable("a media server tells more than %d pauses of one of many edges", forwardingv1.MaxPausesTold)
@@ -178,10 +177,21 @@ func (qs *questions) keep(q *question, a *forwardingv1.Answer) error {
 	qs.bytes += bytes
 	q.bytes += bytes
 	q.answer.Edges = append(q.answer.Edges, a.GetEdges()...)
+	q.answer.Receivers = append(q.answer.Receivers, a.GetReceivers()...)
 	q.answer.Pauses = append(q.answer.Pauses, a.GetPauses()...)
 	q.answer.Count = max(q.answer.Count, a.GetCount())
 
 	return nil
+}
+
+// edgesOf is how many edges are told, in either way.
+func edgesOf(a *forwardingv1.Answer) int {
+	edges := len(a.GetEdges())
+	for _, receiver := range a.GetReceivers() {
+		edges += len(receiver.GetSendConnectionIds())
+	}
+
+	return edges
 }
 
 // most is how many edges the answer may have.
@@ -202,7 +212,10 @@ func manyPauses(edge *forwardingv1.Edge) bool {
 
 // bytesOf is about what a part of an answer takes in memory.
 func bytesOf(a *forwardingv1.Answer) int {
-	bytes := proto.Size(a) + messageBytes*(len(a.GetEdges())+len(a.GetPauses()))
+	bytes := proto.Size(a) + messageBytes*(len(a.GetEdges())+len(a.GetReceivers())+len(a.GetPauses()))
+	for _, receiver := range a.GetReceivers() {
+		bytes += stringBytes * len(receiver.GetSendConnectionIds())
+	}
 	for _, edge := range a.GetEdges() {
 		bytes += messageBytes*len(edge.GetStreams()) + stringBytes*len(edge.GetPauseUids())
 	}

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -161,6 +162,29 @@ func TestMostEdgesHaveRoomInAnAnswer(t *testing.T) {
 	if q.err != nil || len(q.answer.GetEdges()) != maxEdges {
 		t.Errorf("%d edges of %d: %v", len(q.answer.GetEdges()), maxEdges, q.err)
 	}
+}
+
+// Edges that are told by receiver count as those that are told one by one do.
+func TestEdgesByReceiverAreBounded(t *testing.T) {
+	told := func(edges int, id string) error {
+		var qs questions
+		q := newQuestion()
+		ask, questionID := asked(t, &qs, q)
+		receiver := &forwardingv1.ReceiverEdges{RecvConnectionId: "R"}
+		for range edges {
+			receiver.SendConnectionIds = append(receiver.SendConnectionIds, id)
+		}
+		qs.answer(&forwardingv1.Answer{QuestionId: questionID, Receivers: []*forwardingv1.ReceiverEdges{receiver}})
+		<-q.done
+		qs.forget(ask, q)
+
+		return q.err
+	}
+	if err := told(maxEdges, fmt.Sprintf("%026d", 0)); err != nil {
+		t.Errorf("as many as there may be: %v", err)
+	}
+	expectCode(t, told(maxEdges+1, "S"), codes.Unavailable, "more than was asked for")
+	expectCode(t, told(maxEdges, strings.Repeat("S", 700)), codes.Unavailable, "which is the bound")
 }
 
 // All pauses are told of an edge that the question names, 16 of one of many.

@@ -275,6 +275,17 @@ func checkAnswer(a *forwardingv1.Answer) error {
 			return err
 		}
 	}
+	for i, receiver := range a.GetReceivers() {
+		what := fmt.Sprintf("answer.receivers[%d]", i)
+		err := first(
+			checkID(what+".recv_connection_id", receiver.GetRecvConnectionId()),
+			checkRole(what+".recv_role", receiver.GetRecvRole()),
+			checkIDs(what+".send_connection_ids", receiver.GetSendConnectionIds()),
+		)
+		if err != nil {
+			return err
+		}
+	}
 	for i, pause := range a.GetPauses() {
 		if err := checkUID(fmt.Sprintf("answer.pauses[%d].uid", i), pause.GetUid()); err != nil {
 			return err

@@ -64,6 +64,16 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 			Message: &forwardingv1.SubscribeRequest_Answer{Answer: &forwardingv1.Answer{Edges: []*forwardingv1.Edge{edge}}},
 		})
 	}
+	receiver := func(change func(*forwardingv1.ReceiverEdges)) []*forwardingv1.SubscribeRequest {
+		edges := &forwardingv1.ReceiverEdges{
+			RecvConnectionId: "R", SendConnectionIds: []string{"S"}, RecvRole: forwardingv1.Role_ROLE_RECVONLY,
+		}
+		change(edges)
+
+		return after(&forwardingv1.SubscribeRequest{Message: &forwardingv1.SubscribeRequest_Answer{
+			Answer: &forwardingv1.Answer{Receivers: []*forwardingv1.ReceiverEdges{edges}},
+		}})
+	}
 	tooBig := uint32(0x10000)
 	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 1000, protowire.BytesType), make([]byte, maxConnectionBytes))
 
@@ -148,9 +158,14 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 			ChannelId: "lobby", Instance: 1, Epoch: 5, Joined: []*forwardingv1.Connection{connection("R")},
 		}), acked(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 5, Whole: true}),
 			acked(&forwardingv1.Acknowledgement{ChannelId: "lobby", Instance: 1, Epoch: 4})),
-		"recv_connection_id": answer(func(e *forwardingv1.Edge) { e.RecvConnectionId = "" }),
-		"send_connection_id": answer(func(e *forwardingv1.Edge) { e.SendConnectionId = "" }),
-		"recv_role 0":        answer(func(e *forwardingv1.Edge) { e.RecvRole = 0 }),
+		"recv_connection_id":        answer(func(e *forwardingv1.Edge) { e.RecvConnectionId = "" }),
+		"send_connection_id":        answer(func(e *forwardingv1.Edge) { e.SendConnectionId = "" }),
+		"recv_role 0":               answer(func(e *forwardingv1.Edge) { e.RecvRole = 0 }),
+		"receivers[0].recv_connect": receiver(func(r *forwardingv1.ReceiverEdges) { r.RecvConnectionId = "" }),
+		"receivers[0].recv_role 0":  receiver(func(r *forwardingv1.ReceiverEdges) { r.RecvRole = 0 }),
+		"send_connection_ids[1]": receiver(func(r *forwardingv1.ReceiverEdges) {
+			r.SendConnectionIds = []string{"S", long}
+		}),
 		"pause_uids[0]":      answer(func(e *forwardingv1.Edge) { e.PauseUids = []string{long} }),
 		"names 20001 pauses": answer(func(e *forwardingv1.Edge) { e.PauseUids = make([]string, tables.MaxPauses+1) }),
 		"pause_names is set": answer(func(e *forwardingv1.Edge) { e.PauseNames = []string{"pause"} }),

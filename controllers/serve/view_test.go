@@ -203,6 +203,64 @@ func TestListIsAtLeastAtTheVersionAndNamesPauses(t *testing.T) {
 	expectCode(t, err, codes.Unavailable, "out of touch: ms")
 }
 
+// TestListByReceiver: as they are told, in parts that are not too large, whoever
+// tells them one by one; and no more than was asked for.
+func TestListByReceiver(t *testing.T) {
+	namespace := newNamespace(t)
+	s := serve(t, namespace)
+	o := create(t, namespace, "pause", "lobby")
+	p := s.peer(t, namespace, "ms", wholeReport("lobby", "R", "S"))
+	const receivers, senders = 20, 2_000
+	p.mu.Lock()
+	p.answers = func(q *forwardingv1.Question) []*forwardingv1.Answer {
+		if !q.GetWithheld().GetByReceiver() {
+			t.Errorf("asked %v", q)
+		}
+		answers := []*forwardingv1.Answer{{Edges: []*forwardingv1.Edge{
+			{RecvConnectionId: "R", SendConnectionId: "S", RecvRole: forwardingv1.Role_ROLE_SENDRECV},
+		}}}
+		for i := range receivers {
+			r := &forwardingv1.ReceiverEdges{RecvConnectionId: fmt.Sprint("R", i), RecvRole: forwardingv1.Role_ROLE_RECVONLY}
+			for j := range senders {
+				r.SendConnectionIds = append(r.SendConnectionIds, fmt.Sprintf("%0100d", j))
+			}
+			answers = append(answers, &forwardingv1.Answer{Receivers: []*forwardingv1.ReceiverEdges{r}})
+		}
+
+		return append(answers, &forwardingv1.Answer{Count: receivers*senders + 1})
+	}
+	p.mu.Unlock()
+	until(t, "the channel is hosted", func() bool { return p.holds("lobby", string(o.UID)) })
+	list := func(limit uint32) (edges int, parts []*forwardingv1.ListResponse) {
+		stream, err := s.view.List(within(t, patience), &forwardingv1.ListRequest{
+			Namespace: namespace, ChannelId: "lobby", Kind: forwardingv1.Kind_KIND_VIDEO, Limit: limit, ByReceiver: true,
+		})
+		parts, err = all(t, stream, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range parts {
+			if proto.Size(part) > forwardingv1.MaxMessageBytes {
+				t.Errorf("a part has %d bytes", proto.Size(part))
+			}
+			edges += len(part.GetEdges())
+			for _, r := range part.GetReceivers() {
+				edges += len(r.GetSendConnectionIds())
+			}
+		}
+
+		return edges, parts
+	}
+	edges, parts := list(maxEdges)
+	if edges != receivers*senders+1 || len(parts) < 4 || parts[0].GetCount() != receivers*senders+1 ||
+		parts[0].GetReceivers()[0].GetRecvRole() != forwardingv1.Role_ROLE_RECVONLY {
+		t.Errorf("%d edges in %d parts", edges, len(parts))
+	}
+	if edges, _ := list(3_000); edges != 3_000 {
+		t.Errorf("%d edges beyond the limit", edges)
+	}
+}
+
 func TestListOfTooManyNamesThePauses(t *testing.T) {
 	namespace := newNamespace(t)
 	s := serve(t, namespace)

@@ -39,7 +39,8 @@ func (r *Registry) Ask(question *forwardingv1.Question) *forwardingv1.Answer {
 		names, count := ch.matcher.Edges(uid, int(asks.Pause.GetLimit()))
 		ch.mu.Unlock()
 		answer.Count = count
-		ch.gather(answer, names, ch.factsUnder(func(pause *forwardingv1.Pause) bool { return pause.GetUid() == uid }))
+		ch.gather(answer, names,
+			ch.factsUnder(answer, func(pause *forwardingv1.Pause) bool { return pause.GetUid() == uid }))
 	case *forwardingv1.Question_Edge:
 		names := matching.Edge{Receiver: asks.Edge.GetRecvConnectionId(), Sender: asks.Edge.GetSendConnectionId()}
 		if facts, _ := ch.facts(names); facts != nil {
@@ -67,26 +68,22 @@ func (ch *channel) answerWithheld(
 	if answer.Count = count; count > uint64(len(names)) {
 		answer.Pauses = survey.Counts()
 	}
-	tell := ch.name
-	if !asks.GetNamesOnly() {
-		tell = ch.factsUnder(func(pause *forwardingv1.Pause) bool { return pause.PausesKind(asks.GetKind()) })
+	tell := ch.names(answer)
+	if !asks.GetByReceiver() {
+		answer.Edges = make([]*forwardingv1.Edge, 0, len(names))
+		tell = ch.factsUnder(answer, func(pause *forwardingv1.Pause) bool { return pause.PausesKind(asks.GetKind()) })
 	}
 	ch.gather(answer, names, tell)
 }
 
-// gather adds what is told of the edges, without those of which nothing is.
-func (ch *channel) gather(
-	answer *forwardingv1.Answer, names []matching.Edge, tell func(matching.Edge) *forwardingv1.Edge,
-) {
-	answer.Edges = make([]*forwardingv1.Edge, 0, len(names))
+// gather has each edge told, and does not count those of which nothing is.
+func (ch *channel) gather(answer *forwardingv1.Answer, names []matching.Edge, tell func(matching.Edge) bool) {
 	for len(names) > 0 {
 		now := names[:min(factsAtOnce, len(names))]
 		names = names[len(now):]
 		ch.mu.Lock()
 		for _, e := range now {
-			if told := tell(e); told != nil {
-				answer.Edges = append(answer.Edges, told)
-			} else {
+			if !tell(e) {
 				answer.Count--
 			}
 		}
@@ -94,27 +91,40 @@ func (ch *channel) gather(
 	}
 }
 
-// name tells whose edge it is; nil for one that is not live any more.
-func (ch *channel) name(e matching.Edge) *forwardingv1.Edge {
-	if !ch.matcher.Live(e) {
-		return nil
-	}
+// names tells whose edges they are, which come in the order of their receivers;
+// nothing of one that is not live any more.
+func (ch *channel) names(answer *forwardingv1.Answer) func(matching.Edge) bool {
+	last := &forwardingv1.ReceiverEdges{}
 
-	return &forwardingv1.Edge{
-		RecvConnectionId: e.Receiver, SendConnectionId: e.Sender, RecvRole: ch.byID[e.Receiver].connection.GetRole(),
+	return func(e matching.Edge) bool {
+		if !ch.matcher.Live(e) {
+			return false
+		}
+		if last.GetRecvConnectionId() != e.Receiver {
+			last = &forwardingv1.ReceiverEdges{
+				RecvConnectionId: e.Receiver, RecvRole: ch.byID[e.Receiver].connection.GetRole(),
+			}
+			answer.Receivers = append(answer.Receivers, last)
+		}
+		last.SendConnectionIds = append(last.SendConnectionIds, e.Sender)
+
+		return true
 	}
 }
 
 // factsUnder tells the facts of edges that a pause in question still matches: what
 // is said of an edge is true of one moment.
-func (ch *channel) factsUnder(inQuestion func(*forwardingv1.Pause) bool) func(matching.Edge) *forwardingv1.Edge {
-	return func(e matching.Edge) *forwardingv1.Edge {
+func (ch *channel) factsUnder(
+	answer *forwardingv1.Answer, inQuestion func(*forwardingv1.Pause) bool,
+) func(matching.Edge) bool {
+	return func(e matching.Edge) bool {
 		facts, pauses := ch.facts(e)
 		if !slices.ContainsFunc(pauses, inQuestion) {
-			return nil
+			return false
 		}
 		facts.PauseUids = slices.Clone(facts.GetPauseUids()[:min(len(pauses), forwardingv1.MaxPausesTold)])
+		answer.Edges = append(answer.Edges, facts)
 
-		return facts
+		return true
 	}
 }

@@ -66,6 +66,9 @@ func (l *ledger) fold(request *forwardingv1.SubscribeRequest) {
 		l.acknowledge(message.Acknowledgement)
 	case *forwardingv1.SubscribeRequest_Answer:
 		entries = len(message.Answer.GetEdges()) + len(message.Answer.GetPauses())
+		for _, r := range message.Answer.GetReceivers() {
+			entries += len(r.GetSendConnectionIds())
+		}
 		l.answer(message.Answer)
 	}
 	if size := proto.Size(request); size > l.limit && entries != 1 {
@@ -168,6 +171,14 @@ func (l *ledger) answer(a *forwardingv1.Answer) {
 		l.answers[id] = whole
 	}
 	whole.Edges = append(whole.Edges, a.GetEdges()...)
+	for _, r := range a.GetReceivers() {
+		if n := len(whole.GetReceivers()); n > 0 && whole.Receivers[n-1].GetRecvConnectionId() == r.GetRecvConnectionId() {
+			before := whole.Receivers[n-1]
+			before.SendConnectionIds = append(before.SendConnectionIds, r.GetSendConnectionIds()...)
+		} else {
+			whole.Receivers = append(whole.Receivers, proto.CloneOf(r))
+		}
+	}
 	whole.Pauses = append(whole.Pauses, a.GetPauses()...)
 	whole.Count += a.GetCount()
 	whole.Error = a.GetError()

@@ -28,15 +28,18 @@ func newCutter(limit int, header proto.Message, next func()) *cutter {
 	return &cutter{room: room, left: room, next: next}
 }
 
-// fit makes room for an entry, in the next part where this one is full. An entry
-// that is larger than a part goes into a part of its own.
-func (c *cutter) fit(size int) {
+// fit makes room for an entry, in the next part where this one is full, and tells
+// whether that was so. An entry that is larger than a part goes into a part of its own.
+func (c *cutter) fit(size int) (next bool) {
 	size += entryBytes
 	if size > c.left && c.left < c.room {
 		c.left = c.room
 		c.next()
+		next = true
 	}
 	c.left -= size
+
+	return next
 }
 
 // cutReport returns the parts of a report.
@@ -102,6 +105,11 @@ func cutAnswer(limit int, whole *forwardingv1.Answer) []*forwardingv1.Answer {
 		cut.fit(proto.Size(edge))
 		last.Edges = append(last.Edges, edge)
 	}
+	for _, receiver := range whole.GetReceivers() {
+		cutReceiver(cut, receiver, func(piece *forwardingv1.ReceiverEdges) {
+			last.Receivers = append(last.Receivers, piece)
+		})
+	}
 	for _, pause := range whole.GetPauses() {
 		cut.fit(proto.Size(pause))
 		last.Pauses = append(last.Pauses, pause)
@@ -109,4 +117,25 @@ func cutAnswer(limit int, whole *forwardingv1.Answer) []*forwardingv1.Answer {
 	last.Count, last.Error = whole.GetCount(), whole.GetError()
 
 	return parts
+}
+
+// cutReceiver adds the edges of a receiver, to each part as many as have room there.
+func cutReceiver(cut *cutter, whole *forwardingv1.ReceiverEdges, add func(*forwardingv1.ReceiverEdges)) {
+	header := len(whole.GetRecvConnectionId()) + 3*entryBytes
+	var piece *forwardingv1.ReceiverEdges
+	begin := func() {
+		piece = &forwardingv1.ReceiverEdges{RecvConnectionId: whole.GetRecvConnectionId(), RecvRole: whole.GetRecvRole()}
+		add(piece)
+	}
+	for i, sender := range whole.GetSendConnectionIds() {
+		switch {
+		case i == 0:
+			cut.fit(header + len(sender))
+			begin()
+		case cut.fit(len(sender)):
+			cut.left -= header
+			begin()
+		}
+		piece.SendConnectionIds = append(piece.SendConnectionIds, sender)
+	}
 }

@@ -84,7 +84,7 @@ func (st *stream) respond(ctx context.Context, question *forwardingv1.Question, 
 		// The Host's answer is not changed: it may be kept there.
 		told := st.subscriber.host.Ask(question)
 		whole = &forwardingv1.Answer{Error: told.GetError(), Edges: told.GetEdges(), Count: told.GetCount(),
-			Pauses: told.GetPauses()}
+			Pauses: told.GetPauses(), Receivers: told.GetReceivers()}
 	}
 	whole.QuestionId = question.GetId()
 	st.subscriber.mu.Lock()

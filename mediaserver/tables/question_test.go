@@ -173,6 +173,17 @@ func TestLongAnswersGoInParts(t *testing.T) {
 				SendConnectionId: "sender", PauseUids: []string{"u1"}})
 			whole.Pauses = append(whole.Pauses, &forwardingv1.PauseCount{Uid: fmt.Sprint("u", i), Edges: 3})
 		}
+		for i := range 30 {
+			r := &forwardingv1.ReceiverEdges{
+				RecvConnectionId: fmt.Sprint("receiver-", i), RecvRole: forwardingv1.Role_ROLE_RECVONLY,
+			}
+			for j := range i * i {
+				r.SendConnectionIds = append(r.SendConnectionIds, fmt.Sprint("sender-", j))
+			}
+			if i > 0 {
+				whole.Receivers = append(whole.Receivers, r)
+			}
+		}
 		kept := proto.CloneOf(whole)
 		w.host.ask = func(*forwardingv1.Question) *forwardingv1.Answer { return whole }
 		a.ask(t, &forwardingv1.Question{Id: 5, ChannelId: "sora", Instance: 1})

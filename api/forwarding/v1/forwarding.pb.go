@@ -2978,9 +2978,9 @@ type WithheldEdges struct {
 	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=nagi.forwarding.v1.Kind" json:"kind,omitempty"`
 	// More edges than this are not told, only counted.
 	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
-	// Of each edge its connections and the receiver's role alone are told: no streams
-	// and no pauses.
-	NamesOnly     bool `protobuf:"varint,3,opt,name=names_only,json=namesOnly,proto3" json:"names_only,omitempty"`
+	// They are told by receiver, by the connections' names alone: neither streams nor
+	// pauses.
+	ByReceiver    bool `protobuf:"varint,4,opt,name=by_receiver,json=byReceiver,proto3" json:"by_receiver,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3029,9 +3029,9 @@ func (x *WithheldEdges) GetLimit() uint32 {
 	return 0
 }
 
-func (x *WithheldEdges) GetNamesOnly() bool {
+func (x *WithheldEdges) GetByReceiver() bool {
 	if x != nil {
-		return x.NamesOnly
+		return x.ByReceiver
 	}
 	return false
 }
@@ -3251,7 +3251,9 @@ type Answer struct {
 	// Where there are more edges than the limit: how many edges each pause withholds.
 	Pauses []*PauseCount `protobuf:"bytes,5,rep,name=pauses,proto3" json:"pauses,omitempty"`
 	// Another part follows.
-	More          bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	// In place of edges, where they are asked for by receiver.
+	Receivers     []*ReceiverEdges `protobuf:"bytes,7,rep,name=receivers,proto3" json:"receivers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3328,6 +3330,13 @@ func (x *Answer) GetMore() bool {
 	return false
 }
 
+func (x *Answer) GetReceivers() []*ReceiverEdges {
+	if x != nil {
+		return x.Receivers
+	}
+	return nil
+}
+
 type PauseCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -3380,6 +3389,69 @@ func (x *PauseCount) GetEdges() uint64 {
 	return 0
 }
 
+// The edges that lead to one receiver, by the connections' names. There may be more
+// of them in another message of the same receiver.
+type ReceiverEdges struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	RecvConnectionId string                 `protobuf:"bytes,1,opt,name=recv_connection_id,json=recvConnectionId,proto3" json:"recv_connection_id,omitempty"`
+	// The receiver's.
+	RecvRole          Role     `protobuf:"varint,2,opt,name=recv_role,json=recvRole,proto3,enum=nagi.forwarding.v1.Role" json:"recv_role,omitempty"`
+	SendConnectionIds []string `protobuf:"bytes,3,rep,name=send_connection_ids,json=sendConnectionIds,proto3" json:"send_connection_ids,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ReceiverEdges) Reset() {
+	*x = ReceiverEdges{}
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiverEdges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiverEdges) ProtoMessage() {}
+
+func (x *ReceiverEdges) ProtoReflect() protoreflect.Message {
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiverEdges.ProtoReflect.Descriptor instead.
+func (*ReceiverEdges) Descriptor() ([]byte, []int) {
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ReceiverEdges) GetRecvConnectionId() string {
+	if x != nil {
+		return x.RecvConnectionId
+	}
+	return ""
+}
+
+func (x *ReceiverEdges) GetRecvRole() Role {
+	if x != nil {
+		return x.RecvRole
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *ReceiverEdges) GetSendConnectionIds() []string {
+	if x != nil {
+		return x.SendConnectionIds
+	}
+	return nil
+}
+
 // What is so with one live edge.
 type Edge struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -3401,7 +3473,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3485,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[41]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3498,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{41}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Edge) GetRecvConnectionId() string {
@@ -3488,7 +3560,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3500,7 +3572,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[42]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3513,7 +3585,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{42}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Stream) GetKind() Kind {
@@ -3559,7 +3631,7 @@ type ConnectionsRequest struct {
 
 func (x *ConnectionsRequest) Reset() {
 	*x = ConnectionsRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3643,7 @@ func (x *ConnectionsRequest) String() string {
 func (*ConnectionsRequest) ProtoMessage() {}
 
 func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[43]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3656,7 @@ func (x *ConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{43}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ConnectionsRequest) GetNamespace() string {
@@ -3639,7 +3711,7 @@ type ConnectionsResponse struct {
 
 func (x *ConnectionsResponse) Reset() {
 	*x = ConnectionsResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3651,7 +3723,7 @@ func (x *ConnectionsResponse) String() string {
 func (*ConnectionsResponse) ProtoMessage() {}
 
 func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[44]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3664,7 +3736,7 @@ func (x *ConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{44}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ConnectionsResponse) GetConnections() []*ChannelConnection {
@@ -3707,7 +3779,7 @@ type ChannelConnection struct {
 
 func (x *ChannelConnection) Reset() {
 	*x = ChannelConnection{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3719,7 +3791,7 @@ func (x *ChannelConnection) String() string {
 func (*ChannelConnection) ProtoMessage() {}
 
 func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[45]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3732,7 +3804,7 @@ func (x *ChannelConnection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelConnection.ProtoReflect.Descriptor instead.
 func (*ChannelConnection) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{45}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ChannelConnection) GetConnection() *Connection {
@@ -3772,7 +3844,7 @@ type WaitEnforcedRequest struct {
 
 func (x *WaitEnforcedRequest) Reset() {
 	*x = WaitEnforcedRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3856,7 @@ func (x *WaitEnforcedRequest) String() string {
 func (*WaitEnforcedRequest) ProtoMessage() {}
 
 func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[46]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +3869,7 @@ func (x *WaitEnforcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedRequest.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{46}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WaitEnforcedRequest) GetNamespace() string {
@@ -3841,7 +3913,7 @@ type WaitEnforcedResponse struct {
 
 func (x *WaitEnforcedResponse) Reset() {
 	*x = WaitEnforcedResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3853,7 +3925,7 @@ func (x *WaitEnforcedResponse) String() string {
 func (*WaitEnforcedResponse) ProtoMessage() {}
 
 func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[47]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3866,7 +3938,7 @@ func (x *WaitEnforcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitEnforcedResponse.ProtoReflect.Descriptor instead.
 func (*WaitEnforcedResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{47}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WaitEnforcedResponse) GetMediaServers() []string {
@@ -3893,14 +3965,14 @@ type ListRequest struct {
 	// More edges than this are not told, only counted.
 	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	// As in WithheldEdges.
-	NamesOnly     bool `protobuf:"varint,6,opt,name=names_only,json=namesOnly,proto3" json:"names_only,omitempty"`
+	ByReceiver    bool `protobuf:"varint,7,opt,name=by_receiver,json=byReceiver,proto3" json:"by_receiver,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +3984,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[48]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +3997,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{48}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3963,9 +4035,9 @@ func (x *ListRequest) GetLimit() uint32 {
 	return 0
 }
 
-func (x *ListRequest) GetNamesOnly() bool {
+func (x *ListRequest) GetByReceiver() bool {
 	if x != nil {
-		return x.NamesOnly
+		return x.ByReceiver
 	}
 	return false
 }
@@ -3978,14 +4050,16 @@ type ListResponse struct {
 	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	// Where there are more than the limit: the names of the pauses that withhold
 	// most, at most 10.
-	PauseNames    []string `protobuf:"bytes,3,rep,name=pause_names,json=pauseNames,proto3" json:"pause_names,omitempty"`
+	PauseNames []string `protobuf:"bytes,3,rep,name=pause_names,json=pauseNames,proto3" json:"pause_names,omitempty"`
+	// As in Answer.
+	Receivers     []*ReceiverEdges `protobuf:"bytes,4,rep,name=receivers,proto3" json:"receivers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3997,7 +4071,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[49]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4010,7 +4084,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{49}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListResponse) GetEdges() []*Edge {
@@ -4034,6 +4108,13 @@ func (x *ListResponse) GetPauseNames() []string {
 	return nil
 }
 
+func (x *ListResponse) GetReceivers() []*ReceiverEdges {
+	if x != nil {
+		return x.Receivers
+	}
+	return nil
+}
+
 type ExplainRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -4051,7 +4132,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4063,7 +4144,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[50]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4076,7 +4157,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{50}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -4153,7 +4234,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4165,7 +4246,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[51]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4178,7 +4259,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{51}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ExplainResponse) GetEdges() []*Edge {
@@ -4206,7 +4287,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4299,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[52]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4312,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{52}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DisconnectRequest) GetNamespace() string {
@@ -4264,7 +4345,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[53]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4276,7 +4357,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forwarding_v1_forwarding_proto_msgTypes[53]
+	mi := &file_forwarding_v1_forwarding_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4289,7 +4370,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{53}
+	return file_forwarding_v1_forwarding_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DisconnectResponse) GetConnections() uint64 {
@@ -4498,12 +4579,12 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\adismiss\x18\t \x01(\v2\x1d.nagi.forwarding.v1.DismissalH\x00R\adismiss\x122\n" +
 	"\x05reach\x18\n" +
 	" \x01(\v2\x1a.nagi.forwarding.v1.MemberH\x00R\x05reachB\x06\n" +
-	"\x04asks\"r\n" +
+	"\x04asks\"t\n" +
 	"\rWithheldEdges\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1d\n" +
-	"\n" +
-	"names_only\x18\x03 \x01(\bR\tnamesOnly\"f\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1f\n" +
+	"\vby_receiver\x18\x04 \x01(\bR\n" +
+	"byReceiver\"f\n" +
 	"\bEdgeName\x12,\n" +
 	"\x12recv_connection_id\x18\x01 \x01(\tR\x10recvConnectionId\x12,\n" +
 	"\x12send_connection_id\x18\x02 \x01(\tR\x10sendConnectionId\"4\n" +
@@ -4515,7 +4596,7 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\rconnection_id\x18\x01 \x01(\tH\x00R\fconnectionId\x12\x1d\n" +
 	"\tclient_id\x18\x02 \x01(\tH\x00R\bclientId\x12:\n" +
 	"\beveryone\x18\x03 \x01(\v2\x1c.nagi.forwarding.v1.EveryoneH\x00R\beveryoneB\x06\n" +
-	"\x04whom\"\xd1\x01\n" +
+	"\x04whom\"\x92\x02\n" +
 	"\x06Answer\x12\x1f\n" +
 	"\vquestion_id\x18\x01 \x01(\x04R\n" +
 	"questionId\x12\x14\n" +
@@ -4523,11 +4604,16 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x05edges\x18\x03 \x03(\v2\x18.nagi.forwarding.v1.EdgeR\x05edges\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x126\n" +
 	"\x06pauses\x18\x05 \x03(\v2\x1e.nagi.forwarding.v1.PauseCountR\x06pauses\x12\x12\n" +
-	"\x04more\x18\x06 \x01(\bR\x04more\"4\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\x12?\n" +
+	"\treceivers\x18\a \x03(\v2!.nagi.forwarding.v1.ReceiverEdgesR\treceivers\"4\n" +
 	"\n" +
 	"PauseCount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x14\n" +
-	"\x05edges\x18\x02 \x01(\x04R\x05edges\"\x8f\x02\n" +
+	"\x05edges\x18\x02 \x01(\x04R\x05edges\"\xa4\x01\n" +
+	"\rReceiverEdges\x12,\n" +
+	"\x12recv_connection_id\x18\x01 \x01(\tR\x10recvConnectionId\x125\n" +
+	"\trecv_role\x18\x02 \x01(\x0e2\x18.nagi.forwarding.v1.RoleR\brecvRole\x12.\n" +
+	"\x13send_connection_ids\x18\x03 \x03(\tR\x11sendConnectionIds\"\x8f\x02\n" +
 	"\x04Edge\x12,\n" +
 	"\x12recv_connection_id\x18\x01 \x01(\tR\x10recvConnectionId\x12,\n" +
 	"\x12send_connection_id\x18\x02 \x01(\tR\x10sendConnectionId\x125\n" +
@@ -4573,21 +4659,22 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x04edge\x18\x04 \x01(\v2\x1c.nagi.forwarding.v1.EdgeNameR\x04edge\"p\n" +
 	"\x14WaitEnforcedResponse\x12#\n" +
 	"\rmedia_servers\x18\x01 \x03(\tR\fmediaServers\x123\n" +
-	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\"\xc7\x01\n" +
+	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\"\xc9\x01\n" +
 	"\vListRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x02 \x01(\tR\tchannelId\x12,\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1d\n" +
-	"\n" +
-	"names_only\x18\x06 \x01(\bR\tnamesOnly\"u\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1f\n" +
+	"\vby_receiver\x18\a \x01(\bR\n" +
+	"byReceiver\"\xb6\x01\n" +
 	"\fListResponse\x12.\n" +
 	"\x05edges\x18\x01 \x03(\v2\x18.nagi.forwarding.v1.EdgeR\x05edges\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x1f\n" +
 	"\vpause_names\x18\x03 \x03(\tR\n" +
-	"pauseNames\"\xd9\x01\n" +
+	"pauseNames\x12?\n" +
+	"\treceivers\x18\x04 \x03(\v2!.nagi.forwarding.v1.ReceiverEdgesR\treceivers\"\xd9\x01\n" +
 	"\x0eExplainRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
@@ -4661,7 +4748,7 @@ func file_forwarding_v1_forwarding_proto_rawDescGZIP() []byte {
 }
 
 var file_forwarding_v1_forwarding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_forwarding_v1_forwarding_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(Role)(0),                     // 0: nagi.forwarding.v1.Role
 	(Kind)(0),                     // 1: nagi.forwarding.v1.Kind
@@ -4708,21 +4795,22 @@ var file_forwarding_v1_forwarding_proto_goTypes = []any{
 	(*Dismissal)(nil),             // 42: nagi.forwarding.v1.Dismissal
 	(*Answer)(nil),                // 43: nagi.forwarding.v1.Answer
 	(*PauseCount)(nil),            // 44: nagi.forwarding.v1.PauseCount
-	(*Edge)(nil),                  // 45: nagi.forwarding.v1.Edge
-	(*Stream)(nil),                // 46: nagi.forwarding.v1.Stream
-	(*ConnectionsRequest)(nil),    // 47: nagi.forwarding.v1.ConnectionsRequest
-	(*ConnectionsResponse)(nil),   // 48: nagi.forwarding.v1.ConnectionsResponse
-	(*ChannelConnection)(nil),     // 49: nagi.forwarding.v1.ChannelConnection
-	(*WaitEnforcedRequest)(nil),   // 50: nagi.forwarding.v1.WaitEnforcedRequest
-	(*WaitEnforcedResponse)(nil),  // 51: nagi.forwarding.v1.WaitEnforcedResponse
-	(*ListRequest)(nil),           // 52: nagi.forwarding.v1.ListRequest
-	(*ListResponse)(nil),          // 53: nagi.forwarding.v1.ListResponse
-	(*ExplainRequest)(nil),        // 54: nagi.forwarding.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 55: nagi.forwarding.v1.ExplainResponse
-	(*DisconnectRequest)(nil),     // 56: nagi.forwarding.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),    // 57: nagi.forwarding.v1.DisconnectResponse
-	(*timestamppb.Timestamp)(nil), // 58: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 59: google.protobuf.Duration
+	(*ReceiverEdges)(nil),         // 45: nagi.forwarding.v1.ReceiverEdges
+	(*Edge)(nil),                  // 46: nagi.forwarding.v1.Edge
+	(*Stream)(nil),                // 47: nagi.forwarding.v1.Stream
+	(*ConnectionsRequest)(nil),    // 48: nagi.forwarding.v1.ConnectionsRequest
+	(*ConnectionsResponse)(nil),   // 49: nagi.forwarding.v1.ConnectionsResponse
+	(*ChannelConnection)(nil),     // 50: nagi.forwarding.v1.ChannelConnection
+	(*WaitEnforcedRequest)(nil),   // 51: nagi.forwarding.v1.WaitEnforcedRequest
+	(*WaitEnforcedResponse)(nil),  // 52: nagi.forwarding.v1.WaitEnforcedResponse
+	(*ListRequest)(nil),           // 53: nagi.forwarding.v1.ListRequest
+	(*ListResponse)(nil),          // 54: nagi.forwarding.v1.ListResponse
+	(*ExplainRequest)(nil),        // 55: nagi.forwarding.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 56: nagi.forwarding.v1.ExplainResponse
+	(*DisconnectRequest)(nil),     // 57: nagi.forwarding.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),    // 58: nagi.forwarding.v1.DisconnectResponse
+	(*timestamppb.Timestamp)(nil), // 59: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 60: google.protobuf.Duration
 }
 var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	6,  // 0: nagi.forwarding.v1.SubscribeRequest.hello:type_name -> nagi.forwarding.v1.Hello
@@ -4748,24 +4836,24 @@ var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	9,  // 20: nagi.forwarding.v1.ClaimResponse.owner:type_name -> nagi.forwarding.v1.Member
 	16, // 21: nagi.forwarding.v1.ReleaseRequest.openings:type_name -> nagi.forwarding.v1.Opening
 	26, // 22: nagi.forwarding.v1.ChannelReport.joined:type_name -> nagi.forwarding.v1.Connection
-	58, // 23: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
+	59, // 23: nagi.forwarding.v1.Clock.time:type_name -> google.protobuf.Timestamp
 	0,  // 24: nagi.forwarding.v1.Connection.role:type_name -> nagi.forwarding.v1.Role
-	58, // 25: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
+	59, // 25: nagi.forwarding.v1.Connection.created_time:type_name -> google.protobuf.Timestamp
 	27, // 26: nagi.forwarding.v1.Connection.audio:type_name -> nagi.forwarding.v1.AudioCodec
 	28, // 27: nagi.forwarding.v1.Connection.video:type_name -> nagi.forwarding.v1.VideoCodec
 	30, // 28: nagi.forwarding.v1.Table.set:type_name -> nagi.forwarding.v1.Pause
 	31, // 29: nagi.forwarding.v1.Pause.receivers:type_name -> nagi.forwarding.v1.Side
 	31, // 30: nagi.forwarding.v1.Pause.senders:type_name -> nagi.forwarding.v1.Side
 	1,  // 31: nagi.forwarding.v1.Pause.kinds:type_name -> nagi.forwarding.v1.Kind
-	58, // 32: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
-	58, // 33: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
+	59, // 32: nagi.forwarding.v1.Pause.expires_at:type_name -> google.protobuf.Timestamp
+	59, // 33: nagi.forwarding.v1.Pause.created_time:type_name -> google.protobuf.Timestamp
 	32, // 34: nagi.forwarding.v1.Side.connection_ids:type_name -> nagi.forwarding.v1.IDs
 	32, // 35: nagi.forwarding.v1.Side.client_ids:type_name -> nagi.forwarding.v1.IDs
 	33, // 36: nagi.forwarding.v1.Side.everyone:type_name -> nagi.forwarding.v1.Everyone
 	34, // 37: nagi.forwarding.v1.Side.everyone_except:type_name -> nagi.forwarding.v1.EveryoneExcept
 	37, // 38: nagi.forwarding.v1.Acknowledgement.set:type_name -> nagi.forwarding.v1.PauseState
 	2,  // 39: nagi.forwarding.v1.PauseState.state:type_name -> nagi.forwarding.v1.State
-	59, // 40: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
+	60, // 40: nagi.forwarding.v1.Question.wait:type_name -> google.protobuf.Duration
 	39, // 41: nagi.forwarding.v1.Question.withheld:type_name -> nagi.forwarding.v1.WithheldEdges
 	40, // 42: nagi.forwarding.v1.Question.edge:type_name -> nagi.forwarding.v1.EdgeName
 	41, // 43: nagi.forwarding.v1.Question.pause:type_name -> nagi.forwarding.v1.PauseEdges
@@ -4773,46 +4861,49 @@ var file_forwarding_v1_forwarding_proto_depIdxs = []int32{
 	9,  // 45: nagi.forwarding.v1.Question.reach:type_name -> nagi.forwarding.v1.Member
 	1,  // 46: nagi.forwarding.v1.WithheldEdges.kind:type_name -> nagi.forwarding.v1.Kind
 	33, // 47: nagi.forwarding.v1.Dismissal.everyone:type_name -> nagi.forwarding.v1.Everyone
-	45, // 48: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
+	46, // 48: nagi.forwarding.v1.Answer.edges:type_name -> nagi.forwarding.v1.Edge
 	44, // 49: nagi.forwarding.v1.Answer.pauses:type_name -> nagi.forwarding.v1.PauseCount
-	0,  // 50: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
-	46, // 51: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
-	1,  // 52: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
-	3,  // 53: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
-	59, // 54: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
-	49, // 55: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
-	26, // 56: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
-	40, // 57: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	59, // 58: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
-	1,  // 59: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
-	45, // 60: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	40, // 61: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
-	41, // 62: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
-	45, // 63: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
-	42, // 64: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
-	4,  // 65: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
-	47, // 66: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
-	50, // 67: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
-	52, // 68: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
-	54, // 69: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
-	11, // 70: nagi.forwarding.v1.Placement.Locate:input_type -> nagi.forwarding.v1.LocateRequest
-	13, // 71: nagi.forwarding.v1.Placement.Claim:input_type -> nagi.forwarding.v1.ClaimRequest
-	15, // 72: nagi.forwarding.v1.Placement.Release:input_type -> nagi.forwarding.v1.ReleaseRequest
-	56, // 73: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
-	5,  // 74: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
-	48, // 75: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
-	51, // 76: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
-	53, // 77: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
-	55, // 78: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
-	12, // 79: nagi.forwarding.v1.Placement.Locate:output_type -> nagi.forwarding.v1.LocateResponse
-	14, // 80: nagi.forwarding.v1.Placement.Claim:output_type -> nagi.forwarding.v1.ClaimResponse
-	17, // 81: nagi.forwarding.v1.Placement.Release:output_type -> nagi.forwarding.v1.ReleaseResponse
-	57, // 82: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
-	74, // [74:83] is the sub-list for method output_type
-	65, // [65:74] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	45, // 50: nagi.forwarding.v1.Answer.receivers:type_name -> nagi.forwarding.v1.ReceiverEdges
+	0,  // 51: nagi.forwarding.v1.ReceiverEdges.recv_role:type_name -> nagi.forwarding.v1.Role
+	0,  // 52: nagi.forwarding.v1.Edge.recv_role:type_name -> nagi.forwarding.v1.Role
+	47, // 53: nagi.forwarding.v1.Edge.streams:type_name -> nagi.forwarding.v1.Stream
+	1,  // 54: nagi.forwarding.v1.Stream.kind:type_name -> nagi.forwarding.v1.Kind
+	3,  // 55: nagi.forwarding.v1.Stream.withheld:type_name -> nagi.forwarding.v1.Withheld
+	60, // 56: nagi.forwarding.v1.ConnectionsRequest.wait:type_name -> google.protobuf.Duration
+	50, // 57: nagi.forwarding.v1.ConnectionsResponse.connections:type_name -> nagi.forwarding.v1.ChannelConnection
+	26, // 58: nagi.forwarding.v1.ChannelConnection.connection:type_name -> nagi.forwarding.v1.Connection
+	40, // 59: nagi.forwarding.v1.WaitEnforcedRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	60, // 60: nagi.forwarding.v1.WaitEnforcedResponse.latency:type_name -> google.protobuf.Duration
+	1,  // 61: nagi.forwarding.v1.ListRequest.kind:type_name -> nagi.forwarding.v1.Kind
+	46, // 62: nagi.forwarding.v1.ListResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	45, // 63: nagi.forwarding.v1.ListResponse.receivers:type_name -> nagi.forwarding.v1.ReceiverEdges
+	40, // 64: nagi.forwarding.v1.ExplainRequest.edge:type_name -> nagi.forwarding.v1.EdgeName
+	41, // 65: nagi.forwarding.v1.ExplainRequest.pause:type_name -> nagi.forwarding.v1.PauseEdges
+	46, // 66: nagi.forwarding.v1.ExplainResponse.edges:type_name -> nagi.forwarding.v1.Edge
+	42, // 67: nagi.forwarding.v1.DisconnectRequest.dismissal:type_name -> nagi.forwarding.v1.Dismissal
+	4,  // 68: nagi.forwarding.v1.Forwarding.Subscribe:input_type -> nagi.forwarding.v1.SubscribeRequest
+	48, // 69: nagi.forwarding.v1.View.Connections:input_type -> nagi.forwarding.v1.ConnectionsRequest
+	51, // 70: nagi.forwarding.v1.View.WaitEnforced:input_type -> nagi.forwarding.v1.WaitEnforcedRequest
+	53, // 71: nagi.forwarding.v1.View.List:input_type -> nagi.forwarding.v1.ListRequest
+	55, // 72: nagi.forwarding.v1.View.Explain:input_type -> nagi.forwarding.v1.ExplainRequest
+	11, // 73: nagi.forwarding.v1.Placement.Locate:input_type -> nagi.forwarding.v1.LocateRequest
+	13, // 74: nagi.forwarding.v1.Placement.Claim:input_type -> nagi.forwarding.v1.ClaimRequest
+	15, // 75: nagi.forwarding.v1.Placement.Release:input_type -> nagi.forwarding.v1.ReleaseRequest
+	57, // 76: nagi.forwarding.v1.Control.Disconnect:input_type -> nagi.forwarding.v1.DisconnectRequest
+	5,  // 77: nagi.forwarding.v1.Forwarding.Subscribe:output_type -> nagi.forwarding.v1.SubscribeResponse
+	49, // 78: nagi.forwarding.v1.View.Connections:output_type -> nagi.forwarding.v1.ConnectionsResponse
+	52, // 79: nagi.forwarding.v1.View.WaitEnforced:output_type -> nagi.forwarding.v1.WaitEnforcedResponse
+	54, // 80: nagi.forwarding.v1.View.List:output_type -> nagi.forwarding.v1.ListResponse
+	56, // 81: nagi.forwarding.v1.View.Explain:output_type -> nagi.forwarding.v1.ExplainResponse
+	12, // 82: nagi.forwarding.v1.Placement.Locate:output_type -> nagi.forwarding.v1.LocateResponse
+	14, // 83: nagi.forwarding.v1.Placement.Claim:output_type -> nagi.forwarding.v1.ClaimResponse
+	17, // 84: nagi.forwarding.v1.Placement.Release:output_type -> nagi.forwarding.v1.ReleaseResponse
+	58, // 85: nagi.forwarding.v1.Control.Disconnect:output_type -> nagi.forwarding.v1.DisconnectResponse
+	77, // [77:86] is the sub-list for method output_type
+	68, // [68:77] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_forwarding_v1_forwarding_proto_init() }
@@ -4860,8 +4951,8 @@ func file_forwarding_v1_forwarding_proto_init() {
 		(*Dismissal_ClientId)(nil),
 		(*Dismissal_Everyone)(nil),
 	}
-	file_forwarding_v1_forwarding_proto_msgTypes[42].OneofWrappers = []any{}
-	file_forwarding_v1_forwarding_proto_msgTypes[50].OneofWrappers = []any{
+	file_forwarding_v1_forwarding_proto_msgTypes[43].OneofWrappers = []any{}
+	file_forwarding_v1_forwarding_proto_msgTypes[51].OneofWrappers = []any{
 		(*ExplainRequest_Edge)(nil),
 		(*ExplainRequest_Pause)(nil),
 	}
@@ -4871,7 +4962,7 @@ func file_forwarding_v1_forwarding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forwarding_v1_forwarding_proto_rawDesc), len(file_forwarding_v1_forwarding_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -77,9 +77,12 @@ func (m *manager) List(
 	if m.listError != nil && (m.recovers == 0 || m.lists.Add(1) <= m.recovers) {
 		return m.listError
 	}
-	for _, recv := range m.edges { // in parts
-		part := &forwardingv1.ListResponse{
-			Edges: []*forwardingv1.Edge{{RecvConnectionId: recv}}, Count: uint64(len(m.edges)), PauseNames: m.pauseNames,
+	for i, recv := range m.edges { // in parts
+		part := &forwardingv1.ListResponse{Count: uint64(len(m.edges)), PauseNames: m.pauseNames}
+		if i%2 == 0 { // as versions tell them that know no receivers
+			part.Edges = []*forwardingv1.Edge{{RecvConnectionId: recv, SendConnectionId: "S"}}
+		} else {
+			part.Receivers = []*forwardingv1.ReceiverEdges{{RecvConnectionId: recv, SendConnectionIds: []string{"S"}}}
 		}
 		if err := stream.Send(part); err != nil {
 			return err

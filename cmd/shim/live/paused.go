@@ -8,8 +8,8 @@ import (
 
 // Paused is what List found.
 type Paused struct {
-	// Edges are at most as many as was asked for.
-	Edges []*forwardingv1.Edge
+	// Receivers have the edges, at most as many as was asked for.
+	Receivers []*forwardingv1.ReceiverEdges
 	// Count is how many there are.
 	Count uint64
 	// PauseNames names those that withhold most, where there are more edges than
@@ -25,24 +25,31 @@ func (r *Replicas) List(ctx context.Context, channelID string, version uint64, l
 		return Paused{}, nil
 	}
 	request := &forwardingv1.ListRequest{
-		Namespace: r.namespace,
-		ChannelId: channelID,
-		Kind:      forwardingv1.Kind_KIND_VIDEO,
-		Version:   version,
-		Limit:     limit,
-		NamesOnly: true,
+		Namespace:  r.namespace,
+		ChannelId:  channelID,
+		Kind:       forwardingv1.Kind_KIND_VIDEO,
+		Version:    version,
+		Limit:      limit,
+		ByReceiver: true,
 	}
 
 	return settle(ctx, r, channelID, func(ctx context.Context, one replica) (finding[Paused], error) {
 		var paused Paused
 		stream, err := one.view.List(ctx, request)
 		err = collect(stream, err, func(part *forwardingv1.ListResponse) {
-			paused.Edges = append(paused.Edges, part.GetEdges()...)
+			paused.Receivers = append(paused.Receivers, part.GetReceivers()...)
+			for _, e := range part.GetEdges() { // A version before this one tells them one by one.
+				paused.Receivers = append(paused.Receivers, &forwardingv1.ReceiverEdges{
+					RecvConnectionId:  e.GetRecvConnectionId(),
+					RecvRole:          e.GetRecvRole(),
+					SendConnectionIds: []string{e.GetSendConnectionId()},
+				})
+			}
 			paused.Count = max(paused.Count, part.GetCount())
 			paused.PauseNames = part.GetPauseNames() // the same in every part
 		})
 
-		return finding[Paused]{answer: paused, positive: paused.Count > 0 || len(paused.Edges) > 0}, err
+		return finding[Paused]{answer: paused, positive: paused.Count > 0 || len(paused.Receivers) > 0}, err
 	})
 }
 

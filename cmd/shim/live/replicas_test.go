@@ -114,7 +114,8 @@ func TestBelief(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			paused, err := serve(t, test.managers...).List(ctx, "sora", 1, 100)
-			if !errors.Is(err, test.err) || (err == nil) != (test.err == nil) || err == nil && len(paused.Edges) != test.want {
+			if !errors.Is(err, test.err) || (err == nil) != (test.err == nil) ||
+				err == nil && len(paused.Receivers) != test.want {
 				t.Errorf("%v, %v; want %d, %v", paused, err, test.want, test.err)
 			}
 		})

@@ -40,16 +40,18 @@ func (h *Handler) listPauses(ctx context.Context, arguments arguments) (any, err
 	if err != nil {
 		return nil, h.unanswered("what is paused is not known for sure", err)
 	}
-	if paused.Count > maxListed || len(paused.Edges) > maxListed {
+	if paused.Count > maxListed {
 		return nil, explained(http.StatusBadRequest, tooMany,
 			fmt.Sprintf("%d streams of this channel are paused, and no more than %d are listed; "+
 				"names tells which RtpStreamPauses withhold most", paused.Count, maxListed),
 			"names", paused.PauseNames)
 	}
-	for _, edge := range paused.Edges {
-		streams = append(streams, pausedStream{
-			channelID, edge.GetRecvConnectionId(), roleName(edge.GetRecvRole()), edge.GetSendConnectionId(),
-		})
+	for _, receiver := range paused.Receivers {
+		for _, sender := range receiver.GetSendConnectionIds() {
+			streams = append(streams, pausedStream{
+				channelID, receiver.GetRecvConnectionId(), roleName(receiver.GetRecvRole()), sender,
+			})
+		}
 	}
 	slices.SortFunc(streams, func(a, b pausedStream) int {
 		if order := strings.Compare(a.RecvConnectionID, b.RecvConnectionID); order != 0 {

@@ -152,7 +152,9 @@ type cached struct {
 	looks  atomic.Int32
 }
 
-func (c *cached) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+func (c *cached) Get(
+	ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption,
+) error {
 	asked := client.GetOptions{}
 	asked.ApplyOptions(options)
 	if asked.Raw == nil || asked.Raw.ResourceVersion != "0" {

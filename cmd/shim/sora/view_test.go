@@ -292,7 +292,15 @@ func (v *view) List(
 	// The last sender first: an order is the shim's business.
 	slices.Reverse(edges)
 	for part := range slices.Chunk(edges, 1000) {
-		if err := stream.Send(&forwardingv1.ListResponse{Edges: part}); err != nil {
+		response := &forwardingv1.ListResponse{}
+		for _, edge := range part {
+			response.Receivers = append(response.Receivers, &forwardingv1.ReceiverEdges{
+				RecvConnectionId:  edge.GetRecvConnectionId(),
+				RecvRole:          edge.GetRecvRole(),
+				SendConnectionIds: []string{edge.GetSendConnectionId()},
+			})
+		}
+		if err := stream.Send(response); err != nil {
 			return err
 		}
 	}

@@ -164,12 +164,15 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var edges []matching.Edge
-	namesOnly := false
 	answer := &forwardingv1.Answer{QuestionId: question.GetId()}
 	switch asks := question.GetAsks().(type) {
 	case *forwardingv1.Question_Withheld:
-		namesOnly = asks.Withheld.GetNamesOnly()
 		edges, answer.Count = c.matcher.Survey(asks.Withheld.GetKind()).Withheld(int(asks.Withheld.GetLimit()))
+		if asks.Withheld.GetByReceiver() {
+			answer.Receivers = c.byReceiver(edges)
+
+			return answer
+		}
 	case *forwardingv1.Question_Pause:
 		edges, answer.Count = c.matcher.Edges(asks.Pause.GetUid(), int(asks.Pause.GetLimit()))
 	case *forwardingv1.Question_Edge:
@@ -182,13 +185,6 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 		answer.Error = "a simulated channel dismisses nobody"
 	}
 	for i, edge := range edges {
-		if namesOnly {
-			answer.Edges = append(answer.Edges, &forwardingv1.Edge{
-				RecvConnectionId: edge.Receiver, SendConnectionId: edge.Sender, RecvRole: c.byID[edge.Receiver].GetRole(),
-			})
-
-			continue
-		}
 		last := uint32(i) & 0xFFFF //nolint:gosec // Masked.
 		told := &forwardingv1.Edge{
 			RecvConnectionId: edge.Receiver, SendConnectionId: edge.Sender, RecvRole: c.byID[edge.Receiver].GetRole(),
@@ -206,4 +202,19 @@ func (c *simulatedChannel) ask(question *forwardingv1.Question) *forwardingv1.An
 	}
 
 	return answer
+}
+
+// byReceiver puts the edges, which are in the order of their receivers, together.
+func (c *simulatedChannel) byReceiver(edges []matching.Edge) []*forwardingv1.ReceiverEdges {
+	var receivers []*forwardingv1.ReceiverEdges
+	last := &forwardingv1.ReceiverEdges{}
+	for _, edge := range edges {
+		if last.GetRecvConnectionId() != edge.Receiver {
+			last = &forwardingv1.ReceiverEdges{RecvConnectionId: edge.Receiver, RecvRole: c.byID[edge.Receiver].GetRole()}
+			receivers = append(receivers, last)
+		}
+		last.SendConnectionIds = append(last.SendConnectionIds, edge.Sender)
+	}
+
+	return receivers
 }
