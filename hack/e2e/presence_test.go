@@ -141,5 +141,8 @@ func TestDeleting(t *testing.T) {
 	w.provePaused(t)
 	deletePause(t, pause)
 	w.proveResumed(t)
-	running.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonDeleting)
+	told := running.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonDeleting)
+	if enforced := condition(told, v1alpha1.ConditionEnforced); enforced.Status != metav1.ConditionFalse || enforced.Reason != v1alpha1.ReasonNotInForce {
+		t.Errorf("it is said to be enforced: %+v", enforced)
+	}
 }

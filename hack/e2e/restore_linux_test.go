@@ -62,6 +62,29 @@ func TestRestore(t *testing.T) {
 		}
 		r.prove(t, time.Now())
 	})
+	// One of two managers hears nothing of it, and goes on saying what was so, at a
+	// version that is above all there is: it is stale, and holds nobody up.
+	t.Run("beside a stale one", func(t *testing.T) {
+		r := newRestored(t, copied)
+		stale := r.system.managers[0]
+		target := stale.api.opened()
+		stale.api.cut()
+		r.restore(t)
+		r.system.plane.startAPIServer(t)
+		back := time.Now()
+		r.system.managers[1].awaitReady(t)
+		took := r.goneEdge.flowsAfter(t, back)
+		t.Logf("what was paused by a pause that is gone flowed after %s", took)
+		if now, held := r.system.versionNow(t), r.version; now > held {
+			t.Errorf("the cluster has come to version %d and passed %d: nothing is shown", now, held)
+		}
+		stale.awaitUnready(t, "API server")
+		for _, shim := range r.system.shims {
+			shim.expectList(t, r.meeting.channel, r.keptEdge.edge, r.backEdge.edge, r.editedEdge.edge)
+		}
+		stale.api.to(target)
+		r.prove(t, back)
+	})
 	// A snapshot that etcd's own tools made, put back as docs/operations.md says: the
 	// version goes on far above all that anybody has seen.
 	t.Run("bumped", func(t *testing.T) {
