@@ -18,7 +18,7 @@ type Survey struct {
 
 // Survey keeps what Withheld needs.
 func (m *Matcher) Survey(kind forwardingv1.Kind) *Survey {
-	s := &Survey{members: make([]*member, 0, len(m.roster.byID))}
+	s := &Survey{members: make([]*member, 0, len(m.roster.byID)), rules: make([]*rule, 0, len(m.rules))}
 	for _, c := range m.roster.byID {
 		s.members = append(s.members, c)
 	}
@@ -43,8 +43,10 @@ func (s *Survey) Withheld(limit int) (edges []Edge, count uint64) {
 	bySender := newFinder(senders)
 	concerned := make([][]*named, len(receivers))
 	alike := map[string]*named{}
-	for _, r := range s.rules {
-		n := &named{senders: bySender.find(&r.senders)}
+	all := make([]named, len(s.rules))
+	for i, r := range s.rules {
+		n := &all[i]
+		n.senders = bySender.find(&r.senders)
 		if r.receivers.form == open {
 			exceptions := fmt.Sprintf("%q %q", r.receivers.connections, r.receivers.clients)
 			same, known := alike[exceptions]
@@ -126,15 +128,17 @@ func (s *Survey) split() (receivers, senders []*member) {
 // finder finds members' places in a list by what a side says of them.
 type finder struct {
 	list     []*member
+	places   []int // 0, 1, 2, ...
 	byID     map[string]int
 	byClient map[string][]int
 	byBundle map[uint64][]int
 }
 
 func newFinder(list []*member) *finder {
-	f := &finder{list: list, byID: make(map[string]int, len(list)), byClient: make(map[string][]int),
-		byBundle: make(map[uint64][]int)}
+	f := &finder{list: list, places: make([]int, len(list)), byID: make(map[string]int, len(list)),
+		byClient: make(map[string][]int), byBundle: make(map[uint64][]int)}
 	for at, c := range list {
+		f.places[at] = at
 		f.byID[c.id] = at
 		f.byClient[c.client] = append(f.byClient[c.client], at)
 		f.byBundle[c.bundle] = append(f.byBundle[c.bundle], at)
@@ -143,16 +147,25 @@ func newFinder(list []*member) *finder {
 	return f
 }
 
+// find returns places that are not to be changed: those of one connection, or of one
+// client, as most sides name, are there already.
 func (f *finder) find(s *side) []int {
 	var places []int
 	switch s.form {
 	case byConnection:
 		for _, id := range s.connections {
-			if at, ok := f.byID[id]; ok {
+			at, ok := f.byID[id]
+			switch {
+			case ok && len(s.connections) == 1:
+				return f.places[at : at+1 : at+1]
+			case ok:
 				places = append(places, at)
 			}
 		}
 	case byClient:
+		if len(s.clients) == 1 {
+			return f.byClient[s.clients[0]]
+		}
 		for _, client := range s.clients {
 			places = append(places, f.byClient[client]...)
 		}
