@@ -11,6 +11,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/matching"
 	"github.com/nagi-rtc/nagi/mediaserver/media"
+	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
 )
 
@@ -196,6 +197,17 @@ func (ch *channel) reject(receiver *member, rejected []codecs.Format) {
 	for _, e := range receiver.incoming {
 		e.reject(rejected, ch.log)
 		e.tell(ch.id)
+	}
+}
+
+// refuse tells a receiver which streams do not come, since its last answer does not
+// receive them. They stay: a later answer may.
+func (ch *channel) refuse(receiver *member, refused []*rtc.Downlink) {
+	for _, downlink := range refused {
+		if e := receiver.incoming[ch.byID[downlink.StreamID()]]; e != nil {
+			e.refuse(downlink, ch.log)
+			e.tell(ch.id)
+		}
 	}
 }
 

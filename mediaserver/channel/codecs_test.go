@@ -19,6 +19,8 @@ import (
 type answering struct {
 	dismissals
 	rejects string // the codec as in a=rtpmap; empty: none
+	refuses string // how an m-line that brings a stream of refused is answered; empty: it is received
+	refused string // the sender's connection id
 	session *session
 	offer   string
 
@@ -87,6 +89,10 @@ func (a *answering) answer(t *testing.T, offer string) {
 			section = regexp.MustCompile(`^video 9`).ReplaceAllString(section, "video 0")
 		case strings.Contains(section, "a=recvonly"):
 			section = strings.ReplaceAll(section, "a=recvonly", fmt.Sprintf("a=sendonly\r\na=ssrc:%d cname:x", i+1))
+		case a.refuses == "rejected" && strings.Contains(section, "msid:"+a.refused):
+			section = regexp.MustCompile(`^(audio|video) 9`).ReplaceAllString(section, "$1 0")
+		case a.refuses != "" && strings.Contains(section, "msid:"+a.refused):
+			section = strings.ReplaceAll(section, "a=sendonly", "a="+a.refuses)
 		default:
 			section = strings.ReplaceAll(section, "a=sendonly", "a=recvonly")
 		}
@@ -229,6 +235,52 @@ func TestRejectedCodecIsTold(t *testing.T) {
 	}
 	if len(receiver.reasons) > 0 {
 		t.Errorf("the receiver was dismissed: %q", receiver.reasons)
+	}
+}
+
+// A receiver is told, once, of a stream whose m-line it does not receive, though it has nothing against the codec.
+// Others of the codec come, and the stream itself where a later answer receives it.
+func TestStreamThatIsNotReceivedIsTold(t *testing.T) {
+	for _, refuses := range []string{"inactive", "sendonly", "rejected"} {
+		t.Run(refuses, func(t *testing.T) {
+			registry := newRegistry(t, 1, nil)
+			receiver := joinAs(t, registry, "recvonly", "", "")
+			receiver.connected()
+			taken := joinAs(t, registry, "sendonly", "", "")
+			taken.connected()
+			receiver.renegotiate(t)
+			refused := joinAs(t, registry, "sendonly", "", "")
+			receiver.refuses, receiver.refused = refuses, refused.id()
+			receiver.renegotiate(t)
+			if len(receiver.rejected) > 0 {
+				t.Fatalf("told of somebody whose coming it was not told of: %v", receiver.rejected)
+			}
+			refused.connected()
+			later := joinAs(t, registry, "sendonly", "", "")
+			later.connected()
+			receiver.renegotiate(t)
+
+			var told []string
+			for _, about := range receiver.rejected {
+				kind, err := about.Kinds[0].MarshalText()
+				if err != nil {
+					t.Fatal(err)
+				}
+				told = append(told, fmt.Sprintf("%s %s %s", about.SendConnectionID, kind, about.CodecType))
+			}
+			if want := []string{refused.id() + " audio OPUS", refused.id() + " video VP9"}; !slices.Equal(told, want) {
+				t.Errorf("told %q, want %q", told, want)
+			}
+			for _, sender := range []*answering{taken, refused, later} {
+				want := 2
+				if sender == refused && refuses == "rejected" {
+					want = 0
+				}
+				if n := strings.Count(receiver.offer, "a=msid:"+sender.id()); n != want {
+					t.Errorf("%d streams of %s are offered, want %d", n, sender.id(), want)
+				}
+			}
+		})
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 type edge struct {
 	receiver, sender *member
 	streams          map[media.Kind]*stream
-	// rejected are the kinds that the receiver does not take, since it rejects the
-	// sender's codec; rejectionTold is what it was last told of that.
+	// rejected are the kinds that the receiver has not taken: it rejects the sender's
+	// codec, or does not receive the m-line. rejectionTold is what it was told of that.
 	rejected, rejectionTold matching.Kinds
 	// video is what its video gets of what the receiver can be sent.
 	video part
@@ -104,6 +104,17 @@ func (e *edge) reject(rejected []codecs.Format, log *slog.Logger) {
 			log.Info("a receiver rejects a codec", "connection", e.receiver.id(), "format", e.sender.formats[kind].String())
 			removeStreams([]*stream{s}, log)
 			delete(e.streams, kind)
+			e.rejected |= kindsOf(kind)
+		}
+	}
+}
+
+// refuse notes that the receiver does not receive a stream.
+func (e *edge) refuse(downlink *rtc.Downlink, log *slog.Logger) {
+	for kind, s := range e.streams {
+		if s.downlink == downlink {
+			log.Info("a receiver does not receive what it is offered", "connection", e.receiver.id(),
+				"sender", e.sender.id(), "kind", kind.String())
 			e.rejected |= kindsOf(kind)
 		}
 	}

@@ -141,7 +141,7 @@ func (e *edge) tell(channelID string) {
 	}
 }
 
-// tellRejected tells of each kind, once, that its codec is why it does not come.
+// tellRejected tells of each kind, once, that it does not come since the receiver does not take it.
 func (e *edge) tellRejected(about signaling.RTPStream) {
 	for _, kind := range media.Kinds {
 		if e.rejected.Has(protocolKind(kind)) && !e.rejectionTold.Has(protocolKind(kind)) {

@@ -141,6 +141,9 @@ func (d *Downlink) Attach(feedback Feedback) {
 	}
 }
 
+// StreamID is the id of the MediaStream that the client sees.
+func (d *Downlink) StreamID() string { return d.streamID }
+
 // SSRC is the stream's; 0 before it is bound and after it is removed.
 func (d *Downlink) SSRC() uint32 {
 	if b := d.binding.Load(); b != nil {
@@ -320,6 +323,13 @@ func (d *Downlink) WriteSenderReport(
 	d.mu.Unlock()
 
 	return nil
+}
+
+func (d *Downlink) isNegotiated() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	return d.negotiated != nil
 }
 
 // negotiate notes what the client calls the stream's formats, once its offer is answered.

@@ -118,6 +118,7 @@ func (p *Peer) linesOffered() {
 // before.
 func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
 	accepted := make(map[*Downlink]agreed)
+	p.refused = nil
 	for i, answer := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
 		l := p.lines[i]
 		if l.clearing {
@@ -126,8 +127,11 @@ func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
 		if l.inOffer != nil && !l.rejected && !answer.known {
 			p.formats.answered(l.format, !answer.rejected)
 			l.rejected = answer.rejected
-			if answer.receives {
+			switch {
+			case answer.receives:
 				accepted[l.inOffer] = agreed{answer.types, answer.sendTime, answer.delay}
+			case !l.inOffer.isNegotiated():
+				p.refused = append(p.refused, l.inOffer)
 			}
 		}
 		l.inOffer = nil

@@ -160,6 +160,15 @@ func (p *Peer) Rejected() []codecs.Format {
 	return slices.Clone(p.formats.rejected)
 }
 
+// Refused are the streams that the client's last answer does not receive, and none before it did: it rejects their
+// m-lines, or gives these another direction. Nothing leaves on them until an answer receives them.
+func (p *Peer) Refused() []*Downlink {
+	p.negotiation.Lock()
+	defer p.negotiation.Unlock()
+
+	return slices.Clone(p.refused)
+}
+
 // AddCandidate takes one of the client's ICE candidates and checks its form. It need not be remembered: checks of
 // ours go only where one of the client's has come from. An empty candidate means that there are no more.
 func (p *Peer) AddCandidate(candidate string, _ *string, _ *uint16) error {

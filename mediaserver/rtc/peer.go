@@ -89,6 +89,7 @@ type Peer struct {
 	answered      bool                // some offer was answered
 	lines         []*line
 	formats       formats
+	refused       []*Downlink // see Refused
 	// offeredSections is how many m-lines the last offer has; lines that were made since stand behind those.
 	offeredSections int
 }

@@ -3,6 +3,7 @@ package rtc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,9 +104,15 @@ func TestAnswerThatChanges(t *testing.T) {
 	if replaced.negotiated != nil {
 		t.Fatal("negotiated though the client does not receive it")
 	}
+	if refused := peer.Refused(); !slices.Equal(refused, []*Downlink{replaced}) {
+		t.Errorf("%d streams are refused", len(refused))
+	}
 	renegotiate(t, peer)
 	if replaced.negotiated == nil {
 		t.Error("not negotiated though the client receives it")
+	}
+	if refused := peer.Refused(); len(refused) > 0 {
+		t.Errorf("%d streams are still refused", len(refused))
 	}
 	offer, err = peer.Offer()
 	must(t, err)

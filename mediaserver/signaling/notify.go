@@ -116,7 +116,7 @@ type RTPStreamPaused RTPStream
 type RTPStreamResumed RTPStream
 
 // RTPStreamRejected tells a receiver that the kinds do not come, since its answers reject
-// the codec that they are sent in.
+// the codec that they are sent in, or do not receive their m-lines.
 type RTPStreamRejected struct {
 	RTPStream
 	// CodecType is in the protocol's spelling, such as AV1.

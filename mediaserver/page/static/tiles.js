@@ -67,7 +67,7 @@ export class Tiles {
     else overlay.textContent = reason ? `paused: ${reason}` : "paused";
   }
 
-  // setRejected shows that the video never comes: it is in a codec that the browser does not know.
+  // setRejected shows that the video does not come: it is in a codec that the browser does not know.
   setRejected(id, codecType) {
     const tile = this.#tiles.get(id);
     if (!tile) return;
