@@ -2,6 +2,7 @@ package browser
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -31,7 +32,13 @@ func (p pairing) String() string {
 // have. A pause stops the one's video and lets its audio go on; after it the picture is back.
 func TestClients(t *testing.T) {
 	openTab := newBrowser(t)
+	encoded := encodedBy(t, openTab("about:blank"))
 	for i, p := range pairings {
+		if !slices.Contains(encoded, "video/"+p.codec) { // A Chromium without the licence for H264 cannot encode that one.
+			t.Logf("left out: %v", p)
+
+			continue
+		}
 		t.Run(p.String(), func(t *testing.T) {
 			channelID := fmt.Sprint("browser-clients-", i)
 			roles := [2]string{"sendonly", "recvonly"}

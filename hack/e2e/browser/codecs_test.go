@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,19 +58,24 @@ func TestEachDecodesWhatTheOthersSend(t *testing.T) {
 // Chromium without the licence for H264 cannot encode that one.
 func codecsOfThree(t *testing.T) [][3]string {
 	t.Helper()
-	var types []string
-	tab := newBrowser(t)("about:blank")
+	all := [][3]string{{"VP8", "VP9", "AV1"}}
+	if slices.Contains(encodedBy(t, newBrowser(t)("about:blank")), "video/H264") {
+		all = append(all, [3]string{"VP9", "H264", "VP8"})
+	}
+
+	return all
+}
+
+// encodedBy are the types of video that a tab's browser can encode.
+func encodedBy(t *testing.T, tab context.Context) (types []string) {
+	t.Helper()
 	capabilities := `RTCRtpSender.getCapabilities("video").codecs.map((codec) => codec.mimeType)`
 	if err := evaluate(t, tab, capabilities, &types); err != nil {
 		t.Fatal(err)
 	}
-	all := [][3]string{{"VP8", "VP9", "AV1"}}
-	if slices.Contains(types, "video/H264") {
-		all = append(all, [3]string{"VP9", "H264", "VP8"})
-	}
 	t.Logf("the browser encodes %v", types)
 
-	return all
+	return types
 }
 
 // decodes tells whether the tab decodes what a sender sends, as the codec that it sends.
