@@ -43,7 +43,7 @@ func gate(ctx context.Context, arguments []string) error {
 	flags := pflag.NewFlagSet("bench gate", pflag.ContinueOnError)
 	flags.Float64Var(&limit, "limit", 2.0, "fail when a packet of ours costs more than this times the floor's")
 	flags.StringVar(&root, "root", ".", "the repository, with bin/mediaserver")
-	flags.BoolVar(&reports, "reports", false, "have the receivers report each 100 ms what came, at both servers")
+	flags.BoolVar(&reports, "reports", true, "have the receivers report each 100 ms what came, at both servers")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
