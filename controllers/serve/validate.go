@@ -322,6 +322,9 @@ func checkStreams(what string, streams []*forwardingv1.Stream) error {
 			return invalid("%s.withheld gives %d reasons: give each once", what, len(s.GetWithheld()))
 		case s.GetLastSequenceNumber() > 0xFFFF:
 			return invalid("%s.last_sequence_number is %d: an RTP sequence number has 16 bits", what, s.GetLastSequenceNumber())
+		case s.GetLastRetransmissionSequenceNumber() > 0xFFFF:
+			return invalid("%s.last_retransmission_sequence_number is %d: an RTP sequence number has 16 bits", what,
+				s.GetLastRetransmissionSequenceNumber())
 		}
 		seen[s.GetKind()] = true
 	}

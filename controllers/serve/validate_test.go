@@ -181,6 +181,9 @@ func badMessages(namespace string) map[string][]*forwardingv1.SubscribeRequest {
 		"kind 0":                   answer(func(e *forwardingv1.Edge) { e.Streams[0].Kind = 0 }),
 		"KIND_VIDEO comes twice":   answer(func(e *forwardingv1.Edge) { e.Streams = append(e.Streams, e.GetStreams()[0]) }),
 		"last_sequence_number is ": answer(func(e *forwardingv1.Edge) { e.Streams[0].LastSequenceNumber = &tooBig }),
+		"last_retransmission_sequence": answer(func(e *forwardingv1.Edge) {
+			e.Streams[0].LastRetransmissionSequenceNumber = &tooBig
+		}),
 	}
 }
 

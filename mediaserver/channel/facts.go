@@ -57,6 +57,11 @@ func (s *stream) facts(kind media.Kind) *forwardingv1.Stream {
 		number := uint32(last)
 		facts.LastSequenceNumber = &number
 	}
+	ssrc, again, sent := s.downlink.Retransmissions()
+	if facts.RetransmissionSsrc = ssrc; sent {
+		number := uint32(again)
+		facts.LastRetransmissionSequenceNumber = &number
+	}
 	reasons, awaitsKeyframe := s.projection.Withheld()
 	for _, why := range []struct {
 		so   bool

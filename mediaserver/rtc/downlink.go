@@ -42,6 +42,7 @@ type Downlink struct {
 	line     *line
 
 	binding atomic.Pointer[binding] // nil: packets cannot leave
+	again   atomic.Uint32           // 1<<16 | the last number of the RTX stream that left; 0: none
 
 	mu         sync.Mutex
 	feedback   Feedback
@@ -153,6 +154,17 @@ func (d *Downlink) SSRC() uint32 {
 	return 0
 }
 
+// Retransmissions are the SSRC of the RTX stream, 0 where there is none or nothing can leave, and the last number that
+// left on it.
+func (d *Downlink) Retransmissions() (ssrc uint32, last uint16, sent bool) {
+	if b := d.binding.Load(); b != nil {
+		ssrc = b.rtx.ssrc
+	}
+	again := d.again.Load()
+
+	return ssrc, uint16(again), again != 0
+}
+
 // Worker is the worker that the client's packets are to be sent by.
 func (d *Downlink) Worker() int { return d.peer.worker }
 
@@ -217,6 +229,7 @@ func (d *Downlink) sealAgain(batch *udp.Batch, b *binding, packet *media.Outgoin
 	}
 	err := d.seal(batch, &b.rtx, b.overhead, packet, retransmission)
 	if err == nil {
+		d.again.Store(1<<16 | uint32(b.rtxNumber))
 		b.rtxNumber++
 	}
 

@@ -3553,9 +3553,14 @@ type Stream struct {
 	// stream is paused no packet with a later one leaves.
 	LastSequenceNumber *uint32 `protobuf:"varint,3,opt,name=last_sequence_number,json=lastSequenceNumber,proto3,oneof" json:"last_sequence_number,omitempty"`
 	// Why no packet leaves now, each reason once; none: packets leave.
-	Withheld      []Withheld `protobuf:"varint,4,rep,packed,name=withheld,proto3,enum=nagi.forwarding.v1.Withheld" json:"withheld,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Withheld []Withheld `protobuf:"varint,4,rep,packed,name=withheld,proto3,enum=nagi.forwarding.v1.Withheld" json:"withheld,omitempty"`
+	// The SSRC of the stream's retransmissions (RFC 4588), of which padding is, too; 0
+	// where there is none: packets are sent again under their own numbers then.
+	RetransmissionSsrc uint32 `protobuf:"varint,5,opt,name=retransmission_ssrc,json=retransmissionSsrc,proto3" json:"retransmission_ssrc,omitempty"`
+	// The last RTP sequence number that left under that one, as last_sequence_number.
+	LastRetransmissionSequenceNumber *uint32 `protobuf:"varint,6,opt,name=last_retransmission_sequence_number,json=lastRetransmissionSequenceNumber,proto3,oneof" json:"last_retransmission_sequence_number,omitempty"`
+	unknownFields                    protoimpl.UnknownFields
+	sizeCache                        protoimpl.SizeCache
 }
 
 func (x *Stream) Reset() {
@@ -3614,6 +3619,20 @@ func (x *Stream) GetWithheld() []Withheld {
 		return x.Withheld
 	}
 	return nil
+}
+
+func (x *Stream) GetRetransmissionSsrc() uint32 {
+	if x != nil {
+		return x.RetransmissionSsrc
+	}
+	return 0
+}
+
+func (x *Stream) GetLastRetransmissionSequenceNumber() uint32 {
+	if x != nil && x.LastRetransmissionSequenceNumber != nil {
+		return *x.LastRetransmissionSequenceNumber
+	}
+	return 0
 }
 
 type ConnectionsRequest struct {
@@ -4622,13 +4641,16 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
 	"pause_uids\x18\x05 \x03(\tR\tpauseUids\x12\x1f\n" +
 	"\vpause_names\x18\x06 \x03(\tR\n" +
-	"pauseNames\"\xd4\x01\n" +
+	"pauseNames\"\x81\x03\n" +
 	"\x06Stream\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.nagi.forwarding.v1.KindR\x04kind\x12\x12\n" +
 	"\x04ssrc\x18\x02 \x01(\rR\x04ssrc\x125\n" +
 	"\x14last_sequence_number\x18\x03 \x01(\rH\x00R\x12lastSequenceNumber\x88\x01\x01\x128\n" +
-	"\bwithheld\x18\x04 \x03(\x0e2\x1c.nagi.forwarding.v1.WithheldR\bwithheldB\x17\n" +
-	"\x15_last_sequence_number\"\xc6\x01\n" +
+	"\bwithheld\x18\x04 \x03(\x0e2\x1c.nagi.forwarding.v1.WithheldR\bwithheld\x12/\n" +
+	"\x13retransmission_ssrc\x18\x05 \x01(\rR\x12retransmissionSsrc\x12R\n" +
+	"#last_retransmission_sequence_number\x18\x06 \x01(\rH\x01R lastRetransmissionSequenceNumber\x88\x01\x01B\x17\n" +
+	"\x15_last_sequence_numberB&\n" +
+	"$_last_retransmission_sequence_number\"\xc6\x01\n" +
 	"\x12ConnectionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
