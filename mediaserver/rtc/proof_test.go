@@ -20,8 +20,8 @@ type inTurn func(batch *udp.Batch)
 
 func (f inTurn) Run(batch *udp.Batch) { f(batch) }
 
-// Once a pause is acknowledged, the last numbers of both streams are those that are told, however many packets are asked
-// for and however much padding is sent at that moment; and a client never gets a later one.
+// Once a pause is acknowledged, the last numbers of both streams are those that are told, however much is asked for and
+// however much padding is sent at that moment; and a client never gets a later one.
 func TestProofCoversRetransmissions(t *testing.T) {
 	engine := newEngine(t)
 	c := newConnection(t, engine, false)
