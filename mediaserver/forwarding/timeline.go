@@ -32,8 +32,7 @@ type Timeline struct {
 	started   bool
 	latest    uint32 // the highest timestamp so far, on this timeline
 	layers    [media.MaxLayers]placed
-	anchored  bool
-	anchor    media.Layer // the layer whose reports the others are placed by
+	anchor    media.Layer // the layer whose reports, if it has any, the others are placed by
 }
 
 // placed is one layer on the timeline.
@@ -59,9 +58,6 @@ func (t *Timeline) Receive(layer media.Layer, ssrc, timestamp uint32, sinceLast 
 			p.guess = t.latest + t.ticks(sinceLast) - timestamp
 		}
 		p.offset = p.guess
-		if t.anchor == layer {
-			t.anchored = false
-		}
 	}
 	if at := timestamp + p.offset; !t.started || int32(at-t.latest) > 0 {
 		t.started, t.latest = true, at
@@ -78,8 +74,8 @@ func (t *Timeline) Report(layer media.Layer, report Report) bool {
 		return false
 	}
 	p.report, p.reported = report, true
-	if !t.anchored || !t.layers[t.anchor].reported {
-		t.anchored, t.anchor = true, layer
+	if !t.layers[t.anchor].reported {
+		t.anchor = layer
 	}
 	for i := range t.layers {
 		t.place(media.Layer(i))
