@@ -79,6 +79,7 @@ var payloads = []struct {
 	{"flexible mode has no TL0PICIDX", codecs.VP9, []byte{0xb8, 0x03, 0x00, 0x05}, true, ids{pictureID: 3}},
 	{"upper layer in flexible mode", codecs.VP9, []byte{0xb8, 0x03, 0x03, 0x05}, false, ids{pictureID: 3}},
 	{"layers cut off", codecs.VP9, []byte{0xa8, 0x03}, false, ids{}},
+	{"descriptor with layers alone", codecs.VP9, []byte{0xb8, 0x03, 0x00}, false, ids{}},
 	{"TL0PICIDX cut off", codecs.VP9, []byte{0xa8, 0x03, 0x00}, false, ids{}},
 
 	{"nothing", codecs.H264, nil, false, ids{}},

@@ -52,6 +52,15 @@ func TestPatch(t *testing.T) {
 	}
 }
 
+// A picture that follows another has both of its numbers one further, wherever they wrap.
+func TestFollowingPicture(t *testing.T) {
+	seen := codecs.PictureIDs{PictureID: 0xffff, TL0PICIDX: 0xff}
+	next := codecs.PictureIDs{PictureID: 7, TL0PICIDX: 250}
+	if got := next.Shifted(next.To(seen)); got != (codecs.PictureIDs{}) {
+		t.Errorf("behind %+v comes %+v, want zeroes", seen, got)
+	}
+}
+
 // Whatever the payload: no shift, no change; and what a shift did, the opposite one undoes, wherever the ids wrap.
 func FuzzPatch(f *testing.F) {
 	for _, test := range payloads {
