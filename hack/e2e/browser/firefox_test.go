@@ -71,6 +71,7 @@ func TestFirefoxMeetsChromium(t *testing.T) {
 			chromium := b.chromiumJoins(t, currentSDK, channelID, "sendonly", fmt.Sprintf("{videoCodecType: %q}", codec))
 			if slices.Contains(known, "video/"+codec) {
 				eventually(t, "Firefox sees "+codec, fox.goesOn(t, chromium, 30, 50))
+				b.pauseStopsExactly(t, channelID, fox, chromium)
 			} else {
 				eventually(t, "Firefox hears who sends "+codec, fox.goesOn(t, chromium, 0, 50))
 				eventually(t, "Firefox is told", fox.told("rtp-stream.rejected", "send_connection_id", chromium))

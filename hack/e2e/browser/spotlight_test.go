@@ -128,7 +128,7 @@ func TestSpotlight(t *testing.T) {
 }
 
 // TestSpotlightWithSimulcast: a speaker is seen in the size that the receiver wants of
-// those in focus, and as one of many in the other.
+// those in focus, and as one of many in the other. A pause of a speaker stops the picture alone.
 func TestSpotlightWithSimulcast(t *testing.T) {
 	const channelID = "browser-spotlight-simulcast"
 	join := newSDKWith(t)
@@ -153,6 +153,8 @@ func TestSpotlightWithSimulcast(t *testing.T) {
 	}
 	sees(layers[0].width)
 	sender.speak(t, true)
+	sees(layers[1].width)
+	pauseStopsExactly(t, channelID, sender, receiver)
 	sees(layers[1].width)
 	other := join(channelID, "other", "sendonly", options)
 	other.takesTheWord(t, sender, receiver)
