@@ -38,6 +38,9 @@ func TestSequence(t *testing.T) {
 			{1, 40000, false, 0, false, false}, {1, 40001, true, 3<<16 + 40001, true, true},
 			{1, 40002, true, 3<<16 + 40002, true, false},
 		},
+		"and so is each one after that": {
+			{1, 100, true, 1<<16 + 100, true, false}, {2, 9, true, 3<<16 + 9, true, true}, {3, 7, true, 5<<16 + 7, true, true},
+		},
 		"hazard 12: a new SSRC is believed at once": {
 			{1, 100, true, 1<<16 + 100, true, false}, {2, 9, true, 3<<16 + 9, true, true},
 			{2, 10, true, 3<<16 + 10, true, false},
