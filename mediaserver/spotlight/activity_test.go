@@ -22,3 +22,25 @@ func TestExceeds(t *testing.T) {
 		})
 	}
 }
+
+// Who spoke longest ago makes room, whoever speaks more; of those who speak now, who does least.
+func TestWhoMakesRoom(t *testing.T) {
+	much, little := activity{active: 0b111, block: 5}, activity{active: 0b1}
+	for name, c := range map[string]struct {
+		focus []*Sender
+		want  int
+	}{
+		"the second": {[]*Sender{
+			{spoke: 5, activity: little}, {spoke: 3, activity: much}, {spoke: 4, activity: little},
+		}, 1},
+		"the first":                    {[]*Sender{{spoke: 3, activity: much}, {spoke: 5, activity: little}}, 0},
+		"both speak":                   {[]*Sender{{spoke: 3, activity: much}, {spoke: 3, activity: little}}, 1},
+		"both do, the other way round": {[]*Sender{{spoke: 3, activity: little}, {spoke: 3, activity: much}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := (&Spotlight{focus: c.focus}).last(); got != c.want {
+				t.Errorf("number %d, want %d", got, c.want)
+			}
+		})
+	}
+}
