@@ -253,31 +253,6 @@ func TestLayersShareATimeline(t *testing.T) {
 	})
 }
 
-// A receiver's reports are moved as its packets are, since its last start; what reports say of the layers since then
-// moves neither.
-func TestReportsAreMovedAsThePacketsAre(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, sink := startSimulcast(fanout.Config{}), &recorder{}
-		defer s.track.Close()
-		pr := s.track.Project(sink, 0)
-		pr.Choose(0)
-		s.send(0, "K")
-		time.Sleep(100 * time.Millisecond)
-		p := s.frame(1, "K")
-		p.Timestamp -= 7 * 90 // It has taken the encoder longer, so by its arrival it is placed too late.
-		pr.Choose(1)
-		s.track.ReceiveRTP(batch(), []media.Received{p})
-		for layer := range media.Layer(2) {
-			now := uint32(time.Now().UnixMilli())
-			s.track.ReceiveSenderReport(batch(), layer, uint64(now)<<32/1000, 1_000_000*uint32(layer)+now*90)
-		}
-		s.send(1, "x")
-		if len(sink.clocks) != 1 || len(sink.times) != 3 || sink.clocks[0].rtpTime != sink.times[2] {
-			t.Errorf("reports of %v, packets at %v: the last two are of one instant", sink.clocks, sink.times)
-		}
-	})
-}
-
 // Picture ids go on across layers, and what is sent again has those that it had.
 func TestPictureIDsGoOnAcrossLayers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -131,7 +131,7 @@ func TestOfferShape(t *testing.T) {
 			t.Errorf("lines on which the client receives have %q:\n%s", unwanted, offer)
 		}
 	}
-	for _, unwanted := range []string{":97 transport-cc", ".local", "ulpfec", "cryptex"} {
+	for _, unwanted := range []string{":97 transport-cc", ".local", "ulpfec", "red/", "cryptex", "dependency-descriptor"} {
 		if strings.Contains(offer, unwanted) {
 			t.Errorf("offer has %q:\n%s", unwanted, offer)
 		}
