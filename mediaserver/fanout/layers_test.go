@@ -336,6 +336,12 @@ func TestLateAnswersAreNotTogether(t *testing.T) {
 		s.wantRequests(t, media.LayersOf(0), media.LayersOf(2))
 		time.Sleep(2 * time.Second)
 		small.ReceivePLI()
+		s.send(0, "K")
+		s.wantRequests(t, media.LayersOf(0))
+		time.Sleep(time.Second)
+		s.send(2, "K") // of its own accord
+		time.Sleep(time.Second)
+		small.ReceivePLI()
 		large.ReceivePLI()
 		time.Sleep(250 * time.Millisecond)
 		s.wantRequests(t, media.LayersOf(0), media.LayersOf(2))
