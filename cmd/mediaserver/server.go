@@ -27,8 +27,9 @@ const (
 	drainTimeout = time.Second
 	// drainInterval is the time between two looks at what is left.
 	drainInterval = 100 * time.Millisecond
-	// handOverTimeout bounds the handing over of all channels.
-	handOverTimeout = 20 * time.Second
+	// handOverWithin is how long channels are handed over one after another, and
+	// handOverAtOnce bounds the handing over of those that are left then.
+	handOverWithin, handOverAtOnce = 20 * time.Second, 10 * time.Second
 )
 
 // server is the parts of the SFU and the order in which they end.
@@ -176,9 +177,9 @@ func (s *server) drain(giveUp context.Context) {
 	telling, cancel := context.WithTimeout(giveUp, drainTimeout)
 	defer cancel()
 	s.peers.AwaitDraining(telling)
-	handingOver, cancel := context.WithTimeout(giveUp, handOverTimeout)
+	handingOver, cancel := context.WithTimeout(giveUp, handOverWithin+handOverAtOnce)
 	defer cancel()
-	s.peers.HandOver(handingOver)
+	s.peers.HandOver(handingOver, handOverWithin)
 }
 
 func (s *server) end(ctx context.Context, stop func(), subscribed <-chan error) error {

@@ -106,49 +106,73 @@ func (p *Peers) renew(ctx context.Context, channelID string) {
 	}
 }
 
-// HandOver ends all channels here, one after another, so that they go on elsewhere, and
-// those that were being opened when Drain was called. What has not gone when ctx ends stays.
-func (p *Peers) HandOver(ctx context.Context) {
+// HandOver ends all channels here, so that they go on elsewhere, and those that were being
+// opened when Drain was called: one after another for as long as within, and what is left then
+// at once. Nobody waits for the clients of others to leave. When ctx ends the rest stays.
+func (p *Peers) HandOver(ctx context.Context, within time.Duration) {
+	turns, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var leaving sync.WaitGroup
+	defer leaving.Wait()
 	for ids := p.ids(); len(ids) > 0; ids = p.ids() {
-		for _, id := range ids {
+		for len(ids) > 0 {
 			if ctx.Err() != nil {
 				return
 			}
-			p.handOver(ctx, id, becauseDraining)
+			atOnce := 1
+			if turns.Err() != nil {
+				atOnce = min(len(ids), releasedAtOnce)
+			}
+			leave := p.endFor(ctx, ids[:atOnce], becauseDraining)
+			leaving.Go(leave)
+			ids = ids[atOnce:]
 		}
 	}
 }
 
-// handOver ends one channel: nobody is let in, the claim is released, so that its clients
-// meet at the next owner, and they are told to go there. It returns when they have left.
+// handOver ends one channel, so that it goes on elsewhere. It returns when its clients have left.
 func (p *Peers) handOver(ctx context.Context, channelID, why string) {
-	p.awaitBegun(ctx, channelID)
-	p.mu.Lock()
-	h := p.channels[channelID]
-	if h == nil || h.phase != open {
-		p.mu.Unlock()
+	p.endFor(ctx, []string{channelID}, why)()
+}
 
-		return
+// endFor ends channels: nobody is let in, the claims are released, so that clients meet at the
+// next owner, and they are told to go there. The function that it returns is to be called:
+// that returns when they have left.
+func (p *Peers) endFor(ctx context.Context, ids []string, why string) (awaitLeft func()) {
+	for _, id := range ids {
+		p.awaitBegun(ctx, id)
 	}
-	h.phase, h.empty = ending, make(chan struct{})
-	released, ended := h.claimed, openings{channelID: h.opening}
+	told, ended := make(map[string]*hosted, len(ids)), make(openings, len(ids))
+	p.mu.Lock()
+	for _, id := range ids {
+		if h := p.channels[id]; h != nil && h.phase == open {
+			h.phase, h.empty = ending, make(chan struct{})
+			told[id], ended[id] = h, h.opening
+		}
+	}
 	p.mu.Unlock()
-	p.metrics.handOvers.WithLabelValues(why).Inc()
-	if why == becauseDraining {
-		released = p.releaseNow(ctx, ended)
-	}
+	p.metrics.handOvers.WithLabelValues(why).Add(float64(len(ended)))
+	released := why == becauseLost || len(ended) > 0 && p.releaseNow(ctx, ended)
 
 	p.mu.Lock()
-	for s := range h.stays {
-		s.evict()
+	for _, h := range told {
+		for s := range h.stays {
+			s.evict()
+		}
 	}
-	if len(h.stays) == 0 {
-		p.mu.Unlock()
-	} else {
-		p.mu.Unlock()
-		awaitEmpty(ctx, h.empty)
+	p.mu.Unlock()
+
+	return func() {
+		ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+		defer cancel()
+		for id, h := range told {
+			select {
+			case <-h.empty:
+			case <-ctx.Done():
+			}
+			p.settle(openings{id: ended[id]}, released)
+		}
 	}
-	p.settle(ended, released || why == becauseLost)
 }
 
 // awaitBegun returns once a channel is not being claimed any more.
@@ -161,15 +185,6 @@ func (p *Peers) awaitBegun(ctx context.Context, channelID string) {
 	}
 	select {
 	case <-h.begun:
-	case <-ctx.Done():
-	}
-}
-
-func awaitEmpty(ctx context.Context, empty <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
-	defer cancel()
-	select {
-	case <-empty:
 	case <-ctx.Done():
 	}
 }

@@ -100,7 +100,7 @@ func TestHandOver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	a.peers.AwaitDraining(ctx)
-	a.peers.HandOver(ctx)
+	a.peers.HandOver(ctx, patience)
 	for _, c := range []*client{first, second, other} {
 		c.closed(1001, "SHUTDOWN")
 	}

@@ -96,7 +96,7 @@ func TestHandOverOfWhatIsClaimed(t *testing.T) {
 	handed := make(chan struct{})
 	go func() {
 		defer close(handed)
-		a.peers.HandOver(ctx)
+		a.peers.HandOver(ctx, patience)
 	}()
 	select {
 	case p.claims <- struct{}{}:
