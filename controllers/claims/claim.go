@@ -20,9 +20,12 @@ type Witness interface {
 	Silence(of Holder) time.Duration
 	// Ended is when it said farewell and ended its stream; zero: it has not.
 	Ended(holder Holder) time.Time
-	// Reached asks every other media server whether it reaches this one. It fails where
-	// none has answered.
-	Reached(ctx context.Context, holder Holder) (bool, error)
+	// PeerAddress is where other media servers reach this one, host:port; empty: it is not
+	// known here.
+	PeerAddress(of Holder) string
+	// Reached asks every other media server whether it reaches this one, where PeerAddress
+	// does not tell at the address given. It fails where none has answered.
+	Reached(ctx context.Context, holder Holder, address string) (bool, error)
 }
 
 // Owner tells who owns a channel, by what is remembered while the API server is away. A
@@ -73,7 +76,7 @@ func (c *Claims) Claim(
 				return Holder{}, 0, err
 			}
 		}
-		next, err := c.write(ctx, namespace, opening, claimant, held)
+		next, err := c.write(ctx, namespace, opening, claimant, w.PeerAddress(claimant), held)
 		switch {
 		case err == nil:
 			if !own {
@@ -130,7 +133,7 @@ func (c *Claims) made(before, after *claim, passes string) {
 
 // write makes the claim, or, where one is given, renews it or has it pass on.
 func (c *Claims) write(
-	ctx context.Context, namespace string, opening Opening, to Holder, from *claim,
+	ctx context.Context, namespace string, opening Opening, to Holder, address string, from *claim,
 ) (*claim, error) {
 	leave, err := c.enter(ctx, namespace)
 	if err != nil {
@@ -142,7 +145,7 @@ func (c *Claims) write(
 	now := time.Now()
 	next := &claim{
 		namespace: namespace, channelID: opening.ChannelID, name: NameOf(namespace, opening.ChannelID),
-		holder: to, opening: opening.Number, acquired: now, renewed: now,
+		holder: to, address: address, opening: opening.Number, acquired: now, renewed: now,
 	}
 	var lease *coordinationv1.Lease
 	if from == nil {

@@ -153,7 +153,7 @@ func (s *sweep) judge(ctx context.Context, held *claim) (because string, after t
 			return becausePodGone, 0
 		}
 	case silence >= abandonedAfter:
-		if reached, _ := hosting.Reached(ctx, held.holder); !reached {
+		if reached, _ := hosting.Reached(ctx, held.holder, held.address); !reached {
 			return becauseSilent, 0
 		}
 	}

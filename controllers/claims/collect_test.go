@@ -183,8 +183,9 @@ func (b *byName) Ended(Holder) time.Time          { return time.Time{} }
 func (b *byName) OutOfTouch() []Holder            { return nil }
 func (b *byName) PodGone(Holder)                  {}
 func (b *byName) Unused(Holder, string) bool      { return false }
-func (b *byName) Reached(ctx context.Context, of Holder) (bool, error) {
-	return b.of(of).Reached(ctx, of)
+func (b *byName) PeerAddress(Holder) string       { return "" }
+func (b *byName) Reached(ctx context.Context, of Holder, address string) (bool, error) {
+	return b.of(of).Reached(ctx, of, address)
 }
 
 // slow is a way on which the pods of a namespace are read in vain, which takes so long.

@@ -258,7 +258,9 @@ type heard struct {
 	silence time.Duration
 	ended   time.Time
 	reached bool
-	nobody  bool // answers whether it is reached
+	address string // Of each media server.
+	askedAt string // is the address that Reached was given last.
+	nobody  bool   // answers whether it is reached
 	unused  bool
 	asked   atomic.Int32
 	out     []Holder // of touch
@@ -272,8 +274,11 @@ func (h *heard) Silence(Holder) time.Duration { return h.silence }
 func (h *heard) Ended(Holder) time.Time       { return h.ended }
 func (h *heard) Unused(Holder, string) bool   { return h.unused }
 
-func (h *heard) Reached(context.Context, Holder) (bool, error) {
+func (h *heard) PeerAddress(Holder) string { return h.address }
+
+func (h *heard) Reached(_ context.Context, _ Holder, address string) (bool, error) {
 	h.asked.Add(1)
+	h.askedAt = address
 	if h.nobody {
 		return false, errors.New("nobody answers")
 	}

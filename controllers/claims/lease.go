@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unique"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,9 @@ const (
 	ChannelAnnotation = "rtp.nagi.dev/channel-id"
 	// OpeningAnnotation has the number of the opening that the channel is claimed for.
 	OpeningAnnotation = "rtp.nagi.dev/opening"
+	// AddressAnnotation says where other media servers reach the holder, host:port: a manager
+	// that has forgotten it, or never heard it, can still have it tried.
+	AddressAnnotation = "rtp.nagi.dev/peer-address"
 	// namePrefix stands before the hash.
 	namePrefix = "nagi-channel-"
 )
@@ -29,6 +33,8 @@ const (
 type claim struct {
 	namespace, channelID string
 	holder               Holder
+	// address is where the others reach the holder; empty: nobody has said.
+	address string
 	// opening is the latest that the holder has claimed the channel for.
 	opening   uint64
 	name, uid string
@@ -58,6 +64,7 @@ func decode(lease *coordinationv1.Lease) (*claim, error) {
 	c := &claim{
 		namespace: lease.Annotations[NamespaceAnnotation], channelID: lease.Annotations[ChannelAnnotation],
 		name: lease.Name, uid: string(lease.UID), resourceVersion: lease.ResourceVersion,
+		address: unique.Make(lease.Annotations[AddressAnnotation]).Value(), // Many have the same.
 	}
 	if NameOf(c.namespace, c.channelID) != lease.Name {
 		return nil, errors.New("its annotations name another channel than its name does")
@@ -92,14 +99,18 @@ func (c *claim) lease(managers string) *coordinationv1.Lease {
 	identity := c.holder.identity()
 	acquired, renewed := metav1.NewMicroTime(c.acquired), metav1.NewMicroTime(c.renewed)
 
+	annotations := map[string]string{
+		NamespaceAnnotation: c.namespace, ChannelAnnotation: c.channelID,
+		OpeningAnnotation: strconv.FormatUint(c.opening, 10),
+	}
+	if c.address != "" {
+		annotations[AddressAnnotation] = c.address
+	}
+
 	return &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: managers, Name: c.name, ResourceVersion: c.resourceVersion,
-			Labels: map[string]string{TenantLabel: c.namespace},
-			Annotations: map[string]string{
-				NamespaceAnnotation: c.namespace, ChannelAnnotation: c.channelID,
-				OpeningAnnotation: strconv.FormatUint(c.opening, 10),
-			},
+			Labels: map[string]string{TenantLabel: c.namespace}, Annotations: annotations,
 		},
 		Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: &identity, AcquireTime: &acquired, RenewTime: &renewed, LeaseTransitions: &c.transitions,

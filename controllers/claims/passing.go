@@ -51,7 +51,7 @@ func (c *Claims) passesOn(ctx context.Context, held *claim, w Witness) (because 
 	if min(silence, time.Since(held.learned)) < c.config.TakeoverAfter {
 		return ""
 	}
-	if reached, err := w.Reached(ctx, held.holder); reached || err != nil {
+	if reached, err := w.Reached(ctx, held.holder, held.address); reached || err != nil {
 		return ""
 	}
 

@@ -112,6 +112,26 @@ func TestAClaimPassesOn(t *testing.T) {
 	}
 }
 
+// Where the owner is reached stands with the claim: who has never heard it, or has forgotten
+// it, has it tried there, and not kept because nobody knows where.
+func TestAClaimSaysWhereItsHolderIsReached(t *testing.T) {
+	namespace := newNamespace(t)
+	first := follow(t, namespace)
+	owner := Holder{Name: "a"}
+	for _, address := range []string{"10.0.0.7:5000", "10.0.0.8:5000"} { // It is made, and renewed.
+		first.claim(t, namespace, "lobby", owner, &heard{address: address})
+		later, w := follow(t, namespace), &heard{silence: time.Hour, reached: true}
+		if got := later.claim(t, namespace, "lobby", Holder{Name: "heir"}, w); got != owner || w.askedAt != address {
+			t.Errorf("%v owns it; it was tried at %q, want %q", got, w.askedAt, address)
+		}
+	}
+	// Whoever takes it over is somewhere else, or nowhere that is known.
+	first.claim(t, namespace, "lobby", Holder{Name: "heir"}, &heard{silence: time.Hour})
+	if lease := leaseOf(t, namespace, "lobby"); lease.Annotations[AddressAnnotation] != "" {
+		t.Errorf("the Lease says %v", lease.Annotations)
+	}
+}
+
 // Several who take over at once are told the same new owner, and it passes on once.
 func TestAClaimPassesOnOnce(t *testing.T) {
 	namespace := newNamespace(t)

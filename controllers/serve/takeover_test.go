@@ -14,12 +14,16 @@ import (
 	"github.com/nagi-rtc/nagi/controllers/identity"
 )
 
-// reaching answers whether it reaches others: as told, by name.
+// reaching answers whether it reaches others: as told, by name; of whom it is not told the
+// address it cannot say.
 func (p *peer) reaching(names ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answers = func(q *forwardingv1.Question) []*forwardingv1.Answer {
 		a := &forwardingv1.Answer{}
+		if q.GetReach().GetPeerAddress() == "" {
+			a.Error = "nobody has said where it is"
+		}
 		if slices.Contains(names, q.GetReach().GetName()) {
 			a.Count = 1
 		}
@@ -124,6 +128,28 @@ func TestTheDeadLoseTheirClaims(t *testing.T) {
 			t.Errorf("%q owns %q: %v", owner, channelID, err)
 		}
 	}
+}
+
+// A manager that has never heard the owner, or has given it up, knows where it was: the dead
+// lose their claims there too.
+func TestTheForgottenLoseTheirClaims(t *testing.T) {
+	namespace := newNamespace(t)
+	soon := func(c *claims.Config) { c.TakeoverAfter = 100 * time.Millisecond }
+	s := placing(t, namespace, soon)
+	a := s.joins(t, namespace, "a", nil)
+	if owner, err := s.claim(t, namespace, "a", "lobby"); err != nil || owner != "a" {
+		t.Fatal(owner, err)
+	}
+	a.stop()
+	restarted := placing(t, namespace, soon)
+	b := restarted.joins(t, namespace, "b", nil)
+	b.reaching("a")
+	until(t, "it is silent for long enough", func() bool {
+		return restarted.knowledge.Tenant(namespace).Silence(claims.Holder{Name: "a"}, time.Now()) > 200*time.Millisecond
+	})
+	restarted.stays(t, namespace, "b", "lobby", "a")
+	b.reaching()
+	restarted.takenOver(t, namespace, "b", "lobby")
 }
 
 // subscribed has a media server stream with its token.

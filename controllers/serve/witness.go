@@ -56,22 +56,28 @@ func (w witness) OutOfTouch() []claims.Holder { return w.tenant.OutOfTouch() }
 
 func (w witness) PodGone(holder claims.Holder) { w.tenant.PodGone(holder, time.Now()) }
 
-func (w witness) Reached(ctx context.Context, holder claims.Holder) (bool, error) {
+func (w witness) PeerAddress(of claims.Holder) string { return w.tenant.Member(of).GetPeerAddress() }
+
+func (w witness) Reached(ctx context.Context, holder claims.Holder, address string) (bool, error) {
+	member := w.tenant.Member(holder)
+	if member.GetPeerAddress() == "" {
+		member = &forwardingv1.Member{Name: holder.Name, PodUid: holder.PodUID, PeerAddress: address}
+	}
+
 	return w.server.reaches.ask(w.namespace, holder, func() (bool, error) {
 		// Whoever else waits for the answer is not to lose it when the first one goes.
-		return w.server.reach(context.WithoutCancel(ctx), w.tenant, holder)
+		return w.server.reach(context.WithoutCancel(ctx), w.tenant, member)
 	})
 }
 
 // reach asks all other media servers whether they reach this one. One that does is enough;
 // that none does has to be said by somebody.
-func (s *Server) reach(ctx context.Context, t *knowledge.Tenant, holder claims.Holder) (bool, error) {
+func (s *Server) reach(ctx context.Context, t *knowledge.Tenant, member *forwardingv1.Member) (bool, error) {
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
-	member := t.Member(holder)
 	var reached, answered atomic.Bool
 	var group errgroup.Group
-	for _, session := range t.Others(holder.Name) {
+	for _, session := range t.Others(member.GetName()) {
 		group.Go(func() error {
 			q := &question{
 				patience: reachTimeout, message: &forwardingv1.Question{Asks: &forwardingv1.Question_Reach{Reach: member}},
@@ -91,7 +97,7 @@ func (s *Server) reach(ctx context.Context, t *knowledge.Tenant, holder claims.H
 	}
 	_ = group.Wait()
 	if !answered.Load() {
-		return false, unavailable("no media server says whether it reaches %q: ask again", holder.Name)
+		return false, unavailable("no media server says whether it reaches %q: ask again", member.GetName())
 	}
 
 	return reached.Load(), nil
