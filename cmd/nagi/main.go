@@ -19,10 +19,11 @@ func main() {
 	runtime.LockOSThread()
 
 	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "nagi:", err)
 		if _, usage := errors.AsType[usageError](err); usage {
+			fmt.Fprintf(os.Stderr, "nagi: %v (nagi --help lists the flags)\n", err)
 			os.Exit(2)
 		}
+		fmt.Fprintln(os.Stderr, "nagi:", err)
 		os.Exit(1)
 	}
 }

@@ -147,7 +147,6 @@ func (s *Subscriber) subscribe(ctx context.Context, set *managers.Set, address s
 	defer close(stream.ended)
 	defer s.leave(stream)
 	defer s.config.Peers.Left(address)
-	s.config.Log.Info("stream to a manager", "manager", address)
 
 	var parts sync.WaitGroup
 	parts.Go(func() {

@@ -314,6 +314,8 @@ func (st *stream) take(ctx context.Context, response *forwardingv1.SubscribeResp
 	s := st.subscriber
 	switch message := response.GetMessage().(type) {
 	case *forwardingv1.SubscribeResponse_Welcome:
+		// Not before: who is refused tries again and again.
+		s.config.Log.Info("stream to a manager", "manager", st.address)
 		st.renews = slices.Contains(message.Welcome.GetFeatures(), forwardingv1.FeatureToken)
 
 		return nil

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 )
 
 // bufferBytes is asked of the kernel for each direction. A keyframe of a hundred senders arrives within milliseconds,
@@ -57,7 +58,12 @@ func listen(address string, workers int, wanted offload) (*Socket, error) {
 	}
 	conns, err := open(network, local, workers)
 	if err != nil {
-		return nil, fmt.Errorf("listen for media on udp %s: %w; is another media server running there?", address, err)
+		mend := "is another media server running there?"
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			mend = "no interface of this machine has this address: give one that it has, or 0.0.0.0"
+		}
+
+		return nil, fmt.Errorf("listen for media on udp %s: %w; %s", address, err, mend)
 	}
 
 	s := &Socket{address: localAddress(conns[0]), closed: make(chan struct{})}

@@ -96,6 +96,7 @@ func TestListenRefuses(t *testing.T) {
 		{taken.Addr().String(), 2, "is another media server running there?"},
 		{shared.Addr().String(), 1, "is another media server running there?"},
 		{shared.Addr().String(), 2, "is another media server running there?"},
+		{"198.51.100.7:0", 1, "no interface of this machine has this address"},
 		{"127.0.0.1:0", 0, "there must be 1 at least"},
 	}
 	for _, test := range tests {

@@ -21,7 +21,7 @@ func Main[O any](
 	case errors.Is(err, pflag.ErrHelp):
 		return 0
 	case err != nil:
-		log.Error(name+" does not start", "error", err)
+		log.Error(name+" does not start", "error", err, "help", name+" --help")
 
 		return 2
 	}

@@ -19,7 +19,7 @@ func TestStatusAndHelp(t *testing.T) {
 	}{
 		"--fine":  {0, ""},
 		"--help":  {0, ""},
-		"--wrong": {2, "prog does not start"},
+		"--wrong": {2, `help="prog --help"`},
 		"--fails": {1, "prog ends"},
 	} {
 		var out, usage bytes.Buffer
