@@ -45,6 +45,7 @@ func TestCluster(t *testing.T) {
 		proveReadySoon(t, "three media servers", began)
 	})
 	stage(t, "through the Services", func(t *testing.T) { r.throughServices(t, v) })
+	stage(t, "as many pauses as the quota permits", r.upToTheQuota)
 	stage(t, "Chromium with sora-js-sdk", r.inBrowsers)
 	r.faults(t, v)
 	stage(t, "removal", func(t *testing.T) {
