@@ -45,7 +45,10 @@ func TestCluster(t *testing.T) {
 		proveReadySoon(t, "three media servers", began)
 	})
 	stage(t, "through the Services", func(t *testing.T) { r.throughServices(t, v) })
-	stage(t, "as many pauses as the quota permits", r.upToTheQuota)
+	stage(t, "the words of docs/operations.md", func(t *testing.T) {
+		r.does(t, r.says(t, "docs/operations.md", "## What to look at")...)
+		r.upToTheQuota(t)
+	})
 	stage(t, "Chromium with sora-js-sdk", r.inBrowsers)
 	r.faults(t, v)
 	stage(t, "removal", func(t *testing.T) {
