@@ -180,6 +180,7 @@ func manage(ctx context.Context, log *slog.Logger, config *rest.Config, o option
 		guarded.run,
 		known.Run,
 		claimed.Run,
+		func(ctx context.Context) error { return claimed.FindGone(ctx, server.Hosting()) },
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
 		func(ctx context.Context) error {
 			return ops.Serve(ctx, &http.Server{Handler: ops.Handler(

@@ -75,7 +75,6 @@ func (s *sweep) pass(ctx context.Context, now time.Time) {
 	began := time.Now()
 	defer func() { s.last = now.Add(time.Since(began)) }() // A pass may take long, and is no standing still.
 	s.unread = map[string]bool{}
-	s.findGone(ctx)
 	c.mu.Lock()
 	held, known := make([]*claim, 0, len(c.held)), c.known
 	for _, each := range c.held {
@@ -105,29 +104,6 @@ func (s *sweep) pass(ctx context.Context, now time.Time) {
 			s.collect(ctx, each, because)
 		}
 		s.waiting[each.name] = l
-	}
-}
-
-// findGone looks for the pods that are out of touch: what is gone hosts nothing, also where
-// its claims have passed on.
-func (s *sweep) findGone(ctx context.Context) {
-	if !s.claims.config.Pods {
-		return
-	}
-	for namespace, hosting := range s.hosting {
-		for _, holder := range hosting.OutOfTouch() {
-			look := s.claims.podOf
-			if holder.PodUID == "" {
-				look = s.claims.podNamed
-			}
-			state, err := look(ctx, namespace, holder)
-			if s.unread[namespace] = err != nil; err != nil {
-				break
-			}
-			if state == podGone {
-				hosting.PodGone(holder)
-			}
-		}
 	}
 }
 

@@ -136,14 +136,14 @@ func TestPodsOutOfTouchAreLookedFor(t *testing.T) {
 	// What is known by name alone may be whichever pod has the name.
 	named, namedFailed, namedGone := Holder{Name: "unready"}, Holder{Name: "failed"}, Holder{Name: "gone"}
 	h := &heard{out: []Holder{unready, failed, former, gone, named, namedFailed, namedGone}}
-	r.collector(t, map[string]Hosting{namespace: h}).after(0)
+	r.findGone(t.Context(), namespace, h)
 	if !slices.Equal(h.gone, []Holder{failed, former, gone, namedFailed, namedGone}) {
 		t.Errorf("%v are gone", h.gone)
 	}
 	h.gone = nil
 	r.pods = refusing(t).CoreV1()
 	clear(r.seen)
-	r.collector(t, map[string]Hosting{namespace: h}).after(0)
+	r.findGone(t.Context(), namespace, h)
 	if len(h.gone) > 0 {
 		t.Errorf("where pods cannot be read %v are gone", h.gone)
 	}
