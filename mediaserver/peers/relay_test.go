@@ -76,31 +76,6 @@ func TestPassedClosesAlike(t *testing.T) {
 	dismissed.closed(1000, "DISCONNECTED-API")
 }
 
-// TestPassedAddress proves that what counts is the client's address, and that the owner's
-// bounds are for that: whom a peer brings, the peer's own address does not.
-func TestPassedAddress(t *testing.T) {
-	t.Parallel()
-	p := newPlane()
-	asked := &authority{}
-	nodes := p.start(t, []string{"a", "b"}, nodeOptions{authority: asked})
-	a := nodes[0]
-	p.choice = "b"
-	passed := a.join("lesson", "")
-	requests := asked.requests()
-	if len(requests) != 1 {
-		t.Fatalf("the authority was asked %d times", len(requests))
-	}
-	if from := requests[0].From.String(); from != "127.0.0.1/32" {
-		t.Errorf("the client comes from %s", from)
-	}
-	if got := nodes[1].room.in("lesson")[0].request.ClientID; got != "decided" {
-		t.Errorf("the client is %q", got)
-	}
-	_ = passed.socket.CloseNow()
-	refused := a.connect("lesson", `,"metadata":{"access_token":"no"}`)
-	refused.closed(4490, "not you")
-}
-
 // TestClaimedMeanwhile proves that of two that open a channel at once one does, and that the
 // other passes its client on with what the authority has decided: it is asked once.
 func TestClaimedMeanwhile(t *testing.T) {
