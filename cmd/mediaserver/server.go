@@ -29,7 +29,7 @@ const (
 	drainInterval = 100 * time.Millisecond
 	// handOverWithin is how long channels are handed over one after another, and
 	// handOverAtOnce bounds the handing over of those that are left then.
-	handOverWithin, handOverAtOnce = 20 * time.Second, 10 * time.Second
+	handOverWithin, handOverAtOnce = 20 * time.Second, 15 * time.Second
 )
 
 // server is the parts of the SFU and the order in which they end.
