@@ -17,9 +17,10 @@ import (
 // everyone is heard of: nobody's claim passes on.
 type everyone struct{}
 
-func (everyone) Silence(claims.Holder) time.Duration                  { return 0 }
-func (everyone) Ended(claims.Holder) time.Time                        { return time.Time{} }
-func (everyone) Reached(context.Context, claims.Holder) (bool, error) { return true, nil }
+func (everyone) Silence(claims.Holder) time.Duration                          { return 0 }
+func (everyone) Ended(claims.Holder) time.Time                                { return time.Time{} }
+func (everyone) PeerAddress(claims.Holder) string                             { return "10.0.0.1:5000" }
+func (everyone) Reached(context.Context, claims.Holder, string) (bool, error) { return true, nil }
 
 // claim makes the media servers the owners of their channels, as those that clients come
 // to are: or the manager would tell them all the time that they are not.
