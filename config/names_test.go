@@ -47,8 +47,8 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 }
 
 // others are options of others' programs, and of those in hack, that documents name.
-const others = ` --all --api-audiences --bump-revision --cases --clusterrole --data-dir --delete-emptydir-data --endpoints --for
- --force-conflicts --from-file --hard --ignore-daemonsets --mark-compacted --raw --replicas --reports
+const others = ` --all --api-audiences --bump-revision --cases --clusterrole --data-dir --delete-emptydir-data
+ --endpoints --for --force-conflicts --from-file --hard --ignore-daemonsets --mark-compacted --raw --replicas --reports
  --server-side --serviceaccount --wait `
 
 // namesInSources are the tests, by name and the folders that have one, and all short strings outside of tests.

@@ -46,10 +46,11 @@ func TestEachManagerLearnsThatAPodIsGone(t *testing.T) {
 		}
 	}
 	sfu := mounts(t, api, tenant, "nagi-mediaserver", "sfu-0")
-	grant(t, api, tenant, "nagi-mediaserver", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: tenant, Name: "nagi-mediaserver"},
-		shipped(t, "mediaserver/role.yaml")["ClusterRole"])
+	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: tenant, Name: "nagi-mediaserver"}
+	grant(t, api, tenant, "nagi-mediaserver", account, shipped(t, "mediaserver/role.yaml")["ClusterRole"])
 	m := beginProgram(t, filepath.Join(filepath.Dir(program), "mediaserver"), "--managers="+strings.Join(addresses, ","),
-		"--manager-ca="+sfu.CAFile, "--token-file="+sfu.TokenFile, "--namespace="+tenant, "--name=sfu-0", "--media-listen=127.0.0.1:0")
+		"--manager-ca="+sfu.CAFile, "--token-file="+sfu.TokenFile, "--namespace="+tenant, "--name=sfu-0",
+		"--media-listen=127.0.0.1:0")
 	for range addresses {
 		m.says(t, "stream to a manager")
 	}
@@ -57,7 +58,8 @@ func TestEachManagerLearnsThatAPodIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	outOfTouch("1")
-	if err := api.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "sfu-0"}}); err != nil {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "sfu-0"}}
+	if err := api.Delete(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
 	outOfTouch("0")

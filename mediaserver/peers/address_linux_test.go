@@ -18,8 +18,8 @@ func (n *node) dialFrom(from string) (*client, *http.Response, error) {
 	ctx, cancel := context.WithTimeout(n.Context(), patience)
 	defer cancel()
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0))}
-	transport := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}
-	socket, response, err := websocket.Dial(ctx, n.url(), &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	way := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	socket, response, err := websocket.Dial(ctx, n.url(), &websocket.DialOptions{HTTPClient: way})
 	if err != nil {
 		return nil, response, fmt.Errorf("from %s: %w", from, err)
 	}

@@ -29,15 +29,17 @@ func TestWhoIsRefusedIsToldOnce(t *testing.T) {
 		w.start(t)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); len(lines) != 1 || !strings.Contains(lines[0], "show a token of this cluster") {
-			t.Errorf("logged %q", lines)
+		if said := log.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "show a token of this cluster") {
+			t.Errorf("logged %q", said)
 		}
 		a.mu.Lock()
 		a.refuse = nil
 		a.mu.Unlock()
 		time.Sleep(2 * lastRetry)
 		synctest.Wait()
-		a.last().send(t, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Welcome{Welcome: &forwardingv1.Welcome{}}})
+		a.last().send(t, &forwardingv1.SubscribeResponse{Message: &forwardingv1.SubscribeResponse_Welcome{
+			Welcome: &forwardingv1.Welcome{},
+		}})
 		synctest.Wait()
 		if !strings.Contains(log.String(), `msg="stream to a manager"`) {
 			t.Errorf("logged %q", log.String())

@@ -59,7 +59,8 @@ func (r *reader) upToTheQuota(t *testing.T) {
 		if err := api.DeleteAllOf(ctx, &v1alpha1.RtpStreamPause{}, client.InNamespace(tenant), of); err != nil {
 			t.Error(err)
 		}
-		if err := api.Delete(ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: name}}); err != nil {
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: name}}
+		if err := api.Delete(ctx, quota); err != nil {
 			t.Error(err)
 		}
 	})
