@@ -134,6 +134,7 @@ func TestReportsTakeNoMemory(t *testing.T) {
 type counted struct{ estimates, expected int }
 
 func (c *counted) ReceiveREMB(float64)                      { c.estimates++ }
+func (c *counted) ReceiveMeasured(time.Duration, time.Time) {}
 func (c *counted) ReceiveLoss(_, expected int, _ time.Time) { c.expected += expected }
 func (*counted) ReceiveRoundTrip(time.Duration, time.Time)  {}
 func (*counted) Moved(time.Time)                            {}

@@ -87,9 +87,7 @@ func (p *Peer) checkedOn(destination *udp.Destination, nominated bool, now time.
 
 // beginMove makes the check of ours that is to prove a path. It is called with move.mu held.
 func (p *Peer) beginMove(destination *udp.Destination, remote *credentials) []byte {
-	request, err := stun.Build(stun.BindingRequest, stun.TransactionID,
-		stun.NewUsername(remote.ufrag+":"+p.ufrag), ice.AttrControlled(p.sessionID), ice.PriorityAttr(checkPriority),
-		remote.integrity, stun.Fingerprint)
+	request, err := p.newCheck(remote)
 	if err != nil {
 		p.log.Error("no check of a client's path can be made, so its media stays where it is", "error", err)
 
@@ -99,6 +97,13 @@ func (p *Peer) beginMove(destination *udp.Destination, remote *credentials) []by
 	signal(p.moving)
 
 	return request.Raw
+}
+
+// newCheck makes a check of ours.
+func (p *Peer) newCheck(remote *credentials) (*stun.Message, error) {
+	return stun.Build(stun.BindingRequest, stun.TransactionID,
+		stun.NewUsername(remote.ufrag+":"+p.ufrag), ice.AttrControlled(p.sessionID), ice.PriorityAttr(checkPriority),
+		remote.integrity, stun.Fingerprint)
 }
 
 // checkPriority is that of the peer-reflexive candidate that a check of ours might be from (RFC 8445 section 5.1.2).
@@ -125,12 +130,20 @@ func (p *Peer) recheck() time.Duration {
 	return firstRecheck << checks
 }
 
-// checkAnswered moves to the path on which a check of ours has been answered; false: it is no answer to one.
+// checkAnswered moves to the path on which a check of ours has been answered, or notes how long that took; false: it
+// is no answer to one.
 func (p *Peer) checkAnswered(answer *stun.Message, path udp.Path, now time.Duration) bool {
+	remote := p.remote.Load()
+	if remote == nil || remote.integrity.Check(answer) != nil {
+		return false
+	}
+	if p.measured(answer, path, now) {
+		return true
+	}
 	p.move.mu.Lock()
 	defer p.move.mu.Unlock()
-	request, remote := p.move.request, p.remote.Load()
-	if request == nil || request.TransactionID != answer.TransactionID || remote.integrity.Check(answer) != nil {
+	request := p.move.request
+	if request == nil || request.TransactionID != answer.TransactionID {
 		return false
 	}
 	if p.move.destination == nil { // It was sent more than once, or the client has changed its mind.

@@ -52,6 +52,7 @@ type Peer struct {
 	checked         atomic.Int64                    // when that path was checked last, since the engine's start
 	reachable       chan struct{}                   // closed when there is a path
 	move            move
+	measurements    measurements
 	liveness        liveness
 	wire            *wire
 	keys            atomic.Pointer[keys]

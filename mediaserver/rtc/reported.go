@@ -18,6 +18,8 @@ type Reports interface {
 	ReceiveLoss(lost, expected int, now time.Time)
 	// ReceiveRoundTrip gets how long a round trip took.
 	ReceiveRoundTrip(took time.Duration, now time.Time)
+	// ReceiveMeasured gets how long a round trip took that Peer.MeasureRoundTrip measured.
+	ReceiveMeasured(took time.Duration, now time.Time)
 	// Moved tells that the client is reached on another path from now on.
 	Moved(now time.Time)
 }

@@ -27,6 +27,10 @@ func (h *heard) say(format string, values ...any) {
 
 func (h *heard) ReceiveREMB(bitsPerSecond float64) { h.say("remb %v", bitsPerSecond) }
 
+func (h *heard) ReceiveMeasured(took time.Duration, _ time.Time) {
+	h.say("measured, positive %t", took > 0)
+}
+
 func (h *heard) ReceiveLoss(lost, expected int, _ time.Time) { h.say("lost %d of %d", lost, expected) }
 
 func (h *heard) ReceiveRoundTrip(took time.Duration, _ time.Time) {

@@ -1,0 +1,60 @@
+package rtc
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
+)
+
+// A full agent answers at once, so how long that takes is how long a round trip does.
+func TestRoundTripIsMeasured(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	h := &heard{}
+	c.peer.config.Reports = h
+	c.peer.MeasureRoundTrip()
+	for end := time.Now().Add(10 * time.Second); len(h.said()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no answer")
+		}
+	}
+	if got := h.said(); !slices.Equal(got, []string{"measured, positive true"}) {
+		t.Errorf("heard %q", got)
+	}
+}
+
+// Only who was sent a check, on the path that the client is sent everything on, can answer it, once; a check beyond
+// maxMeasurements is measured in place of the oldest one.
+func TestMeasurementsAreTheClients(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	h := &heard{}
+	c.peer.config.Reports = h
+	// It has moved to where nobody else answers.
+	before, here := c.peer.selected.Load().Path(), netip.MustParseAddrPort("192.0.2.9:1000")
+	integrity := c.peer.remote.Load().integrity
+	arrivesFrom(t, c.peer, here, answered(t, chooses(t, c.peer, here)[1].TransactionID, integrity))
+	h.says = nil
+	var ids [][stun.TransactionIDSize]byte
+	for range maxMeasurements + 1 {
+		c.peer.MeasureRoundTrip()
+		m := &c.peer.measurements
+		ids = append(ids, m.sent[(m.next+maxMeasurements-1)%maxMeasurements].id)
+	}
+	wrong := ids[8]
+	wrong[0]++
+	arrivesFrom(t, c.peer, here, answered(t, wrong, integrity))
+	arrivesFrom(t, c.peer, here, answered(t, ids[8], stun.NewShortTermIntegrity("wrong")))
+	arrivesFrom(t, c.peer, here, answered(t, ids[0], integrity))
+	arrivesFrom(t, c.peer, before.Remote, answered(t, ids[7], integrity))
+	if got := h.said(); len(got) > 0 {
+		t.Errorf("heard %q", got)
+	}
+	for range 2 {
+		arrivesFrom(t, c.peer, here, answered(t, ids[8], integrity))
+	}
+	if got := h.said(); len(got) != 1 {
+		t.Errorf("heard %q of one answer", got)
+	}
+}
