@@ -290,6 +290,39 @@ func TestNACK(t *testing.T) {
 	wantBytes(t, sink, "KbdbbbK")
 }
 
+// What a receiver misses counts once, and what it was not sent not at all.
+func TestMissing(t *testing.T) {
+	track, sink := newVideo(t, func() {}), &recorder{}
+	pr := track.Project(sink, 0)
+	for i := range 100 {
+		payload := "b"
+		if i == 0 {
+			payload = "K"
+		}
+		track.ReceiveRTP(batch(), []media.Received{packet(uint64(i+1), payload+"12", false)})
+	}
+	n, _ := sink.got()
+	for _, step := range []struct {
+		asks []uint16
+		want fanout.Missing
+	}{
+		{[]uint16{n[2]}, fanout.Missing{Packets: 1, Span: 1, Bytes: 3}},
+		{[]uint16{n[2], n[4], n[7]}, fanout.Missing{Packets: 2, Span: 5, Bytes: 6}},
+		{[]uint16{n[4], n[6], n[7]}, fanout.Missing{}},
+		{[]uint16{n[99] + 1, n[0] - 1}, fanout.Missing{}},
+		{[]uint16{n[98], n[99]}, fanout.Missing{Packets: 2, Span: 2, Bytes: 6}}, // long after the one before
+	} {
+		if got := pr.AnswerNACK(batch(), step.asks); got != step.want {
+			t.Errorf("%v: %+v, want %+v", step.asks, got, step.want)
+		}
+	}
+	fanout.Apply([]fanout.Change{pause(pr)})
+	track.ReceiveRTP(batch(), []media.Received{packet(101, "b", false)})
+	if got := pr.AnswerNACK(batch(), []uint16{n[99] + 1}); got != (fanout.Missing{}) {
+		t.Errorf("of what was withheld: %+v", got)
+	}
+}
+
 func TestSinkErrorsStopNobodyElse(t *testing.T) {
 	track, broken, sink := newVideo(t, func() {}), &recorder{err: errors.New("gone")}, &recorder{}
 	pr := track.Project(broken, 0)

@@ -12,12 +12,17 @@ import (
 // as it was sent since the last cut and is not too old. What was sent again too often
 // already needs a keyframe.
 func (pr *Projection) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
+	pr.AnswerNACK(batch, sequenceNumbers)
+}
+
+// AnswerNACK is ReceiveNACK, and returns what the receiver asks for the first time.
+func (pr *Projection) AnswerNACK(batch *udp.Batch, sequenceNumbers []uint16) (missing Missing) {
 	now, answered, asked := time.Now(), 0, len(sequenceNumbers)
 	var from time.Time
 	for len(sequenceNumbers) > 0 {
 		n := min(copyAtOnce, len(sequenceNumbers))
 		batch.Room(n)
-		sent, wish := pr.resend(batch, sequenceNumbers[:n], now)
+		sent, wish := pr.resend(batch, sequenceNumbers[:n], now, &missing)
 		answered += sent
 		if !wish.IsZero() {
 			from = wish
@@ -34,12 +39,34 @@ func (pr *Projection) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
 		pr.track.counters.ResendsExhausted.Add(1)
 		pr.askKeyframe(from, false)
 	}
+
+	return missing
+}
+
+// Missing is what a receiver has asked for the first time: packets, of how many that it was sent
+// since it asked last, and their bytes.
+type Missing struct{ Packets, Span, Bytes int }
+
+// maxSpan is between what a receiver asks for more than a queue passes that overflows.
+const maxSpan = 64
+
+// add notes a packet, given the last one before it. Both are extended numbers.
+func (m *Missing) add(number, last uint64, size int) {
+	span := number - last
+	if last == 0 || span > maxSpan {
+		span = 1
+	}
+	m.Packets++
+	m.Span += int(span)
+	m.Bytes += size
 }
 
 // resend sends a few packets again and returns how many. Where the receiver misses one
 // that it cannot go on without, and that is not sent again any more, the projection
 // wants a keyframe, for which the sender may be asked at the time wish.
-func (pr *Projection) resend(batch *udp.Batch, sequenceNumbers []uint16, now time.Time) (sent int, wish time.Time) {
+func (pr *Projection) resend(
+	batch *udp.Batch, sequenceNumbers []uint16, now time.Time, missing *Missing,
+) (sent int, wish time.Time) {
 	pr.lock()
 	defer pr.mu.Unlock()
 	if pr.removed || pr.state.Withheld() != 0 {
@@ -47,7 +74,7 @@ func (pr *Projection) resend(batch *udp.Batch, sequenceNumbers []uint16, now tim
 	}
 	pr.outgoing.SendTime = media.SendTime(now)
 	var again [copyAtOnce]forwarding.Origin
-	b, lost := pr.recall(sequenceNumbers, &again, now)
+	b, lost := pr.recall(sequenceNumbers, &again, now, missing)
 	defer b.recycle()
 	for i := range b.arrivals {
 		a := &b.arrivals[i]
@@ -75,7 +102,7 @@ func (pr *Projection) resend(batch *udp.Batch, sequenceNumbers []uint16, now tim
 // keyframe after it. Numbers from before the cut, and the one left out after half a
 // frame, forwarding.History does not know.
 func (pr *Projection) recall(
-	sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.Origin, now time.Time,
+	sequenceNumbers []uint16, origins *[copyAtOnce]forwarding.Origin, now time.Time, missing *Missing,
 ) (b *burst, lost bool) {
 	t := pr.track
 	highest, _ := pr.state.LastSequenceNumber()
@@ -90,6 +117,10 @@ func (pr *Projection) recall(
 		p := t.layers[origin.Layer].store.get(origin.SequenceNumber)
 		if p == nil {
 			continue
+		}
+		if origin.Number > pr.missed {
+			missing.add(origin.Number, pr.missed, len(p.payload)+int(p.padding))
+			pr.missed = origin.Number
 		}
 		if !pr.resends.allow(origin.Number, len(p.payload)+int(p.padding), pr.octets, highest, now) {
 			lost = lost || t.config.Kind == media.Video && origin.Number >= pr.keyframe

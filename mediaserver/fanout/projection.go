@@ -55,6 +55,7 @@ type Projection struct {
 	packets, octets uint32
 	reported        bool // some report was written
 	resends         resends
+	missed          uint64 // the highest extended number that the receiver has asked for
 }
 
 // follow makes state what Apply and Choose want. Call with mu held.
