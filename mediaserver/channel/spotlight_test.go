@@ -190,6 +190,9 @@ func TestSpotlightIsTheChannels(t *testing.T) {
 		if err := first.Leave(ctx); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, "nobody is in the channel", func() bool {
+			return len(s.registry.Membership(channelID, 0, 0).Joined) == 0
+		})
 	}
 }
 
