@@ -16,7 +16,7 @@ const (
 	probeFor       = raiseFor + 500*time.Millisecond // at a fifth too much, a queue of 170 ms: receivers notice 50
 	raiseFrom      = 0.1                             // of the padding
 	probeSettling  = 500 * time.Millisecond
-	saidGrowth     = 4_000                 // bit/s: libwebrtc's slowest growth in a second
+	askFor         = time.Second
 	probeInterval  = 20 * time.Millisecond // between two handfuls of padding
 	maxProbeWait   = 5 * time.Second       // after a probe that failed: it cost its receiver a queue for a moment
 	maxRelapseWait = 2 * time.Minute       // after a layer that was too much: it cost a picture that stood still
@@ -26,23 +26,23 @@ const (
 )
 
 // Prober says when to find out whether a receiver can be sent more, and how: by padding
-// beside what it is sent. The zero Prober has found out nothing.
+// beside what it is sent, and by round trips that are measured meanwhile. A probe that is not too
+// much makes no queue. The zero Prober has found out nothing.
 type Prober struct {
 	state   probeState
 	until   time.Time // the state lasts
 	target  int       // bit/s, media and padding together
 	padding int       // of it
-	said    int       // by the receiver when the probe began, or the one before it that was unanswered
-	// unanswered tells that what the last probe found out is that the receiver's estimate did not grow.
-	unanswered bool
-	wait       time.Duration // before the next probe; 0: the first
-	proved     time.Time     // when the last one succeeded
+	trips   probeTrips
+	wait    time.Duration // before the next probe; 0: the first
+	proved  time.Time     // when the last one succeeded
 }
 
 type probeState uint8
 
 const (
 	resting probeState = iota
+	asking
 	probing
 	settling
 )
@@ -51,6 +51,8 @@ const (
 type Probe struct {
 	// Padding is how much padding goes out now, in bit/s.
 	Padding int
+	// Measure tells to measure a round trip.
+	Measure bool
 	// Proved is how much can be sent, as a probe has just shown, in bit/s; 0: none has.
 	Proved int
 	// Next is when to look again; zero: when something happens.
@@ -62,87 +64,125 @@ type Sight struct {
 	// Wanted is what the receiver would be sent with the next layer, 0 when it has all that
 	// it wants, and Sent what it is sent now, without padding.
 	Wanted, Sent int
-	// Said and Credible are Reported.Said.
-	Said     int
-	Credible bool
 	// Unpadded tells that there is nothing that padding could go beside. Then what is wanted
 	// is its own probe.
 	Unpadded bool
-	// Congested tells that what is sent, padding included, is too much.
-	Congested bool
+	// Congested tells that what is sent, padding included, is too much, Doubtful that it may be.
+	Congested, Doubtful bool
+	// Usual is Reported.Usual.
+	Usual time.Duration
+	// Fell tells that the receiver's estimate has fallen.
+	Fell bool
 }
 
 // Look goes on.
 func (p *Prober) Look(sight Sight, now time.Time) Probe {
-	wanted, sent := sight.Wanted, sight.Sent
-	switch {
-	case sight.Congested:
-		p.fail(now)
-		p.unanswered = false
-	case p.state == settling && !now.Before(p.until) && !sight.Unpadded && !p.risen(sight):
-		p.fail(now)
-		p.unanswered = true
-	case p.state == settling && !now.Before(p.until):
-		p.state, p.until, p.proved, p.unanswered = resting, now, now, false
-
-		return Probe{Proved: p.target, Next: now}
-	case p.state == probing && !now.Before(p.until):
-		p.state, p.until = settling, now.Add(probeSettling)
+	if sight.Fell {
+		p.trips.doubt(now)
 	}
-	if wanted <= sent {
+	if sight.Congested || p.state != resting && !sight.Unpadded && p.trips.long {
+		p.fail(now)
+	}
+	if sight.Wanted <= sight.Sent {
 		if p.state != resting {
 			p.state, p.until = resting, now
 		}
-		p.unanswered = false
 
 		return Probe{}
 	}
-	if p.state == resting && !p.proved.IsZero() && now.Sub(p.proved) > relapse {
-		p.wait = min(p.wait, maxProbeWait)
-	}
-	if p.state == resting && sight.Unpadded && p.until.Sub(now) > maxDarkWait {
-		p.until = now.Add(maxDarkWait)
-	}
-	if p.state == resting && !now.Before(p.until) {
-		p.state, p.until = probing, now.Add(probeFor)
-		p.target = max(int(float64(wanted)*probeMargin), sent+minPadding)
-		if !p.unanswered || sight.Said < p.said { // Else the answer may have come too late.
-			p.said = sight.Said
+	switch over := !now.Before(p.until); p.state {
+	case resting:
+		p.rest(sight, now)
+	case asking:
+		if !p.trips.short.IsZero() {
+			p.raise(sight, now)
+		} else if over {
+			p.state, p.until = resting, now.Add(askFor)
+		}
+	case probing:
+		if over {
+			p.state, p.until = settling, now.Add(probeSettling)
+		}
+	case settling:
+		switch {
+		case p.trips.passed(), over && sight.Unpadded:
+			p.state, p.until, p.proved = resting, now, now
+
+			return Probe{Proved: p.target, Next: now}
+		case over:
+			p.fail(now)
 		}
 	}
-	if p.state == probing && sight.Unpadded {
-		p.padding = 0
 
-		return Probe{Next: p.until}
-	}
-	if p.state == probing {
-		p.padding = int(float64(max(0, p.target-sent)) * p.raised(now))
-
-		return Probe{Padding: p.padding, Next: now.Add(probeInterval)}
-	}
-
-	return Probe{Next: p.until}
+	return p.probe(sight, now)
 }
 
-// raised is the share of its padding that the probe under way has come to.
+// rest begins a probe when it is time: with the question whether there is a queue already.
+func (p *Prober) rest(sight Sight, now time.Time) {
+	if !p.proved.IsZero() && now.Sub(p.proved) > relapse {
+		p.wait = min(p.wait, maxProbeWait)
+	}
+	if sight.Unpadded && p.until.Sub(now) > maxDarkWait {
+		p.until = now.Add(maxDarkWait)
+	}
+	if now.Before(p.until) || sight.Doubtful {
+		return
+	}
+	p.state, p.until, p.trips = asking, now.Add(askFor), probeTrips{usual: sight.Usual}
+	if sight.Unpadded {
+		p.raise(sight, now)
+	}
+}
+
+// raise begins with the padding.
+func (p *Prober) raise(sight Sight, now time.Time) {
+	p.state, p.until, p.trips = probing, now.Add(probeFor), probeTrips{began: now, usual: sight.Usual}
+	p.target = max(int(float64(sight.Wanted)*probeMargin), sight.Sent+minPadding)
+}
+
+// probe is what to do now.
+func (p *Prober) probe(sight Sight, now time.Time) Probe {
+	probe := Probe{Next: p.until}
+	if sight.Unpadded {
+		p.padding = 0
+
+		return probe
+	}
+	if p.state == probing {
+		p.padding = int(float64(max(0, p.target-sight.Sent)) * p.raised(now))
+		probe.Padding, probe.Next = p.padding, now.Add(probeInterval)
+	}
+	if p.state == asking || p.state == probing {
+		probe.Measure = p.trips.due(now)
+		probe.Next = now.Add(probeInterval)
+	}
+
+	return probe
+}
+
+// ReceiveMeasured takes in how long a round trip took that was measured, and tells whether a look is due.
+func (p *Prober) ReceiveMeasured(took time.Duration, now time.Time) (due bool) {
+	if p.state == resting || took <= 0 {
+		return false
+	}
+	p.trips.receive(took, now.Add(-took))
+
+	return true
+}
+
+// raised is the share of its padding that the probe under way has come to: slowly at first.
 func (p *Prober) raised(now time.Time) float64 {
 	passed := probeFor - p.until.Sub(now)
 
-	return min(1, max(raiseFrom, passed.Seconds()/raiseFor.Seconds()))
-}
+	share := passed.Seconds() / raiseFor.Seconds()
 
-// risen tells whether the receiver's own estimate, if it has one, has grown in the course of the
-// probe, or was above it all the time. On a way that is full it stays: libwebrtc takes it down to
-// 85 % of what arrives, where it has been since the way was full last. Where losses alone told of
-// a limit it may be far above, and stays there: it grows to one and a half times what arrives.
-func (p *Prober) risen(sight Sight) bool {
-	return sight.Said == 0 || sight.Credible && sight.Said >= p.target || sight.Said >= p.said+saidGrowth
+	return min(1, max(raiseFrom, share*share))
 }
 
 // Padding is how much the probe that is under way, or not answered yet, has added to what is
 // sent, in bit/s.
 func (p *Prober) Padding() int {
-	if p.state == resting {
+	if p.state == resting || p.state == asking {
 		return 0
 	}
 

@@ -5,18 +5,33 @@ import (
 	"time"
 )
 
-// run has a prober look for a while as often as it wants to, and gives when probes began,
-// how long they took, and what the last one proved.
-func run(p *Prober, from time.Time, lasting time.Duration, sight func(now time.Time, padded time.Duration) Sight) (
-	begins []time.Duration, padded []time.Duration, proved int,
+const usual = 100 * time.Millisecond
+
+// probed is what a prober is told, given for how long there has been padding: how long a round trip that is measured
+// now takes, 0 where it is lost, and the rest.
+type probed func(padded time.Duration) (trip time.Duration, sight Sight)
+
+// run has a prober look for a while as often as it wants to, and gives when probes began, how long they took, what the
+// last one proved, and when.
+func run(p *Prober, from time.Time, lasting time.Duration, tell probed) (
+	begins []time.Duration, padded []time.Duration, proved int, now time.Time,
 ) {
 	var began time.Time
-	for now := from; now.Before(from.Add(lasting)); now = now.Add(5 * time.Millisecond) {
+	answers := make(map[time.Time]time.Duration)
+	for now = from; now.Before(from.Add(lasting)); now = now.Add(5 * time.Millisecond) {
 		var so time.Duration
 		if !began.IsZero() {
 			so = now.Sub(began)
 		}
-		probe := p.Look(sight(now, so), now)
+		if took := answers[now]; took > 0 {
+			p.ReceiveMeasured(took, now)
+		}
+		trip, sight := tell(so)
+		sight.Usual = usual
+		probe := p.Look(sight, now)
+		if probe.Measure {
+			answers[now.Add(trip)] = trip
+		}
 		switch {
 		case probe.Padding > 0 && began.IsZero():
 			began = now
@@ -26,51 +41,65 @@ func run(p *Prober, from time.Time, lasting time.Duration, sight func(now time.T
 			began = time.Time{}
 		}
 		if probe.Proved != 0 {
-			return begins, padded, probe.Proved
+			return begins, padded, probe.Proved, now
 		}
 	}
 
-	return begins, padded, 0
+	return begins, padded, 0, now
+}
+
+func always(sight Sight) probed {
+	return func(time.Duration) (time.Duration, Sight) { return usual, sight }
 }
 
 func TestProbeProves(t *testing.T) {
 	var p Prober
 	p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, start)
-	said := 400_000
-	begins, padded, proved := run(&p, start, time.Minute, func(_ time.Time, padded time.Duration) Sight {
-		if padded > 0 {
-			said += 500
-		}
-
-		return Sight{Wanted: 600_000, Sent: 150_000, Said: said}
-	})
-	if len(begins) != 1 || begins[0] != firstWait || padded[0] != probeFor || proved != 720_000 {
+	begins, padded, proved, _ := run(&p, start, time.Minute, always(Sight{Wanted: 600_000, Sent: 150_000}))
+	if len(begins) != 1 || begins[0] != firstWait+usual || padded[0] != probeFor || proved != 720_000 {
 		t.Errorf("probes at %v for %v have proved %d bit/s", begins, padded, proved)
 	}
 }
 
 // Probes that fail come ever more rarely, but often enough to notice soon when there is room.
 func TestProbesBackOff(t *testing.T) {
-	for name, sight := range map[string]func(time.Time, time.Duration) Sight{
-		"the receiver says that it is too much": func(_ time.Time, padded time.Duration) Sight {
-			return Sight{Wanted: 600_000, Sent: 150_000, Said: 400_000, Congested: padded >= 300*time.Millisecond}
+	sight := Sight{Wanted: 600_000, Sent: 150_000}
+	for name, tell := range map[string]probed{
+		"it is known to be too much": func(padded time.Duration) (time.Duration, Sight) {
+			sight := sight
+			sight.Congested = padded >= 300*time.Millisecond
+
+			return usual, sight
 		},
-		"the receiver says what it said before": func(time.Time, time.Duration) Sight {
-			return Sight{Wanted: 600_000, Sent: 150_000, Said: 400_000}
+		"round trips are longer": func(padded time.Duration) (time.Duration, Sight) {
+			return usual + padded/10, sight
+		},
+		"the receiver's estimate falls, and round trips are slightly longer": func(padded time.Duration) (time.Duration, Sight) {
+			sight := sight
+			sight.Fell = padded == 500*time.Millisecond
+
+			return usual + min(padded/10, slightly), sight
+		},
+		"none are measured near the end": func(padded time.Duration) (time.Duration, Sight) {
+			if padded > time.Second {
+				return 0, sight
+			}
+
+			return usual, sight
 		},
 	} {
 		var p Prober
 		p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, start)
-		begins, padded, proved := run(&p, start, time.Minute, sight)
+		begins, padded, proved, _ := run(&p, start, time.Minute, tell)
 		if proved != 0 {
 			t.Errorf("%s: %d bit/s are proved", name, proved)
 		}
-		if len(begins) < 8 || len(begins) > 14 || begins[0] != firstWait {
+		if len(begins) < 8 || len(begins) > 14 || begins[0] != firstWait+usual {
 			t.Errorf("%s: probes at %v", name, begins)
 		}
 		for i := 1; i < len(begins); i++ {
 			gap := begins[i] - begins[i-1]
-			if most := maxProbeWait + probeFor + probeSettling; gap > most+10*time.Millisecond || gap < firstWait {
+			if most := maxProbeWait + usual + probeFor + probeSettling; gap > most+10*time.Millisecond || gap < firstWait {
 				t.Errorf("%s: %v between probes", name, gap)
 			}
 		}
@@ -82,6 +111,42 @@ func TestProbesBackOff(t *testing.T) {
 	}
 }
 
+// The receiver's estimate that falls of a burst ends no probe.
+func TestBurstInAProbe(t *testing.T) {
+	var p Prober
+	_, _, proved, _ := run(&p, start, time.Minute, func(padded time.Duration) (time.Duration, Sight) {
+		return usual, Sight{Wanted: 600_000, Sent: 150_000, Fell: padded == 500*time.Millisecond}
+	})
+	if proved == 0 {
+		t.Error("nothing is proved")
+	}
+}
+
+// Where there is a queue already, or nobody answers, no padding goes out.
+func TestQueueBeforeAProbe(t *testing.T) {
+	for _, trip := range []time.Duration{0, usual + swollen} {
+		var p Prober
+		begins, _, proved, _ := run(&p, start, time.Minute, func(time.Duration) (time.Duration, Sight) {
+			return trip, Sight{Wanted: 600_000, Sent: 150_000}
+		})
+		if len(begins) != 0 || proved != 0 {
+			t.Errorf("probes at %v have proved %d bit/s", begins, proved)
+		}
+	}
+}
+
+// As long as it is in doubt whether what is sent is too much, nothing more is tried.
+func TestNoProbeInDoubt(t *testing.T) {
+	var p Prober
+	begins, _, _, now := run(&p, start, 10*time.Second, always(Sight{Wanted: 600_000, Sent: 150_000, Doubtful: true}))
+	if len(begins) != 0 {
+		t.Errorf("probes at %v", begins)
+	}
+	if _, _, proved, _ := run(&p, now, 10*time.Second, always(Sight{Wanted: 600_000, Sent: 150_000})); proved == 0 {
+		t.Error("nothing is proved after it")
+	}
+}
+
 // A layer that turns out to be too much is not tried again soon.
 func TestRelapse(t *testing.T) {
 	var p Prober
@@ -89,21 +154,15 @@ func TestRelapse(t *testing.T) {
 	p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, now)
 	var last time.Duration
 	for range 12 {
-		from := now
-		_, _, proved := run(&p, now, 5*time.Minute, func(t time.Time, _ time.Duration) Sight {
-			now = t
-
-			return Sight{Wanted: 600_000, Sent: 150_000}
-		})
+		_, _, proved, at := run(&p, now, 5*time.Minute, always(Sight{Wanted: 600_000, Sent: 150_000}))
 		if proved == 0 {
 			t.Fatal("no probe")
 		}
-		took := now.Sub(from)
+		took := at.Sub(now)
 		if took < last {
 			t.Errorf("the next probe was done after %v, the one before after %v", took, last)
 		}
-		last = took
-		now = now.Add(2 * time.Second)
+		last, now = took, at.Add(2*time.Second)
 		p.Look(Sight{Wanted: 1_200_000, Sent: 600_000, Congested: true}, now)
 	}
 	if last < time.Minute || last > maxRelapseWait+2*time.Second {
@@ -115,12 +174,7 @@ func TestRelapse(t *testing.T) {
 func TestUnpadded(t *testing.T) {
 	var p Prober
 	p.Look(Sight{Wanted: 150_000, Congested: true}, start)
-	now := start
-	begins, _, proved := run(&p, start, time.Minute, func(t time.Time, _ time.Duration) Sight {
-		now = t
-
-		return Sight{Wanted: 150_000, Said: 30_000, Unpadded: true}
-	})
+	begins, _, proved, now := run(&p, start, time.Minute, always(Sight{Wanted: 150_000, Unpadded: true}))
 	if took := now.Sub(start); len(begins) != 0 || proved < 150_000 || took < firstWait || took > firstWait+2*time.Second {
 		t.Errorf("%d probes; after %v, %d bit/s are to be tried", len(begins), took, proved)
 	}
@@ -132,16 +186,11 @@ func TestUnpaddedRelapse(t *testing.T) {
 	now := start
 	p.Look(Sight{Wanted: 150_000, Congested: true}, now)
 	for i := range 12 {
-		from := now
-		_, _, proved := run(&p, now, 5*time.Minute, func(t time.Time, _ time.Duration) Sight {
-			now = t
-
-			return Sight{Wanted: 150_000, Unpadded: true}
-		})
-		if took := now.Sub(from); proved == 0 || took > maxDarkWait+2*time.Second {
+		_, _, proved, at := run(&p, now, 5*time.Minute, always(Sight{Wanted: 150_000, Unpadded: true}))
+		if took := at.Sub(now); proved == 0 || took > maxDarkWait+2*time.Second {
 			t.Fatalf("relapse %d: tried again after %v, as %d bit/s", i, took, proved)
 		}
-		now = now.Add(2 * time.Second)
+		now = at.Add(2 * time.Second)
 		p.Look(Sight{Wanted: 300_000, Sent: 150_000, Congested: true}, now)
 	}
 }
@@ -161,55 +210,28 @@ func TestNothingToProbe(t *testing.T) {
 // A layer that turns out to be too much has done so though a probe for the next one has failed meanwhile.
 func TestRelapseBehindAProbe(t *testing.T) {
 	var p Prober
-	now, sent, wanted := start, 150_000, 600_000
-	look := func(after time.Duration, congested bool) Probe {
-		now = now.Add(after)
-
-		return p.Look(Sight{Wanted: wanted, Sent: sent, Congested: congested}, now)
-	}
-	look(0, true)
-	wait := firstWait
+	now, wait := start, firstWait
+	p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, now)
 	for range 4 {
-		sent, wanted = 150_000, 600_000
-		if probe := look(wait, false); probe.Padding == 0 {
-			t.Fatalf("no probe after %v", wait)
-		}
-		look(probeFor, false)
-		if probe := look(probeSettling, false); probe.Proved == 0 {
+		_, _, proved, at := run(&p, now, 5*time.Minute, always(Sight{Wanted: 600_000, Sent: 150_000}))
+		if proved == 0 {
 			t.Fatal("nothing is proved")
 		}
-		sent, wanted = 600_000, 1_200_000
-		if probe := look(tick, false); probe.Padding == 0 {
-			t.Fatal("no probe for the next layer")
+		if took := at.Sub(now); took < wait {
+			t.Fatalf("again after %v, before that after %v", took, wait)
+		} else {
+			wait = took
 		}
-		look(time.Second, true)
-		next := look(time.Second, true).Next.Sub(now)
-		if next <= wait {
-			t.Fatalf("again after %v, before that after %v", next, wait)
+		begins, _, _, at := run(&p, at.Add(tick), 2*time.Second, func(padded time.Duration) (time.Duration, Sight) {
+			return usual, Sight{Wanted: 1_200_000, Sent: 600_000, Congested: padded == time.Second}
+		})
+		if len(begins) != 1 {
+			t.Fatalf("probes for the next layer at %v", begins)
 		}
-		wait = next
+		p.Look(Sight{Wanted: 1_200_000, Sent: 600_000, Congested: true}, at)
+		now = at
 	}
-}
-
-// What a receiver said long ago, and has taken back, is no measure for what it says in a probe.
-func TestAnswerAfterAFall(t *testing.T) {
-	var p Prober
-	p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, start)
-	said, now := 2_000_000, start
-	sight := func(_ time.Time, padded time.Duration) Sight {
-		if padded > 0 {
-			said += 500
-		}
-
-		return Sight{Wanted: 600_000, Sent: 150_000, Said: said}
-	}
-	if _, _, proved := run(&p, now, 10*time.Second, func(time.Time, time.Duration) Sight {
-		return Sight{Wanted: 600_000, Sent: 150_000, Said: said}
-	}); proved != 0 {
-		t.Fatal("proved though nothing was said")
-	}
-	said = 300_000
-	if _, _, proved := run(&p, now.Add(10*time.Second), 20*time.Second, sight); proved == 0 {
-		t.Error("nothing is proved though the estimate grows in each probe")
+	if wait < 3*firstWait {
+		t.Errorf("again after %v at last", wait)
 	}
 }

@@ -8,7 +8,7 @@ import (
 const (
 	// fall is by how much of a receiver's last estimate its next one is lower, at least, when
 	// the receiver has seen a queue grow: libwebrtc tells of such a fall at once, and takes
-	// 15 % off what arrives. In a probe any fall will do: the estimate may be low already.
+	// 15 % off what arrives.
 	fall = 0.03
 	// shortfall is how far a receiver's first estimate is below what it is sent if it has seen
 	// a queue grow before. Without, it is what arrived, give or take who has just come.
@@ -27,26 +27,15 @@ const (
 	// chance is how many packets more than that are lost by chance, beside one standard
 	// deviation.
 	chance = 3
-	// standing is how much longer than the shortest a round trip is while a queue stands full,
-	// for as long as standingFor at least. What goes on into a full queue delays nothing
-	// further, so the receiver's estimate does not fall, and a little too much loses little.
-	standing    = 150 * time.Millisecond
-	standingFor = 900 * time.Millisecond
-	// swollen is how much longer than before it a round trip is in a probe that is too much. What
-	// is too much by a fourth makes a queue of 180 ms; not each receiver sees that in time.
-	swollen = 100 * time.Millisecond
-	// distrust is for how long a receiver that has not noticed a queue which stood full is not
-	// believed. Not for good: round trips may have grown on the way back, of which it knows nothing.
-	distrust = 30 * time.Second
-	// drained is how much of what is sent then goes on, so that the queue empties.
+	// drained is how much of what is sent goes on where a queue stands full, so that it empties.
 	drained = 0.85
-	// drains is how long it takes at most. Round trips that are still as long then have become
-	// longer for another reason, as when a client has moved to a mobile network.
-	drains = 4 * time.Second
 	// steep is how much of what is sent an estimate is at most that is of a way which has just
 	// become far narrower. libwebrtc's is 85 % of what has come in the last second, and for most
 	// of that the way was not full yet: it takes still less.
 	steep = 0.8
+	// spare is how much goes on of what came through a queue that overflows: as a rule, that is
+	// less than the way takes, since the least goes on first.
+	spare = 0.95
 	// settled is how long after it was too much loss may still be reported that came of that:
 	// receivers report once a second, and the next layer's keyframe takes a while.
 	settled = 2 * time.Second
@@ -55,8 +44,9 @@ const (
 var _ Estimator = (*Reported)(nil)
 
 // Reported is the estimate by what the receiver says: its own estimate (REMB,
-// draft-alvestrand-rmcat-remb-03), how much is lost and how long round trips take (RFC 3550
-// section 6.4.1). The zero Reported knows of no limit.
+// draft-alvestrand-rmcat-remb-03), what it misses (RFC 4585 section 6.2.1), how much is lost and
+// how long round trips take (RFC 3550 section 6.4.1), and by round trips that are measured where
+// that tells too little. The zero Reported knows of no limit.
 //
 // A receiver's estimate follows what it is sent: of an application that sends little it
 // says little (libwebrtc: at most one and a half times what arrives), and it grows slowly.
@@ -66,21 +56,24 @@ type Reported struct {
 	limited  bool
 	estimate float64
 
-	said          float64 // by REMB; 0: nothing
-	probed        bool    // a probe was under way at the last look
-	first, fell   bool    // that was the first one, or one lower than before, since the last look
-	from          float64 // where it fell from
-	opened        time.Time
-	grown         float64 // how many times what it said before, since the last look; 0: it said nothing
-	lost          float64
-	expected      float64
-	windowBegan   time.Time
-	congestedLast time.Time
-	unnoticed     time.Time // when a queue stood full last though it had not fallen; zero: it has fallen since
-	narrowed      bool      // the last look found the way far narrower than what is sent
-	moved         time.Time
+	said        float64 // by REMB; 0: nothing
+	first, fell bool    // that was the first one, or one lower than before, since the last look
+	from        float64 // where it fell from
+	grown       float64 // how many times what it said before, since the last look; 0: it said nothing
 
-	trips trips
+	lost        float64
+	expected    float64
+	windowBegan time.Time
+	missing     missing
+
+	trips     trips
+	doubt     doubt
+	dismissed time.Time // when one turned out to be none
+
+	congestedLast time.Time
+	tooMuch       float64 // what was sent when that was too much, for the first time in a while
+	narrowed      bool    // the last look found the way far narrower than what is sent
+	opened, moved time.Time
 }
 
 // ReceiveREMB takes in the receiver's estimate, and tells whether a look is due.
@@ -90,7 +83,7 @@ func (r *Reported) ReceiveREMB(bitsPerSecond float64) (due bool) {
 	}
 	bitsPerSecond = min(bitsPerSecond, maxEstimate)
 	r.first = r.first || r.said == 0
-	if bitsPerSecond < r.said*(1-fall) || r.probed && bitsPerSecond < r.said {
+	if bitsPerSecond < r.said*(1-fall) {
 		r.fell, r.from = true, max(r.from, r.said)
 	}
 	if r.said > 0 {
@@ -119,77 +112,119 @@ func (r *Reported) ReceiveLoss(lost, expected int, now time.Time) (due bool) {
 
 // flooded tells that more was lost than a way that loses as much as is tolerated would
 // lose by chance.
-func (r *Reported) flooded() bool {
-	return r.lost > tolerated*r.expected+math.Sqrt(tolerated*(1-tolerated)*r.expected)+chance
+func (r *Reported) flooded() bool { return r.lost > byChance(r.expected) }
+
+// through gives how much came through of what is sent, with and without padding, if too much
+// was lost of it: by what is missing, which is known first, or by reports.
+func (r *Reported) through(rate, sent float64, now time.Time) (bitsPerSecond float64, is bool) {
+	if unsettled(r.congestedLast, now) { // What is missing now was sent before.
+		rate, sent = max(rate, r.tooMuch), max(sent, r.tooMuch)
+	}
+	if share, is := r.missing.overflows(sent, now); is {
+		rate *= 1 - share
+		if share > 1-steep {
+			rate *= spare
+		}
+
+		return rate, true
+	}
+	if !r.flooded() {
+		return 0, false
+	}
+
+	return rate * (1 - r.lost/r.expected), true
 }
 
 // Look draws the conclusions, given what the receiver is sent now and how much padding a probe
 // adds, in bit/s. It tells whether that is too much. Where a probe is, what is sent beside it
 // has not become too much.
 func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
-	rate, before := float64(sent+padding), r.estimate
-	if r.probed = padding > 0; r.probed {
+	rate, before, probing := float64(sent+padding), math.Inf(1), padding > 0
+	if r.limited {
+		before = r.estimate
+	}
+	if probing {
 		r.trips.probed(now)
 	}
-	if !r.limited {
-		before = math.Inf(1)
+	estimate := r.listen(rate, before, now)
+	sudden := r.doubt.sudden
+	if r.doubt.over(now) {
+		congested, estimate = r.decide(rate, before, estimate)
 	}
-	switch {
-	case r.fallen(rate, padding > 0, now), r.first && r.said < rate*(1-shortfall) && !r.fresh(now):
-		congested = true
-		r.estimate = min(r.said, before)
-	case r.limited && r.fell:
-		r.estimate = min(max(r.said, rate), before)
-	case r.limited: // What the receiver says may be more than what losses or delay have told.
-		r.estimate = max(before, min(r.said, before*r.grown))
+	if r.fell && r.said < rate && unsettled(r.congestedLast, now) { // It falls on.
+		congested, estimate = true, min(r.said, before)
 	}
-	if r.flooded() {
-		through := rate * (1 - r.lost/r.expected)
-		if r.limited || congested {
-			through = min(through, r.estimate)
-		}
-		congested = true
-		r.estimate = through
+	if through, lost := r.through(rate, float64(sent), now); lost && through < estimate {
+		congested, estimate = true, through
 	}
-	switch {
-	case r.fell:
-		r.unnoticed = time.Time{}
-	case r.trips.full && !r.probed:
-		r.unnoticed = now
-	}
-	if r.trips.full && !congested {
-		congested = true
-		r.estimate = min(rate*drained, before)
-	}
-	r.trips.full = false
-	r.narrowed = congested && padding == 0 && r.estimate < rate*steep
 	r.first, r.fell, r.from, r.grown = false, false, 0, 0
-	if !congested {
-		return false
+	if r.narrowed = congested && !probing && (sudden || estimate < rate*steep); congested {
+		r.congested(rate, now)
+	}
+	if congested && probing {
+		estimate = max(estimate, min(float64(sent), before))
+	}
+	if r.limited {
+		r.estimate = max(estimate, minEstimate)
+	}
+
+	return congested
+}
+
+// congested notes that so much was too much.
+func (r *Reported) congested(rate float64, now time.Time) {
+	if !unsettled(r.congestedLast, now) {
+		r.tooMuch = rate
 	}
 	r.limited, r.congestedLast = true, now
-	r.lost, r.expected = 0, 0
-	if padding > 0 {
-		r.estimate = max(r.estimate, min(float64(sent), before))
-	}
-	r.estimate = max(r.estimate, minEstimate)
+	r.lost, r.expected, r.missing, r.doubt = 0, 0, missing{}, doubt{}
+}
 
-	return true
+// listen gives what the receiver's own estimate makes of the one so far. Where that falls below what
+// is sent, that may be too much. Where it was below before, it is what was sent before: after a
+// pause it grows slowly, and its falls say nothing. Those that may be a probe's are looked into there.
+func (r *Reported) listen(rate, before float64, now time.Time) (estimate float64) {
+	fallen := r.fell && r.from >= rate*caughtUp && r.said < rate
+	low := r.first && r.said < rate*(1-shortfall)
+	if (fallen || low) && !r.trips.probing(now) && !r.fresh(now) {
+		r.doubt.begin(true, now)
+	}
+	if r.limited && !r.fell { // What the receiver says may be more than what losses or delay have told.
+		return max(before, min(r.said, before*r.grown))
+	}
+
+	return before
+}
+
+// decide ends a doubt that is over: by what the receiver says, or so that the queue empties.
+func (r *Reported) decide(rate, before, estimate float64) (congested bool, now float64) {
+	d := r.doubt
+	r.doubt = doubt{}
+	switch {
+	case d.said && r.said < rate:
+		return true, min(r.said, before)
+	case d.said || r.trips.stand(d.least):
+		return true, min(rate*drained, before)
+	default:
+		return false, estimate
+	}
 }
 
 // Narrowed tells whether the last look found that the way has become far narrower than what is
-// sent. Then the estimate is still too high, and its queue is full: what is the least goes on.
+// sent. Then the estimate is still too high, and its queue is full: what is the least goes on,
+// and Limit tells what that is.
 func (r *Reported) Narrowed() bool { return r.narrowed }
 
-// fallen tells whether the receiver's estimate has fallen because it is sent too much. It has
-// where it fell below what is sent. Where it was below before, it is what was sent before:
-// after a pause it grows slowly, and a fall on the way says nothing, unless a fall just said
-// that it was too much, or a probe is under way.
-func (r *Reported) fallen(rate float64, probing bool, now time.Time) bool {
-	recent := unsettled(r.congestedLast, now)
-
-	return r.fell && r.said < rate && (probing || recent || !r.fresh(now) && r.from >= rate*caughtUp)
+// Limit notes that nothing is known but that so much passes, until a probe has shown more.
+func (r *Reported) Limit(bitsPerSecond int) {
+	r.estimate = max(min(r.estimate, float64(bitsPerSecond)), minEstimate)
 }
+
+// Usual is how long round trips take at most as long as there is no queue; 0: that is not known.
+func (r *Reported) Usual() time.Duration { return r.trips.usual() }
+
+// Fell tells whether the receiver's estimate has fallen since the last look.
+func (r *Reported) Fell() bool { return r.fell }
 
 // Opens notes that a stream of the receiver's begins, or goes on after a pause: that its
 // estimate is low, or falls, is no sign then, for it is by a time in which there was nothing
@@ -207,12 +242,6 @@ func (r *Reported) Moves(now time.Time) { *r = Reported{opened: now, moved: now}
 // unsettled tells whether what is reported may still come of something that has happened;
 // zero: it has not.
 func unsettled(since, now time.Time) bool { return !since.IsZero() && now.Sub(since) < settled }
-
-// Said is the receiver's own estimate, in bit/s; 0: it has said none. It is credible unless a
-// queue has just stood full that the receiver has not noticed.
-func (r *Reported) Said(now time.Time) (bitsPerSecond int, credible bool) {
-	return int(r.said), r.unnoticed.IsZero() || now.Sub(r.unnoticed) >= distrust
-}
 
 // Prove notes that so much was sent, and it was not too much.
 func (r *Reported) Prove(bitsPerSecond int) {

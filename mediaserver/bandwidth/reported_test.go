@@ -16,6 +16,7 @@ type said struct {
 	lost, expected int
 	sent           int
 	opens, moves   bool
+	queue          time.Duration // that round trips which are measured then tell of; 0: none is answered
 	congested      bool
 	narrowed       bool
 	estimate       int
@@ -34,18 +35,38 @@ func TestReported(t *testing.T) {
 			{after: time.Second, remb: 175_000, sent: 1_250_000},
 		},
 		"a first estimate far below what is sent is one": {
-			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, queue: shallow, congested: true, narrowed: true, estimate: 425_000, limited: true},
 		},
 		"so is one that falls below what is sent": {
 			{remb: 3_000_000, sent: 1_250_000},
 			{
-				after: time.Second, remb: 425_000, sent: 1_250_000,
+				after: time.Second, remb: 425_000, sent: 1_250_000, queue: shallow,
 				congested: true, narrowed: true, estimate: 425_000, limited: true,
 			},
 		},
+		"and where nobody answers how long round trips are": {
+			{remb: 3_000_000, sent: 1_250_000},
+			{after: time.Second, remb: 425_000, sent: 1_250_000},
+			{after: doubtFor, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+		},
+		"one that falls of a burst is none": {
+			{remb: 3_000_000, sent: 1_250_000},
+			{after: time.Second, remb: 425_000, sent: 1_250_000, queue: 10 * time.Millisecond},
+			{after: time.Minute, sent: 1_250_000},
+		},
 		"one that falls a little is no sign of a way that is far narrower": {
 			{remb: 3_000_000, sent: 1_250_000},
-			{after: time.Second, remb: 1_050_000, sent: 1_250_000, congested: true, estimate: 1_050_000, limited: true},
+			{
+				after: time.Second, remb: 1_050_000, sent: 1_250_000, queue: shallow,
+				congested: true, estimate: 1_050_000, limited: true,
+			},
+		},
+		"unless a deep queue has come at once": {
+			{remb: 3_000_000, sent: 1_250_000},
+			{
+				after: time.Second, remb: 1_050_000, sent: 1_250_000, queue: deep,
+				congested: true, narrowed: true, estimate: 1_050_000, limited: true,
+			},
 		},
 		"not one that falls and is enough": {
 			{remb: 9_000_000, sent: 1_250_000},
@@ -74,30 +95,33 @@ func TestReported(t *testing.T) {
 		},
 		"two falls in a row are": {
 			{remb: 3_000_000, sent: 1_250_000},
-			{after: time.Second, remb: 1_000_000, sent: 1_250_000, congested: true, estimate: 1_000_000, limited: true},
+			{
+				after: time.Second, remb: 1_000_000, sent: 1_250_000, queue: shallow,
+				congested: true, estimate: 1_000_000, limited: true,
+			},
 			{
 				after: time.Second, remb: 425_000, sent: 1_250_000,
 				congested: true, narrowed: true, estimate: 425_000, limited: true,
 			},
 		},
 		"a limit is not lowered by less being sent": {
-			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, queue: shallow, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 425_000, sent: 150_000, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 420_000, sent: 0, estimate: 425_000, limited: true},
 		},
 		"it rises with what the receiver says": {
-			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, queue: shallow, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: time.Second, remb: 500_000, sent: 300_000, estimate: 500_000, limited: true},
 		},
 		"many losses are a limit: what came through": {
 			{lost: 60, expected: 100, sent: 1_250_000, congested: true, narrowed: true, estimate: 500_000, limited: true},
 		},
 		"those of the same queue are not a second one": {
-			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, queue: shallow, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: time.Second, lost: 60, expected: 100, sent: 150_000, estimate: 425_000, limited: true},
 		},
 		"of another way nothing is known, and what is lost in the move is no sign": {
-			{remb: 425_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 425_000, limited: true},
+			{remb: 425_000, sent: 1_250_000, queue: shallow, congested: true, narrowed: true, estimate: 425_000, limited: true},
 			{after: 5 * time.Second, moves: true, sent: 1_250_000},
 			{after: time.Second, lost: 60, expected: 100, remb: 200_000, sent: 1_250_000},
 			{after: 2 * time.Second, remb: 800_000, sent: 1_250_000},
@@ -116,14 +140,18 @@ func TestReported(t *testing.T) {
 			{lost: 5, expected: -1, sent: 1_000_000},
 		},
 		"nothing is beyond all bounds": {
-			{remb: 400_000, sent: 1_250_000, congested: true, narrowed: true, estimate: 400_000, limited: true},
+			{remb: 400_000, sent: 1_250_000, queue: shallow, congested: true, narrowed: true, estimate: 400_000, limited: true},
 			{after: time.Second, remb: math.Inf(1), sent: 1_000, estimate: maxEstimate, limited: true},
-			{after: time.Second, remb: 1, sent: 1_000, congested: true, narrowed: true, estimate: minEstimate, limited: true},
+			{
+				after: time.Second, remb: 1, sent: 1_000, queue: shallow,
+				congested: true, narrowed: true, estimate: minEstimate, limited: true,
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r Reported
 			now := start
+			r.ReceiveMeasured(usual, now)
 			for i, step := range steps {
 				now = now.Add(step.after)
 				if step.opens {
@@ -138,8 +166,17 @@ func TestReported(t *testing.T) {
 				if step.expected != 0 {
 					r.ReceiveLoss(step.lost, step.expected, now)
 				}
-				if got := r.Look(step.sent, 0, now); got != step.congested {
-					t.Errorf("step %d: congested %v", i, got)
+				congested := r.Look(step.sent, 0, now)
+				for n := 0; n < agree && r.doubt.is() && step.queue > 0; n++ {
+					now = now.Add(usual + step.queue)
+					if n == 0 && step.queue < deep {
+						now = now.Add(burstFor)
+					}
+					r.ReceiveMeasured(usual+step.queue, now)
+					congested = r.Look(step.sent, 0, now)
+				}
+				if congested != step.congested {
+					t.Errorf("step %d: congested %v", i, congested)
 				}
 				if got := r.Narrowed(); got != step.narrowed {
 					t.Errorf("step %d: narrowed %v", i, got)
@@ -250,120 +287,163 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// roundTrips has the receiver report round trips each second.
+// A receiver that misses something of each burst, for a while, has a queue that overflows. What comes through
+// goes on, and a little less.
+func TestMissing(t *testing.T) {
+	const sent, size = 1_250_000, 1_000
+	misses := func(r *Reported, from time.Time, times, packets, span int) (congested bool, after time.Time) {
+		for range times {
+			from = from.Add(40 * time.Millisecond)
+			r.ReceiveMissing(packets, span, packets*size, from)
+			congested = r.Look(sent, 0, from) || congested
+		}
+
+		return congested, from
+	}
+	var r Reported
+	if congested, _ := misses(&r, start, 5, 3, 6); !congested || !r.Narrowed() {
+		t.Error("what is missing of each frame is no sign")
+	}
+	if estimate, _ := r.Estimate(); estimate < 550_000 || estimate > 650_000 {
+		t.Errorf("%d bit/s, though half of %d comes through", estimate, sent)
+	}
+	for name, test := range map[string]struct{ times, packets, span int }{
+		"an outage, after which all is asked for at once": {1, 200, 1},
+		"and some of what follows it":                     {2, 200, 200},
+		"a burst that was too much for a queue":           {3, 10, 20},
+		"losses of a tenth":                               {100, 1, 10},
+	} {
+		var r Reported
+		if congested, _ := misses(&r, start, test.times, test.packets, test.span); congested {
+			t.Error(name)
+		}
+	}
+	var few Reported
+	if _, after := misses(&few, start, 2, 20, 40); few.Look(sent, 0, after.Add(time.Hour)) {
+		t.Error("what was missing long ago is a sign")
+	}
+	var moves Reported
+	moves.Moves(start)
+	if congested, _ := misses(&moves, start, 5, 3, 6); congested {
+		t.Error("what is missing after a move is a sign")
+	}
+	// After the receiver's estimate it tells how much narrower the way is: it was sent before that.
+	var fallen Reported
+	fallen.ReceiveMeasured(usual, start)
+	fallen.ReceiveREMB(2_000_000)
+	fallen.Look(sent, 0, start)
+	fallen.ReceiveREMB(1_100_000)
+	fallen.Look(sent, 0, start)
+	fallen.ReceiveMeasured(usual+deep, start.Add(time.Second/2))
+	fallen.Look(sent, 0, start.Add(time.Second/2))
+	_, after := misses(&fallen, start.Add(time.Second/2), 5, 3, 6)
+	if estimate, _ := fallen.Estimate(); estimate > 650_000 {
+		t.Errorf("%d bit/s: what was missing later is not taken in", estimate)
+	}
+	if congested, _ := misses(&fallen, after, 1, 3, 6); congested {
+		t.Error("the same queue is too much a second time")
+	}
+}
+
+// roundTrips has the receiver report round trips each second, and those that are measured meanwhile take as long.
 func roundTrips(r *Reported, now time.Time, each ...time.Duration) (congested int, after time.Time) {
 	for _, took := range each {
-		now = now.Add(time.Second)
 		r.ReceiveRoundTrip(took, now)
-		if r.Look(490_000, 0, now) {
-			congested++
+		for range 10 {
+			if measure, _ := r.Measure(now); measure {
+				r.ReceiveMeasured(took, now)
+			}
+			if r.Look(490_000, 0, now) {
+				congested++
+			}
+			now = now.Add(time.Second / 10)
 		}
 	}
 
 	return congested, now
 }
 
-// In a probe any fall tells that it is too much, and nothing that flowed before has become
-// too much by it; nor has it by the probe's queue, of which round trips tell later.
-func TestProbeThatIsTooMuch(t *testing.T) {
-	var r Reported
-	r.ReceiveREMB(300_000)
-	r.Look(600_000, 0, start)
-	r.ReceiveREMB(250_000)
-	r.Look(200_000, 0, start)
-	r.ReceiveREMB(249_000)
-	if r.Look(200_000, 0, start) {
-		t.Error("a small fall is too much without any probe")
-	}
-	before, _ := r.Estimate()
-	r.Look(200_000, 300_000, start)
-	if due := r.ReceiveREMB(247_000); !due || !r.Look(200_000, 300_000, start) {
-		t.Error("a small fall in a probe is not noticed")
-	}
-	if estimate, _ := r.Estimate(); estimate < 200_000 || estimate > before {
-		t.Errorf("%d bit/s after a probe that was too much, %d before it", estimate, before)
-	}
-	r.ReceiveRoundTrip(100*time.Millisecond, start)
-	n, now := roundTrips(&r, start, 350*time.Millisecond)
-	if n != 0 {
-		t.Error("the probe's queue is taken for one that stands")
-	}
-	if n, _ = roundTrips(&r, now.Add(settled), 350*time.Millisecond, 350*time.Millisecond); n != 1 {
-		t.Error("a queue that stands still is not noticed any more")
-	}
-}
-
-// A round trip that is longer in a probe than before tells so too, whatever the shortest was.
-func TestLongRoundTripsInAProbe(t *testing.T) {
-	const ms = time.Millisecond
-	for _, test := range []struct {
-		before, during time.Duration
-		want           bool
-	}{{100 * ms, 190 * ms, false}, {100 * ms, 210 * ms, true}, {300 * ms, 390 * ms, false}, {300 * ms, 410 * ms, true}} {
-		var r Reported
-		r.ReceiveRoundTrip(80*ms, start)
-		for range 50 { // It has long been so.
-			r.ReceiveRoundTrip(test.before, start)
-		}
-		r.ReceiveREMB(300_000)
-		r.Look(600_000, 0, start)
-		r.ReceiveREMB(310_000)
-		r.Look(200_000, 300_000, start)
-		due := r.ReceiveRoundTrip(test.during, start.Add(time.Second))
-		if congested := r.Look(200_000, 300_000, start.Add(time.Second)); due != test.want || congested != test.want {
-			t.Errorf("%v instead of %v: due %v, congested %v", test.during, test.before, due, congested)
-		}
-	}
-}
-
-// The receiver's estimate is not credible where a queue stood full that it did not notice: until it falls, for half
-// a minute at most, or until round trips turn out to be long for another reason.
-func TestCredible(t *testing.T) {
-	const ms = time.Millisecond
-	var r Reported
-	r.ReceiveREMB(900_000)
-	_, now := roundTrips(&r, start, 100*ms, 110*ms)
-	if said, credible := r.Said(now); said != 900_000 || !credible {
-		t.Errorf("%d, %v before the queue", said, credible)
-	}
-	_, now = roundTrips(&r, now, 400*ms, 400*ms, 400*ms)
-	r.ReceiveREMB(950_000)
-	r.Look(400_000, 0, now)
-	if _, credible := r.Said(now); credible {
-		t.Error("credible though it noticed no queue")
-	}
-	if _, credible := r.Said(now.Add(distrust)); !credible {
-		t.Error("never credible again")
-	}
-	longer := r
-	_, after := roundTrips(&longer, now, 400*ms, 400*ms, 400*ms, 400*ms)
-	if _, credible := longer.Said(after); !credible {
-		t.Error("not credible though round trips stay as long with less")
-	}
-	r.ReceiveREMB(380_000)
-	r.Look(400_000, 0, now)
-	if _, credible := r.Said(now); !credible {
-		t.Error("not credible though it has fallen")
-	}
-}
-
 func TestStandingQueue(t *testing.T) {
 	const ms = time.Millisecond
 	var r Reported
-	n, now := roundTrips(&r, start, 100*ms, 110*ms, 300*ms, 90*ms, 320*ms, 100*ms)
-	if n != 0 {
-		t.Error("single long round trips are no queue that stands")
+	r.ReceiveRoundTrip(100*ms, start)
+	if r.ReceiveRoundTrip(300*ms, start); !r.doubt.is() {
+		t.Fatal("a long round trip is no sign")
 	}
-	if n, now = roundTrips(&r, now, 400*ms, 390*ms, 395*ms, 390*ms); n != 1 {
+	if r.ReceiveMeasured(90*ms, start.Add(burstFor+90*ms)); r.doubt.is() {
+		t.Error("it is one though those that are measured are short")
+	}
+	n, now := roundTrips(&r, start.Add(drains), 400*ms, 390*ms, 395*ms)
+	if n != 1 {
 		t.Errorf("a queue that stands full was noticed %d times", n)
 	}
 	if estimate, limited := r.Estimate(); !limited || estimate != 416_500 {
 		t.Errorf("%d, %v: not enough for the queue to empty", estimate, limited)
 	}
-	if n, now = roundTrips(&r, now, 400*ms, 390*ms, 395*ms, 390*ms, 400*ms, 400*ms, 400*ms, 400*ms); n != 0 {
-		t.Errorf("a way that has become longer is taken for a queue %d times", n)
+	longer := make([]time.Duration, 20)
+	for i := range longer {
+		longer[i] = 400 * ms
+	}
+	if n, now = roundTrips(&r, now, longer...); n != maxCuts-1 {
+		t.Errorf("a way that has become longer is taken for a queue %d times more", n)
 	}
 	if n, _ = roundTrips(&r, now, 700*ms, 700*ms); n != 1 {
 		t.Error("on the longer way no queue is noticed any more")
+	}
+}
+
+// A way that has become a little longer, without any queue, is known to be a minute later.
+func TestShortestIsForgotten(t *testing.T) {
+	var r Reported
+	now := start
+	r.ReceiveRoundTrip(usual, now)
+	for range 2 * shortestFor / time.Second {
+		now = now.Add(time.Second)
+		r.ReceiveRoundTrip(usual+100*time.Millisecond, now)
+	}
+	if got := r.Usual(); got < usual+100*time.Millisecond {
+		t.Errorf("%v", got)
+	}
+}
+
+// How much round trips vary is no queue; what a probe, or a queue that empties, does to them is not how they vary.
+func TestVarying(t *testing.T) {
+	const ms = time.Millisecond
+	var r Reported
+	now := start
+	for i := range 100 {
+		r.ReceiveRoundTrip(100*ms+time.Duration(i%2)*100*ms, now)
+		now = now.Add(time.Second)
+	}
+	varying := r.Usual()
+	if varying < 250*ms || varying > 350*ms {
+		t.Errorf("by a tenth of a second they are %v at most", varying)
+	}
+	r.Look(100_000, 100_000, now)
+	r.ReceiveRoundTrip(3*time.Second, now.Add(time.Second))
+	if got := r.Usual(); got != varying {
+		t.Errorf("%v after a probe's, %v before", got, varying)
+	}
+	if r.ReceiveRoundTrip(varying+standing-1, now.Add(time.Minute)); r.doubt.is() {
+		t.Error("a round trip is a sign that differs as usual")
+	}
+}
+
+// In a probe a fall of the receiver's estimate is the prober's, and nothing that flowed before has become too
+// much by it; nor has it by the probe's queue, of which round trips tell later.
+func TestFallsInAProbe(t *testing.T) {
+	var r Reported
+	r.ReceiveRoundTrip(usual, start)
+	r.ReceiveREMB(600_000)
+	r.Look(200_000, 300_000, start)
+	if r.ReceiveREMB(150_000); !r.Fell() || r.Look(200_000, 300_000, start) || r.doubt.is() {
+		t.Error("a fall in a probe is taken for one without")
+	}
+	r.ReceiveREMB(140_000)
+	if r.ReceiveRoundTrip(usual+deep, start.Add(time.Second)); r.Look(200_000, 0, start.Add(time.Second)) || r.doubt.is() {
+		t.Error("the probe's queue is taken for one that stands")
+	}
+	if n, _ := roundTrips(&r, start.Add(settled), usual+deep, usual+deep); n != 1 {
+		t.Error("a queue that stands is not noticed any more")
 	}
 }

@@ -1,6 +1,7 @@
 package bandwidth
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -93,10 +94,12 @@ type simulation struct {
 	// back is what the way back adds to round trips; nil: nothing. Of video each stream reports once a second.
 	back    func() time.Duration
 	streams int  // more than one, that report
+	deaf    bool // the receiver answers nothing
 	silent  bool // the receiver says no estimate
 
 	dropsBefore float64
 	sentSince   float64
+	missed      float64
 	reports     time.Time
 	late        []late
 }
@@ -107,6 +110,8 @@ type late struct {
 	remb           float64
 	lost, expected int
 	trip           time.Duration
+	missing        int // octets
+	asked          time.Duration
 }
 
 var layers = []int{40_000, 40_000 + 150_000, 40_000 + 450_000, 40_000 + 1_200_000}
@@ -123,6 +128,12 @@ func (s *simulation) step(now time.Time) {
 		}
 		s.late = append(s.late, late{at: at, remb: remb})
 	}
+	if missing := s.link.dropped - s.missed; missing >= 9_600 { // It asks for it once it gets what came after.
+		behind := time.Duration(s.link.queue / s.link.capacity * float64(time.Second))
+		share := float64(sent) / float64(sent+s.probe.Padding)
+		s.late = append(s.late, late{at: now.Add(100*time.Millisecond + behind), missing: int(missing * share / 8)})
+		s.missed = s.link.dropped
+	}
 	if now.Sub(s.reports) >= time.Second {
 		lost := int((s.link.dropped - s.dropsBefore) / 9_600)
 		trip := 100*time.Millisecond + time.Duration(s.link.queue/s.link.capacity*float64(time.Second))
@@ -138,19 +149,40 @@ func (s *simulation) step(now time.Time) {
 		}
 		s.reports, s.dropsBefore, s.sentSince = now, s.link.dropped, 0
 	}
+	slices.SortStableFunc(s.late, func(a, b late) int { return a.at.Compare(b.at) })
 	for len(s.late) > 0 && !now.Before(s.late[0].at) {
-		if s.late[0].remb > 0 {
+		switch {
+		case s.late[0].remb > 0:
 			s.reported.ReceiveREMB(s.late[0].remb)
-		} else {
+		case s.late[0].asked > 0:
+			s.reported.ReceiveMeasured(s.late[0].asked, now)
+			s.prober.ReceiveMeasured(s.late[0].asked, now)
+		case s.late[0].missing > 0:
+			n := (s.late[0].missing + 1199) / 1200
+			s.reported.ReceiveMissing(n, n, s.late[0].missing, now)
+		default:
 			s.reported.ReceiveLoss(s.late[0].lost, s.late[0].expected, now)
 			s.reported.ReceiveRoundTrip(s.late[0].trip, now)
 		}
 		s.late = s.late[1:]
 	}
+	fell := s.reported.Fell()
 	congested := s.reported.Look(sent, s.prober.Padding(), now)
+	if s.reported.Narrowed() {
+		s.reported.Limit(layers[1])
+	}
 	wanted := s.allocate()
-	said, credible := s.reported.Said(now)
-	s.probe = s.prober.Look(Sight{Wanted: wanted, Sent: sent, Said: said, Credible: credible, Congested: congested}, now)
+	measure, next := s.reported.Measure(now)
+	s.probe = s.prober.Look(Sight{
+		Wanted: wanted, Sent: sent, Congested: congested, Doubtful: !next.IsZero(), Fell: fell, Usual: s.reported.Usual(),
+	}, now)
+	if (measure || s.probe.Measure) && !s.deaf {
+		trip := 100*time.Millisecond + time.Duration(s.link.queue/s.link.capacity*float64(time.Second))
+		if s.back != nil {
+			trip += s.back()
+		}
+		s.late = append(s.late, late{at: now.Add(trip), asked: trip})
+	}
 	if s.probe.Proved > 0 {
 		s.reported.Prove(s.probe.Proved)
 		s.allocate()
@@ -188,7 +220,8 @@ func TestCapacityFallsAndReturns(t *testing.T) {
 				case fallsAt + 3*time.Second:
 					droppedLate = s.link.dropped
 				case returns:
-					if lost := s.link.dropped - droppedLate; lost > 20_000 { // two packets, of a probe
+					probes := float64((narrowFor - 3*time.Second) / maxProbeWait)
+					if lost := s.link.dropped - droppedLate; lost > 20_000+36_000*probes { // three packets each, padding among them
 						t.Errorf("%v for %v: %v bits were dropped later than 3 s after the fall", narrow, narrowFor, lost)
 					}
 					s.link.capacity = full
@@ -227,7 +260,7 @@ func TestCapacityFallsAndReturns(t *testing.T) {
 // a minute make the queue drop there is little then; and there is all of it again when there is room.
 func TestProbesOfASlowReceiver(t *testing.T) {
 	const fallsAt, settles, narrowFor, back = 20 * time.Second, 3 * time.Second, 30 * time.Second, 20 * time.Second
-	const full, most = 2_000_000, 300_000 // bit/s, bits
+	const full, most = 2_000_000, 360_000 // bit/s, bits: five packets a probe, half of it padding
 	for narrow := 200_000.0; narrow < 490_000; narrow += 7_000 {
 		s := simulation{link: link{capacity: full}, layer: 3, receiver: receiver{slow: true}}
 		var before float64

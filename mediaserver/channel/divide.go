@@ -46,8 +46,13 @@ func (ch *channel) divide(m *member, now time.Time) (changed []*edge) {
 }
 
 func (ch *channel) divideSupplied(m *member, s supplied, now time.Time) (changed []*edge) {
-	estimate, divided, congested := m.supply.measure(s.sent, now)
-	if congested {
+	defer func() {
+		if m.supply.wantsMeasurement() {
+			m.peer.MeasureRoundTrip()
+		}
+	}()
+	estimate, divided, sight := m.supply.conclude(s.sent, now)
+	if sight.Congested {
 		ch.metrics.congestions.Inc()
 	}
 	if !divided {
@@ -57,20 +62,21 @@ func (ch *channel) divideSupplied(m *member, s supplied, now time.Time) (changed
 	if narrowed {
 		s.lowest()
 	}
-	sight := bandwidth.Sight{Sent: s.sent, Unpadded: s.padded == nil, Congested: congested}
-	changed = ch.shareOut(m, s, sight, estimate, now)
+	sight.Unpadded = s.padded == nil
+	changed, spent := ch.shareOut(m, s, sight, estimate, now)
 	if narrowed {
 		s.restart()
+		m.supply.limit(spent, now)
 	}
 
 	return changed
 }
 
 // shareOut divides an estimate among the pictures of a receiver, and goes on with finding out
-// whether there is more.
+// whether there is more. It gives what that takes, in bit/s.
 func (ch *channel) shareOut(
 	m *member, s supplied, sight bandwidth.Sight, estimate int, now time.Time,
-) (changed []*edge) {
+) (changed []*edge, spent int) {
 	for i := range s.demands {
 		s.demands[i].Keeps = !sight.Congested
 	}
@@ -92,7 +98,7 @@ func (ch *channel) shareOut(
 		ch.config.Engine.Socket().Post(s.padded.downlink.Worker(), padJob{s.padded.projection, padding})
 	}
 
-	return changed
+	return changed, result.Spent
 }
 
 // divideAmong divides anew what the receivers of edges that change can be sent, before these
@@ -162,9 +168,9 @@ func (s *supplied) add(e *edge, video *stream, hold bool, now time.Time) {
 	})
 }
 
-// lowest has every picture be the smallest that there is, which stays for a while: a full queue
-// is emptied soonest so. By the estimate, which is still too high then, it would take two
-// changes, and the keyframe of the first would be lost in the queue.
+// lowest has every picture be the smallest that there is: a full queue is emptied soonest so. By
+// the estimate, which is still too high then, it would take two changes, and the keyframe of the
+// first would be lost in the queue.
 func (s *supplied) lowest() {
 	for i := range s.demands {
 		s.demands[i].Chosen = 0

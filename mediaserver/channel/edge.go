@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/codecs"
 	"github.com/nagi-rtc/nagi/mediaserver/fanout"
@@ -13,6 +14,7 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/media"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 	"github.com/nagi-rtc/nagi/mediaserver/signaling"
+	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
 // edge is what one receiver gets from one sender that has said what it sends.
@@ -217,6 +219,13 @@ func removeStreams(streams []*stream, log *slog.Logger) {
 type feedback struct {
 	*fanout.Projection
 	supply *supply
+}
+
+// ReceiveNACK has the stream send again what is missing, and the supply know of it.
+func (f *feedback) ReceiveNACK(batch *udp.Batch, sequenceNumbers []uint16) {
+	if missing := f.AnswerNACK(batch, sequenceNumbers); missing.Packets > 0 {
+		f.supply.ReceiveMissing(missing, time.Now())
+	}
 }
 
 // Bound lets the stream begin: packets can reach the receiver now.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nagi-rtc/nagi/mediaserver/bandwidth"
+	"github.com/nagi-rtc/nagi/mediaserver/fanout"
 	"github.com/nagi-rtc/nagi/mediaserver/rtc"
 )
 
@@ -31,6 +32,7 @@ type supply struct {
 	looked   time.Time // when it was looked at last
 	divided  bool      // it is, because there is a limit, or was when it was looked at last
 	ended    bool
+	wanting  bool      // a round trip is to be measured
 	padded   time.Time // when padding was sent last
 }
 
@@ -52,11 +54,30 @@ func (s *supply) ReceiveLoss(lost, expected int, now time.Time) {
 	}
 }
 
+// ReceiveMissing takes in what the client has asked for the first time, since it has not come.
+func (s *supply) ReceiveMissing(missing fanout.Missing, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reported.ReceiveMissing(missing.Packets, missing.Span, missing.Bytes, now) {
+		s.wake(now)
+	}
+}
+
 // ReceiveRoundTrip takes in how long a round trip took.
 func (s *supply) ReceiveRoundTrip(took time.Duration, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reported.ReceiveRoundTrip(took, now) {
+		s.wake(now)
+	}
+}
+
+// ReceiveMeasured takes in how long a round trip took that was measured.
+func (s *supply) ReceiveMeasured(took time.Duration, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	doubt, probe := s.reported.ReceiveMeasured(took, now), s.prober.ReceiveMeasured(took, now)
+	if doubt || probe {
 		s.wake(now)
 	}
 }
@@ -115,18 +136,33 @@ func (s *supply) isDivided() bool {
 	return limited || s.divided
 }
 
-// measure draws the conclusions from what the client has said, given what it is sent, in bit/s.
+// conclude draws the conclusions from what the client has said, given what it is sent, in bit/s.
 // divided: that has to be divided. Once there is no limit any more it still has to be, until
 // everybody has what there is (settle).
-func (s *supply) measure(sent int, now time.Time) (estimate int, divided, congested bool) {
+func (s *supply) conclude(sent int, now time.Time) (estimate int, divided bool, sight bandwidth.Sight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.due, s.looked = time.Time{}, now
-	congested = s.reported.Look(sent, s.prober.Padding(), now)
+	sight = bandwidth.Sight{Sent: sent, Fell: s.reported.Fell(), Usual: s.reported.Usual()}
+	sight.Congested = s.reported.Look(sent, s.prober.Padding(), now)
+	measure, next := s.reported.Measure(now)
+	if sight.Doubtful = !next.IsZero(); sight.Doubtful {
+		s.wake(next)
+	}
+	s.wanting = s.wanting || measure
 	estimate, limited := s.reported.Estimate()
 	s.divided = s.divided || limited
 
-	return estimate, s.divided, congested
+	return estimate, s.divided, sight
+}
+
+// wantsMeasurement tells whether a round trip is to be measured, once.
+func (s *supply) wantsMeasurement() (wants bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wants, s.wanting = s.wanting, false
+
+	return wants
 }
 
 // narrowed tells whether what the client is sent was found to be far more than passes now.
@@ -135,6 +171,14 @@ func (s *supply) narrowed() bool {
 	defer s.mu.Unlock()
 
 	return s.reported.Narrowed()
+}
+
+// limit notes that nothing is known but that so much passes, in bit/s.
+func (s *supply) limit(bitsPerSecond int, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reported.Limit(bitsPerSecond)
+	s.wake(now)
 }
 
 // settle notes that the client gets all that it wants, unless there is a limit.
@@ -150,8 +194,8 @@ func (s *supply) settle() {
 func (s *supply) probe(sight bandwidth.Sight, next, now time.Time) (padding int, proved bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sight.Said, sight.Credible = s.reported.Said(now)
 	probe := s.prober.Look(sight, now)
+	s.wanting = s.wanting || probe.Measure
 	if probe.Proved > 0 {
 		s.reported.Prove(probe.Proved)
 	}

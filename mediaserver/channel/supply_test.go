@@ -41,12 +41,14 @@ func limit(a *answering, bitsPerSecond float64) {
 	s.reported.Look(1<<30, 0, now)
 	s.reported.ReceiveREMB(bitsPerSecond)
 	s.reported.Look(1<<30, 0, now)
+	s.reported.Look(1<<30, 0, now.Add(time.Minute)) // Nobody answers how long round trips are.
 	estimate, _ := s.reported.Estimate()
 	s.divided = true
 	s.mu.Unlock()
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	fence(ch.shareOut(m, ch.supplied(m, now), bandwidth.Sight{Unpadded: true, Congested: true}, estimate, now), ch.holding)
+	changed, _ := ch.shareOut(m, ch.supplied(m, now), bandwidth.Sight{Unpadded: true, Congested: true}, estimate, now)
+	fence(changed, ch.holding)
 }
 
 // shares are what a receiver gets of senders' video: a layer, or -1 for what is withheld for want of bandwidth.
@@ -328,8 +330,8 @@ func sendKeyframe(a *answering, layer media.Layer) {
 }
 
 // Who says that far less passes than is sent gets the smallest picture at once, and nothing more of the larger one,
-// though the estimate, which is about a time before the way was full too, has room for the next one; that one comes a
-// while later, if it still has. Who says that somewhat less passes gets what the estimate has room for.
+// though the estimate, which is about a time before the way was full too, has room for the next one; that one comes once
+// a probe has shown that it passes. Who says that somewhat less passes gets what the estimate has room for.
 func TestAWayThatHasNarrowed(t *testing.T) {
 	for name, test := range map[string]struct {
 		says float64
@@ -364,6 +366,8 @@ func TestAWayThatHasNarrowed(t *testing.T) {
 			look(1_200_000, now)
 			m.supply.ReceiveREMB(test.says)
 			look(1_200_000, now)
+			now = now.Add(2 * time.Second) // Nobody answers how long round trips are.
+			look(1_200_000, now)
 			wantShares(t, "at once", shares(receiver, sender), test.want)
 			flows(test.want > 0)
 			sendKeyframe(sender, media.Layer(test.want))
@@ -371,8 +375,40 @@ func TestAWayThatHasNarrowed(t *testing.T) {
 			look(150_000, now.Add(time.Second))
 			wantShares(t, "after a second", shares(receiver, sender), test.want)
 			look(150_000, now.Add(3*time.Second))
-			wantShares(t, "after three", shares(receiver, sender), 1)
+			wantShares(t, "after three", shares(receiver, sender), test.want)
+			m.supply.reported.Prove(600_000)
+			look(150_000, now.Add(4*time.Second))
+			wantShares(t, "after a probe", shares(receiver, sender), 1)
 		})
+	}
+}
+
+// Who misses half of what it is sent, and asks for it, is sent less, whatever else it says.
+func TestMissingIsALimit(t *testing.T) {
+	registry := newRegistry(t, 1, nil)
+	sender := joinAs(t, registry, "sendonly", `,"simulcast":true,"video":{"codec_type":"VP8"}`, "")
+	receiver := joinAs(t, registry, "recvonly", "", "")
+	m := receiver.session.member
+	track := sender.session.member.tracks[media.Video]
+	video := track.Project(drain{}, 0)
+	defer video.Remove()
+	f := &feedback{Projection: video, supply: m.supply}
+	m.incoming[sender.session.member].streams[media.Video].projection = video
+	sendLayers(sender, 0, 1, 2)
+	sendKeyframe(sender, 2)
+	number := uint64(1<<17 + 1)
+	for end := time.Now().Add(10 * time.Second); !m.supply.isDivided(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no limit is known")
+		}
+		for range 4 {
+			number++
+			track.ReceiveRTP(udp.NewBatch(0, nil), []media.Received{{
+				SequenceNumber: number, SSRC: 3, Layer: 2, Payload: append([]byte{0x10, 1}, make([]byte, 1000)...),
+			}})
+		}
+		last, _ := video.LastSequenceNumber()
+		f.ReceiveNACK(udp.NewBatch(0, nil), []uint16{last - 3, last - 1})
 	}
 }
 
@@ -383,7 +419,7 @@ func TestFloodOfEstimates(t *testing.T) {
 		var s *supply
 		s = &supply{look: func() {
 			looks++
-			s.measure(1_000_000, time.Now())
+			s.conclude(1_000_000, time.Now())
 		}}
 		for i := range 1000 {
 			s.ReceiveREMB(500_000 - 100_000*float64(i%2))
