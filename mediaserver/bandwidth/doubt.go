@@ -12,7 +12,7 @@ const (
 	burstFor = 400 * time.Millisecond
 	// agree is how many round trips in a row have to be long after that.
 	agree = 3
-	// doubtFor is how long answers may take. Then the sign is believed.
+	// doubtFor is how long answers may take. Then the receiver's estimate is believed, and nothing else.
 	doubtFor = 1500 * time.Millisecond
 )
 
@@ -39,7 +39,7 @@ func (d *doubt) begin(said bool, now time.Time) {
 
 func (d *doubt) is() bool { return !d.since.IsZero() }
 
-// over tells whether it is too much.
+// over tells whether it has been decided, or no answer has come.
 func (d *doubt) over(now time.Time) bool {
 	return d.decided || d.is() && d.long == 0 && now.Sub(d.since) >= doubtFor
 }

@@ -181,13 +181,13 @@ func (r *Reported) congested(rate float64, now time.Time) {
 }
 
 // listen gives what the receiver's own estimate makes of the one so far. Where that falls below what
-// is sent, that may be too much. Where it was below before, it is what was sent before: after a
-// pause it grows slowly, and its falls say nothing. Those that may be a probe's are looked into there.
+// is sent, that may be too much. How much is, it says if it was about what is sent before it fell:
+// after a pause it grows slowly. Falls that may be a probe's are looked into there.
 func (r *Reported) listen(rate, before float64, now time.Time) (estimate float64) {
-	fallen := r.fell && r.from >= rate*caughtUp && r.said < rate
+	fallen := r.fell && r.said < rate
 	low := r.first && r.said < rate*(1-shortfall)
 	if (fallen || low) && !r.trips.probing(now) && !r.fresh(now) {
-		r.doubt.begin(true, now)
+		r.doubt.begin(low || r.from >= rate*caughtUp, now)
 	}
 	if r.limited && !r.fell { // What the receiver says may be more than what losses or delay have told.
 		return max(before, min(r.said, before*r.grown))
@@ -203,7 +203,7 @@ func (r *Reported) decide(rate, before, estimate float64) (congested bool, now f
 	switch {
 	case d.said && r.said < rate:
 		return true, min(r.said, before)
-	case d.said || r.trips.stand(d.least):
+	case d.said || d.decided && r.trips.stand(d.least):
 		return true, min(rate*drained, before)
 	default:
 		return false, estimate
