@@ -5,7 +5,7 @@ import "time"
 const (
 	// measureInProbe is how often a round trip is measured in a probe, and lately how long before
 	// its end one is about it.
-	measureInProbe = 100 * time.Millisecond
+	measureInProbe = 60 * time.Millisecond
 	lately         = 220 * time.Millisecond
 	// swollen is how much longer than usual a round trip is in a probe that is too much: what is
 	// too much by a fifth makes a queue of 140 ms. Where the receiver's estimate has fallen, one

@@ -71,7 +71,7 @@ type Reported struct {
 	dismissed time.Time // when one turned out to be none
 
 	congestedLast time.Time
-	tooMuch       float64 // what was sent when that was too much, for the first time in a while
+	most          float64 // what was sent before it was too much, or with the last probe's padding
 	narrowed      bool    // the last look found the way far narrower than what is sent
 	opened, moved time.Time
 }
@@ -117,8 +117,8 @@ func (r *Reported) flooded() bool { return r.lost > byChance(r.expected) }
 // through gives how much came through of what is sent, with and without padding, if too much
 // was lost of it: by what is missing, which is known first, or by reports.
 func (r *Reported) through(rate, sent float64, now time.Time) (bitsPerSecond float64, is bool) {
-	if unsettled(r.congestedLast, now) { // What is missing now was sent before.
-		rate, sent = max(rate, r.tooMuch), max(sent, r.tooMuch)
+	if unsettled(r.congestedLast, now) || r.trips.probing(now) { // What is missing now was sent before.
+		rate, sent = max(rate, r.most), max(sent, r.most)
 	}
 	if share, is := r.missing.overflows(sent, now); is {
 		rate *= 1 - share
@@ -145,6 +145,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 	}
 	if probing {
 		r.trips.probed(now)
+		r.most = rate
 	}
 	estimate := r.listen(rate, before, now)
 	sudden := r.doubt.sudden
@@ -174,7 +175,7 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 // congested notes that so much was too much.
 func (r *Reported) congested(rate float64, now time.Time) {
 	if !unsettled(r.congestedLast, now) {
-		r.tooMuch = rate
+		r.most = rate
 	}
 	r.limited, r.congestedLast = true, now
 	r.lost, r.expected, r.missing, r.doubt = 0, 0, missing{}, doubt{}

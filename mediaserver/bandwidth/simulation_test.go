@@ -221,7 +221,7 @@ func TestCapacityFallsAndReturns(t *testing.T) {
 					droppedLate = s.link.dropped
 				case returns:
 					probes := float64((narrowFor - 3*time.Second) / maxProbeWait)
-					if lost := s.link.dropped - droppedLate; lost > 20_000+36_000*probes { // three packets each, padding among them
+					if lost := s.link.dropped - droppedLate; lost > 20_000+40_000*probes { // four packets each, half of it padding
 						t.Errorf("%v for %v: %v bits were dropped later than 3 s after the fall", narrow, narrowFor, lost)
 					}
 					s.link.capacity = full

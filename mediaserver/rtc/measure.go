@@ -9,14 +9,14 @@ import (
 	"github.com/nagi-rtc/nagi/mediaserver/udp"
 )
 
-// maxMeasurements is how many round trips of one client are measured at a time.
-const maxMeasurements = 8
+// maxMeasurements is how many round trips of one client are measured at a time: each 60 ms, on ways of 1.9 s.
+const maxMeasurements = 32
 
 // measurements are the checks of ours by which round trips are measured on a client's path. Reports of the client's
 // tell of one each second or so, and of the one that their sender report made, a while ago.
 type measurements struct {
 	mu   sync.Mutex
-	sent [maxMeasurements]measurement
+	sent []measurement // made when the first one leaves: few clients have any
 	next int
 }
 
@@ -41,6 +41,9 @@ func (p *Peer) MeasureRoundTrip() {
 	}
 	m := &p.measurements
 	m.mu.Lock()
+	if m.sent == nil {
+		m.sent = make([]measurement, maxMeasurements)
+	}
 	m.sent[m.next] = measurement{check.TransactionID, p.engine.since(time.Now())}
 	m.next = (m.next + 1) % maxMeasurements
 	m.mu.Unlock()

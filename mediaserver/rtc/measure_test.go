@@ -42,17 +42,18 @@ func TestMeasurementsAreTheClients(t *testing.T) {
 		m := &c.peer.measurements
 		ids = append(ids, m.sent[(m.next+maxMeasurements-1)%maxMeasurements].id)
 	}
-	wrong := ids[8]
+	last := len(ids) - 1
+	wrong := ids[last]
 	wrong[0]++
 	arrivesFrom(t, c.peer, here, answered(t, wrong, integrity))
-	arrivesFrom(t, c.peer, here, answered(t, ids[8], stun.NewShortTermIntegrity("wrong")))
+	arrivesFrom(t, c.peer, here, answered(t, ids[last], stun.NewShortTermIntegrity("wrong")))
 	arrivesFrom(t, c.peer, here, answered(t, ids[0], integrity))
-	arrivesFrom(t, c.peer, before.Remote, answered(t, ids[7], integrity))
+	arrivesFrom(t, c.peer, before.Remote, answered(t, ids[last-1], integrity))
 	if got := h.said(); len(got) > 0 {
 		t.Errorf("heard %q", got)
 	}
 	for range 2 {
-		arrivesFrom(t, c.peer, here, answered(t, ids[8], integrity))
+		arrivesFrom(t, c.peer, here, answered(t, ids[last], integrity))
 	}
 	if got := h.said(); len(got) != 1 {
 		t.Errorf("heard %q of one answer", got)
