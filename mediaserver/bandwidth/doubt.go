@@ -3,15 +3,15 @@ package bandwidth
 import "time"
 
 const (
-	// measureInDoubt is how often a round trip is measured in doubt.
-	measureInDoubt = 200 * time.Millisecond
+	// measureEvery is how often a round trip is measured, in doubt and in a probe.
+	measureEvery = 60 * time.Millisecond
 	// deep is a queue that no burst makes, and shallow one that none has left after burstFor: a
 	// keyframe of 50 KB takes 200 ms at 2 Mbit/s, and as long again beside what follows it.
 	deep     = 250 * time.Millisecond
 	shallow  = 60 * time.Millisecond
 	burstFor = 400 * time.Millisecond
-	// agree is how many round trips in a row have to be long after that.
-	agree = 3
+	// agree is how many round trips in a row have to be long after that, of 0.4 s.
+	agree = 7
 	// doubtFor is how long answers may take. Then the receiver's estimate is believed, and nothing else.
 	doubtFor = 1500 * time.Millisecond
 )
@@ -68,12 +68,12 @@ func (r *Reported) Measure(now time.Time) (measure bool, next time.Time) {
 	if !d.is() {
 		return false, time.Time{}
 	}
-	if next = d.measured.Add(measureInDoubt); now.Before(next) {
+	if next = d.measured.Add(measureEvery); now.Before(next) {
 		return false, next
 	}
 	d.measured = now
 
-	return true, now.Add(measureInDoubt)
+	return true, now.Add(measureEvery)
 }
 
 // ReceiveMeasured takes in how long a round trip took that was measured, and tells whether a look

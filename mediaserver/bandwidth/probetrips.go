@@ -3,10 +3,8 @@ package bandwidth
 import "time"
 
 const (
-	// measureInProbe is how often a round trip is measured in a probe, and lately how long before
-	// its end one is about it.
-	measureInProbe = 60 * time.Millisecond
-	lately         = 220 * time.Millisecond
+	// lately is how long before the end of a probe a round trip is about it.
+	lately = 220 * time.Millisecond
 	// swollen is how much longer than usual a round trip is in a probe that is too much: what is
 	// too much by a fifth makes a queue of 140 ms. Where the receiver's estimate has fallen, one
 	// that is slightly longer is of a queue as well.
@@ -27,7 +25,7 @@ type probeTrips struct {
 
 // due tells whether one is to be measured now.
 func (t *probeTrips) due(now time.Time) bool {
-	if now.Sub(t.measured) < measureInProbe {
+	if now.Sub(t.measured) < measureEvery {
 		return false
 	}
 	t.measured = now
