@@ -13,7 +13,7 @@ const (
 	// A probe is raised step by step: where the way is far too narrow for it, that is noticed
 	// while little is too much, also by a receiver that is slow to notice.
 	raiseFor       = time.Second
-	probeFor       = raiseFor + 500*time.Millisecond // at a fifth too much, a queue of 170 ms: receivers notice 50
+	probeFor       = raiseFor + 400*time.Millisecond // at a fifth too much, a queue of 120 ms in the end
 	raiseFrom      = 0.1                             // of the padding
 	probeSettling  = 500 * time.Millisecond
 	askFor         = time.Second

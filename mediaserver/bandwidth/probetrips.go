@@ -4,7 +4,7 @@ import "time"
 
 const (
 	// lately is how long before the end of a probe a round trip is about it.
-	lately = 220 * time.Millisecond
+	lately = 100 * time.Millisecond
 	// swollen is how much longer than usual a round trip is in a probe that is too much: what is
 	// too much by a fifth makes a queue of 140 ms. Where the receiver's estimate has fallen, one
 	// that is slightly longer is of a queue as well.
