@@ -12,7 +12,8 @@ const (
 	burstFor = 400 * time.Millisecond
 	// agree is how many round trips in a row have to be long after that, of 0.4 s.
 	agree = 7
-	// doubtFor is how long answers may take. Then the receiver's estimate is believed, and nothing else.
+	// doubtFor is how long answers may take, where round trips do not take longer themselves, and as
+	// long again once one has come. Then the receiver's estimate is believed, and nothing else.
 	doubtFor = 1500 * time.Millisecond
 )
 
@@ -22,6 +23,7 @@ const (
 type doubt struct {
 	since    time.Time
 	said     bool      // the receiver's estimate is the sign, and says how much can be sent
+	most     float64   // of what was sent meanwhile, in bit/s
 	measured time.Time // when a round trip was last
 	long     int       // how many were, of those measured when a burst has passed
 	least    time.Duration
@@ -39,9 +41,22 @@ func (d *doubt) begin(said bool, now time.Time) {
 
 func (d *doubt) is() bool { return !d.since.IsZero() }
 
-// over tells whether it has been decided, or no answer has come.
-func (d *doubt) over(now time.Time) bool {
-	return d.decided || d.is() && d.long == 0 && now.Sub(d.since) >= doubtFor
+// over tells whether it has been decided, or too few answers have come, given how long round trips
+// take as long as there is no queue.
+func (d *doubt) over(usual time.Duration, now time.Time) bool {
+	wait := max(doubtFor, usual+burstFor)
+	if d.long > 0 {
+		wait += doubtFor
+	}
+
+	return d.decided || d.is() && now.Sub(d.since) >= wait
+}
+
+// sends notes what is sent, in bit/s. Where that has become far less, as by a pause, it is no more in doubt.
+func (d *doubt) sends(rate float64) {
+	if d.most = max(d.most, rate); rate <= 0 || rate < d.most/2 {
+		*d = doubt{}
+	}
 }
 
 // receive takes in a round trip that was measured from began on, and the queue that it tells of.

@@ -8,9 +8,12 @@ import (
 const (
 	// together is how far apart what is missing comes from one queue that overflows.
 	together = 200 * time.Millisecond
-	// overflowing is how long that goes on at least. What is missing after an outage, however
-	// much it is, the receiver asks for at once.
+	// overflowing is how long that goes on at least where a queue is known of, or suspected. What
+	// is missing after an outage, however much it is, a stream's receiver asks for at once.
 	overflowing = 150 * time.Millisecond
+	// lossy is how long it goes on at least where nothing else tells of a queue: for a moment, a way
+	// loses much of other things, too, and many streams tell of an outage one after another.
+	lossy = 450 * time.Millisecond
 	// missingWindow is how long what is missing counts.
 	missingWindow = time.Second
 )
@@ -45,10 +48,10 @@ func (r *Reported) ReceiveMissing(packets, span, octets int, now time.Time) (due
 }
 
 // overflows gives the share that is missing of what is sent, in bit/s, if that is more than a way
-// would lose by chance that loses as much as is tolerated.
-func (m *missing) overflows(sent float64, now time.Time) (share float64, is bool) {
+// would lose by chance that loses as much as is tolerated, and has gone on for so long at least.
+func (m *missing) overflows(sent float64, least time.Duration, now time.Time) (share float64, is bool) {
 	passed := m.last.Sub(m.began)
-	if passed < overflowing || now.Sub(m.last) > together {
+	if passed < least || now.Sub(m.last) > together {
 		return 0, false
 	}
 	lost := float64(m.packets)

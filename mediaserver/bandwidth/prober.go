@@ -12,11 +12,13 @@ const (
 	waitGrowth  = 1.5
 	// A probe is raised step by step: where the way is far too narrow for it, that is noticed
 	// while little is too much, also by a receiver that is slow to notice.
-	raiseFor       = time.Second
-	probeFor       = raiseFor + 400*time.Millisecond // at a fifth too much, a queue of 120 ms in the end
-	raiseFrom      = 0.1                             // of the padding
+	raiseFor  = time.Second
+	probeFor  = raiseFor + 400*time.Millisecond // at a fifth too much, a queue of 120 ms in the end
+	raiseFrom = 0.1                             // of the padding
+	// Answers are waited for so long, or as long as a round trip, where that takes longer.
 	probeSettling  = 500 * time.Millisecond
 	askFor         = time.Second
+	maxUnanswered  = 10                    // times in a row: then a receiver has no answers to give
 	probeInterval  = 20 * time.Millisecond // between two handfuls of padding
 	maxProbeWait   = 5 * time.Second       // after a probe that failed: it cost its receiver a queue for a moment
 	maxRelapseWait = 2 * time.Minute       // after a layer that was too much: it cost a picture that stood still
@@ -36,6 +38,8 @@ type Prober struct {
 	trips   probeTrips
 	wait    time.Duration // before the next probe; 0: the first
 	proved  time.Time     // when the last one succeeded
+	// unanswered is how often in a row nobody answered how long round trips are before a probe.
+	unanswered int
 }
 
 type probeState uint8
@@ -97,15 +101,16 @@ func (p *Prober) Look(sight Sight, now time.Time) Probe {
 		if !p.trips.short.IsZero() {
 			p.raise(sight, now)
 		} else if over {
+			p.unanswered++
 			p.state, p.until = resting, now.Add(askFor)
 		}
 	case probing:
 		if over {
-			p.state, p.until = settling, now.Add(probeSettling)
+			p.state, p.until = settling, now.Add(max(probeSettling, p.trips.usual+lately))
 		}
 	case settling:
 		switch {
-		case p.trips.passed(), over && sight.Unpadded:
+		case p.trips.passed(), over && (sight.Unpadded || p.deaf()):
 			p.state, p.until, p.proved = resting, now, now
 
 			return Probe{Proved: p.target, Next: now}
@@ -128,11 +133,15 @@ func (p *Prober) rest(sight Sight, now time.Time) {
 	if now.Before(p.until) || sight.Doubtful {
 		return
 	}
-	p.state, p.until, p.trips = asking, now.Add(askFor), probeTrips{usual: sight.Usual}
+	sight.Unpadded = sight.Unpadded || p.deaf()
+	p.state, p.until, p.trips = asking, now.Add(max(askFor, sight.Usual+lately)), probeTrips{usual: sight.Usual}
 	if sight.Unpadded {
 		p.raise(sight, now)
 	}
 }
+
+// deaf tells whether no answers are to be hoped for. Then what is wanted is its own probe, too.
+func (p *Prober) deaf() bool { return p.unanswered >= maxUnanswered }
 
 // raise begins with the padding.
 func (p *Prober) raise(sight Sight, now time.Time) {
@@ -143,7 +152,7 @@ func (p *Prober) raise(sight Sight, now time.Time) {
 // probe is what to do now.
 func (p *Prober) probe(sight Sight, now time.Time) Probe {
 	probe := Probe{Next: p.until}
-	if sight.Unpadded {
+	if sight.Unpadded || p.deaf() {
 		p.padding = 0
 
 		return probe
@@ -162,7 +171,11 @@ func (p *Prober) probe(sight Sight, now time.Time) Probe {
 
 // ReceiveMeasured takes in how long a round trip took that was measured, and tells whether a look is due.
 func (p *Prober) ReceiveMeasured(took time.Duration, now time.Time) (due bool) {
-	if p.state == resting || took <= 0 {
+	if took <= 0 {
+		return false
+	}
+	p.unanswered = 0
+	if p.state == resting {
 		return false
 	}
 	p.trips.receive(took, now.Add(-took))

@@ -64,6 +64,7 @@ func TestProbeProves(t *testing.T) {
 // Probes that fail come ever more rarely, but often enough to notice soon when there is room.
 func TestProbesBackOff(t *testing.T) {
 	sight := Sight{Wanted: 600_000, Sent: 150_000}
+	const slightlyLonger = "the receiver's estimate falls, and round trips are slightly longer"
 	for name, tell := range map[string]probed{
 		"it is known to be too much": func(padded time.Duration) (time.Duration, Sight) {
 			sight := sight
@@ -74,7 +75,7 @@ func TestProbesBackOff(t *testing.T) {
 		"round trips are longer": func(padded time.Duration) (time.Duration, Sight) {
 			return usual + padded/10, sight
 		},
-		"the receiver's estimate falls, and round trips are slightly longer": func(padded time.Duration) (time.Duration, Sight) {
+		slightlyLonger: func(padded time.Duration) (time.Duration, Sight) {
 			sight := sight
 			sight.Fell = padded == 500*time.Millisecond
 
@@ -122,11 +123,36 @@ func TestBurstInAProbe(t *testing.T) {
 	}
 }
 
-// Where there is a queue already, or nobody answers, no padding goes out.
+// A receiver that answers no checks at all is not left with the smallest picture for ever: what is wanted is tried,
+// ever more rarely where it is too much.
+func TestNobodyAnswers(t *testing.T) {
+	var p Prober
+	silent := func(time.Duration) (time.Duration, Sight) { return 0, Sight{Wanted: 600_000, Sent: 150_000} }
+	p.Look(Sight{Wanted: 600_000, Sent: 150_000, Congested: true}, start)
+	now, last := start, time.Duration(0)
+	for i := range 12 {
+		begins, _, proved, at := run(&p, now, 3*time.Minute, silent)
+		took := at.Sub(now)
+		if len(begins) > 0 || proved < 600_000 || i > 1 && took < last {
+			t.Fatalf("%d probes have proved %d bit/s after %v, before that after %v", len(begins), proved, took, last)
+		}
+		last, now = took, at.Add(2*time.Second)
+		p.Look(Sight{Wanted: 1_200_000, Sent: 600_000, Congested: true}, now)
+	}
+	if last < time.Minute || last > maxRelapseWait+2*time.Second {
+		t.Errorf("after twelve relapses it was tried after %v", last)
+	}
+	p.ReceiveMeasured(usual, now)
+	if begins, _, _, _ := run(&p, now, 3*time.Minute, always(Sight{Wanted: 600_000, Sent: 150_000})); len(begins) == 0 {
+		t.Error("no probe once there are answers")
+	}
+}
+
+// Where there is a queue already, or nobody answers for a while, no padding goes out.
 func TestQueueBeforeAProbe(t *testing.T) {
-	for _, trip := range []time.Duration{0, usual + swollen} {
+	for trip, lasting := range map[time.Duration]time.Duration{0: maxUnanswered * askFor, usual + swollen: time.Minute} {
 		var p Prober
-		begins, _, proved, _ := run(&p, start, time.Minute, func(time.Duration) (time.Duration, Sight) {
+		begins, _, proved, _ := run(&p, start, lasting, func(time.Duration) (time.Duration, Sight) {
 			return trip, Sight{Wanted: 600_000, Sent: 150_000}
 		})
 		if len(begins) != 0 || proved != 0 {

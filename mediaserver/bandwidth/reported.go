@@ -71,7 +71,7 @@ type Reported struct {
 	dismissed time.Time // when one turned out to be none
 
 	congestedLast time.Time
-	most          float64 // what was sent before it was too much, or with the last probe's padding
+	tooMuch       float64 // what was sent, without padding, when that was too much, for the first time in a while
 	narrowed      bool    // the last look found the way far narrower than what is sent
 	opened, moved time.Time
 }
@@ -117,10 +117,14 @@ func (r *Reported) flooded() bool { return r.lost > byChance(r.expected) }
 // through gives how much came through of what is sent, with and without padding, if too much
 // was lost of it: by what is missing, which is known first, or by reports.
 func (r *Reported) through(rate, sent float64, now time.Time) (bitsPerSecond float64, is bool) {
-	if unsettled(r.congestedLast, now) || r.trips.probing(now) { // What is missing now was sent before.
-		rate, sent = max(rate, r.most), max(sent, r.most)
+	if unsettled(r.congestedLast, now) { // What is missing now was sent before.
+		rate, sent = max(rate, r.tooMuch), max(sent, r.tooMuch)
 	}
-	if share, is := r.missing.overflows(sent, now); is {
+	least := lossy
+	if r.doubt.is() || r.trips.probing(now) || unsettled(r.congestedLast, now) {
+		least = overflowing
+	}
+	if share, is := r.missing.overflows(sent, least, now); is {
 		rate *= 1 - share
 		if share > 1-steep {
 			rate *= spare
@@ -143,24 +147,29 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 	if r.limited {
 		before = r.estimate
 	}
-	if probing {
+	switch {
+	case probing:
 		r.trips.probed(now)
-		r.most = rate
+	case r.trips.echoes(now): // What is missing of what is sent has made room for padding.
+		r.missing = missing{}
 	}
 	estimate := r.listen(rate, before, now)
+	if r.doubt.is() {
+		r.doubt.sends(rate)
+	}
 	sudden := r.doubt.sudden
-	if r.doubt.over(now) {
+	if r.doubt.over(r.trips.usual(), now) {
 		congested, estimate = r.decide(rate, before, estimate)
 	}
 	if r.fell && r.said < rate && unsettled(r.congestedLast, now) { // It falls on.
 		congested, estimate = true, min(r.said, before)
 	}
-	if through, lost := r.through(rate, float64(sent), now); lost && through < estimate {
-		congested, estimate = true, through
+	if through, lost := r.through(rate, float64(sent), now); lost && sent > 0 && (probing || through < estimate) {
+		congested, estimate = true, min(through, estimate)
 	}
 	r.first, r.fell, r.from, r.grown = false, false, 0, 0
 	if r.narrowed = congested && !probing && (sudden || estimate < rate*steep); congested {
-		r.congested(rate, now)
+		r.congested(float64(sent), now)
 	}
 	if congested && probing {
 		estimate = max(estimate, min(float64(sent), before))
@@ -173,12 +182,13 @@ func (r *Reported) Look(sent, padding int, now time.Time) (congested bool) {
 }
 
 // congested notes that so much was too much.
-func (r *Reported) congested(rate float64, now time.Time) {
+func (r *Reported) congested(sent float64, now time.Time) {
 	if !unsettled(r.congestedLast, now) {
-		r.most = rate
+		r.tooMuch = sent
 	}
 	r.limited, r.congestedLast = true, now
 	r.lost, r.expected, r.missing, r.doubt = 0, 0, missing{}, doubt{}
+	r.trips.varying = r.trips.calm // The queue that has come is not how they vary.
 }
 
 // listen gives what the receiver's own estimate makes of the one so far. Where that falls below what

@@ -12,13 +12,18 @@ const tick = 10 * time.Millisecond
 type link struct {
 	capacity, queue float64 // bit/s, bits
 	loss            float64 // the share of what has passed the queue that is lost
+	depth           float64 // of the queue, in seconds; 0: 0.3
 	dropped         float64 // bits, lost ones among them
 }
 
 // carry takes in what is sent in one tick, and gives what arrives.
 func (l *link) carry(bits float64) (arrived float64) {
 	l.queue += bits
-	if over := l.queue - 0.3*l.capacity; over > 0 {
+	depth := l.depth
+	if depth == 0 {
+		depth = 0.3
+	}
+	if over := l.queue - depth*l.capacity; over > 0 {
 		l.dropped += over
 		l.queue -= over
 	}
@@ -94,7 +99,6 @@ type simulation struct {
 	// back is what the way back adds to round trips; nil: nothing. Of video each stream reports once a second.
 	back    func() time.Duration
 	streams int  // more than one, that report
-	deaf    bool // the receiver answers nothing
 	silent  bool // the receiver says no estimate
 
 	dropsBefore float64
@@ -176,7 +180,7 @@ func (s *simulation) step(now time.Time) {
 	s.probe = s.prober.Look(Sight{
 		Wanted: wanted, Sent: sent, Congested: congested, Doubtful: !next.IsZero(), Fell: fell, Usual: s.reported.Usual(),
 	}, now)
-	if (measure || s.probe.Measure) && !s.deaf {
+	if measure || s.probe.Measure {
 		trip := 100*time.Millisecond + time.Duration(s.link.queue/s.link.capacity*float64(time.Second))
 		if s.back != nil {
 			trip += s.back()
@@ -260,7 +264,7 @@ func TestCapacityFallsAndReturns(t *testing.T) {
 // a minute make the queue drop there is little then; and there is all of it again when there is room.
 func TestProbesOfASlowReceiver(t *testing.T) {
 	const fallsAt, settles, narrowFor, back = 20 * time.Second, 3 * time.Second, 30 * time.Second, 20 * time.Second
-	const full, most = 2_000_000, 360_000 // bit/s, bits: five packets a probe, half of it padding
+	const full, most = 2_000_000, 400_000 // bit/s, bits: five packets a probe, half of it padding
 	for narrow := 200_000.0; narrow < 490_000; narrow += 7_000 {
 		s := simulation{link: link{capacity: full}, layer: 3, receiver: receiver{slow: true}}
 		var before float64

@@ -27,15 +27,21 @@ type trips struct {
 	began    time.Time
 	last     time.Duration // that was reported, and that no probe can have made long
 	varying  time.Duration // by how much such ones differ from those before them
+	calm     time.Duration // varying, when one was not long last
 	cuts     int           // how often a queue was seen to stand full since one was not long
-	settles  time.Time     // until then a probe may have made them long
+	padded   time.Time     // when a probe last added something to what is sent
 }
 
 // probed notes that a probe may have made a queue now. What tells of it comes a while later.
-func (t *trips) probed(now time.Time) { t.settles = now.Add(settled) }
+func (t *trips) probed(now time.Time) { t.padded = now }
 
 // probing tells whether there may be a probe's queue.
-func (t *trips) probing(now time.Time) bool { return now.Before(t.settles) }
+func (t *trips) probing(now time.Time) bool { return unsettled(t.padded, now) }
+
+// echoes tells whether what is missing now may be of a probe's queue: that is known a round trip later.
+func (t *trips) echoes(now time.Time) bool {
+	return !t.padded.IsZero() && now.Sub(t.padded) < t.usual()+deep
+}
 
 // receive takes in one that the receiver's reports tell of, and tells whether it is long. Those while a queue
 // empties differ by that.
@@ -48,7 +54,7 @@ func (t *trips) receive(took time.Duration, emptying bool, now time.Time) (long 
 		t.last = took
 	}
 	if took < t.usual()+standing {
-		t.cuts = 0
+		t.cuts, t.calm = 0, t.varying
 
 		return false
 	}
@@ -86,8 +92,9 @@ func (t *trips) stand(least time.Duration) bool {
 // ReceiveRoundTrip takes in how long a round trip took that the receiver's reports tell of, and
 // tells whether a look is due.
 func (r *Reported) ReceiveRoundTrip(took time.Duration, now time.Time) (due bool) {
-	if took <= 0 || !r.trips.receive(took, unsettled(r.congestedLast, now), now) ||
-		r.doubt.is() || r.trips.probing(now) || unsettled(r.dismissed, now) || !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < drains {
+	long := took > 0 && r.trips.receive(took, unsettled(r.congestedLast, now), now)
+	emptying := !r.congestedLast.IsZero() && now.Sub(r.congestedLast) < drains
+	if !long || emptying || r.doubt.is() || r.trips.probing(now) || unsettled(r.dismissed, now) {
 		return false
 	}
 	r.doubt.begin(false, now)

@@ -330,8 +330,8 @@ func sendKeyframe(a *answering, layer media.Layer) {
 }
 
 // Who says that far less passes than is sent gets the smallest picture at once, and nothing more of the larger one,
-// though the estimate, which is about a time before the way was full too, has room for the next one; that one comes once
-// a probe has shown that it passes. Who says that somewhat less passes gets what the estimate has room for.
+// though the estimate, which is about a time before the way was full too, has room for the next one; that one comes
+// once a probe has shown that it passes. Who says that somewhat less passes gets what the estimate has room for.
 func TestAWayThatHasNarrowed(t *testing.T) {
 	for name, test := range map[string]struct {
 		says float64
@@ -342,6 +342,7 @@ func TestAWayThatHasNarrowed(t *testing.T) {
 			sender := joinAs(t, registry, "sendonly", `,"simulcast":true,"video":{"codec_type":"VP8"}`, "")
 			receiver := joinAs(t, registry, "recvonly", "", "")
 			m, ch := receiver.session.member, receiver.session.channel
+			m.supply.look = func() {} // Only this test looks, for in truth nothing is sent.
 			video := sender.session.member.tracks[media.Video].Project(drain{}, 0)
 			defer video.Remove()
 			m.incoming[sender.session.member].streams[media.Video].projection = video
@@ -430,5 +431,38 @@ func TestFloodOfEstimates(t *testing.T) {
 		if most := int(time.Second/lookInterval) + 1; looks > most || looks < 10 {
 			t.Errorf("%d looks in a second, want %d at most", looks, most)
 		}
+	})
+}
+
+// A sign that was none leaves no limit, and no timer.
+func TestDoubtLeavesNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks, checks := 0, 0
+		var s *supply
+		s = &supply{look: func() {
+			looks++
+			s.conclude(1_000_000, time.Now())
+			if s.wantsMeasurement() {
+				checks++
+				go func() {
+					time.Sleep(50 * time.Millisecond)
+					s.ReceiveMeasured(50*time.Millisecond, time.Now())
+				}()
+			}
+		}}
+		s.ReceiveRoundTrip(50*time.Millisecond, time.Now())
+		s.ReceiveRoundTrip(time.Second, time.Now())
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if checks < 2 || checks > 9 {
+			t.Errorf("%d checks", checks)
+		}
+		looks = 0
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if looks > 0 || s.isDivided() || !s.due.IsZero() {
+			t.Errorf("%d looks after it, divided %v", looks, s.isDivided())
+		}
+		s.end()
 	})
 }

@@ -59,3 +59,22 @@ func TestMeasurementsAreTheClients(t *testing.T) {
 		t.Errorf("heard %q of one answer", got)
 	}
 }
+
+// Where round trips take seconds, each of those of a probe is measured.
+func TestLongRoundTripsAreMeasured(t *testing.T) {
+	c := connect(t, newEngine(t), true)
+	h := &heard{}
+	c.peer.config.Reports = h
+	here, m := netip.MustParseAddrPort("192.0.2.9:1000"), &c.peer.measurements // Nobody else answers there.
+	integrity := c.peer.remote.Load().integrity
+	arrivesFrom(t, c.peer, here, answered(t, chooses(t, c.peer, here)[1].TransactionID, integrity))
+	h.says = nil
+	c.peer.MeasureRoundTrip()
+	first := m.sent[(m.next+maxMeasurements-1)%maxMeasurements].id
+	for range 3*time.Second/(100*time.Millisecond) - 1 {
+		c.peer.MeasureRoundTrip()
+	}
+	if arrivesFrom(t, c.peer, here, answered(t, first, integrity)); len(h.said()) != 1 {
+		t.Errorf("heard %q of the first one", h.said())
+	}
+}
