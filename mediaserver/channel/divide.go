@@ -54,6 +54,7 @@ func (ch *channel) divideSupplied(m *member, s supplied, now time.Time) (changed
 	estimate, divided, sight := m.supply.conclude(s.sent, now)
 	if sight.Congested {
 		ch.metrics.congestions.Inc()
+		m.peer.Congested(now)
 	}
 	if !divided {
 		return nil

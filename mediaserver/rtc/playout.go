@@ -19,6 +19,8 @@ const (
 	// askAgain is how long libwebrtc waits for a packet that it has asked for until it asks again: 100 ms where it knows
 	// of no round trip, which is so in clients that send nothing, and it looks every 20.
 	askAgain = 120 * time.Millisecond
+	// overflow is for how long after too much was sent losses may be reported that came of that.
+	overflow = 2 * time.Second
 	// queue is how much longer than the shortest round trip one is when packets are lost because a queue is full: then
 	// what is sent is too much, and to wait would be of no use.
 	queue = 100 * time.Millisecond
@@ -47,6 +49,7 @@ type playout struct {
 	shortest       time.Duration // round trip on the path; 0: none is known
 	delay          time.Duration
 	ended          time.Time // zero: it has not ended just now
+	overflowed     time.Time // when more was sent last than the path takes; zero: never
 }
 
 // receive takes in what a client reports about a stream of video: losses since the report before, and how long a round
@@ -78,11 +81,22 @@ func (p *playout) moves() {
 	p.shortest, p.trip = 0, 0
 }
 
+// overflows notes that more was sent than the path takes. What is lost by that is no reason to keep pictures for longer:
+// they would stand still once more, when the smaller ones have just begun.
+func (p *playout) overflows(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.overflowed, p.with = now, 0
+}
+
+// Congested notes that more was sent than the client's path takes.
+func (p *Peer) Congested(now time.Time) { p.playout.overflows(now) }
+
 // look draws the conclusions of a window. Call with mu held.
 func (p *playout) look(now time.Time) {
 	switch {
 	case p.expected == 0: // Nothing was sent.
-	case p.trip > p.shortest+queue:
+	case p.trip > p.shortest+queue, !p.overflowed.IsZero() && now.Sub(p.overflowed) < overflow:
 		p.with = 0
 	case p.lost >= lossyPackets && float64(p.lost) >= lossyShare*float64(p.expected):
 		p.with, p.without = p.with+1, 0

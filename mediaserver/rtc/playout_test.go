@@ -69,6 +69,18 @@ func TestWhoLosesPacketsKeepsPicturesLonger(t *testing.T) {
 	}
 }
 
+// What is lost in a queue that overflows is no reason; losses that go on after it are.
+func TestOverflowIsNoReasonToKeepPicturesLonger(t *testing.T) {
+	var p playout
+	_, now := heardFor(&p, time.Unix(1_000_000, 0), 20, 0, 50*time.Millisecond)
+	delays, now := heardFor(&p, now, 1, 10, 50*time.Millisecond)
+	p.overflows(now)
+	after, _ := heardFor(&p, now, 6, 2, 50*time.Millisecond)
+	if delays = append(delays, after...); delays[0] != -1 || delays[1] != -1 || delays[2] != -1 || delays[6] != 23 {
+		t.Errorf("%v", delays)
+	}
+}
+
 func TestWhatIsNotSentTellsNothing(t *testing.T) {
 	var p playout
 	now := time.Unix(1_000_000, 0)
