@@ -81,8 +81,8 @@ func (p *playout) moves() {
 	p.shortest, p.trip = 0, 0
 }
 
-// overflows notes that more was sent than the path takes. What is lost by that is no reason to keep pictures for longer:
-// they would stand still once more, when the smaller ones have just begun.
+// overflows notes that more was sent than the path takes. What is lost by that is no reason to keep pictures for
+// longer: they would stand still once more, when the smaller ones have just begun.
 func (p *playout) overflows(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
