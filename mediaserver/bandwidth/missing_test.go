@@ -64,3 +64,76 @@ func TestProbesTakeNothingAway(t *testing.T) {
 		}
 	}
 }
+
+// A receiver that misses something of each burst, for a while, has a queue that overflows. What comes through
+// goes on, and a little less.
+func TestMissing(t *testing.T) {
+	const sent, size = 1_250_000, 1_000
+	misses := func(r *Reported, from time.Time, times, packets, span int) (congested bool, after time.Time) {
+		for range times {
+			from = from.Add(40 * time.Millisecond)
+			r.ReceiveMissing(packets, span, packets*size, from)
+			congested = r.Look(sent, 0, from) || congested
+		}
+
+		return congested, from
+	}
+	var r Reported
+	if congested, _ := misses(&r, start, 13, 3, 6); !congested || !r.Narrowed() {
+		t.Error("what is missing of each frame is no sign")
+	}
+	if estimate, _ := r.Estimate(); estimate < 550_000 || estimate > 650_000 {
+		t.Errorf("%d bit/s, though half of %d comes through", estimate, sent)
+	}
+	for name, test := range map[string]struct{ times, packets, span int }{
+		"an outage, after which all is asked for at once": {1, 200, 1},
+		"and some of what follows it":                     {2, 200, 200},
+		"a burst that was too much for a queue":           {3, 10, 20},
+		"losses of a moment":                              {10, 3, 6},
+		"losses of a tenth":                               {100, 1, 10},
+	} {
+		var r Reported
+		if congested, _ := misses(&r, start, test.times, test.packets, test.span); congested {
+			t.Error(name)
+		}
+	}
+	var old Reported
+	for since := time.Duration(0); since <= lossy; since += lossy / 5 {
+		old.ReceiveMissing(3, 6, 3*size, start.Add(since))
+	}
+	if old.Look(sent, 0, start.Add(time.Hour)) {
+		t.Error("what was missing long ago is a sign")
+	}
+	var moves Reported
+	moves.Moves(start)
+	if congested, _ := misses(&moves, start, 13, 3, 6); congested {
+		t.Error("what is missing after a move is a sign")
+	}
+	// After the receiver's estimate it tells how much narrower the way is: it was sent before that.
+	var fallen Reported
+	fallen.ReceiveMeasured(usual, start)
+	fallen.ReceiveREMB(2_000_000)
+	fallen.Look(sent, 0, start)
+	fallen.ReceiveREMB(1_100_000)
+	fallen.Look(sent, 0, start)
+	fallen.ReceiveMeasured(usual+deep, start.Add(time.Second/2))
+	fallen.Look(sent, 0, start.Add(time.Second/2))
+	_, after := misses(&fallen, start.Add(time.Second/2), 5, 3, 6)
+	if estimate, _ := fallen.Estimate(); estimate > 650_000 {
+		t.Errorf("%d bit/s: what was missing later is not taken in", estimate)
+	}
+	// What is sent less since then is not what it was missing of, however often it is told.
+	for range 2 {
+		for range 5 {
+			after = after.Add(40 * time.Millisecond)
+			fallen.ReceiveMissing(3, 6, 3*size, after)
+			fallen.Look(190_000, 0, after)
+		}
+	}
+	if estimate, _ := fallen.Estimate(); estimate < 550_000 {
+		t.Errorf("%d bit/s: what was missing before is taken for what is sent since", estimate)
+	}
+	if congested, _ := misses(&fallen, after, 1, 3, 6); congested {
+		t.Error("the same queue is too much a second time")
+	}
+}
