@@ -109,7 +109,9 @@ func TestKubectlAppliesTheDefault(t *testing.T) {
 	}
 	// kube-controller-manager puts together what the API server's own roles select.
 	for role, want := range map[string][]string{"view": {"nagi-viewer"}, "edit": {"nagi-viewer", "nagi-editor"}} {
-		label := kubectl(t, "get", "clusterrole", role, "--output", "go-template={{range .aggregationRule.clusterRoleSelectors}}{{range $k, $v := .matchLabels}}{{$k}}={{$v}}{{end}}{{end}}")
+		label := kubectl(t, "get", "clusterrole", role, "--output",
+			"go-template={{range .aggregationRule.clusterRoleSelectors}}"+
+				"{{range $k, $v := .matchLabels}}{{$k}}={{$v}}{{end}}{{end}}")
 		selected := strings.Fields(kubectl(t, "get", "clusterroles", "--selector", label, "--output", "name"))
 		selected = slices.DeleteFunc(selected, func(name string) bool { return !strings.Contains(name, "nagi-") })
 		for i := range want {

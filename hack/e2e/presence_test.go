@@ -142,7 +142,8 @@ func TestDeleting(t *testing.T) {
 	deletePause(t, pause)
 	w.proveResumed(t)
 	told := running.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonDeleting)
-	if enforced := condition(told, v1alpha1.ConditionEnforced); enforced.Status != metav1.ConditionFalse || enforced.Reason != v1alpha1.ReasonNotInForce {
+	if enforced := condition(told, v1alpha1.ConditionEnforced); enforced.Status != metav1.ConditionFalse ||
+		enforced.Reason != v1alpha1.ReasonNotInForce {
 		t.Errorf("it is said to be enforced: %+v", enforced)
 	}
 }

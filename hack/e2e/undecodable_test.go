@@ -85,7 +85,9 @@ func TestNotUnderstood(t *testing.T) {
 	_, held := m.enforced(t, m.channel, m.paused())
 	name := m.channel + "-newer"
 	s.storeOdd(t, name, map[string]any{
-		"channelID": m.channel, "receivers": map[string]any{"groups": []any{"pupils"}}, "senders": map[string]any{"everyone": map[string]any{}},
+		"channelID": m.channel,
+		"receivers": map[string]any{"groups": []any{"pupils"}},
+		"senders":   map[string]any{"everyone": map[string]any{}},
 	})
 	pause := &v1alpha1.RtpStreamPause{}
 	pause.Namespace, pause.Name = namespace, name
@@ -94,7 +96,9 @@ func TestNotUnderstood(t *testing.T) {
 		t.Errorf("the status is of generation %d, want %d", told.Status.ObservedGeneration, told.Generation)
 	}
 	s.shims[0].expectList(t, m.channel, held.edge)
-	for _, tr := range []track{{edge{m.carol, m.bob}, bot.Video}, {edge{m.carol, m.alice}, bot.Video}, {m.paused(), bot.Audio}} {
+	for _, tr := range []track{
+		{edge{m.carol, m.bob}, bot.Video}, {edge{m.carol, m.alice}, bot.Video}, {m.paused(), bot.Audio},
+	} {
 		tr.awaitMore(t, tr.kind, 10)
 	}
 	await(t, "an event that tells of it", func() (string, bool) {
