@@ -1,8 +1,8 @@
 // Package bandwidth finds out how much one receiver can be sent: an estimate by what the
-// receiver says, and probes by which it climbs. It is pure: the clock is the caller's, who
-// also makes one call at a time.
+// receiver says and by how long round trips take, and probes by which it climbs. It is pure:
+// the clock is the caller's, who also makes one call at a time.
 //
-// Only a receiver that has said that it is sent too much has a limit. What is sent less than
+// Only a receiver that has been sent too much has a limit. What is sent less than
 // could be, because senders are silent or edges are withheld, says nothing about the way
 // there, so nothing is concluded from it.
 package bandwidth

@@ -193,7 +193,7 @@ func (r *Reported) congested(sent float64, now time.Time) {
 
 // listen gives what the receiver's own estimate makes of the one so far. Where that falls below what
 // is sent, that may be too much. How much is, it says if it was about what is sent before it fell:
-// after a pause it grows slowly. Falls that may be a probe's are looked into there.
+// after a pause it grows slowly. Falls that may be of a probe are for the Prober to look into.
 func (r *Reported) listen(rate, before float64, now time.Time) (estimate float64) {
 	fallen := r.fell && r.said < rate
 	low := r.first && r.said < rate*(1-shortfall)
