@@ -127,7 +127,7 @@ func TestClimbsThatAreTooHigh(t *testing.T) {
 // climbs has a way become narrow, by anything.
 func climbs(t *testing.T, of simulation) {
 	t.Helper()
-	const fallsAt, settles, narrowFor, most, share = 20 * time.Second, 3 * time.Second, 2 * time.Minute, 14, 0.05
+	const fallsAt, settles, narrowFor, most, share = 20 * time.Second, 3 * time.Second, 2 * time.Minute, 8, 0.05
 	var tooHigh, all time.Duration
 	for narrow := 60_000.0; narrow < 1_240_000; narrow += 23_700 {
 		s := of
@@ -150,7 +150,7 @@ func climbs(t *testing.T, of simulation) {
 				}
 			}
 		}
-		if climbs > most {
+		if climbs > most && (of.link.depth < 3 || climbs > 14) { // A deep queue takes long to tell.
 			t.Errorf("%v bit/s, %v s, slow %v, silent %v: %d times", narrow, of.link.depth, of.receiver.slow, of.silent, climbs)
 		}
 	}
