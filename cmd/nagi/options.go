@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nagi-rtc/nagi/cmd/internal/ops"
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 // options are what the command line says.
@@ -32,7 +34,7 @@ type listeners struct {
 	signaling, media, shim, manager                 string
 	managerMetrics, shimMetrics, mediaServerMetrics string
 
-	// second are those of the second media server, which resolve picks.
+	// second are those of the second media server, which hold picks.
 	second mediaServerListeners
 }
 
@@ -108,13 +110,14 @@ func parseOptions(args []string) (options, error) {
 	return o, nil
 }
 
-// resolve makes sure that every address is free, and picks the ports that were
-// left open. Finding that out before anything runs gives one clear error instead
-// of a half-started system.
-func (l *listeners) resolve(ctx context.Context) error {
+// hold picks the ports that were left open, but for those of media, and keeps what TCP listens
+// on from everybody else. Doing so before anything runs gives one clear error instead of a
+// half-started system. What is held is the caller's to close, whatever the error.
+func (l *listeners) hold(ctx context.Context) ([]io.Closer, error) {
+	var all []io.Closer
 	var problems []error
 	for _, f := range l.flags() {
-		address, err := tryAddress(ctx, f.network, *f.address)
+		held, err := f.hold(ctx)
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
 			_, port, _ := net.SplitHostPort(*f.address)
@@ -122,20 +125,23 @@ func (l *listeners) resolve(ctx context.Context) error {
 				"or give another address with --%s (port 0 picks a free one)", f.network, port, f.purpose, f.flag))
 		case err != nil:
 			problems = append(problems, fmt.Errorf("--%s=%s cannot be listened on: %w", f.flag, *f.address, err))
-		default:
-			*f.address = address
+		case held != nil:
+			*f.address = held.Address().String()
+			all = append(all, held)
 		}
 	}
 	if len(problems) > 0 {
-		return errors.Join(problems...)
+		return all, errors.Join(problems...)
 	}
+	second, err := l.holdSecond(ctx)
 
-	return l.resolveSecond(ctx)
+	return append(all, second...), err
 }
 
-// resolveSecond picks the second media server's addresses: those of the first with the next
+// holdSecond picks the second media server's addresses: those of the first with the next
 // port, or with any that is free where that one is not.
-func (l *listeners) resolveSecond(ctx context.Context) error {
+func (l *listeners) holdSecond(ctx context.Context) ([]io.Closer, error) {
+	var all []io.Closer
 	for _, f := range []struct {
 		network, first string
 		second         *string
@@ -146,19 +152,30 @@ func (l *listeners) resolveSecond(ctx context.Context) error {
 	} {
 		first, err := netip.ParseAddrPort(f.first)
 		if err != nil {
-			return fmt.Errorf("read the address %s: %w", f.first, err)
+			return all, fmt.Errorf("read the address %s: %w", f.first, err)
 		}
-		if first.Port() < math.MaxUint16 {
+		next := listenerFlag{address: f.second, network: f.network}
+		if *f.second = netip.AddrPortFrom(first.Addr(), 0).String(); first.Port() > 0 && first.Port() < math.MaxUint16 {
 			*f.second = netip.AddrPortFrom(first.Addr(), first.Port()+1).String()
 		}
-		if _, err := tryAddress(ctx, f.network, *f.second); err != nil || l.has(f.network, *f.second) {
-			if *f.second, err = tryAddress(ctx, f.network, netip.AddrPortFrom(first.Addr(), 0).String()); err != nil {
-				return fmt.Errorf("find an address for the second media server: %w", err)
+		held, err := next.hold(ctx)
+		if err != nil || l.has(f.network, *f.second) {
+			*f.second = netip.AddrPortFrom(first.Addr(), 0).String()
+			if held != nil {
+				all = append(all, held)
 			}
+			held, err = next.hold(ctx)
+		}
+		if err != nil {
+			return all, fmt.Errorf("find an address for the second media server: %w", err)
+		}
+		if held != nil {
+			*f.second = held.Address().String()
+			all = append(all, held)
 		}
 	}
 
-	return nil
+	return all, nil
 }
 
 // has tells whether an address is one that something else is about to listen on.
@@ -168,25 +185,18 @@ func (l *listeners) has(network, address string) bool {
 	})
 }
 
-// tryAddress listens on an address for a moment and returns it with its port.
-func tryAddress(ctx context.Context, network, address string) (string, error) {
-	var config net.ListenConfig
-	if network == "udp" {
-		conn, err := config.ListenPacket(ctx, network, address)
-		if err != nil {
-			return "", err
-		}
-		defer func() { _ = conn.Close() }()
-
-		return conn.LocalAddr().String(), nil
+// hold keeps a TCP address. UDP's cannot be kept: that it is free is found out by listening
+// for a moment, and any free one is left for the media server to pick.
+func (f *listenerFlag) hold(ctx context.Context) (*ports.Held, error) {
+	if f.network == "tcp" {
+		return ports.Hold(*f.address)
 	}
-	conn, err := config.Listen(ctx, network, address)
+	conn, err := new(net.ListenConfig).ListenPacket(ctx, f.network, *f.address)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
 
-	return conn.Addr().String(), nil
+	return nil, conn.Close()
 }
 
 // isTerminal tells whether a file is a screen whose lines can be drawn again.

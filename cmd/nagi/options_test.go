@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -34,49 +37,60 @@ func TestAnonymousClients(t *testing.T) {
 	}
 }
 
-func TestResolve(t *testing.T) {
-	o, err := parseOptions(nil)
-	if err != nil {
-		t.Fatal(err)
+func TestHold(t *testing.T) {
+	l := anyPorts()
+	hold(t, l.hold)
+	seen := map[string]bool{}
+	check := func(address string) {
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "0" || seen[address] {
+			t.Errorf("%s is given, after %v", address, seen)
+		}
+		seen[address] = true
 	}
-	for _, f := range o.listeners.flags() {
+	for _, f := range l.flags() {
+		if f.network == "tcp" {
+			check(*f.address)
+		}
+	}
+	check(l.second.signaling)
+	check(l.second.metrics)
+	for _, m := range l.mediaServers() {
+		if m.media != "127.0.0.1:0" {
+			t.Errorf("media is at %s before a media server has picked its port", m.media)
+		}
+	}
+}
+
+func anyPorts() *listeners {
+	l := new(listeners)
+	for _, f := range l.flags() {
 		*f.address = "127.0.0.1:0"
 	}
-	if err := o.listeners.resolve(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range o.listeners.flags() {
-		if _, port, err := net.SplitHostPort(*f.address); err != nil || port == "0" {
-			t.Errorf("--%s became %s", f.flag, *f.address)
-		}
-	}
-	seen := map[string]bool{}
-	for _, m := range o.listeners.mediaServers() {
-		for _, address := range []string{m.signaling, m.metrics, m.media + "/udp"} {
-			if seen[address] {
-				t.Errorf("%s is given twice", address)
+
+	return l
+}
+
+// hold holds addresses until the test ends.
+func hold(t *testing.T, addresses func(context.Context) ([]io.Closer, error)) {
+	t.Helper()
+	held, err := addresses(t.Context())
+	t.Cleanup(func() {
+		for _, h := range held {
+			if err := h.Close(); err != nil {
+				t.Error(err)
 			}
-			seen[address] = true
 		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
 // TestSecondMediaServer proves that it listens where the first one does, at the next port, or
 // at another where somebody has that one.
 func TestSecondMediaServer(t *testing.T) {
-	o, err := parseOptions([]string{
-		"--signaling-listen=127.0.0.1:0", "--media-listen=127.0.0.1:0", "--manager-listen=127.0.0.1:0",
-		"--shim-listen=127.0.0.1:0",
-		"--manager-metrics-listen=127.0.0.1:0", "--shim-metrics-listen=127.0.0.1:0",
-		"--mediaserver-metrics-listen=127.0.0.1:0",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &o.listeners
-	if err := l.resolve(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	l := anyPorts()
+	hold(t, l.hold)
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", l.second.signaling)
 	if err != nil {
 		t.Fatal(err)
@@ -84,16 +98,14 @@ func TestSecondMediaServer(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	l.manager = l.second.metrics
 	before := l.second
-	if err := l.resolveSecond(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	hold(t, l.holdSecond)
 	if l.second.signaling == before.signaling || l.second.metrics == before.metrics ||
 		!strings.HasPrefix(l.second.signaling, "127.0.0.1:") {
 		t.Errorf("it has %+v, of which others have some: %+v", l.second, before)
 	}
 }
 
-func TestResolveTellsWhatIsTaken(t *testing.T) {
+func TestTakenIsTold(t *testing.T) {
 	tcp, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -111,9 +123,12 @@ func TestResolveTellsWhatIsTaken(t *testing.T) {
 	}
 	_, udpPort, _ := net.SplitHostPort(l.media)
 	_, tcpPort, _ := net.SplitHostPort(l.shim)
-	err = l.resolve(t.Context())
+	held, err := l.hold(t.Context())
+	for _, h := range held {
+		err = errors.Join(err, h.Close())
+	}
 	if err == nil {
-		t.Fatal("taken ports are resolved")
+		t.Fatal("taken ports are held")
 	}
 	for _, want := range []string{
 		"udp port " + udpPort, "--media-listen", "tcp port " + tcpPort, "--shim-listen", "--signaling-listen=nonsense",

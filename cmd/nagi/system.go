@@ -38,7 +38,7 @@ type system struct {
 	stopping bool
 	watchers sync.WaitGroup
 
-	files   []io.Closer
+	open    []io.Closer // Logs, and the ports that are held.
 	kubectl string
 	config  string // The kubeconfig's path.
 }
@@ -81,7 +81,9 @@ func (s *system) run(ctx context.Context) error {
 
 // start starts the parts in the order in which they need each other.
 func (s *system) start(ctx context.Context) error {
-	if err := s.options.listeners.resolve(ctx); err != nil {
+	held, err := s.options.listeners.hold(ctx)
+	s.open = append(s.open, held...)
+	if err != nil {
 		return err
 	}
 	if err := os.Mkdir(s.temporary(), 0o700); err != nil {
@@ -226,7 +228,7 @@ func (s *system) outputOf(name string) (io.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the log of %s: %w", name, err)
 	}
-	s.files = append(s.files, file)
+	s.open = append(s.open, file)
 
 	return file, nil
 }
@@ -278,8 +280,8 @@ func (s *system) stop(ctx context.Context) error {
 		problems = append(problems, stopping(ctx, children[i].Stop))
 	}
 	s.watchers.Wait()
-	for _, file := range s.files {
-		problems = append(problems, file.Close())
+	for _, closer := range s.open {
+		problems = append(problems, closer.Close())
 	}
 
 	return errors.Join(problems...)

@@ -71,7 +71,7 @@ func runTests(m *testing.M) int {
 
 // startOn starts a control plane on the data of an etcd.
 func startOn(data string) (*controlplane.ControlPlane, error) {
-	return controlplane.Start(func(e *envtest.Environment) { e.ControlPlane.Etcd = &envtest.Etcd{DataDir: data} })
+	return controlplane.Start(func(e *envtest.Environment) { e.ControlPlane.Etcd.DataDir = data })
 }
 
 // newNamespace makes a namespace of the test's own.

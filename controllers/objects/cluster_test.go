@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/nagi-rtc/nagi/cmd/nagi/controlplane"
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 const token = "administrator"
@@ -31,9 +31,13 @@ type cluster struct {
 	etcd, api   *process
 	etcdArgs    []string
 	apiArgs     []string
-	address     string
 	config      *rest.Config
+
+	etcdAddress, address *ports.Held
 }
+
+// host is the API server's URL.
+func (c *cluster) host() string { return "https://" + c.address.Address().String() }
 
 type process struct {
 	*exec.Cmd
@@ -102,16 +106,13 @@ func newCluster() (*cluster, error) {
 		os.WriteFile(tokens, []byte(token+",administrator,1,system:masters\n"), 0o600)); err != nil {
 		return nil, err
 	}
-	etcdPort, err := controlplane.FreePort()
-	if err != nil {
+	if c.etcdAddress, err = ports.Hold("127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	port, err := controlplane.FreePort()
-	if err != nil {
+	if c.address, err = ports.Hold("127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", etcdPort)
-	c.address = fmt.Sprintf("127.0.0.1:%d", port)
+	etcdURL := "http://" + c.etcdAddress.Address().String()
 	c.etcdArgs = []string{
 		"--data-dir=" + c.data(), "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
@@ -120,14 +121,14 @@ func newCluster() (*cluster, error) {
 	c.apiArgs = []string{
 		"--etcd-servers=" + etcdURL, "--cert-dir=" + filepath.Join(c.dir, "certificates"),
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
-		"--secure-port=" + strconv.Itoa(port),
+		"--secure-port=" + strconv.Itoa(c.address.Address().Port),
 		"--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount",
-		"--service-account-issuer=https://" + c.address, "--service-account-key-file=" + key,
+		"--service-account-issuer=" + c.host(), "--service-account-key-file=" + key,
 		"--service-account-signing-key-file=" + key,
 		"--token-auth-file=" + tokens, "--authorization-mode=RBAC",
 	}
 	c.config = &rest.Config{
-		Host: "https://" + c.address, BearerToken: token, QPS: -1,
+		Host: c.host(), BearerToken: token, QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true},
 	}
 	if err := c.start(); err != nil {
@@ -179,7 +180,7 @@ func (c *cluster) stop() {
 func (c *cluster) remove() error {
 	c.stop()
 
-	return os.RemoveAll(c.dir)
+	return errors.Join(os.RemoveAll(c.dir), c.etcdAddress.Close(), c.address.Close())
 }
 
 // backUp copies etcd's data; both processes stand still meanwhile.

@@ -28,7 +28,7 @@ func newProxy(t *testing.T, c *cluster) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{to: c.address, config: rest.CopyConfig(c.config), open: map[net.Conn]bool{}}
+	p := &proxy{to: c.address.Address().String(), config: rest.CopyConfig(c.config), open: map[net.Conn]bool{}}
 	p.config.Host = "https://" + listener.Addr().String()
 	p.work.Go(func() {
 		for {

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 // server is one way of forwarding that is measured.
@@ -170,7 +172,11 @@ func workersFlag(ctx context.Context, path string, c scenario) ([]string, error)
 
 func startLiveKit(path string, batch bool) func(context.Context, string, scenario) (running, error) {
 	return func(ctx context.Context, directory string, c scenario) (running, error) {
-		ports, err := freePorts(2)
+		media, err := freePort(ctx)
+		if err != nil {
+			return running{}, err
+		}
+		signaling, err := ports.Hold("127.0.0.1:0")
 		if err != nil {
 			return running{}, err
 		}
@@ -192,13 +198,13 @@ rtc:
   enable_loopback_candidate: true
   congestion_control:
     enabled: false
-%s`, ports[0], liveKitKey, liveKitSecret, ports[1], batchIO)
+%s`, signaling.Address().Port, liveKitKey, liveKitSecret, media, batchIO)
 		file := filepath.Join(directory, "livekit.yaml")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return running{}, fmt.Errorf("write LiveKit's configuration: %w", err)
 		}
 
-		return startListening(ctx, c.core(), ports[0],
+		return startListening(ctx, c.core(), signaling,
 			exec.CommandContext(context.WithoutCancel(ctx), path, "--config", file))
 	}
 }
@@ -216,7 +222,7 @@ const (
 // network, so Janus runs in a network namespace of the benchmark's own only.
 func startJanus(path string) func(context.Context, string, scenario) (running, error) {
 	return func(ctx context.Context, directory string, c scenario) (running, error) {
-		ports, err := freePorts(1)
+		signaling, err := ports.Hold("127.0.0.1:0")
 		if err != nil {
 			return running{}, err
 		}
@@ -228,7 +234,7 @@ plugins: { disable = "%s" }
 transports: { disable = "%s" }
 `, directory, unusedPlugins, unusedTransports),
 			"janus.transport.websockets.jcfg": fmt.Sprintf(
-				"general: { ws = true ws_ip = \"127.0.0.1\" ws_port = %d ws_logging = \"\" }\n", ports[0],
+				"general: { ws = true ws_ip = \"127.0.0.1\" ws_port = %d ws_logging = \"\" }\n", signaling.Address().Port,
 			),
 			"janus.plugin.videoroom.jcfg": "general: {}\n",
 		}
@@ -238,7 +244,7 @@ transports: { disable = "%s" }
 			}
 		}
 
-		return startListening(ctx, c.core(), ports[0], exec.CommandContext(context.WithoutCancel(ctx), path,
+		return startListening(ctx, c.core(), signaling, exec.CommandContext(context.WithoutCancel(ctx), path,
 			"--config="+filepath.Join(directory, "janus.jcfg"), "--configs-folder="+directory))
 	}
 }
@@ -269,12 +275,12 @@ func startFloor(mode string) func(context.Context, string, scenario) (running, e
 }
 
 // startListening starts a server and waits until its TCP port answers.
-func startListening(ctx context.Context, core, port int, command *exec.Cmd) (running, error) {
+func startListening(ctx context.Context, core int, signaling *ports.Held, command *exec.Cmd) (running, error) {
 	p, err := startPinned(core, command)
 	if err != nil {
-		return running{}, err
+		return running{}, errors.Join(err, signaling.Close())
 	}
-	r := running{process: p, address: fmt.Sprintf("127.0.0.1:%d", port)}
+	r := running{process: p, address: signaling.Address().String(), close: func() { _ = signaling.Close() }}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -284,6 +290,8 @@ func startListening(ctx context.Context, core, port int, command *exec.Cmd) (run
 		}
 		select {
 		case <-p.exited:
+			r.close()
+
 			return running{}, fmt.Errorf("%s ended at once: %s", command.Path, p.output)
 		case <-ctx.Done():
 			r.stop()
@@ -294,22 +302,17 @@ func startListening(ctx context.Context, core, port int, command *exec.Cmd) (run
 	}
 }
 
-// freePorts finds ports that are free for TCP and UDP on loopback, for programs
-// that cannot be told to choose their own.
-func freePorts(count int) ([]int, error) {
-	var ports []int
-	for range count {
-		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer func() { _ = listener.Close() }()
-		address, ok := listener.Addr().(*net.TCPAddr)
-		if !ok {
-			return nil, errors.New("find a free port: not a TCP address")
-		}
-		ports = append(ports, address.Port)
+// freePort is a UDP port of loopback that nobody had just now, for programs that cannot be
+// told to choose their own.
+func freePort(ctx context.Context) (int, error) {
+	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	address, ok := conn.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return 0, errors.Join(errors.New("find a free port: not a UDP address"), conn.Close())
 	}
 
-	return ports, nil
+	return address.Port, conn.Close()
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 // manyRounds is how often two clients come at once to a new channel.
@@ -223,14 +223,12 @@ func TestRedirected(t *testing.T) {
 	s := own(t, layout{managers: 1, shims: 1})
 	for i := range 2 {
 		m := s.newMediaServer(i)
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		held, err := ports.Hold("127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		address := listener.Addr().String()
-		if err := listener.Close(); err != nil {
-			t.Fatal(err)
-		}
+		t.Cleanup(func() { _ = held.Close() })
+		address := held.Address().String()
 		m.args = append(m.args, "--listen="+address, "--signaling-url=ws://"+address+"/signaling")
 		s.mediaServers = append(s.mediaServers, m)
 		if err := s.startMediaServer(t.Context(), m); err != nil {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nagi-rtc/nagi/config/crd"
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 const (
@@ -28,11 +28,6 @@ const (
 	startTimeout = 45 * time.Second
 	// startTimeoutVariable is envtest's own setting, which wins.
 	startTimeoutVariable = "KUBEBUILDER_CONTROLPLANE_START_TIMEOUT"
-	// startAttempts is how often other ports are tried: they are chosen while they are free,
-	// and somebody may have one by the time that a program listens.
-	startAttempts = 5
-	// portTaken is what both programs write then.
-	portTaken = "address already in use"
 )
 
 // ControlPlane is a running etcd and kube-apiserver.
@@ -46,23 +41,14 @@ type ControlPlane struct {
 	// Environment is what runs them, for tests that need more of it.
 	Environment *envtest.Environment
 
-	dir string
+	dir  string
+	held []*ports.Held
 }
 
 // Start starts etcd and kube-apiserver on free loopback ports and installs the
 // CRD. Assets says where it looks for the binaries. Options change the environment
-// before it starts, each time that it is tried. An error quotes the last lines that
-// either program wrote.
+// before it starts. An error quotes the last lines that either program wrote.
 func Start(options ...func(*envtest.Environment)) (*ControlPlane, error) {
-	for attempt := 1; ; attempt++ {
-		c, err := start(options)
-		if err == nil || attempt == startAttempts || !strings.Contains(err.Error(), portTaken) {
-			return c, err
-		}
-	}
-}
-
-func start(options []func(*envtest.Environment)) (*ControlPlane, error) {
 	assets, err := Assets()
 	if err != nil {
 		return nil, err
@@ -80,23 +66,20 @@ func start(options []func(*envtest.Environment)) (*ControlPlane, error) {
 		environment.ControlPlaneStartTimeout = startTimeout
 	}
 	stayOnLoopback(environment)
-	if err := choosePorts(environment); err != nil {
-		return nil, err
+	c := &ControlPlane{Environment: environment, Kubectl: filepath.Join(assets, "kubectl")}
+	if err := c.choosePorts(); err != nil {
+		return nil, errors.Join(err, c.letGo())
 	}
 	for _, option := range options {
 		option(environment)
 	}
 	logs := listen(environment)
-
-	config, err := environment.Start()
-	if err != nil {
+	if c.Config, err = environment.Start(); err != nil {
 		quoted := logs.about(err)
-		err = errors.Join(err, environment.Stop())
+		err = errors.Join(err, c.Stop())
 
 		return nil, fmt.Errorf("starting etcd and kube-apiserver from %s: %w%s", assets, err, quoted)
 	}
-
-	c := &ControlPlane{Config: config, Environment: environment, Kubectl: filepath.Join(assets, "kubectl")}
 	if err := c.writeKubeconfig(); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -114,28 +97,36 @@ func stayOnLoopback(environment *envtest.Environment) {
 		Set("endpoint-reconciler-type", "none")
 }
 
-// choosePorts of both. envtest's own are given to outgoing connections too, and are not
-// there any more for a program that is started again.
-func choosePorts(environment *envtest.Environment) error {
-	etcd, err := FreePort()
+// choosePorts of both, and hold them: envtest's own are anybody's until a program listens,
+// and again while it is started anew.
+func (c *ControlPlane) choosePorts() error {
+	etcd, err := c.hold()
 	if err != nil {
 		return err
 	}
-	apiServer, err := FreePort()
+	apiServer, err := c.hold()
 	if err != nil {
 		return err
 	}
-	address := net.IPv4(127, 0, 0, 1).String()
-	environment.ControlPlane.GetAPIServer().ListenAddr = envtest.ListenAddr{
-		Address: address, Port: strconv.Itoa(apiServer),
+	programs := &c.Environment.ControlPlane
+	programs.GetAPIServer().ListenAddr = envtest.ListenAddr{
+		Address: apiServer.IP.String(), Port: strconv.Itoa(apiServer.Port),
 	}
-	environment.ControlPlane.Etcd = &envtest.Etcd{
-		URL: &url.URL{Scheme: "http", Host: net.JoinHostPort(address, strconv.Itoa(etcd))},
-	}
+	programs.Etcd = &envtest.Etcd{URL: &url.URL{Scheme: "http", Host: etcd.String()}}
 	// There are no peers.
-	environment.ControlPlane.Etcd.Configure().Set("listen-peer-urls", "http://"+net.JoinHostPort(address, "0"))
+	programs.Etcd.Configure().Set("listen-peer-urls", "http://127.0.0.1:0")
 
 	return nil
+}
+
+func (c *ControlPlane) hold() (*net.TCPAddr, error) {
+	held, err := ports.Hold("127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("look for a free port of loopback: %w", err)
+	}
+	c.held = append(c.held, held)
+
+	return held.Address(), nil
 }
 
 // Stop stops both and removes what they wrote. Close every watch first: the API
@@ -146,7 +137,16 @@ func (c *ControlPlane) Stop() error {
 		err = errors.Join(err, os.RemoveAll(c.dir))
 	}
 
-	return err
+	return errors.Join(err, c.letGo())
+}
+
+func (c *ControlPlane) letGo() error {
+	var problems []error
+	for _, held := range c.held {
+		problems = append(problems, held.Close())
+	}
+
+	return errors.Join(problems...)
 }
 
 func (c *ControlPlane) writeKubeconfig() error {

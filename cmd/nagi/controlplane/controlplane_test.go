@@ -2,10 +2,8 @@ package controlplane_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -51,44 +49,6 @@ func startAndAsk() (err error) {
 	}
 
 	return nil
-}
-
-// Somebody else may have a port by the time that a program listens.
-func TestPortsThatAreTakenAreReplaced(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	address := taken.Addr().(*net.TCPAddr)
-	for name, take := range map[string]func(*envtest.Environment){
-		"etcd's": func(e *envtest.Environment) {
-			e.ControlPlane.Etcd.URL.Host = address.String()
-		},
-		"kube-apiserver's": func(e *envtest.Environment) {
-			e.ControlPlane.GetAPIServer().ListenAddr = envtest.ListenAddr{
-				Address: address.IP.String(), Port: strconv.Itoa(address.Port),
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			attempts := 0
-			plane, err := controlplane.Start(func(e *envtest.Environment) {
-				if attempts++; attempts == 1 {
-					take(e)
-				}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := plane.Stop(); err != nil {
-				t.Error(err)
-			}
-			if attempts != 2 {
-				t.Errorf("it started at attempt %d, want 2", attempts)
-			}
-		})
-	}
 }
 
 // Nothing that fails at the start ends in a bare time-out.

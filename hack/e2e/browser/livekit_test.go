@@ -26,6 +26,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/nagi-rtc/nagi/cmd/nagi/bot"
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 const (
@@ -42,14 +43,19 @@ func startLiveKit(t *testing.T, synced bool) (signaling, media string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tcp, udp := freePort(t, "tcp"), freePort(t, "udp")
-	config := fmt.Sprintf(`port: %s
+	held, err := ports.Hold("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = held.Close() })
+	udp := freePort(t)
+	config := fmt.Sprintf(`port: %d
 bind_addresses: [127.0.0.1]
 keys: {%s: %s}
 logging: {level: error}
 rtc: {udp_port: %s, tcp_port: 0, node_ip: 127.0.0.1, use_external_ip: false, enable_loopback_candidate: true}
 room: {sync_streams: %t}
-`, tcp, liveKitKey, liveKitSecret, udp, synced)
+`, held.Address().Port, liveKitKey, liveKitSecret, udp, synced)
 	file := filepath.Join(t.TempDir(), "livekit.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -64,7 +70,7 @@ room: {sync_streams: %t}
 		_ = command.Process.Kill() // In an orderly end it would wait for its clients.
 		_ = command.Wait()
 	})
-	signaling = "127.0.0.1:" + tcp
+	signaling = held.Address().String()
 	eventually(t, "LiveKit listens", func() error {
 		conn, err := net.Dial("tcp", signaling)
 		if err != nil {
@@ -77,26 +83,15 @@ room: {sync_streams: %t}
 	return signaling, "127.0.0.1:" + udp
 }
 
-// freePort is one that nobody had just now: LiveKit tells nobody which it has chosen.
-func freePort(t *testing.T, network string) (port string) {
+// freePort is a UDP port that nobody had just now: LiveKit tells nobody which it has chosen.
+func freePort(t *testing.T) (port string) {
 	t.Helper()
-	var addr net.Addr
-	if network == "udp" {
-		conn, err := net.ListenPacket(network, "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		addr = conn.LocalAddr()
-	} else {
-		listener, err := net.Listen(network, "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		addr = listener.Addr()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, port, _ = net.SplitHostPort(addr.String())
+	defer conn.Close()
+	_, port, _ = net.SplitHostPort(conn.LocalAddr().String())
 
 	return port
 }
