@@ -88,6 +88,24 @@ func ask[T any](
 	return nil
 }
 
+// onceInReach asks again while no replica is in reach, for answerTimeout: one that has
+// just been started may not have been dialled again yet.
+func onceInReach(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	for {
+		err := ask(ctx)
+		if !errors.Is(err, ErrNoReplica) || status.Code(err) != codes.Unavailable {
+			return err
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // unanswered says why nobody answered.
 func unanswered(failures []error) error {
 	kind := ErrNotServed

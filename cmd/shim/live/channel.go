@@ -81,8 +81,8 @@ func (r *Replicas) Find(ctx context.Context, channelID string, connectionIDs, cl
 	return r.find(ctx, request)
 }
 
-// find asks every replica once. Where only connection ids are asked for, their
-// being found is the end.
+// find asks every replica once, and once more while none is in reach. Where only
+// connection ids are asked for, their being found is the end.
 func (r *Replicas) find(ctx context.Context, request *forwardingv1.ConnectionsRequest) (*Channel, error) {
 	channel := &Channel{connections: map[string]*forwardingv1.ChannelConnection{}}
 	if cannotExist(request.GetChannelId()) {
@@ -93,13 +93,15 @@ func (r *Replicas) find(ctx context.Context, request *forwardingv1.ConnectionsRe
 		return nil, err
 	}
 	byID := len(request.GetConnectionIds()) > 0 && len(request.GetClientIds()) == 0
-	err = ask(ctx, patience, replicas,
-		func(ctx context.Context, one replica) (*Channel, error) { return believed(ctx, one, request) },
-		func(w word[*Channel]) bool {
-			channel.unite(w.answer)
+	err = onceInReach(ctx, func(ctx context.Context) error {
+		return ask(ctx, patience, replicas,
+			func(ctx context.Context, one replica) (*Channel, error) { return believed(ctx, one, request) },
+			func(w word[*Channel]) bool {
+				channel.unite(w.answer)
 
-			return byID && channel.holds(request.GetConnectionIds())
-		})
+				return byID && channel.holds(request.GetConnectionIds())
+			})
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
+	"github.com/nagi-rtc/nagi/internal/ports"
 )
 
 // manager is a replica that says what the test says.
@@ -37,6 +38,8 @@ type manager struct {
 	silent bool
 	// dead is not even there.
 	dead bool
+	// refuses is how many connections are ended before one is served.
+	refuses int32
 	// recovers makes List answer once it has failed that often.
 	recovers int32
 
@@ -138,28 +141,47 @@ func (m *manager) Disconnect(
 	return &forwardingv1.DisconnectResponse{Connections: m.dismissed}, m.listError
 }
 
+// reluctant is a listener that ends the first connections at once.
+type reluctant struct {
+	net.Listener
+	refuses int32
+}
+
+func (r *reluctant) Accept() (net.Conn, error) {
+	for ; r.refuses > 0; r.refuses-- {
+		connection, err := r.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		_ = connection.Close()
+	}
+
+	return r.Listener.Accept()
+}
+
 // serve starts the managers and returns them as the replicas that are asked.
 func serve(t *testing.T, served ...*manager) *Replicas {
 	t.Helper()
 	var addresses []string
 	for _, m := range served {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		held, err := ports.Hold("127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		addresses = append(addresses, listener.Addr().String())
+		t.Cleanup(func() { _ = held.Close() })
+		addresses = append(addresses, held.Address().String())
 		if m.dead {
-			if err := listener.Close(); err != nil {
-				t.Fatal(err)
-			}
-
 			continue
+		}
+		listener, err := net.ListenTCP("tcp", held.Address())
+		if err != nil {
+			t.Fatal(err)
 		}
 		server := grpc.NewServer()
 		forwardingv1.RegisterViewServer(server, m)
 		forwardingv1.RegisterControlServer(server, m)
 		served := make(chan error, 1)
-		go func() { served <- server.Serve(listener) }()
+		go func() { served <- server.Serve(&reluctant{listener, m.refuses}) }()
 		t.Cleanup(func() {
 			server.Stop()
 			if err := <-served; err != nil {

@@ -15,8 +15,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/nagi-rtc/nagi/api/forwarding/managers"
@@ -39,6 +41,15 @@ var (
 	// media server, is behind or out of touch.
 	ErrNotCurrent = errors.New("the managers or a media server are behind or out of touch")
 )
+
+// redial has a manager that is back dialled before a question gives up on it, however long
+// it was away. There are few shims, so that many attempts cost little.
+var redial = grpc.ConnectParams{
+	Backoff: backoff.Config{
+		BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 400 * time.Millisecond,
+	},
+	MinConnectTimeout: answerTimeout,
+}
 
 // Replicas are the manager replicas, all of which are asked, on behalf of one
 // namespace.
@@ -100,7 +111,7 @@ func (r *Replicas) use(addresses []string) {
 		if r.connections[address] != nil {
 			continue
 		}
-		connection, err := r.set.Dial(address, r.options...)
+		connection, err := r.set.Dial(address, append([]grpc.DialOption{grpc.WithConnectParams(redial)}, r.options...)...)
 		if err != nil {
 			r.log.Error("manager replica cannot be asked", "address", address, "error", err)
 

@@ -41,6 +41,10 @@ func TestFind(t *testing.T) {
 		"out of touch":    {[]*manager{{outOfTouch: true}, a()}, []string{"c"}, nil, true, nil},
 		"all are silent":  {[]*manager{{silent: true}}, []string{"a"}, nil, false, ErrNoReplica},
 		"all are dead":    {[]*manager{{dead: true}, {dead: true}}, []string{"a"}, nil, false, ErrNoReplica},
+		"one is just back": {
+			[]*manager{{dead: true}, {connections: []string{"a"}, occupied: true, refuses: 5}},
+			[]string{"a"}, []string{"a"}, false, nil,
+		},
 		"not served": {[]*manager{{connectionsError: status.Error(codes.InvalidArgument, "namespace")}}, []string{"a"}, nil,
 			false, ErrNotServed},
 		"starting": {[]*manager{{connectionsError: unavailable}}, []string{"a"}, nil, false, ErrNoReplica},
