@@ -87,7 +87,7 @@ own-images: # Those that the manifests name, for this machine alone.
 	@$(MAKE) images IMAGES=--platforms=linux/$$(go env GOARCH) REGISTRY=localhost TAG=dev >/dev/null
 
 .PHONY: bench-network
-bench-network: ## Measure what a browser sees on bad networks, beside LiveKit: JSON lines, 50 minutes (RUNS=1).
+bench-network: ## Measure what a browser sees on bad networks, beside LiveKit: JSON lines, an hour (RUNS=1).
 	@go build -o bin/ ./cmd/mediaserver
 	@[ -x bin/bench/server ] || GOBIN=$(ROOT)/bin/bench go install github.com/livekit/livekit-server/cmd/server@v1.13.5
 	@TAGS=network RUN='TestNetwork|TestSwitches' TIMEOUT=90m hack/e2e/browser/run.sh

@@ -24,11 +24,10 @@ type bottleneck struct {
 	server          netip.AddrPort
 	running         sync.WaitGroup
 
-	mu              sync.Mutex
-	browser         netip.AddrPort
-	free            time.Time // when what waits has passed
-	passed, dropped int       // packets
-	bits            int       // that passed
+	mu      sync.Mutex
+	browser netip.AddrPort
+	free    time.Time // when what waits has passed
+	counted passing
 }
 
 // waiting is a datagram in the queue.
@@ -86,14 +85,13 @@ func (b *bottleneck) up(queue chan<- waiting) {
 		}
 		until = until.Add(time.Duration(size) * 8 * time.Second / bottleneckRate)
 		if until.Sub(now) > bottleneckQueue {
-			b.dropped++
+			b.counted.drop(size)
 			b.mu.Unlock()
 
 			continue
 		}
 		b.free = until
-		b.passed++
-		b.bits += size * 8
+		b.counted.pass(size)
 		b.mu.Unlock()
 		queue <- waiting{append([]byte(nil), buffer[:size]...), until}
 	}
@@ -113,43 +111,81 @@ func (b *bottleneck) down() {
 	}
 }
 
+// passing is what came to the bottleneck, and what of it passed.
+type passing struct {
+	Came        int     `json:"came"` // packets
+	Passed      int     `json:"passed"`
+	CameKbits   float64 `json:"cameKbits"`
+	PassedKbits float64 `json:"passedKbits"`
+	Seconds     float64 `json:"seconds"`
+}
+
+func (p *passing) drop(size int) {
+	p.Came++
+	p.CameKbits += float64(size) * 8 / 1000
+}
+
+func (p *passing) pass(size int) {
+	p.drop(size)
+	p.Passed++
+	p.PassedKbits += float64(size) * 8 / 1000
+}
+
+// lost is the share of the packets that did not pass.
+func (p *passing) lost() float64 { return 1 - float64(p.Passed)/float64(p.Came) }
+
+func (p *passing) String() string {
+	return fmt.Sprintf("%.0f kbit/s come and %.0f pass; %.1f %% of the packets are lost",
+		p.CameKbits/p.Seconds, p.PassedKbits/p.Seconds, 100*p.lost())
+}
+
+// watch waits until the browser has found its rate, and gives what passed until then, and in a while after it.
+func (b *bottleneck) watch(t *testing.T) (atFirst, later *passing) {
+	t.Helper()
+	const settling, watched = 800, 1500 // packets
+	came := func(packets int) func() error {
+		return func() error {
+			if now := b.counts(); now.Came < packets {
+				return fmt.Errorf("%d packets have come", now.Came)
+			}
+
+			return nil
+		}
+	}
+	begin := time.Now()
+	eventually(t, "the browser has found its rate", came(settling))
+	first, settled := b.counts(), time.Now()
+	first.Seconds = settled.Sub(begin).Seconds()
+	eventually(t, "it has sent for a while", came(first.Came+watched))
+	now := b.counts()
+
+	return &first, &passing{
+		Came: now.Came - first.Came, Passed: now.Passed - first.Passed, CameKbits: now.CameKbits - first.CameKbits,
+		PassedKbits: now.PassedKbits - first.PassedKbits, Seconds: time.Since(settled).Seconds(),
+	}
+}
+
 // counts are those so far.
-func (b *bottleneck) counts() (passed, dropped, bits int) {
+func (b *bottleneck) counts() passing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
-	return b.passed, b.dropped, b.bits
+	return b.counted
 }
 
 // TestUplinkIsNotFlooded: a browser whose way to the server is narrow sends what passes there, and not what its picture
 // asks for: by the feedback it finds out. What it tries in the beginning, and now and then, is lost, and little else.
 func TestUplinkIsNotFlooded(t *testing.T) {
-	const settling, watched, most = 800, 1500, 0.05
+	const most = 0.05
 	b := newBottleneck(t)
 	signaling, media := startMediaServer(t, b.inside.LocalAddr().String())
 	b.serve(fmt.Sprint("127.0.0.1:", regexp.MustCompile(`\d+$`).FindString(media)))
 	join := newSDKOn(t, "ws://"+signaling+"/signaling")
 	join("browser-narrow", "frank", "sendonly", "{snow: true}")
 
-	packets := func(n int) func() error {
-		return func() error {
-			if passed, dropped, _ := b.counts(); passed+dropped < n {
-				return fmt.Errorf("%d packets", passed+dropped)
-			}
-
-			return nil
-		}
-	}
-	eventually(t, "the browser has found its rate", packets(settling))
-	passed, dropped, bits := b.counts()
-	begin := time.Now()
-	eventually(t, "it has sent for a while", packets(passed+dropped+watched))
-	passedNow, droppedNow, bitsNow := b.counts()
-	lost := float64(droppedNow-dropped) / float64(passedNow-passed+droppedNow-dropped)
-	t.Logf("%.1f %% of the packets are lost, %.1f %% at first; %.0f kbit/s pass", 100*lost,
-		100*float64(dropped)/float64(passed+dropped),
-		float64(bitsNow-bits)/time.Since(begin).Seconds()/1000)
-	if lost > most {
-		t.Errorf("%.1f %% of the packets are lost", 100*lost)
+	atFirst, later := b.watch(t)
+	t.Logf("%v, at first %v", later, atFirst)
+	if later.lost() > most {
+		t.Errorf("%.1f %% of the packets are lost", 100*later.lost())
 	}
 }

@@ -3,7 +3,6 @@
 package browser
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"regexp"
@@ -26,21 +25,6 @@ type networkResult struct {
 	Narrow    quality `json:"narrow"`             // from then to the step up
 	Widening  quality `json:"widening,omitzero"`  // until 5 s after the largest picture came back
 	Load      string  `json:"load"`               // of the machine, before and after
-}
-
-// printLine prints a result.
-func printLine(t *testing.T, result any) {
-	line, err := json.Marshal(result)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Println(string(line))
-}
-
-func load() string {
-	text, _ := os.ReadFile("/proc/loadavg")
-
-	return regexp.MustCompile(`^\S+`).FindString(string(text))
 }
 
 // runs is how often everything is measured.
@@ -161,4 +145,21 @@ func measureLoss(t *testing.T, w *ways, mine *way, v viewer, r *networkResult) {
 // measureClear: nothing is in the way for 30 s.
 func measureClear(t *testing.T, _ *ways, _ *way, v viewer, r *networkResult) {
 	r.Narrow = v.watch(t, 30*time.Second)
+}
+
+// TestNetworkUplink measures how a simulcast sender sends, by transport-wide feedback and by a constant estimate, where
+// nothing is in its way and where 1 Mbit/s passes, and prints JSON lines.
+func TestNetworkUplink(t *testing.T) {
+	measures := map[string]func(*testing.T, string) uplinkResult{"open": measureUplink, "narrow": measureNarrowUplink}
+	for run := range runs() {
+		for name, measure := range measures {
+			for feedback := range feedbacks {
+				t.Run(fmt.Sprintf("%s/%s/%d", name, feedback, run), func(t *testing.T) {
+					r := measure(t, feedback)
+					r.Run = run
+					printLine(t, r)
+				})
+			}
+		}
+	}
 }

@@ -134,7 +134,8 @@ func serveSDK(t *testing.T, version string) (url string) {
 		currentSDK: "node_modules/sora-js-sdk/dist/sora.js", oldSDK: "node_modules/sora-js-sdk-2023/dist/sora.mjs",
 	}[version]
 
-	return servePage(t, "sdk.html", map[string]string{"sora.js": bundle, "quality.js": "quality.js"})
+	return servePage(t, "sdk.html",
+		map[string]string{"sora.js": bundle, "quality.js": "quality.js", "uplink.js": "uplink.js"})
 }
 
 // servePage serves a page and the scripts that it imports, by their names there.
