@@ -6,12 +6,16 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
 )
 
 // nat stands between browsers and a media server, which sees one of its ports for each of theirs.
 type nat struct {
-	t      *testing.T
-	inside *net.UDPConn
+	t       *testing.T
+	address string // of all its ports, on either side
+	inside  *net.UDPConn
 
 	mu      sync.Mutex
 	server  netip.AddrPort
@@ -20,7 +24,8 @@ type nat struct {
 	running sync.WaitGroup
 }
 
-// flow is what passes between one browser's port and the server. Counts are of the port outside that it has now.
+// flow is what passes between one browser's port and the server. Counts and times are of the port outside that it has
+// now; times that are zero have not come.
 type flow struct {
 	outside       *net.UDPConn
 	former        []*net.UDPConn
@@ -29,12 +34,17 @@ type flow struct {
 	media         int // RTP and RTCP to the browser.
 	early         int // Of media, what came before an answer.
 	onFormerPorts int // RTP and RTCP that still came to the ports before.
+
+	chosen   time.Time // The browser's first check that chooses the port (RFC 8445 section 7.1.2).
+	checked  time.Time // The server's first check there.
+	answered time.Time // The browser's first answer.
+	moved    time.Time // The first media.
 }
 
-// newNAT makes one that has to be told of the server.
-func newNAT(t *testing.T) *nat {
+// newNAT makes one that has to be told of the server. Firefox does not believe that it comes from a loopback address.
+func newNAT(t *testing.T, address string) *nat {
 	t.Helper()
-	n := &nat{t: t, flows: make(map[netip.AddrPort]*flow)}
+	n := &nat{t: t, address: address, flows: make(map[netip.AddrPort]*flow)}
 	n.inside = n.listen()
 	n.running.Go(n.up)
 	t.Cleanup(func() {
@@ -51,7 +61,7 @@ func newNAT(t *testing.T) *nat {
 
 // listen opens a port. It is called with mu held, but for the first.
 func (n *nat) listen() *net.UDPConn {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(n.address)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -62,10 +72,11 @@ func (n *nat) listen() *net.UDPConn {
 
 func (n *nat) addr() string { return n.inside.LocalAddr().String() }
 
-func (n *nat) serve(address string) {
+// serve begins, once it is known where the server has its media.
+func (n *nat) serve(media string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.server = netip.MustParseAddrPort(address)
+	n.server = netip.AddrPortFrom(netip.MustParseAddr(n.address), netip.MustParseAddrPort(media).Port())
 }
 
 // forget gives every browser another port outside, as a NAT does that has forgotten the ones before, or a phone that
@@ -120,6 +131,67 @@ func (n *nat) hasMedia(packets int) func() error {
 	}
 }
 
+// promptly tells whether the browser's media has moved within a round trip and 50 ms from when it chose the port.
+// Firefox chooses once, and goes on with checks that choose nothing (for consent: RFC 7675): then the server waits
+// until the port before has been silent, and it counts from its own check.
+func (f *flow) promptly() error {
+	const most = 50 * time.Millisecond
+	begin := f.checked
+	if !f.chosen.IsZero() && f.chosen.Before(begin) {
+		begin = f.chosen
+	}
+	took, roundTrip := f.moved.Sub(begin), f.answered.Sub(f.checked)
+	if took > roundTrip+most {
+		return fmt.Errorf("media has moved after %v, with a round trip of %v", took, roundTrip)
+	}
+
+	return nil
+}
+
+// moves has all browsers get other ports, and waits until their media has moved there: from the ports before, where it
+// goes on until the browser has answered a check. It returns the flows that did not move promptly.
+func (n *nat) moves(t *testing.T) (late map[netip.AddrPort]error) {
+	t.Helper()
+	n.forget()
+	eventually(t, "media comes to the new ports", n.hasMedia(enough))
+	counts, flows := n.counts()
+	if counts.checks < flows || counts.early > 0 {
+		t.Errorf("%d checks at %d new ports, and %d packets of media before any answer", counts.checks, flows, counts.early)
+	}
+	eventually(t, "more media comes to the new ports", n.hasMedia(2*enough))
+	if now, _ := n.counts(); now.onFormerPorts > counts.onFormerPorts {
+		t.Errorf("%d packets of media still come to the ports before", now.onFormerPorts-counts.onFormerPorts)
+	}
+	late = make(map[netip.AddrPort]error)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for browser, f := range n.flows {
+		if f.onFormerPorts == 0 {
+			t.Errorf("no media came to %v on the port before", browser)
+		}
+		if err := f.promptly(); err != nil {
+			late[browser] = err
+		}
+	}
+
+	return late
+}
+
+// first notes when something has come for the first time.
+func first(at *time.Time) {
+	if at.IsZero() {
+		*at = time.Now()
+	}
+}
+
+// chooses tells whether a datagram is a check by which a browser chooses the path that it comes on.
+func chooses(datagram []byte) bool {
+	check := stun.Message{Raw: datagram}
+
+	return stun.IsMessage(datagram) && check.Decode() == nil && check.Type == stun.BindingRequest &&
+		check.Contains(stun.AttrUseCandidate)
+}
+
 func (n *nat) up() {
 	buffer := make([]byte, 2000)
 	for {
@@ -133,8 +205,12 @@ func (n *nat) up() {
 			f = n.open(browser, nil)
 			n.flows[browser] = f
 		}
-		if buffer[0] == 1 && buffer[1] == 1 { // A success response (RFC 8489 section 5).
+		switch {
+		case buffer[0] == 1 && buffer[1] == 1: // A success response (RFC 8489 section 5).
 			f.answers++
+			first(&f.answered)
+		case chooses(buffer[:size]):
+			first(&f.chosen)
 		}
 		_, _ = f.outside.WriteToUDPAddrPort(buffer[:size], n.server)
 		n.mu.Unlock()
@@ -158,11 +234,13 @@ func (n *nat) down(browser netip.AddrPort, outside *net.UDPConn) {
 		case forgotten:
 		case isMedia:
 			f.media++
+			first(&f.moved)
 			if f.answers == 0 {
 				f.early++
 			}
 		case buffer[0] == 0 && buffer[1] == 1: // A request.
 			f.checks++
+			first(&f.checked)
 		}
 		n.mu.Unlock()
 		if !forgotten {
