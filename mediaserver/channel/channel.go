@@ -200,14 +200,19 @@ func (ch *channel) reject(receiver *member, rejected []codecs.Format) {
 	}
 }
 
-// refuse tells a receiver which streams do not come, since its last answer does not
-// receive them. They stay: a later answer may.
-func (ch *channel) refuse(receiver *member, refused []*rtc.Downlink) {
-	for _, downlink := range refused {
+// refuse withholds the streams that a receiver's last answer does not receive, and tells it
+// so. They stay, and so do their pauses: once a later answer receives them again they go on.
+func (ch *channel) refuse(receiver *member, refused, again []*rtc.Downlink) {
+	var edges []*edge
+	for i, downlink := range slices.Concat(refused, again) {
 		if e := receiver.incoming[ch.byID[downlink.StreamID()]]; e != nil {
-			e.refuse(downlink, ch.log)
-			e.tell(ch.id)
+			e.refuse(downlink, i >= len(refused), ch.log)
+			edges = append(edges, e)
 		}
+	}
+	fence(append(ch.divideAmong(edges, time.Now()), edges...), ch.holding)
+	for _, e := range edges {
+		e.tell(ch.id)
 	}
 }
 

@@ -50,6 +50,30 @@ func newServerWith(
 	t *testing.T, authority auth.Authority, tableWait time.Duration, without channel.WithoutTable,
 ) *server {
 	t.Helper()
+
+	return startServer(t, tableWait, without, func(channels signaling.Channels) signaling.Config {
+		return signaling.Config{Channels: channels, Authority: authority}
+	})
+}
+
+// newServerBehind makes a server whose clients' answers are changed on their way.
+func newServerBehind(
+	t *testing.T, refusals *refusals, tableWait time.Duration, without channel.WithoutTable,
+) *server {
+	t.Helper()
+
+	return startServer(t, tableWait, without, func(channels signaling.Channels) signaling.Config {
+		refusals.Channels = channels
+
+		return signaling.Config{Channels: refusals}
+	})
+}
+
+func startServer(
+	t *testing.T, tableWait time.Duration, without channel.WithoutTable,
+	configure func(signaling.Channels) signaling.Config,
+) *server {
+	t.Helper()
 	socket, err := udp.Listen("127.0.0.1:0", 2)
 	if err != nil {
 		t.Fatal(err)
@@ -72,9 +96,9 @@ func newServerWith(
 		Log:          slog.New(slog.DiscardHandler),
 		Registerer:   prometheus.NewRegistry(),
 	})
-	signalling := signaling.NewServer(signaling.Config{
-		Channels: s.registry, Authority: authority, Log: slog.New(slog.DiscardHandler),
-	})
+	config := configure(s.registry)
+	config.Log = slog.New(slog.DiscardHandler)
+	signalling := signaling.NewServer(config)
 	web := httptest.NewServer(signalling)
 	s.url = "ws" + strings.TrimPrefix(web.URL, "http")
 

@@ -21,8 +21,9 @@ import (
 type edge struct {
 	receiver, sender *member
 	streams          map[media.Kind]*stream
-	// rejected are the kinds that the receiver has not taken: it rejects the sender's
-	// codec, or does not receive the m-line. rejectionTold is what it was told of that.
+	// rejected are the kinds that the receiver does not take: it rejects the sender's
+	// codec, or its last answer does not receive the m-line. rejectionTold is what it was
+	// told of that.
 	rejected, rejectionTold matching.Kinds
 	// video is what its video gets of what the receiver can be sent.
 	video part
@@ -80,6 +81,7 @@ func (e *edge) newStream(kind media.Kind, hold bool) (*stream, error) {
 	if kind == media.Video {
 		e.video = part{}
 	}
+	e.rejected &^= kindsOf(kind) // That was about an earlier stream.
 	withheld := e.reasons(kind, hold)
 	projection := e.sender.tracks[kind].Project(downlink, forwarding.Unnegotiated|withheld)
 	if kind == media.Video {
@@ -111,10 +113,15 @@ func (e *edge) reject(rejected []codecs.Format, log *slog.Logger) {
 	}
 }
 
-// refuse notes that the receiver does not receive a stream.
-func (e *edge) refuse(downlink *rtc.Downlink, log *slog.Logger) {
+// refuse notes that the receiver does not receive a stream, or, if again, that it does
+// after all. The fence is to follow.
+func (e *edge) refuse(downlink *rtc.Downlink, again bool, log *slog.Logger) {
 	for kind, s := range e.streams {
-		if s.downlink == downlink {
+		switch {
+		case s.downlink != downlink:
+		case again:
+			e.rejected &^= kindsOf(kind)
+		default:
 			log.Info("a receiver does not receive what it is offered", "connection", e.receiver.id(),
 				"sender", e.sender.id(), "kind", kind.String())
 			e.rejected |= kindsOf(kind)
@@ -136,6 +143,9 @@ func (e *edge) reasons(kind media.Kind, hold bool) forwarding.Reasons {
 	}
 	if kind == media.Video && e.video.short {
 		reasons |= forwarding.Bandwidth
+	}
+	if e.rejected.Has(protocolKind(kind)) {
+		reasons |= forwarding.Unreceived
 	}
 
 	return reasons

@@ -69,7 +69,7 @@ func (s *stream) facts(kind media.Kind) *forwardingv1.Stream {
 	}{
 		{reasons&forwarding.Paused != 0, forwardingv1.Withheld_WITHHELD_PAUSED},
 		{reasons&forwarding.NoTable != 0, forwardingv1.Withheld_WITHHELD_NO_TABLE},
-		{reasons&forwarding.Unnegotiated != 0, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
+		{reasons&(forwarding.Unnegotiated|forwarding.Unreceived) != 0, forwardingv1.Withheld_WITHHELD_UNNEGOTIATED},
 		{reasons&forwarding.Unfocused != 0, forwardingv1.Withheld_WITHHELD_UNFOCUSED},
 		{reasons&forwarding.Unrequested != 0, forwardingv1.Withheld_WITHHELD_UNREQUESTED},
 		{reasons&forwarding.Bandwidth != 0, forwardingv1.Withheld_WITHHELD_BANDWIDTH},

@@ -68,7 +68,7 @@ func (s *session) Answer(_ context.Context, sdp string) error {
 
 	s.channel.announce(s.member, s.member.peer.Sends())
 	s.channel.reject(s.member, s.member.peer.Rejected())
-	s.channel.refuse(s.member, s.member.peer.Refused())
+	s.channel.refuse(s.member, s.member.peer.Refused(), s.member.peer.ReceivedAgain())
 
 	return nil
 }

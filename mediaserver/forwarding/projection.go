@@ -30,6 +30,8 @@ const (
 	Unfocused
 	// Bandwidth: the receiver cannot be sent even the lowest of the sender's layers.
 	Bandwidth
+	// Unreceived: the receiver's last answer does not receive the stream.
+	Unreceived
 )
 
 // Promised are the reasons that somebody relies on: once these are in force, no packet

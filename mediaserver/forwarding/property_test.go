@@ -183,12 +183,12 @@ func TestProjectionInvariants(t *testing.T) {
 				r.decide(t, rapid.SampledFrom(past[max(0, len(past)-8):]).Draw(t, "copy"))
 			},
 			"withhold": func(t *rapid.T) {
-				reasons := forwarding.Reasons(rapid.IntRange(1, 31).Draw(t, "reasons"))
+				reasons := forwarding.Reasons(rapid.IntRange(1, 127).Draw(t, "reasons"))
 				r.projection.Withhold(reasons)
 				r.reasons, r.cut = r.reasons|reasons, true
 			},
 			"release": func(t *rapid.T) {
-				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 8, 16, 31, 31}).Draw(t, "reasons"))
+				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 2, 4, 8, 16, 127, 127}).Draw(t, "reasons"))
 				r.projection.Release(reasons)
 				r.reasons &^= reasons
 			},

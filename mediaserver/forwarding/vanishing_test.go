@@ -264,12 +264,12 @@ func TestVanishingLayers(t *testing.T) {
 				p.aim()
 			}),
 			"pause": disturb(func(t *rapid.T) {
-				reasons := forwarding.Reasons(rapid.IntRange(1, 63).Draw(t, "reasons"))
+				reasons := forwarding.Reasons(rapid.IntRange(1, 127).Draw(t, "reasons"))
 				p.projection.Withhold(reasons)
 				p.reasons, p.cut = p.reasons|reasons, true
 			}),
 			"resume": disturb(func(t *rapid.T) {
-				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 63, 63}).Draw(t, "reasons"))
+				reasons := forwarding.Reasons(rapid.SampledFrom([]int{1, 127, 127}).Draw(t, "reasons"))
 				p.projection.Release(reasons)
 				p.reasons &^= reasons
 			}),

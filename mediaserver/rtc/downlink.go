@@ -40,6 +40,7 @@ type Downlink struct {
 	ssrc     uint32
 	rtxSSRC  uint32
 	line     *line
+	refused  bool // by the last answer; guarded by the peer's negotiation, as line is
 
 	binding atomic.Pointer[binding] // nil: packets cannot leave
 	again   atomic.Uint32           // 1<<16 | the last number of the RTX stream that left; 0: none
@@ -336,13 +337,6 @@ func (d *Downlink) WriteSenderReport(
 	d.mu.Unlock()
 
 	return nil
-}
-
-func (d *Downlink) isNegotiated() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	return d.negotiated != nil
 }
 
 // negotiate notes what the client calls the stream's formats, once its offer is answered.

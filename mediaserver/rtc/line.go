@@ -114,11 +114,23 @@ func (p *Peer) linesOffered() {
 	}
 }
 
+// noteRefusal notes whether an answer refuses a stream, for those who ask what the last answer has changed.
+func (p *Peer) noteRefusal(d *Downlink, refused bool) {
+	switch {
+	case refused == d.refused:
+	case refused:
+		p.refused = append(p.refused, d)
+	default:
+		p.again = append(p.again, d)
+	}
+	d.refused = refused
+}
+
 // linesAnswered notes what the client has accepted, and gives the downlinks that it receives from now on and did not
 // before.
 func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
 	accepted := make(map[*Downlink]agreed)
-	p.refused = nil
+	p.refused, p.again = nil, nil
 	for i, answer := range answered[len(p.uplinks()):] { // Lines that were made since the offer stand behind those in it.
 		l := p.lines[i]
 		if l.clearing {
@@ -127,12 +139,10 @@ func (p *Peer) linesAnswered(answered []answeredMedia) map[*Downlink]agreed {
 		if l.inOffer != nil && !l.rejected && !answer.known {
 			p.formats.answered(l.format, !answer.rejected)
 			l.rejected = answer.rejected
-			switch {
-			case answer.receives:
+			if answer.receives {
 				accepted[l.inOffer] = agreed{answer.types, answer.sendTime, answer.delay}
-			case !l.inOffer.isNegotiated():
-				p.refused = append(p.refused, l.inOffer)
 			}
+			p.noteRefusal(l.inOffer, !answer.receives)
 		}
 		l.inOffer = nil
 	}

@@ -160,13 +160,22 @@ func (p *Peer) Rejected() []codecs.Format {
 	return slices.Clone(p.formats.rejected)
 }
 
-// Refused are the streams that the client's last answer does not receive, and none before it did: it rejects their
-// m-lines, or gives these another direction. Nothing leaves on them until an answer receives them.
+// Refused are the streams that the client's last answer does not receive, and the one before did, or did not know: it
+// rejects their m-lines, or gives these another direction. On one that no answer has received yet nothing leaves; what
+// was received before is the caller's to withhold.
 func (p *Peer) Refused() []*Downlink {
 	p.negotiation.Lock()
 	defer p.negotiation.Unlock()
 
 	return slices.Clone(p.refused)
+}
+
+// ReceivedAgain are the streams that the client's last answer receives, and the one before refused.
+func (p *Peer) ReceivedAgain() []*Downlink {
+	p.negotiation.Lock()
+	defer p.negotiation.Unlock()
+
+	return slices.Clone(p.again)
 }
 
 // AddCandidate takes one of the client's ICE candidates and checks its form. It need not be remembered: checks of

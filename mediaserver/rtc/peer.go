@@ -91,6 +91,7 @@ type Peer struct {
 	lines         []*line
 	formats       formats
 	refused       []*Downlink // see Refused
+	again         []*Downlink // see ReceivedAgain
 	// offeredSections is how many m-lines the last offer has; lines that were made since stand behind those.
 	offeredSections int
 }

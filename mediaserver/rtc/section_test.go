@@ -114,6 +114,19 @@ func TestAnswerThatChanges(t *testing.T) {
 	if refused := peer.Refused(); len(refused) > 0 {
 		t.Errorf("%d streams are still refused", len(refused))
 	}
+	if again := peer.ReceivedAgain(); !slices.Equal(again, []*Downlink{replaced}) {
+		t.Errorf("%d streams are received again", len(again))
+	}
+	renegotiate(t, peer)
+	if refused, again := peer.Refused(), peer.ReceivedAgain(); len(refused)+len(again) > 0 {
+		t.Errorf("%d streams are refused and %d received again by an answer that changes nothing", len(refused), len(again))
+	}
+	offer, err = peer.Offer()
+	must(t, err)
+	must(t, peer.Answer(strings.Replace(answerTo(offer), "a=mid:3", "a=inactive\r\na=mid:3", 1)))
+	if refused := peer.Refused(); !slices.Equal(refused, []*Downlink{replaced}) {
+		t.Errorf("%d streams are refused that were received before", len(refused))
+	}
 	offer, err = peer.Offer()
 	must(t, err)
 	if err := peer.Answer(strings.Replace(answerTo(offer), "a=mid:2", "a=mid:9", 1)); !errors.Is(err, ErrInvalidAnswer) {

@@ -210,7 +210,8 @@ const (
 	Withheld_WITHHELD_PAUSED      Withheld = 1
 	// The channel's table has not arrived yet.
 	Withheld_WITHHELD_NO_TABLE Withheld = 2
-	// The receiver has not answered the offer with this stream yet.
+	// The receiver has not answered the offer with this stream yet, or its last answer
+	// does not receive it.
 	Withheld_WITHHELD_UNNEGOTIATED Withheld = 3
 	// It goes on with the next keyframe.
 	Withheld_WITHHELD_AWAITING_KEYFRAME Withheld = 4
