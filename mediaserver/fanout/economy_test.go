@@ -302,3 +302,27 @@ func TestResumeOfAMutedSender(t *testing.T) {
 		}
 	})
 }
+
+// Another layer is a start, for which the sender is asked at once though it seems to be muted.
+func TestChoiceWhileTheSenderIsMuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSimulcast(fanout.Config{})
+		defer s.track.Close()
+		high, low := s.track.Project(&recorder{}, 0), s.track.Project(&recorder{}, 0)
+		s.send(0, "K")
+		s.send(1, "K")
+		low.Choose(0)
+		s.send(0, "K")
+		s.tick(100, 0, 1)
+		synctest.Wait()
+		s.requests = nil
+		high.ReceivePLI()
+		time.Sleep(2200 * time.Millisecond)
+		one := media.LayersOf(1)
+		s.wantRequests(t, one, one, one)
+		high.ReceivePLI()
+		s.wantRequests(t)
+		low.Choose(1)
+		s.wantRequests(t, one)
+	})
+}

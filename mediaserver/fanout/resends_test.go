@@ -71,6 +71,26 @@ func TestPacketIsSentAgainForASecond(t *testing.T) {
 	})
 }
 
+// Who has lost a packet for good waits like others while the sender seems to be muted: no stream begins with that.
+func TestLossIsNoStart(t *testing.T) {
+	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
+		pr, _, n := begun(t, track, packet(1, "K", true))
+		wantRequests(0)
+		time.Sleep(3 * time.Second)
+		pr.ReceiveNACK(batch(), n)
+		track.Project(&recorder{}, 0) // and nothing comes for it
+		time.Sleep(2200 * time.Millisecond)
+		wantRequests(3000, 3500, 4500)
+		pr.ReceiveNACK(batch(), n)
+		if got := track.Counters().ResendsExhausted.Load(); got != 1 {
+			t.Errorf("counted %d times, want once", got)
+		}
+		wantRequests()
+		time.Sleep(1300 * time.Millisecond)
+		wantRequests(6500)
+	})
+}
+
 // The same number comes a second time after 65,536 others: it is another packet.
 func TestResendsOfANumberUsedAgain(t *testing.T) {
 	inTime(t, func(t *testing.T, track *fanout.Track, wantRequests func(...int64)) {
