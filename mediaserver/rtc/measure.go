@@ -26,9 +26,18 @@ type measurement struct {
 	at time.Duration
 }
 
-// MeasureRoundTrip sends a check to the client, which full agents answer at once (RFC 8445 section 7.3). When the
-// answer comes, Reports hears how long it took. Either may be lost.
-func (p *Peer) MeasureRoundTrip() {
+// MeasureRoundTrip has the client's worker send it a check, which full agents answer at once (RFC 8445 section 7.3).
+// When the answer comes, Reports hears how long it took. Either may be lost. It waits for no socket, since its callers
+// hold a channel's lock. Like udp.Socket's Post it is not to be called from a job.
+func (p *Peer) MeasureRoundTrip() { p.engine.socket.Post(p.worker, roundTripJob{p}) }
+
+// roundTripJob measures one client's round trip.
+type roundTripJob struct{ peer *Peer }
+
+// Run puts the check into the batch, which is flushed next.
+func (j roundTripJob) Run(batch *udp.Batch) { j.peer.measure(batch) }
+
+func (p *Peer) measure(batch *udp.Batch) {
 	destination, remote := p.selected.Load(), p.remote.Load()
 	if destination == nil || remote == nil {
 		return
@@ -39,17 +48,19 @@ func (p *Peer) MeasureRoundTrip() {
 
 		return
 	}
+	datagram := batch.Append(destination, len(check.Raw))
+	if datagram == nil {
+		return // As if it had been lost.
+	}
+	copy(datagram, check.Raw)
 	m := &p.measurements
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.sent == nil {
 		m.sent = make([]measurement, maxMeasurements)
 	}
 	m.sent[m.next] = measurement{check.TransactionID, p.engine.since(time.Now())}
 	m.next = (m.next + 1) % maxMeasurements
-	m.mu.Unlock()
-	if err := p.engine.socket.Send(check.Raw, destination); err != nil {
-		p.log.Debug("a check that measures a round trip is not sent", "error", err)
-	}
 }
 
 // measured hands on how long a round trip took; false: the answer is not one to a check that measures one.
