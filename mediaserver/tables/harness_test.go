@@ -28,6 +28,7 @@ type session struct {
 	mu       sync.Mutex
 	received []*forwardingv1.SubscribeRequest
 	ledger   *ledger
+	ended    bool
 	// react, if set, is told of each request.
 	react func(*forwardingv1.SubscribeRequest)
 }
@@ -40,6 +41,13 @@ func (s *session) take(request *forwardingv1.SubscribeRequest) {
 	if s.react != nil {
 		s.react(request)
 	}
+}
+
+// over notes that nothing of what the replica was told counts any more.
+func (s *session) over() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 }
 
 // said renders what was received since the last call, a word for each message.
@@ -131,6 +139,7 @@ func (r *replica) Subscribe(
 		r.opened(s)
 	}
 	r.mu.Unlock()
+	defer s.over()
 	if refuse != nil {
 		return refuse
 	}

@@ -10,8 +10,8 @@ import (
 	forwardingv1 "github.com/nagi-rtc/nagi/api/forwarding/v1"
 )
 
-// channels is a Host whose channels the test fills. It remembers everything, so
-// that differences can be checked against it.
+// channels is a Host whose channels the test fills, with a real matcher behind it. It
+// remembers everything, so that differences can be checked against it.
 type channels struct {
 	mu        sync.Mutex
 	instances uint64
@@ -19,6 +19,8 @@ type channels struct {
 	// past holds every instance there was, by number.
 	past    map[uint64]*hosted
 	applied []Table
+	// forwards tells that media flows between those who are there.
+	forwards bool
 	// forgets tells that differences can never be told.
 	forgets bool
 	// ambush, if set, runs once after the next look at a channel.
@@ -35,6 +37,7 @@ type hosted struct {
 	instance, epoch uint64
 	// members are the connections at each epoch, from 1.
 	members []map[string]*forwardingv1.Connection
+	*forwarder
 	holds   bool
 	version uint64
 	table   map[string]*forwardingv1.Pause
@@ -57,41 +60,60 @@ func newChannels() *channels {
 func (c *channels) host(id string, connections ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	h := c.hosted[id]
 	if len(connections) == 0 {
 		delete(c.hosted, id)
+		if h != nil {
+			h.forwarder = nil
+		}
 
 		return
 	}
-	h := c.hosted[id]
 	if h == nil {
 		c.instances++
-		h = &hosted{instance: c.instances, table: make(map[string]*forwardingv1.Pause)}
+		h = &hosted{instance: c.instances, forwarder: newForwarder(c.forwards), table: make(map[string]*forwardingv1.Pause)}
 		c.hosted[id], c.past[c.instances] = h, h
+	}
+	if h.media {
+		h.send() // Packets are under way whatever happens.
+	}
+	var before map[string]*forwardingv1.Connection
+	if h.epoch > 0 {
+		before = h.members[h.epoch-1]
 	}
 	members := make(map[string]*forwardingv1.Connection)
 	for _, connection := range connections {
-		members[connection] = &forwardingv1.Connection{ConnectionId: connection, Role: forwardingv1.Role_ROLE_SENDRECV}
+		if members[connection] = before[connection]; members[connection] == nil {
+			members[connection] = newConnection(connection)
+			h.join(members[connection])
+		}
+	}
+	for connection := range before {
+		if members[connection] == nil {
+			h.leave(connection)
+		}
 	}
 	h.epoch++
 	h.members = append(h.members, members)
 	h.reckon()
 }
 
-// reckon computes the states anew. A pause matches when its receivers name a
-// connection that is there.
+// newConnection is one of a client of its own that sends and receives.
+func newConnection(id string) *forwardingv1.Connection {
+	return &forwardingv1.Connection{ConnectionId: id, ClientId: clientOf(id), BundleId: id,
+		Role: forwardingv1.Role_ROLE_SENDRECV}
+}
+
+func clientOf(connectionID string) string { return "client of " + connectionID }
+
+// reckon notes what the pauses do now.
 func (h *hosted) reckon() {
 	if !h.holds {
 		return
 	}
 	now := make(map[string]*forwardingv1.PauseState)
-	for uid, pause := range h.table {
-		state := forwardingv1.State_STATE_NOT_MATCHING
-		for _, id := range pause.GetReceivers().GetConnectionIds().GetIds() {
-			if h.members[h.epoch-1][id] != nil {
-				state = forwardingv1.State_STATE_MATCHING
-			}
-		}
-		now[uid] = &forwardingv1.PauseState{Uid: uid, Digest: pause.GetDigest(), State: state}
+	for uid := range h.matcher.Uids() {
+		now[uid] = h.matcher.State(uid)
 	}
 	if len(h.states) == 0 || !equalStates(now, h.states[len(h.states)-1]) {
 		h.states = append(h.states, now)
@@ -164,7 +186,13 @@ func (c *channels) Apply(table Table) {
 	if h == nil || h.instance != table.Instance {
 		return
 	}
+	removed := table.Removed
 	if table.Whole {
+		for uid := range h.table {
+			if !slices.ContainsFunc(table.Set, func(p *forwardingv1.Pause) bool { return p.GetUid() == uid }) {
+				removed = append(removed, uid)
+			}
+		}
 		clear(h.table)
 	} else if !h.holds {
 		panic("the first table of an instance is a difference")
@@ -178,6 +206,10 @@ func (c *channels) Apply(table Table) {
 	for _, pause := range table.Set {
 		h.table[pause.GetUid()] = pause
 	}
+	if h.media {
+		h.send()
+	}
+	h.apply(table.Set, removed)
 	h.holds, h.version = true, table.Version
 	h.reckon()
 	if c.enforced != nil {

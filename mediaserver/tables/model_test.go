@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,8 +18,8 @@ import (
 )
 
 // The model: an API server whose history may be put back (a restored backup), two
-// replicas that follow it as well as they can, and a media server's channels. What
-// they do, in which order, and where tables are cut, is drawn.
+// replicas that follow it as well as they can, and a media server's channels, in which
+// media flows. What they do, in which order, and where tables are cut, is drawn.
 
 // action is one step: what it does with its numbers is the table's below.
 type action struct {
@@ -30,6 +31,7 @@ var actions = []string{
 	"edit", "edit", "edit", "follow", "follow", "follow", "pump", "pump", "pump", "pump", "flush", "flush", "state",
 	"stall", "recover",
 	"restore", "join", "join", "leave", "reopen", "cut", "resend", "misfit", "ask", "ambush", "ambush", "pass", "pass",
+	"linger",
 }
 
 var modelChannels = []string{"lobby", "stage"}
@@ -44,14 +46,6 @@ func (c contents) clone() contents {
 	}
 
 	return clone
-}
-
-// modelPause names the receiver by its revision, so that edits change what matches.
-func modelPause(uid string, revision byte) *forwardingv1.Pause {
-	p := pause(uid, revision)
-	p.GetReceivers().GetConnectionIds().Ids = []string{fmt.Sprint("c", revision%3)}
-
-	return p
 }
 
 func revisions(pauses map[string]*forwardingv1.Pause) map[string]byte {
@@ -71,6 +65,11 @@ type model struct {
 	backups  []backup
 	replicas []*modelReplica
 	joined   map[string]map[string]bool
+	// fence is how long a table takes to be enforced, in ns.
+	fence     atomic.Int64
+	lingering atomic.Int64
+
+	seen sightings
 
 	mu sync.Mutex
 	// whole are the tables that some replica stated, by channel.
@@ -173,8 +172,12 @@ func (m *model) do(a action) {
 		m.ambush(id, a.C)
 	case "pass":
 		time.Sleep(time.Duration(a.C%5) * time.Second)
+	case "linger":
+		m.fence.Store(int64([]time.Duration{0, beat / 2, 50 * beat}[a.C%3]))
 	}
-	synctest.Wait()
+	m.judge()
+	time.Sleep(beat)
+	m.judge()
 }
 
 // restore puts the truth back: the replicas' watches fail.
@@ -223,6 +226,7 @@ func (m *model) settle() {
 	m.host.mu.Lock()
 	m.host.ambush = nil
 	m.host.mu.Unlock()
+	m.fence.Store(0)
 	for range 12 {
 		for _, r := range m.replicas {
 			r.follow()
@@ -234,6 +238,7 @@ func (m *model) settle() {
 		for _, r := range m.replicas {
 			r.pump(1 << 30)
 		}
+		m.judge()
 	}
 	fresh := slices.ContainsFunc(m.replicas, func(r *modelReplica) bool { return !r.stale })
 	m.host.mu.Lock()
@@ -300,7 +305,7 @@ func newModel() *model {
 		world: newWorld([]string{replicaA, replicaB}), version: 10,
 		truth: contents{}, joined: make(map[string]map[string]bool), whole: make(map[string][]map[string]byte),
 	}
-	m.partBytes = 150
+	m.partBytes, m.host.forwards, m.host.apply = 150, true, m.apply
 	for _, id := range modelChannels {
 		m.truth[id], m.joined[id] = make(map[string]byte), make(map[string]bool)
 	}
@@ -316,8 +321,10 @@ func newModel() *model {
 
 // Whatever the order: the newest fresh replica's table is enforced once all is
 // quiet, a table acts only when it is whole, what a replica was told adds up to
-// what is so, and no acknowledgement comes before its report.
+// what is so, no acknowledgement comes before its report, and packets do at every
+// moment what was acknowledged.
 func TestModel(t *testing.T) {
+	var seen sightings
 	rapid.Check(t, func(rt *rapid.T) {
 		program := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) action {
 			return action{
@@ -330,9 +337,14 @@ func TestModel(t *testing.T) {
 			m := newModel()
 			m.run(t, program)
 			problems = m.problems
+			seen.add(m.seen)
 		})
 		if len(problems) > 0 {
 			rt.Fatalf("%q", problems[:min(len(problems), 5)])
 		}
 	})
+	t.Logf("%+v", seen)
+	if seen.flowing == 0 || seen.withheld == 0 || seen.lingering == 0 {
+		t.Errorf("the programs were dull: %+v", seen)
+	}
 }

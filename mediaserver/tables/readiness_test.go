@@ -58,7 +58,7 @@ func TestRefusedChannelIsItsOwnTrouble(t *testing.T) {
 		s.sendTable(t, table(6, "u1"))
 		expectSaid(t, s, "ack sora 6 1")
 		w.hosts("sora", "receiver", "sender")
-		expectSaid(t, s, "report sora +1 -0", "ack sora 6 +0 -0")
+		expectSaid(t, s, "report sora +1 -0", "ack sora 6 +1 -0")
 		if got := w.Refusals(); len(got) != 0 {
 			t.Errorf("the refusals are %v after the channel was taken", got)
 		}

@@ -84,7 +84,7 @@ func TestReplicaHearsAChannelAgainWhenItAsks(t *testing.T) {
 		s := w.replicas[replicaA].last()
 		s.sendTable(t, table(7, "u1"))
 		w.hosts("other", "x")
-		w.hosts("sora", "receiver")
+		w.hosts("sora", "receiver", "third")
 		synctest.Wait()
 		s.said()
 		resend := func(id string) {
@@ -93,10 +93,10 @@ func TestReplicaHearsAChannelAgainWhenItAsks(t *testing.T) {
 			})
 		}
 		resend("sora")
-		expectSaid(t, s, "report sora 1", "ack sora 7 1")
+		expectSaid(t, s, "report sora 2", "ack sora 7 1")
 		resend("nowhere")
 		expectSaid(t, s)
-		w.hosts("sora", "sender")
+		w.hosts("sora", "third", "sender")
 		expectSaid(t, s, "report sora +1 -1", "ack sora 7 +1 -0")
 	})
 }
