@@ -3,7 +3,6 @@ package signaling
 import (
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -29,14 +28,10 @@ func TestFloodStarvesNobody(t *testing.T) {
 			}
 		}
 	}()
-	begin := time.Now()
 	for range 20 {
 		other, _ := f.established()
 		other.send(`{"type":"disconnect"}`)
 		other.closed(CodeNormal, ReasonTypeDisconnect)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("20 clients took %v while another floods", took)
 	}
 	close(stop)
 	<-stopped

@@ -94,11 +94,8 @@ func TestBeingDeleted(t *testing.T) {
 	body := edgeBody(channel, alice, bob)
 	// It acts no longer, so that the stream flows.
 	s.expect(resumeTarget, body, http.StatusOK, body)
-	began := time.Now()
+	// Had it been waited for, the answer would be that it was changed again and again.
 	s.expectFailure(pauseTarget, body, http.StatusServiceUnavailable, beingDeleted, `"finalizers":["example.org/hold"]`)
-	if took := time.Since(began); took > kubernetesTimeout/2 {
-		t.Errorf("answered after %v", took)
-	}
 	s.expect(resumeTarget, body, http.StatusOK, body)
 	if err := s.objects.Patch(t.Context(), old,
 		client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
