@@ -678,9 +678,11 @@ type Hello struct {
 	// Drawn anew by each process: what an earlier process of the same name said
 	// counts for nothing once this one has said hello.
 	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// What this side can do beyond the first version of the protocol. A message or
-	// field that a feature brings is sent only to a side that named the feature:
-	// "token", the message Token.
+	// What this side can do beyond the first version of the protocol. A message, field
+	// or enum value that a feature brings is sent only to a side that named the feature:
+	// "token", the message Token. What grows without a feature can be read by a side that
+	// does not know it: it passes over fields and features, does not understand a pause
+	// because of its Side or Kind, and hands a reason (Withheld) on.
 	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
 	// host:port at which the other media servers of the namespace reach its signalling, to
 	// pass clients on to it; empty: nowhere, so that it is given channels by its own clients
