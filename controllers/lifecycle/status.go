@@ -102,7 +102,7 @@ func conditions(
 			"A media server that is out of touch goes on with the pauses that it knows."
 	case v1alpha1.ReasonNotUnderstood:
 		ready.Status, ready.Message = metav1.ConditionFalse, "Acts on nobody: a member of receivers or senders, "+
-			"or all of kinds, is of a newer version than this manager or a media server of the channel. Update them, "+
+			"or one of kinds, is of a newer version than this manager or a media server of the channel. Update them, "+
 			"or name connectionIDs, clientIDs, everyone or everyoneExcept, and Video or Audio."
 		enforced.Status, enforced.Reason, enforced.Message = metav1.ConditionFalse, v1alpha1.ReasonNotInForce,
 			"The pause is not understood."

@@ -21,8 +21,9 @@ const (
 )
 
 // ErrNotUnderstood is returned for an object that asks for what is not known here,
-// as a newer version's may: a side without a known member, kinds none of which is
-// known. It acts on nobody.
+// as a newer version's may: a side without a known member, a kind that is not known.
+// It acts on nobody, as with media servers: one that acted in part would be said to be
+// enforced while what is not known here flows.
 var ErrNotUnderstood = errors.New("the spec names connections or kinds in a way that this version does not know")
 
 // Pause is the rule that the object puts on edges. It is nil without an error
@@ -112,18 +113,23 @@ func side(of held.Side) *forwardingv1.Side {
 }
 
 // kinds applies the default, which is not in the CRD because GitOps tools would
-// take a defaulted spec for drift.
+// take a defaulted spec for drift. It is empty when one of them is not known here.
 func kinds(named []v1alpha1.Kind) []forwardingv1.Kind {
 	if len(named) == 0 {
 		return []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}
 	}
 	var result []forwardingv1.Kind
-	if slices.Contains(named, v1alpha1.KindAudio) {
-		result = append(result, forwardingv1.Kind_KIND_AUDIO)
+	for _, kind := range named {
+		switch kind {
+		case v1alpha1.KindAudio:
+			result = append(result, forwardingv1.Kind_KIND_AUDIO)
+		case v1alpha1.KindVideo:
+			result = append(result, forwardingv1.Kind_KIND_VIDEO)
+		default:
+			return nil
+		}
 	}
-	if slices.Contains(named, v1alpha1.KindVideo) {
-		result = append(result, forwardingv1.Kind_KIND_VIDEO)
-	}
+	slices.Sort(result)
 
-	return result
+	return slices.Compact(result)
 }

@@ -75,9 +75,9 @@ func TestUndecodable(t *testing.T) {
 	held.proveResumed(t)
 }
 
-// TestNotUnderstood stores an object whose receivers are named in a way that is not
-// known here, as a CRD of a newer version can leave one, and proves that it pauses
-// nobody and says so.
+// TestNotUnderstood stores objects whose receivers, or kinds, are named in a way that is not
+// known here, as a CRD of a newer version can leave them, and proves that they pause
+// nobody and say so.
 func TestNotUnderstood(t *testing.T) {
 	t.Parallel()
 	s := own(t, layout{managers: 1, shims: 1, mediaServers: 1})
@@ -89,8 +89,15 @@ func TestNotUnderstood(t *testing.T) {
 		"receivers": map[string]any{"groups": []any{"pupils"}},
 		"senders":   map[string]any{"everyone": map[string]any{}},
 	})
-	pause := &v1alpha1.RtpStreamPause{}
-	pause.Namespace, pause.Name = namespace, name
+	s.storeOdd(t, name+"-kind", map[string]any{
+		"channelID": m.channel,
+		"receivers": map[string]any{"everyone": map[string]any{}},
+		"senders":   map[string]any{"clientIDs": []any{"bob"}},
+		"kinds":     []any{"Video", "Screen"},
+	})
+	pause := newPause(name+"-kind", v1alpha1.RtpStreamPauseSpec{})
+	s.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonNotUnderstood)
+	pause = newPause(name, v1alpha1.RtpStreamPauseSpec{})
 	told := s.awaitStatus(t, pause, metav1.ConditionFalse, v1alpha1.ReasonNotUnderstood)
 	if told.Status.ObservedGeneration != told.Generation {
 		t.Errorf("the status is of generation %d, want %d", told.Status.ObservedGeneration, told.Generation)
