@@ -34,6 +34,17 @@ func earlier(message proto.Message) {
 		if welcome := m.GetWelcome(); welcome != nil {
 			welcome.Features = nil
 		}
+		unheard(message)
+	}
+}
+
+// unheard is what a media server of the first version hears of what is asked: it does
+// not know that edges can be told by receiver.
+func unheard(message proto.Message) {
+	if m, ok := message.(*forwardingv1.SubscribeResponse); ok {
+		if edges := m.GetQuestion().GetWithheld(); edges != nil {
+			edges.ByReceiver = false
+		}
 	}
 }
 

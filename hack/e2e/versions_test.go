@@ -27,7 +27,7 @@ func TestVersionsOneApart(t *testing.T) {
 		fromMedia, fromManagers [2]dialect
 		features                [2]string
 	}{
-		{"earlier media server", [2]dialect{earlier, earlier}, [2]dialect{asItIs, asItIs}, [2]string{"", ""}},
+		{"earlier media server", [2]dialect{earlier, earlier}, [2]dialect{unheard, unheard}, [2]string{"", ""}},
 		{"later media server", [2]dialect{later, later}, [2]dialect{asItIs, asItIs}, [2]string{newFeature, newFeature}},
 		{"earlier managers", [2]dialect{asItIs, asItIs}, [2]dialect{earlier, earlier}, [2]string{"", ""}},
 		{"later managers", [2]dialect{asItIs, asItIs}, [2]dialect{later, later}, [2]string{newFeature, newFeature}},
