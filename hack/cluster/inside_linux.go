@@ -88,20 +88,19 @@ func (p *programs) startAll(ctx context.Context) error {
 		return err
 	}
 	say(began, "the control plane is ready")
+	if err := p.addOns(ctx); err != nil {
+		return err
+	}
 	for index := 1; index <= p.nodes; index++ {
 		if err := p.startNode(index); err != nil {
 			return err
 		}
 	}
-	names, err := p.nameServer(ctx)
-	if err != nil {
-		return err
-	}
 	if err := p.await(ctx, "wait", "--for=condition=Ready", "node", "--all", "--timeout=2s"); err != nil {
 		return err
 	}
 	say(began, "%d nodes are ready", p.nodes)
-	if err := p.await(ctx, "--namespace=kube-system", "rollout", "status", names, "--timeout=2s"); err != nil {
+	if err := p.await(ctx, "--namespace=kube-system", "rollout", "status", nameServer, "--timeout=2s"); err != nil {
 		return err
 	}
 	say(began, "the cluster's name server is ready")
@@ -127,6 +126,7 @@ func (p *programs) sign() error {
 		a.kubeconfig("kube-controller-manager", "system:kube-controller-manager"),
 		a.kubeconfig("kube-scheduler", "system:kube-scheduler"),
 		a.kubeconfig("kube-proxy", "system:kube-proxy"),
+		a.kubeconfig("kube-router", "kube-router"),
 	}
 	for index := 1; index <= p.nodes; index++ {
 		name := nodeName(index)
@@ -154,6 +154,7 @@ func (p *programs) controlPlane(ctx context.Context) error {
 			"--kubelet-client-certificate="+certificate("apiserver-kubelet.crt"),
 			"--kubelet-client-key="+certificate("apiserver-kubelet.key"),
 			"--kubelet-certificate-authority="+certificate("ca.crt"),
+			"--kubelet-preferred-address-types=InternalIP", // No name server knows the nodes' names.
 			"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 			"--service-account-key-file="+certificate("service-accounts.pub"),
 			"--service-account-signing-key-file="+certificate("service-accounts.key")),

@@ -1,6 +1,7 @@
 // Command cluster runs a command beside a real Kubernetes cluster of several nodes, on one machine, without a
 // registry or a container engine: etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and for each
-// node containerd, kubelet and kube-proxy in a mount and a network namespace of its own.
+// node containerd, kubelet, kube-proxy and, for network policies, kube-router in a mount and a network namespace of its
+// own.
 //
 // All of it lives in namespaces that end with the program, however that ends, and leaves nothing on the machine but a
 // directory and a control group, which the program removes when it ends, or else when it starts the next time.

@@ -28,7 +28,7 @@ func (p *programs) startNode(index int) error {
 		self, roleNode, "--dir="+p.dir, "--assets="+p.assets, "--images="+p.images, fmt.Sprint(index))
 }
 
-// node runs containerd, kubelet and kube-proxy in a node's namespaces.
+// node runs containerd, kubelet, kube-proxy and kube-router, which enforces network policies, in a node's namespaces.
 func (o options) node(index int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -39,8 +39,10 @@ func (o options) node(index int) error {
 	if err := ownFiles(dir, o.in("log", name+"-var")); err != nil {
 		return err
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
-		return fmt.Errorf("let the node pass packets on: %w", err)
+	for _, name := range []string{"ipv4/ip_forward", "bridge/bridge-nf-call-iptables"} {
+		if err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte("1"), 0o600); err != nil {
+			return fmt.Errorf("let the node pass packets on: %w", err)
+		}
 	}
 	for file, content := range o.nodeFiles(index) {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
@@ -58,6 +60,8 @@ func (o options) node(index int) error {
 		p.start(name+"-kubelet", filepath.Join(o.assets, "kubelet"), "--config="+filepath.Join(dir, "kubelet.yaml"),
 			"--kubeconfig="+o.kubeconfig(name), "--hostname-override="+name, "--node-ip="+nodeAddress(index)),
 		p.start(name+"-kube-proxy", filepath.Join(o.assets, "kube-proxy"), "--config="+filepath.Join(dir, "kube-proxy.yaml")),
+		p.start(name+"-kube-router", filepath.Join(o.assets, "kube-router"), "--kubeconfig="+o.kubeconfig("kube-router"),
+			"--hostname-override="+name, "--service-cluster-ip-range="+serviceAddresses),
 	); err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@
 #   4. a build from the Go modules pinned beside this script (about five minutes on two cores, once).
 #
 # With the word "cluster" the directory is bin/k8s/VERSION, and holds all that a cluster with nodes is made of:
-# kube-controller-manager, kube-scheduler, kubelet, kube-proxy and coredns too, which nobody else builds
-# (four minutes more, once).
+# kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns and kube-router too, which nobody else builds
+# (five minutes more, once).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -90,5 +90,6 @@ if [ "$wanted" = cluster ]; then
     build kubernetes "k8s.io/kubernetes/cmd/$name" "$name"
   done
   build coredns . coredns
+  build kube-router . kube-router
 fi
 echo "$assets"

@@ -44,6 +44,7 @@ func TestCluster(t *testing.T) {
 		kubectl(t, "--namespace="+tenant, "scale", "statefulset", "nagi-mediaserver", "--replicas=3")
 		proveReadySoon(t, "three media servers", began)
 	})
+	stage(t, "network policies", networkPolicies)
 	stage(t, "through the Services", func(t *testing.T) { r.throughServices(t, v) })
 	stage(t, "the words of docs/operations.md", func(t *testing.T) {
 		r.does(t, r.says(t, "docs/operations.md", "## What to look at")...)

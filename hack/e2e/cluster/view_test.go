@@ -3,14 +3,18 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 
+	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -66,7 +70,7 @@ func (v *view) anybody(ctx context.Context, channel, receiver, sender string) (*
 	}
 	problems := []error{errors.New("nobody knows the edge")}
 	for _, pod := range all.Items {
-		told, err := v.ask(ctx, pod.Status.PodIP+":7300", channel, receiver, sender)
+		told, err := v.ask(ctx, pod.Name, channel, receiver, sender)
 		if told != nil {
 			return told, nil
 		}
@@ -76,10 +80,16 @@ func (v *view) anybody(ctx context.Context, channel, receiver, sender string) (*
 	return nil, errors.Join(problems...)
 }
 
-func (v *view) ask(ctx context.Context, address, channel, receiver, sender string) (*forwardingv1.Edge, error) {
+func (v *view) ask(ctx context.Context, manager, channel, receiver, sender string) (*forwardingv1.Edge, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience/10)
 	defer cancel()
-	conn, err := managers.Dial(address, v.credentials.Options()...)
+	address, stop, err := forward(ctx, system, manager, "7300")
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	conn, err := managers.Dial(address,
+		append(v.credentials.Options(), grpc.WithAuthority("nagi-manager."+system+".svc"))...)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +106,7 @@ func (v *view) ask(ctx context.Context, address, channel, receiver, sender strin
 	for {
 		part, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s does not know the edge", address)
+			return nil, fmt.Errorf("%s does not know the edge", manager)
 		}
 		if err != nil {
 			return nil, err
@@ -105,4 +115,34 @@ func (v *view) ask(ctx context.Context, address, channel, receiver, sender strin
 			return edge, nil
 		}
 	}
+}
+
+// forwarded is where kubectl says that it listens.
+var forwarded = regexp.MustCompile(`^Forwarding from (127\.0\.0\.1:\d+) -> `)
+
+// forward has kubectl lead an address of this machine to a pod's port, by way of the pod's kubelet: network policies
+// keep everybody else from most ports.
+func forward(ctx context.Context, namespace, pod, port string) (address string, stop func(), err error) {
+	command := exec.CommandContext(ctx, "kubectl", "--namespace="+namespace, "port-forward", "pod/"+pod, ":"+port)
+	command.WaitDelay = patience / 10
+	output, err := command.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := command.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	}
+	line, err := bufio.NewReader(output).ReadString('\n')
+	found := forwarded.FindStringSubmatch(line)
+	if found == nil {
+		stop()
+
+		return "", nil, fmt.Errorf("kubectl port-forward to %s says %q: %w", pod, line, err)
+	}
+
+	return found[1], stop, nil
 }
