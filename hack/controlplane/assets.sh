@@ -7,8 +7,8 @@
 #   4. a build from the Go modules pinned beside this script (about five minutes on two cores, once).
 #
 # With the word "cluster" the directory is bin/k8s/VERSION, and holds all that a cluster with nodes is made of:
-# kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns and kube-router too, which nobody else builds
-# (five minutes more, once).
+# kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns, kube-router and cert-manager too, which nobody
+# else builds (eight minutes more, once).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -91,5 +91,6 @@ if [ "$wanted" = cluster ]; then
   done
   build coredns . coredns
   build kube-router . kube-router
+  build cert-manager . cert-manager
 fi
 echo "$assets"

@@ -37,8 +37,8 @@ const (
 	nameServer     = "the name server"
 )
 
-// whoReachesWhom is what the policies of config/network-policy are to bring about: who opens a TCP connection to what is
-// named here, and to nothing else. Each port is named for somebody, but for the one that nobody has business with.
+// whoReachesWhom is what the policies of config/network-policy are to bring about: who opens a TCP connection to what
+// is named here, and to nothing else. Each port is named for somebody, but for the one that nobody has business with.
 var whoReachesWhom = map[string][]string{
 	"a stranger":      {shimHTTP, signalingPort, apiServer, nameServer},
 	"another machine": {shimHTTP, signalingPort, strangersPort},

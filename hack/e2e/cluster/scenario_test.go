@@ -52,6 +52,7 @@ func TestCluster(t *testing.T) {
 	})
 	stage(t, "Chromium with sora-js-sdk", r.inBrowsers)
 	r.faults(t, v)
+	stage(t, "cert-manager", func(t *testing.T) { r.certManager(t, v) })
 	stage(t, "removal", func(t *testing.T) {
 		r.does(t, "kubectl delete -k config/default")
 		proveNothingLeft(t)
