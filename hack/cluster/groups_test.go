@@ -16,7 +16,7 @@ import (
 const inVersion2 = "NAGI_IN_VERSION_2"
 
 // TestGroupsOfVersion2: what is done with control groups does the same where they are one hierarchy, of version 2. Each
-// machine has that, though its controllers may be with version 1: then it is the hierarchy that is tested, and no kubelet.
+// machine has that, though its controllers may be with version 1: then it is the hierarchy that is tested, no kubelet.
 func TestGroupsOfVersion2(t *testing.T) {
 	if os.Getenv(inVersion2) == "" {
 		command := exec.CommandContext(t.Context(), "unshare", "--mount", "bash", "-euc",

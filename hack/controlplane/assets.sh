@@ -7,8 +7,8 @@
 #   4. a build from the Go modules pinned beside this script (about five minutes on two cores, once).
 #
 # With the word "cluster" the directory is bin/k8s/VERSION, and holds all that a cluster with nodes is made of:
-# kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns, kube-router and cert-manager too, which nobody
-# else builds (eight minutes more, once).
+# kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns, kube-router, cert-manager and prometheus too,
+# which nobody else builds (twelve minutes more, once).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -56,11 +56,11 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
   stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=unknown -X $package.buildDate=1970-01-01T00:00:00Z"
 done
 
-build() { # build MODULE PACKAGE NAME
+build() { # build MODULE PACKAGE NAME [OPTION...]
   [ ! -x "$assets/$3" ] || return 0
   local start=$SECONDS log="$assets/.$3.log"
   say "building $3"
-  (cd "$here/$1" && CGO_ENABLED=0 exec go build -trimpath -v -ldflags "-s -w$stamp" -o "$assets/.$3.partial" "$2") >"$log" 2>&1 &
+  (cd "$here/$1" && CGO_ENABLED=0 exec go build -trimpath -v -ldflags "-s -w$stamp" "${@:4}" -o "$assets/.$3.partial" "$2") >"$log" 2>&1 &
   local builder=$!
   # The shell keeps Ctrl-C from what runs in the background.
   trap 'kill "$builder" 2>/dev/null; exit 130' INT TERM HUP
@@ -92,5 +92,7 @@ if [ "$wanted" = cluster ]; then
   build coredns . coredns
   build kube-router . kube-router
   build cert-manager . cert-manager
+  # Without its pages, and without the clients of all clouds.
+  build prometheus github.com/prometheus/prometheus/cmd/prometheus prometheus -tags remove_all_sd,enable_kubernetes_sd
 fi
 echo "$assets"

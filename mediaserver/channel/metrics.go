@@ -41,6 +41,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 		fanout: &fanout.Counters{},
 	}
+	for _, policy := range []WithoutTable{Forward, Hold} {
+		m.withoutTable.WithLabelValues(string(policy)) // What is not there does not grow.
+	}
 	registerer.MustRegister(m.connections, m.withoutTable, m.focusChanges, m.congestions, m.probesProved)
 	for _, counter := range fanoutCounters(m.fanout) {
 		registerer.MustRegister(counter)

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,41 +20,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// certified is an overlay of the user's: the component, and what the test has set since the installation.
-const certified = `apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [../default]
-components: [../components/cert-manager]
-replicas: [{name: nagi-mediaserver, count: 3}]
-patches:
-  - patch: |-
-      apiVersion: apps/v1
-      kind: StatefulSet
-      metadata: {name: nagi-mediaserver, namespace: meetings}
-      spec:
-        template:
-          spec:
-            containers:
-              - name: mediaserver
-                env: [{name: DRAIN_TIMEOUT, value: 1s}]
-`
-
 // certManager has cert-manager issue what managers serve with, in place of their own authority, and renew it: everybody
 // comes to be ready by it, and its renewal drops no stream and interrupts nobody.
 func (r *reader) certManager(t *testing.T, v *view) {
-	startCertManager(t)
+	startBeside(t, "cert-manager", "--kubeconfig="+os.Getenv("KUBECONFIG"))
 	r.run(t, `kubectl apply --server-side --filename="$(cd hack/tools/crds && go list -m -f '{{.Dir}}' `+
 		`github.com/cert-manager/cert-manager)/deploy/crds"`)
 	own := trusted(t)
-	overlay := filepath.Join(r.dir, "config/certified")
-	if err := os.MkdirAll(overlay, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(certified), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	began := time.Now()
-	r.does(t, "kubectl apply -k config/certified")
+	r.addComponent(t, "cert-manager")
 	first := awaitCertificate(t, nil)
 	if now := trusted(t); now == own {
 		t.Fatal("clients are told to trust the managers' own authority")
@@ -92,25 +64,6 @@ func (r *reader) certManager(t *testing.T, v *view) {
 	if now := streamsOf(t); now != streams {
 		t.Errorf("media servers' streams to managers, and those that have ended, were %s, and are %s", streams, now)
 	}
-}
-
-// startCertManager runs cert-manager beside the control plane until the test ends.
-func startCertManager(t *testing.T) {
-	t.Helper()
-	log, err := os.Create(filepath.Join(directory, "log", "cert-manager"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	running := exec.CommandContext(context.WithoutCancel(t.Context()), "cert-manager",
-		"--kubeconfig="+os.Getenv("KUBECONFIG"))
-	running.Stdout, running.Stderr = log, log
-	if err := running.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = running.Process.Kill()
-		_ = errors.Join(running.Wait(), log.Close())
-	})
 }
 
 // trusted is by what clients in the tenant's namespace are told to know managers.

@@ -45,6 +45,7 @@ func TestCluster(t *testing.T) {
 		proveReadySoon(t, "three media servers", began)
 	})
 	stage(t, "network policies", networkPolicies)
+	stage(t, "Prometheus", r.monitoring)
 	stage(t, "through the Services", func(t *testing.T) { r.throughServices(t, v) })
 	stage(t, "the words of docs/operations.md", func(t *testing.T) {
 		r.does(t, r.says(t, "docs/operations.md", "## What to look at")...)
