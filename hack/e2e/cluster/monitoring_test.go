@@ -35,8 +35,8 @@ var (
 )
 
 // monitoring has a real Prometheus scrape what the component prometheus names, from a pod that the network policies let
-// in, and evaluate what docs/operations.md says to alert on. The operator, which makes its configuration of PodMonitors,
-// is not there: scrapes says the same as ours do.
+// in, and evaluate what docs/operations.md says to alert on. The operator, which reads PodMonitors for Prometheus, is
+// not there: scrapes says what ours do.
 func (r *reader) monitoring(t *testing.T) {
 	dir := t.TempDir()
 	rules := r.alerts(t)
