@@ -48,8 +48,8 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 
 // others are options of others' programs, and of those in hack, that documents name.
 const others = ` --all --api-audiences --bump-revision --cases --clusterrole --data-dir --delete-emptydir-data
- --endpoints --for --force-conflicts --from-file --hard --ignore-daemonsets --mark-compacted --raw --replicas --reports
- --server-side --serviceaccount --wait `
+ --endpoints --fail --for --force-conflicts --from-file --hard --ignore-daemonsets --mark-compacted --raw --replicas
+ --reports --retry --retry-connrefused --server-side --serviceaccount --wait `
 
 // namesInSources are the tests, by name and the folders that have one, and all short strings outside of tests.
 func namesInSources(t *testing.T) (tests map[string]map[string]bool, literals map[string]bool) {
