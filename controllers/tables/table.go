@@ -44,6 +44,7 @@ func Pause(object *held.Pause) (*forwardingv1.Pause, error) {
 		Kinds:       paused,
 		Reason:      object.Spec.Reason,
 		CreatedTime: timestamppb.New(object.Created()),
+		Generation:  object.Generation,
 	}
 	if object.Spec.ExpiresAt != nil {
 		pause.ExpiresAt = timestamppb.New(object.Spec.ExpiresAt.Time)

@@ -2223,7 +2223,11 @@ type Pause struct {
 	// What receivers are told; empty: nothing.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When the object was created: of several pauses, the oldest one's reason is told.
-	CreatedTime   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
+	CreatedTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
+	// The object's metadata.generation. It says nothing of what is paused, and has its part in
+	// the digest: what was acknowledged before an edit is not acknowledged of one that takes
+	// it back, since what the pause said in between may be on its way.
+	Generation    int64 `protobuf:"varint,9,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2312,6 +2316,13 @@ func (x *Pause) GetCreatedTime() *timestamppb.Timestamp {
 		return x.CreatedTime
 	}
 	return nil
+}
+
+func (x *Pause) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
 }
 
 // Which connections of the channel one side of a pause names. Unset, as a member
@@ -4543,7 +4554,7 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\x03set\x18\x05 \x03(\v2\x19.nagi.forwarding.v1.PauseR\x03set\x12\x18\n" +
 	"\aremoved\x18\x06 \x03(\tR\aremoved\x12\x14\n" +
 	"\x05stale\x18\a \x01(\bR\x05stale\x12\x12\n" +
-	"\x04more\x18\b \x01(\bR\x04more\"\xdf\x02\n" +
+	"\x04more\x18\b \x01(\bR\x04more\"\xff\x02\n" +
 	"\x05Pause\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x126\n" +
@@ -4553,7 +4564,10 @@ const file_forwarding_v1_forwarding_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12=\n" +
-	"\fcreated_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\"\x96\x02\n" +
+	"\fcreated_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x12\x1e\n" +
+	"\n" +
+	"generation\x18\t \x01(\x03R\n" +
+	"generation\"\x96\x02\n" +
 	"\x04Side\x12@\n" +
 	"\x0econnection_ids\x18\x01 \x01(\v2\x17.nagi.forwarding.v1.IDsH\x00R\rconnectionIds\x128\n" +
 	"\n" +

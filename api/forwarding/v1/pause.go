@@ -29,7 +29,7 @@ func (p *Pause) PausesKind(kind Kind) bool {
 }
 
 // Sum returns the digest of the pause's content, which is everything but its uid
-// and the digest itself. It is the same in every version of Nagi: content that a
+// and the digest itself, the object's generation with it. It is the same in every version of Nagi: content that a
 // version does not know adds nothing to it, and protobuf's own encoding, which may
 // change, has no part in it.
 func (p *Pause) Sum() [DigestBytes]byte {
@@ -47,6 +47,9 @@ func (p *Pause) Sum() [DigestBytes]byte {
 	}
 	if p.GetCreatedTime() != nil {
 		d = d.text("created", p.GetCreatedTime().AsTime().UTC().Format(time.RFC3339Nano))
+	}
+	if p.GetGeneration() != 0 {
+		d = binary.BigEndian.AppendUint64(d.text("generation"), uint64(p.GetGeneration()))
 	}
 	sum := sha256.Sum256(d)
 

@@ -27,6 +27,11 @@ func TestTheDigestsOfEveryVersion(t *testing.T) {
 			Kinds:   []forwardingv1.Kind{forwardingv1.Kind_KIND_AUDIO, forwardingv1.Kind_KIND_VIDEO}, Reason: "test",
 			ExpiresAt: timestamppb.New(time.Unix(1796115600, 5)), CreatedTime: timestamppb.New(time.Unix(1796000000, 0)),
 		},
+		"4bd898a3ac20463298bc82b1ae913f77": {
+			Receivers: &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}},
+			Senders:   &forwardingv1.Side{Names: &forwardingv1.Side_Everyone{Everyone: &forwardingv1.Everyone{}}},
+			Kinds:     []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}, Generation: 3,
+		},
 	} {
 		sum := pause.Sum()
 		if got := hex.EncodeToString(sum[:]); got != want {
@@ -45,6 +50,7 @@ func TestADigestIsMadeOnTheStack(t *testing.T) {
 			Names: &forwardingv1.Side_ConnectionIds{ConnectionIds: &forwardingv1.IDs{Ids: []string{"C"}}},
 		},
 		Kinds: []forwardingv1.Kind{forwardingv1.Kind_KIND_VIDEO}, CreatedTime: timestamppb.New(time.Unix(1796000000, 0)),
+		Generation: 3,
 	}
 	// The text of a time is one.
 	if n := testing.AllocsPerRun(100, func() { edge.Sum() }); n > 1 {
