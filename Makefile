@@ -76,7 +76,7 @@ e2e-cluster: own-images ## Test what is installed on a cluster of three real nod
 	@go test -count=1 -tags cluster -v ./hack/cluster
 	@TAGS=installed BUILD=$(ROOT)/bin/cluster/browser.test hack/e2e/browser/run.sh
 	@go test -tags cluster -c -o bin/cluster/ ./hack/e2e/cluster
-	@cd hack/e2e/cluster && exec $(ROOT)/hack/cluster/run.sh $(ROOT)/bin/cluster/cluster.test -test.v -test.timeout 20m $(CLUSTER)
+	@cd hack/e2e/cluster && exec $(ROOT)/hack/cluster/run.sh $(ROOT)/bin/cluster/cluster.test -test.v -test.timeout 30m $(CLUSTER)
 
 .PHONY: cluster
 cluster: own-images ## Start a cluster of three real nodes on this machine, and a shell with kubectl in it (root, Debian); Ctrl-D removes it.

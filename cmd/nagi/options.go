@@ -111,7 +111,7 @@ func parseOptions(args []string) (options, error) {
 }
 
 // hold picks the ports that were left open, but for those of media, and keeps what TCP listens
-// on from everybody else. Doing so before anything runs gives one clear error instead of a
+// on from everybody who asks for any port. Doing so before anything runs gives one clear error instead of a
 // half-started system. What is held is the caller's to close, whatever the error.
 func (l *listeners) hold(ctx context.Context) ([]io.Closer, error) {
 	var all []io.Closer
@@ -186,7 +186,7 @@ func (l *listeners) has(network, address string) bool {
 }
 
 // hold keeps a TCP address. UDP's cannot be kept: that it is free is found out by listening
-// for a moment, and any free one is left for the media server to pick.
+// for a moment, and any free port is left for the media server to pick.
 func (f *listenerFlag) hold(ctx context.Context) (*ports.Held, error) {
 	if f.network == "tcp" {
 		return ports.Hold(*f.address)
@@ -195,8 +195,13 @@ func (f *listenerFlag) hold(ctx context.Context) (*ports.Held, error) {
 	if err != nil {
 		return nil, err
 	}
+	host, port, err := net.SplitHostPort(conn.LocalAddr().String())
+	if _, asked, _ := net.SplitHostPort(*f.address); asked == "0" {
+		port = asked
+	}
+	*f.address = net.JoinHostPort(host, port)
 
-	return nil, conn.Close()
+	return nil, errors.Join(err, conn.Close())
 }
 
 // isTerminal tells whether a file is a screen whose lines can be drawn again.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -57,6 +58,24 @@ func TestHold(t *testing.T) {
 	for _, m := range l.mediaServers() {
 		if m.media != "127.0.0.1:0" {
 			t.Errorf("media is at %s before a media server has picked its port", m.media)
+		}
+	}
+}
+
+// TestHoldTakesWhatListenersTake proves that an address may have a name, or no host.
+func TestHoldTakesWhatListenersTake(t *testing.T) {
+	for _, host := range []string{"", "localhost", "0.0.0.0", "[::]", "[::1]"} {
+		l := new(listeners)
+		for _, f := range l.flags() {
+			*f.address = host + ":0"
+		}
+		hold(t, l.hold)
+		for _, m := range l.mediaServers() {
+			for _, address := range []string{m.signaling, m.media, m.metrics} {
+				if _, err := netip.ParseAddrPort(address); err != nil {
+					t.Errorf("%s:0 became %s: %v", host, address, err)
+				}
+			}
 		}
 	}
 }

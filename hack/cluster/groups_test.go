@@ -65,7 +65,10 @@ func TestGroupsOfVersion2(t *testing.T) {
 		t.Errorf("%q are left", found)
 	}
 	if err := outside.Process.Signal(os.Interrupt); err != nil {
-		t.Errorf("a process that is not in the group has ended: %v", err)
+		t.Error(err)
+	}
+	if err := outside.Wait(); err == nil || err.Error() != "signal: interrupt" {
+		t.Errorf("a process that is not in the group: %v, want it to have gone on until now", err)
 	}
 }
 

@@ -8,6 +8,8 @@ elif ! command -v apt-get >/dev/null; then
   echo 'it needs Debian, whose packages have containerd and the CNI plugins'
 elif ! why=$(unshare --mount --net --pid --fork --mount-proc true 2>&1); then
   echo "it needs mount, network and PID namespaces: $why"
+elif [ ! -e /proc/sys/net/bridge ] && ! modprobe --dry-run --quiet br_netfilter 2>/dev/null; then
+  echo "it needs the kernel's br_netfilter, by which network policies hold between the pods of a node"
 else
   # Version 2 has one hierarchy, version 1 one for each controller.
   roots=(/sys/fs/cgroup)

@@ -29,8 +29,12 @@ if [ ${#need[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >&2
 fi
 
-# Packets from one pod of a node to another pass the filters of its network policies only with this.
-[ -e /proc/sys/net/bridge ] || modprobe br_netfilter
+# Packets from one pod of a node to another pass the filters of its network policies only with this. Nodes turn it on
+# for themselves; this machine's own bridges stay as they were.
+if [ ! -e /proc/sys/net/bridge ]; then
+  modprobe br_netfilter
+  echo 0 | tee /proc/sys/net/bridge/bridge-nf-call-{ip,ip6,arp}tables >/dev/null
+fi
 
 assets=$("$root/hack/controlplane/assets.sh" cluster)
 work=$root/bin/cluster

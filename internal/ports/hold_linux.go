@@ -8,62 +8,68 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hold binds a socket and never listens. Linux lets others listen on its address who allow
-// its reuse, as Go's listeners do, once the socket allows that too; but it looks elsewhere
-// for those who ask for any port.
 func hold(address *net.TCPAddr) (*Held, error) {
-	socket, bound, err := bind(address)
-	if err != nil {
-		return nil, err
+	if address.IP != nil && !address.IP.IsUnspecified() {
+		return holdExactly(address)
 	}
-	if err := unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return nil, errors.Join(os.NewSyscallError("setsockopt", err), unix.Close(socket))
+	// Every address of the machine, of both families where it has both, as net.Listen has it.
+	held, err := holdExactly(&net.TCPAddr{IP: net.IPv6unspecified, Port: address.Port})
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		return holdExactly(&net.TCPAddr{IP: net.IPv4zero, Port: address.Port})
 	}
 
-	return &Held{address: bound, release: func() error { return unix.Close(socket) }}, nil
+	return held, err
 }
 
-func bind(address *net.TCPAddr) (socket int, bound *net.TCPAddr, err error) {
+// holdExactly binds a socket and never listens. Linux lets others listen on its address who
+// allow its reuse, as Go's listeners do, once the socket allows that too; but it looks
+// elsewhere for those who ask for any port.
+func holdExactly(address *net.TCPAddr) (*Held, error) {
 	family := unix.AF_INET6
 	if address.IP.To4() != nil {
 		family = unix.AF_INET
 	}
-	socket, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if errors.Is(err, unix.EAFNOSUPPORT) && address.IP == nil {
-		return bind(&net.TCPAddr{IP: net.IPv4zero, Port: address.Port})
-	}
+	socket, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, nil, os.NewSyscallError("socket", err)
+		return nil, os.NewSyscallError("socket", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(socket)
-		}
-	}()
+	file := os.NewFile(uintptr(socket), address.String())
+	bound, err := bind(socket, family, address)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+
+	return &Held{address: bound, release: file.Close}, nil
+}
+
+func bind(socket, family int, address *net.TCPAddr) (*net.TCPAddr, error) {
+	reuse := func() error {
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	}
 	// A port that is asked for may be left of an earlier program's connections (TIME_WAIT),
 	// which keep nobody from it who allows reuse. One that is picked is nobody's.
 	if address.Port != 0 {
-		if err = unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-			return 0, nil, os.NewSyscallError("setsockopt", err)
+		if err := reuse(); err != nil {
+			return nil, err
 		}
 	}
 	if family == unix.AF_INET6 {
 		only := 1
-		if address.IP == nil || address.IP.IsUnspecified() {
-			only = 0 // Every address of the machine, of both families, as net.Listen has it.
+		if address.IP.IsUnspecified() {
+			only = 0
 		}
-		if err = unix.SetsockoptInt(socket, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
-			return 0, nil, os.NewSyscallError("setsockopt", err)
+		if err := unix.SetsockoptInt(socket, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
 		}
 	}
-	if err = unix.Bind(socket, sockaddr(address)); err != nil {
-		return 0, nil, os.NewSyscallError("bind", err)
+	if err := unix.Bind(socket, sockaddr(address)); err != nil {
+		return nil, os.NewSyscallError("bind", err)
 	}
 	name, err := unix.Getsockname(socket)
 	if err != nil {
-		return 0, nil, os.NewSyscallError("getsockname", err)
+		return nil, os.NewSyscallError("getsockname", err)
 	}
-	bound = &net.TCPAddr{Zone: address.Zone}
+	bound := &net.TCPAddr{Zone: address.Zone}
 	switch name := name.(type) {
 	case *unix.SockaddrInet4:
 		bound.IP, bound.Port = name.Addr[:], name.Port
@@ -71,7 +77,7 @@ func bind(address *net.TCPAddr) (socket int, bound *net.TCPAddr, err error) {
 		bound.IP, bound.Port = name.Addr[:], name.Port
 	}
 
-	return socket, bound, nil
+	return bound, reuse()
 }
 
 func sockaddr(address *net.TCPAddr) unix.Sockaddr {

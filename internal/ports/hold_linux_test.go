@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -126,13 +129,15 @@ func TestHeldIsNobodyElses(t *testing.T) {
 	}
 }
 
-// TestTakenIsTold proves that an address where somebody listens is not held.
+// TestTakenIsTold proves that an address where somebody listens is not held, and that this
+// leaves every descriptor as it was.
 func TestTakenIsTold(t *testing.T) {
 	listener, err := listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
+	open, before := hold(t, "127.0.0.1:0"), descriptors(t)
 	for _, address := range []string{listener.Addr().String(), "nonsense", "127.0.0.1:70000", "192.0.2.1:0"} {
 		h, err := ports.Hold(address)
 		if err == nil {
@@ -142,4 +147,23 @@ func TestTakenIsTold(t *testing.T) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
+	if after := descriptors(t); !slices.Equal(after, before) {
+		t.Errorf("the descriptors are %v, they were %v", after, before)
+	}
+	serve(t, open.Address().String())
+}
+
+// descriptors are those that are open, but for the one that looks.
+func descriptors(t *testing.T) []string {
+	t.Helper()
+	entries, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return slices.DeleteFunc(entries, func(path string) bool {
+		_, err := os.Lstat(path)
+
+		return err != nil
+	})
 }

@@ -27,9 +27,9 @@ type measurement struct {
 }
 
 // MeasureRoundTrip has the client's worker send it a check, which full agents answer at once (RFC 8445 section 7.3).
-// When the answer comes, Reports hears how long it took. Either may be lost. It waits for no socket, since its callers
-// hold a channel's lock. Like udp.Socket's Post it is not to be called from a job.
-func (p *Peer) MeasureRoundTrip() { p.engine.socket.Post(p.worker, roundTripJob{p}) }
+// When the answer comes, Reports hears how long it took. Either may be lost, as it is where the worker is behind. It
+// waits for nothing, since its callers hold a channel's lock.
+func (p *Peer) MeasureRoundTrip() { p.engine.socket.TryPost(p.worker, roundTripJob{p}) }
 
 // roundTripJob measures one client's round trip.
 type roundTripJob struct{ peer *Peer }

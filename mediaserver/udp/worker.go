@@ -106,3 +106,11 @@ func (s *Socket) Post(worker int, job Job) {
 	case s.workers[worker].jobs <- job:
 	}
 }
+
+// TryPost is Post for jobs that are not worth waiting for: while 64 jobs wait it drops this one.
+func (s *Socket) TryPost(worker int, job Job) {
+	select {
+	case s.workers[worker].jobs <- job:
+	default:
+	}
+}

@@ -97,4 +97,7 @@ func TestAddressChanges(t *testing.T) {
 		eventually(t, "dave sees erin", dave.moves(t, erin))
 		eventually(t, "erin sees dave", erin.moves(t, dave))
 	}
+	if n.onFormerPorts == 0 {
+		t.Error("no media ever came to a port before, until a check was answered")
+	}
 }

@@ -36,6 +36,9 @@ func TestFirefoxAddressChanges(t *testing.T) {
 			late = again
 		}
 		maps.DeleteFunc(late, func(browser netip.AddrPort, _ error) bool { return again[browser] == nil })
+		if n.onFormerPorts == 0 {
+			t.Error("no media came to a port before, until a check was answered")
+		}
 		if len(late) == 0 {
 			return
 		}

@@ -64,6 +64,7 @@ func (r *reader) run(t *testing.T, lines string) {
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", lines)
 	command.Dir = r.dir
+	command.WaitDelay = patience / 10 // Lines that fail may leave a program in the background behind.
 	command.Env = append(os.Environ(), "SOURCES="+r.sources(t))
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", lines, err, output)
