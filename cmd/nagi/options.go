@@ -111,8 +111,9 @@ func parseOptions(args []string) (options, error) {
 }
 
 // hold picks the ports that were left open, but for those of media, and keeps what TCP listens
-// on from everybody who asks for any port. Doing so before anything runs gives one clear error instead of a
-// half-started system. What is held is the caller's to close, whatever the error.
+// on from everybody who asks for any port. Doing so before anything runs gives one clear
+// error instead of a half-started system. What is held is the caller's to close, whatever
+// the error.
 func (l *listeners) hold(ctx context.Context) ([]io.Closer, error) {
 	var all []io.Closer
 	var problems []error
